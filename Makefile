@@ -1,0 +1,193 @@
+# Conduit for NGINX.  `make help` lists the targets.
+
+SHELL = /bin/bash
+MAKEFLAGS += --no-print-directory
+
+# the NGINX the modules are for: the distribution's, or a folder of its sources
+NGINX_SRC = /usr/share/nginx/src
+# options for its configure; empty: those of the distribution's binary
+NGINX_CONF_FLAGS =
+# the binary that tests and the demo run
+NGINX = /usr/sbin/nginx
+
+CC_OPT = -g -O2 -fPIC -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
+	-ffile-prefix-map=$(CURDIR)=. \
+	-Wall -Wextra -Wno-unused-parameter -Werror
+LD_OPT = -Wl,-z,relro -Wl,-z,now -fPIC
+
+BUILD = build
+DESTDIR =
+MODULES_DIR = /usr/lib/nginx/modules
+
+FUZZ_SECONDS = 20
+
+ROOMS = common auth proto broker gateway
+MODULES = ngx_conduit_publish_module.so ngx_conduit_gateway_module.so
+MODULE_FILES = $(MODULES:%=$(BUILD)/%)
+
+PURE_SRCS = $(sort $(foreach room,$(ROOMS),$(wildcard $(room)/conduit_*.c)))
+HEADERS = $(sort $(foreach room,$(ROOMS),$(wildcard $(room)/*.h)))
+ALL_SRCS = $(sort $(wildcard ngx_conduit_*.c $(ROOMS:%=%/*.c)))
+
+GEN = $(BUILD)/gen
+PROTO_DIR = $(firstword $(patsubst %/google/protobuf/struct.proto,%, \
+	$(wildcard $(shell pkg-config --variable=includedir protobuf \
+	2>/dev/null)/google/protobuf/struct.proto \
+	/usr/include/google/protobuf/struct.proto \
+	/usr/local/include/google/protobuf/struct.proto)))
+
+PURE_INCS = $(ROOMS:%=-I%) -I$(GEN)
+PURE_LIBS = -lprotobuf-c -ljansson -lcrypto -lm
+CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
+
+UNIT_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror \
+	-fsanitize=address,undefined -fno-sanitize-recover=undefined \
+	-fno-omit-frame-pointer
+UNIT_TESTS = $(patsubst t/unit/%.c,$(BUILD)/unit/%, \
+	$(sort $(wildcard t/unit/test_*.c)))
+UNIT_OBJS = $(PURE_SRCS:%.c=$(BUILD)/unit/%.o)
+
+FUZZ_CC = clang
+FUZZ_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+FUZZERS = $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%, \
+	$(sort $(wildcard t/fuzz/fuzz_*.c)))
+
+
+TESTS = $(sort $(wildcard t/*.t))
+SUITE_ENV = TEST_NGINX_BINARY=$(NGINX) CONDUIT_MODULES=$(CURDIR)/$(BUILD) \
+	TEST_NGINX_SERVROOT=$(CURDIR)/$(BUILD)/servroot
+
+# V=1 shows the compiler's commands
+QUIET = $(if $(V),,-s)
+
+# $(call step,name,command): names the step that failed
+step = echo "== $(1)"; $(2) || { echo "make test: $(1) failed" >&2; exit 1; }
+
+
+.DEFAULT_GOAL := all
+
+all: $(MODULE_FILES)  ## build the two modules into build/
+
+help:  ## list the targets
+	@echo 'Targets:'
+	@sed -n 's/^\([a-z][a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile \
+	    | while IFS=$$'\t' read -r name text; do \
+	          printf '  %-10s %s\n' "$$name" "$$text"; done
+	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX, CC_OPT, LD_OPT,' \
+	      'FUZZ_SECONDS, DESTDIR, MODULES_DIR'
+
+deps:  ## install what a build needs (Debian)
+	@tools/install-deps build
+
+
+# the modules
+
+# the list of files: one that comes or goes means a new configuration
+$(BUILD)/files: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(ALL_SRCS) $(HEADERS) $(NGINX_SRC) $(NGINX_CONF_FLAGS)' \
+	    '$(CC_OPT) $(LD_OPT)' | cmp -s - $@ \
+	    || echo '$(ALL_SRCS) $(HEADERS) $(NGINX_SRC) $(NGINX_CONF_FLAGS)' \
+	    '$(CC_OPT) $(LD_OPT)' > $@
+
+$(BUILD)/nginx/objs/Makefile: config proto/publish.proto tools/configure \
+		$(BUILD)/files
+	@echo 'configuring for $(NGINX_SRC)'
+	@CC_OPT='$(CC_OPT)' LD_OPT='$(LD_OPT)' tools/configure $(NGINX_SRC) \
+	    $(BUILD)/nginx $(NGINX_CONF_FLAGS)
+
+$(MODULE_FILES) &: $(BUILD)/nginx/objs/Makefile $(ALL_SRCS) $(HEADERS)
+	@echo 'building $(MODULES)'
+	@$(MAKE) $(QUIET) -C $(BUILD)/nginx -f objs/Makefile modules
+	@cp $(MODULES:%=$(BUILD)/nginx/objs/%) $(BUILD)/
+
+
+# protobuf code of the unit tests and fuzzers; the modules' comes from config
+
+$(GEN)/stamp: proto/publish.proto
+	@mkdir -p $(GEN)
+	protoc-c --c_out=$(GEN) -I proto -I $(PROTO_DIR) publish.proto \
+	    google/protobuf/struct.proto google/protobuf/timestamp.proto
+	@touch $@
+
+
+# unit tests: each file of t/unit with all pure sources, under ASAN and UBSAN
+
+unit: $(UNIT_TESTS)  ## run the unit tests
+	@failed=; \
+	for test in $(UNIT_TESTS); do \
+	    ASAN_OPTIONS=detect_leaks=1 $$test || failed="$$failed $$test"; \
+	done; \
+	if [ -n "$$failed" ]; then \
+	    echo "unit tests failed:$$failed" >&2; exit 1; \
+	fi
+
+$(BUILD)/unit/%.o: %.c $(GEN)/stamp
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/unit/%.o: t/unit/%.c $(GEN)/stamp
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_OBJS)
+	$(CC) $(UNIT_CFLAGS) -o $@ $^ $(PURE_LIBS) $(CHECK_LIBS)
+
+-include $(wildcard $(BUILD)/unit/*.d $(BUILD)/unit/*/*.d)
+
+
+# the real thing: NGINX of the distribution, Redis, a browser
+
+test:  ## install what tests need, build, run every test
+	@$(call step,dependencies,tools/install-deps build test)
+	@$(call step,build,$(MAKE) all)
+	@$(call step,symbols,$(MAKE) symbols)
+	@$(call step,unit tests,$(MAKE) unit)
+	@$(call step,suites,$(MAKE) suites)
+	@$(call step,e2e,$(MAKE) e2e)
+
+symbols: all  ## check that the modules share nothing with other modules
+	@tools/check-symbols $(MODULE_FILES)
+
+suites: all  ## run the Test::Nginx suites (TESTS=t/name.t: one of them)
+	@$(SUITE_ENV) prove -It/lib $(TESTS)
+
+valgrind: all  ## run the suites with NGINX under memcheck
+	@$(SUITE_ENV) tools/run-valgrind $(TESTS)
+
+e2e: all  ## run the npm client in a browser against the modules
+	@NGINX=$(NGINX) CONDUIT_MODULES=$(CURDIR)/$(BUILD) \
+	    CONDUIT_TMP=$(CURDIR)/$(BUILD)/e2e t/e2e/run
+
+demo: all  ## start the demo
+	@tools/install-deps demo
+	@demo/run
+
+lint:  ## check the style of the sources
+	@tools/lint
+
+fuzz: $(FUZZERS)  ## run each fuzzer of t/fuzz for FUZZ_SECONDS
+	@for fuzzer in $(FUZZERS); do \
+	    mkdir -p $(BUILD)/corpus/$${fuzzer##*/}; \
+	    $$fuzzer -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+	        -artifact_prefix=$(BUILD)/fuzz/ \
+	        $(BUILD)/corpus/$${fuzzer##*/} || exit 1; \
+	done
+
+$(BUILD)/fuzz/%: t/fuzz/%.c $(PURE_SRCS) $(HEADERS) $(GEN)/stamp
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_CFLAGS) $(PURE_INCS) -o $@ $< $(PURE_SRCS) \
+	    $(PURE_LIBS)
+
+install: all  ## install the modules into MODULES_DIR
+	install -d $(DESTDIR)$(MODULES_DIR)
+	install -m 644 $(MODULE_FILES) $(DESTDIR)$(MODULES_DIR)
+
+clean:  ## remove build/
+	rm -rf $(BUILD)
+
+FORCE:
+
+.PHONY: all help deps unit test symbols suites valgrind e2e demo lint fuzz \
+	install clean FORCE

@@ -1,0 +1,98 @@
+/*
+ * JSON Web Tokens (RFC 7519) in the JWS compact form (RFC 7515): keys parsed
+ * once at configuration, tokens verified per request.  The algorithm is fixed
+ * by the key set and never taken from the token.  Pure: no NGINX type.
+ * OpenSSL checks signatures, jansson reads JSON.
+ */
+
+#ifndef CONDUIT_JWT_H
+#define CONDUIT_JWT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conduit_id.h"
+
+#pragma GCC visibility push(hidden)
+
+#define CONDUIT_JWT_LEEWAY  60    /* seconds, for exp and nbf */
+
+typedef enum {
+    CONDUIT_JWT_HS256 = 0,        /* RFC 7518 3.2 */
+    CONDUIT_JWT_RS256             /* RFC 7518 3.3 */
+} conduit_jwt_alg_t;
+
+/* the outcome of a verification; conduit_jwt_status_name() names each */
+typedef enum {
+    CONDUIT_JWT_OK = 0,
+    CONDUIT_JWT_EXPIRED,          /* signature good, exp passed */
+    CONDUIT_JWT_NOT_YET,          /* signature good, nbf not reached */
+    CONDUIT_JWT_MALFORMED,        /* not three base64url parts, no JSON */
+    CONDUIT_JWT_ALGORITHM,        /* header names another algorithm, or crit */
+    CONDUIT_JWT_KEY,              /* no key has the token's kid */
+    CONDUIT_JWT_SIGNATURE,
+    CONDUIT_JWT_ISSUER,           /* iss missing, of a wrong type, another */
+    CONDUIT_JWT_AUDIENCE,         /* aud likewise */
+    CONDUIT_JWT_CLAIM,            /* exp, nbf, sub, org_id or channel_id
+                                     missing though required, or of a wrong
+                                     type */
+    CONDUIT_JWT_NO_MEMORY
+} conduit_jwt_status_t;
+
+typedef struct conduit_jwt_keys_s  conduit_jwt_keys_t;
+
+/* what a location requires of a token; strings belong to the caller */
+typedef struct {
+    const char  *issuer;          /* NULL: iss is not checked */
+    size_t       issuer_len;
+    const char  *audience;        /* NULL: aud is not checked */
+    size_t       audience_len;
+    unsigned     need_sub:1;      /* sub must be a string */
+    unsigned     need_org:1;      /* org_id must be a number */
+    unsigned     need_channel:1;  /* channel_id must be a UUID string */
+} conduit_jwt_policy_t;
+
+/* what was read from a token; set on CONDUIT_JWT_OK only */
+typedef struct {
+    int64_t      exp;             /* seconds since the epoch */
+    uint64_t     org_id;          /* valid when has_org */
+    char         channel_id[CONDUIT_UUID_LEN];  /* valid when has_channel,
+                                                   lower case */
+    unsigned     has_org:1;
+    unsigned     has_channel:1;
+} conduit_jwt_claims_t;
+
+
+/*
+ * Makes an empty key set for one algorithm.  Returns NULL when memory is out;
+ * the caller frees it with conduit_jwt_keys_free(), which takes NULL too.
+ */
+conduit_jwt_keys_t *conduit_jwt_keys_create(conduit_jwt_alg_t alg);
+void conduit_jwt_keys_free(conduit_jwt_keys_t *keys);
+
+/*
+ * Adds a key: for HS256 the secret as it is in the file (one line end at its
+ * end is not part of it), for RS256 a public key in PEM (SubjectPublicKeyInfo,
+ * PKCS#1 or an X.509 certificate) of 2048 bits at least.  data and kid are
+ * copied; kid NULL is a key without an ID.
+ * Returns NULL, or a static text that says what is wrong with the key.
+ */
+const char *conduit_jwt_keys_add(conduit_jwt_keys_t *keys, const char *data,
+    size_t len, const char *kid, size_t kid_len);
+
+/*
+ * Verifies a token at the time now (seconds since the epoch): form, algorithm,
+ * key (by kid: keys of that ID and keys without one; every key when the token
+ * has no kid), signature, then exp, nbf and the policy's claims.  exp is always
+ * required.  Fills *claims on CONDUIT_JWT_OK.  Does not keep the token.
+ */
+conduit_jwt_status_t conduit_jwt_verify(const conduit_jwt_keys_t *keys,
+    const conduit_jwt_policy_t *policy, const char *token, size_t len,
+    int64_t now, conduit_jwt_claims_t *claims);
+
+/* A short lower-case name for logs and counters, e.g. "signature". */
+const char *conduit_jwt_status_name(conduit_jwt_status_t status);
+
+#pragma GCC visibility pop
+
+#endif /* CONDUIT_JWT_H */

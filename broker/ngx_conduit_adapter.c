@@ -1,0 +1,219 @@
+/*
+ * hiredis' asynchronous API on NGINX's event loop.
+ *
+ * Events are level-triggered: hiredis reads 16k at most for a readable event
+ * and hides EAGAIN, so that with edge-triggered events the rest would stay in
+ * the socket.  A write is posted instead of registered: all commands of one
+ * turn of the loop leave in one write(), mostly without an epoll_ctl().
+ *
+ * hiredis may free the context in any of its functions; nothing here touches
+ * the context or the adapter after calling one.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_conduit_adapter.h"
+
+
+typedef struct {
+    redisAsyncContext             *ac;
+    ngx_connection_t              *connection;
+    ngx_conduit_adapter_close_pt   close;
+
+    /* the write handler runs: a write asked for now met a full socket */
+    unsigned                       writing:1;
+} ngx_conduit_adapter_t;
+
+
+static void ngx_conduit_adapter_read_handler(ngx_event_t *rev);
+static void ngx_conduit_adapter_write_handler(ngx_event_t *wev);
+static void ngx_conduit_adapter_add_read(void *data);
+static void ngx_conduit_adapter_del_read(void *data);
+static void ngx_conduit_adapter_add_write(void *data);
+static void ngx_conduit_adapter_del_write(void *data);
+static void ngx_conduit_adapter_cleanup(void *data);
+
+
+ngx_int_t
+ngx_conduit_adapter_attach(redisAsyncContext *ac,
+    ngx_conduit_adapter_close_pt close, ngx_log_t *log)
+{
+    ngx_connection_t       *c;
+    ngx_conduit_adapter_t  *a;
+
+    a = ngx_alloc(sizeof(ngx_conduit_adapter_t), log);
+    if (a == NULL) {
+        return NGX_ERROR;
+    }
+
+    c = ngx_get_connection(ac->c.fd, log);
+    if (c == NULL) {
+        ngx_free(a);
+        return NGX_ERROR;
+    }
+
+    /* hiredis before 1.4 leaves the socket open in a new binary */
+    (void) fcntl(ac->c.fd, F_SETFD, FD_CLOEXEC);
+
+    a->ac = ac;
+    a->connection = c;
+    a->close = close;
+    a->writing = 0;
+
+    c->data = a;
+    c->log = log;
+    c->number = ngx_atomic_fetch_add(ngx_connection_counter, 1);
+    c->read->log = log;
+    c->read->handler = ngx_conduit_adapter_read_handler;
+    c->write->log = log;
+    c->write->handler = ngx_conduit_adapter_write_handler;
+
+    ac->ev.data = a;
+    ac->ev.addRead = ngx_conduit_adapter_add_read;
+    ac->ev.delRead = ngx_conduit_adapter_del_read;
+    ac->ev.addWrite = ngx_conduit_adapter_add_write;
+    ac->ev.delWrite = ngx_conduit_adapter_del_write;
+    ac->ev.cleanup = ngx_conduit_adapter_cleanup;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_conduit_adapter_read_handler(ngx_event_t *rev)
+{
+    ngx_connection_t       *c;
+    ngx_conduit_adapter_t  *a;
+
+    c = rev->data;
+    a = c->data;
+
+    if (c->close) {
+        a->close(a->ac);
+        return;
+    }
+
+    redisAsyncHandleRead(a->ac);
+}
+
+
+static void
+ngx_conduit_adapter_write_handler(ngx_event_t *wev)
+{
+    ngx_connection_t       *c;
+    ngx_conduit_adapter_t  *a;
+
+    c = wev->data;
+    a = c->data;
+
+    if (c->close) {
+        a->close(a->ac);
+        return;
+    }
+
+    /* hiredis ends with either a delWrite or an addWrite, which clear it */
+    a->writing = 1;
+
+    redisAsyncHandleWrite(a->ac);
+}
+
+
+static void
+ngx_conduit_adapter_add_read(void *data)
+{
+    ngx_event_t            *rev;
+    ngx_conduit_adapter_t  *a = data;
+
+    rev = a->connection->read;
+
+    if (!rev->active
+        && ngx_add_event(rev, NGX_READ_EVENT, NGX_LEVEL_EVENT) != NGX_OK)
+    {
+        ngx_log_error(NGX_LOG_ALERT, rev->log, 0,
+                      "conduit: could not add a read event");
+    }
+}
+
+
+static void
+ngx_conduit_adapter_del_read(void *data)
+{
+    ngx_event_t            *rev;
+    ngx_conduit_adapter_t  *a = data;
+
+    rev = a->connection->read;
+
+    if (rev->active) {
+        (void) ngx_del_event(rev, NGX_READ_EVENT, 0);
+    }
+}
+
+
+static void
+ngx_conduit_adapter_add_write(void *data)
+{
+    ngx_event_t            *wev;
+    ngx_conduit_adapter_t  *a = data;
+
+    wev = a->connection->write;
+
+    if ((a->ac->c.flags & REDIS_CONNECTED) && !a->writing) {
+
+        if (!wev->active) {
+            ngx_post_event(wev, &ngx_posted_events);
+        }
+
+        return;
+    }
+
+    a->writing = 0;
+
+    if (!wev->active
+        && ngx_add_event(wev, NGX_WRITE_EVENT, NGX_LEVEL_EVENT) != NGX_OK)
+    {
+        ngx_log_error(NGX_LOG_ALERT, wev->log, 0,
+                      "conduit: could not add a write event");
+    }
+}
+
+
+static void
+ngx_conduit_adapter_del_write(void *data)
+{
+    ngx_event_t            *wev;
+    ngx_conduit_adapter_t  *a = data;
+
+    wev = a->connection->write;
+
+    a->writing = 0;
+
+    if (wev->posted) {
+        ngx_delete_posted_event(wev);
+    }
+
+    if (wev->active) {
+        (void) ngx_del_event(wev, NGX_WRITE_EVENT, 0);
+    }
+}
+
+
+static void
+ngx_conduit_adapter_cleanup(void *data)
+{
+    ngx_conduit_adapter_t  *a = data;
+
+    /* hiredis 1.x may call this twice, and would close the socket again */
+
+    a->ac->ev.data = NULL;
+    a->ac->ev.addRead = NULL;
+    a->ac->ev.delRead = NULL;
+    a->ac->ev.addWrite = NULL;
+    a->ac->ev.delWrite = NULL;
+    a->ac->ev.cleanup = NULL;
+    a->ac->c.fd = -1;
+
+    ngx_close_connection(a->connection);
+    ngx_free(a);
+}

@@ -1,0 +1,445 @@
+/*
+ * The doorbell: tells when a key that was read has changed.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_conduit_doorbell.h"
+
+
+#define NGX_CONDUIT_INVALIDATE     "__redis__:invalidate"
+
+/* ms; with the deadline of a command, a silent link is noticed within 10s */
+#define NGX_CONDUIT_PROBE_INTERVAL  5000
+
+
+static void ngx_conduit_doorbell_bell_up(ngx_conduit_link_t *link);
+static void ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link);
+static void ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static void ngx_conduit_doorbell_message(void *data, redisReply *reply);
+static void ngx_conduit_doorbell_invalidate(ngx_conduit_doorbell_t *db,
+    redisReply *keys);
+static void ngx_conduit_doorbell_reader_up(ngx_conduit_link_t *link);
+static void ngx_conduit_doorbell_reader_down(ngx_conduit_link_t *link);
+static void ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db);
+static void ngx_conduit_doorbell_bound(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static void ngx_conduit_doorbell_fall_back(ngx_conduit_doorbell_t *db,
+    const char *why);
+static void ngx_conduit_doorbell_ready(ngx_conduit_doorbell_t *db);
+static void ngx_conduit_doorbell_lost(ngx_conduit_doorbell_t *db);
+static void ngx_conduit_doorbell_probe(ngx_event_t *ev);
+static void ngx_conduit_doorbell_pong(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static ngx_uint_t ngx_conduit_doorbell_unsupported(redisReply *reply);
+
+
+void
+ngx_conduit_doorbell_open(ngx_conduit_doorbell_t *db)
+{
+    if (db->opened) {
+        return;
+    }
+
+    db->opened = 1;
+    db->is_up = 0;
+    db->polling = db->poll;
+    db->subscribed = 0;
+    db->probing = 0;
+    db->binding = 0;
+    db->rebind = 0;
+
+    db->bell.redis = db->redis;
+    db->bell.role = "bell";
+    db->bell.data = db;
+    db->bell.internal = 1;
+    db->bell.up = ngx_conduit_doorbell_bell_up;
+    db->bell.down = ngx_conduit_doorbell_bell_down;
+
+    db->reader.redis = db->redis;
+    db->reader.role = "reader";
+    db->reader.data = db;
+    db->reader.internal = 1;
+    db->reader.up = ngx_conduit_doorbell_reader_up;
+    db->reader.down = ngx_conduit_doorbell_reader_down;
+
+    ngx_memzero(&db->probe_timer, sizeof(ngx_event_t));
+    db->probe_timer.data = db;
+    db->probe_timer.handler = ngx_conduit_doorbell_probe;
+    db->probe_timer.log = ngx_cycle->log;
+    db->probe_timer.cancelable = 1;
+
+    ngx_add_timer(&db->probe_timer, NGX_CONDUIT_PROBE_INTERVAL);
+
+    if (!db->polling) {
+        ngx_conduit_link_open(&db->bell);
+    }
+
+    ngx_conduit_link_open(&db->reader);
+}
+
+
+void
+ngx_conduit_doorbell_close(ngx_conduit_doorbell_t *db)
+{
+    if (!db->opened) {
+        return;
+    }
+
+    db->opened = 0;
+    db->is_up = 0;
+
+    if (db->probe_timer.timer_set) {
+        ngx_del_timer(&db->probe_timer);
+    }
+
+    ngx_conduit_link_close(&db->bell);
+    ngx_conduit_link_close(&db->reader);
+}
+
+
+static void
+ngx_conduit_doorbell_bell_up(ngx_conduit_link_t *link)
+{
+    size_t                   argvlen[2];
+    const char              *argv[2];
+    ngx_conduit_doorbell_t  *db = link->data;
+
+    argv[0] = "CLIENT";
+    argvlen[0] = 6;
+    argv[1] = "ID";
+    argvlen[1] = 2;
+
+    if (ngx_conduit_link_command(link, ngx_conduit_doorbell_bell_id, db, 2,
+                                 argv, argvlen)
+        != NGX_OK)
+    {
+        ngx_conduit_link_reset(link, "out of memory");
+    }
+}
+
+
+static void
+ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link)
+{
+    ngx_conduit_doorbell_t  *db = link->data;
+
+    db->subscribed = 0;
+    db->probing = 0;
+
+    if (!db->polling) {
+        ngx_conduit_doorbell_lost(db);
+    }
+}
+
+
+static void
+ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_doorbell_t  *db = data;
+
+    if (outcome != NGX_CONDUIT_REPLIED || !db->opened) {
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_INTEGER) {
+
+        if (ngx_conduit_doorbell_unsupported(reply)) {
+            ngx_conduit_doorbell_fall_back(db, reply->str);
+            return;
+        }
+
+        ngx_conduit_link_reset(&db->bell, "CLIENT ID refused");
+        return;
+    }
+
+    db->bell_id = reply->integer;
+
+    if (ngx_conduit_link_subscribe(&db->bell, NGX_CONDUIT_INVALIDATE,
+                                   ngx_conduit_doorbell_message)
+        != NGX_OK)
+    {
+        ngx_conduit_link_reset(&db->bell, "out of memory");
+        return;
+    }
+
+    db->probing = 1;
+    db->probed = ngx_current_msec;
+}
+
+
+/*
+ * ["subscribe", channel, count] or ["message", channel, keys]; hiredis 0.14 may
+ * hand over other things as well.
+ */
+
+static void
+ngx_conduit_doorbell_message(void *data, redisReply *reply)
+{
+    redisReply              *kind;
+    ngx_conduit_doorbell_t  *db = data;
+
+    if (!db->opened || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements != 3
+        || reply->element[0]->type != REDIS_REPLY_STRING)
+    {
+        return;
+    }
+
+    kind = reply->element[0];
+
+    if (ngx_strcmp(kind->str, "message") == 0) {
+        ngx_conduit_doorbell_invalidate(db, reply->element[2]);
+        return;
+    }
+
+    if (ngx_strcmp(kind->str, "subscribe") == 0) {
+
+        db->probing = 0;
+
+        if (!db->subscribed) {
+            db->subscribed = 1;
+            ngx_conduit_doorbell_bind(db);
+        }
+    }
+}
+
+
+static void
+ngx_conduit_doorbell_invalidate(ngx_conduit_doorbell_t *db, redisReply *keys)
+{
+    size_t       i;
+    redisReply  *key;
+
+    if (!db->is_up) {
+        /* all are read when it is */
+        return;
+    }
+
+    if (keys->type != REDIS_REPLY_ARRAY) {
+
+        /* nil: the database was flushed */
+
+        db->ring(db->data, NULL, 0);
+        return;
+    }
+
+    for (i = 0; i < keys->elements; i++) {
+        key = keys->element[i];
+
+        if (key->type == REDIS_REPLY_STRING) {
+            db->ring(db->data, (u_char *) key->str, key->len);
+        }
+    }
+}
+
+
+static void
+ngx_conduit_doorbell_reader_up(ngx_conduit_link_t *link)
+{
+    ngx_conduit_doorbell_t  *db = link->data;
+
+    if (db->polling) {
+        ngx_conduit_doorbell_ready(db);
+        return;
+    }
+
+    ngx_conduit_doorbell_bind(db);
+}
+
+
+static void
+ngx_conduit_doorbell_reader_down(ngx_conduit_link_t *link)
+{
+    ngx_conduit_doorbell_lost(link->data);
+}
+
+
+static void
+ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db)
+{
+    u_char       id[NGX_INT64_LEN];
+    size_t       argvlen[5];
+    const char  *argv[5];
+
+    if (!db->subscribed || db->reader.state != NGX_CONDUIT_LINK_UP) {
+        return;
+    }
+
+    if (db->binding) {
+        db->rebind = 1;
+        return;
+    }
+
+    argv[0] = "CLIENT";
+    argvlen[0] = 6;
+    argv[1] = "TRACKING";
+    argvlen[1] = 8;
+    argv[2] = "ON";
+    argvlen[2] = 2;
+    argv[3] = "REDIRECT";
+    argvlen[3] = 8;
+    argv[4] = (char *) id;
+    argvlen[4] = ngx_sprintf(id, "%L", (int64_t) db->bell_id) - id;
+
+    if (ngx_conduit_link_command(&db->reader, ngx_conduit_doorbell_bound, db,
+                                 5, argv, argvlen)
+        != NGX_OK)
+    {
+        ngx_conduit_link_reset(&db->reader, "out of memory");
+        return;
+    }
+
+    db->binding = 1;
+}
+
+
+static void
+ngx_conduit_doorbell_bound(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_doorbell_t  *db = data;
+
+    db->binding = 0;
+
+    if (outcome != NGX_CONDUIT_REPLIED || !db->opened || db->polling) {
+        db->rebind = 0;
+        return;
+    }
+
+    if (db->rebind) {
+        db->rebind = 0;
+        ngx_conduit_doorbell_bind(db);
+        return;
+    }
+
+    if (!db->subscribed) {
+        /* the bell was lost on the way; it binds when it is back */
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_ERROR) {
+        ngx_conduit_doorbell_ready(db);
+        return;
+    }
+
+    if (ngx_conduit_doorbell_unsupported(reply)) {
+        ngx_conduit_doorbell_fall_back(db, reply->str);
+        return;
+    }
+
+    /* the bell's ID is gone, or a stranger's: make both anew */
+
+    ngx_conduit_link_reset(&db->bell, "CLIENT TRACKING refused");
+    ngx_conduit_link_reset(&db->reader, reply->str);
+}
+
+
+static ngx_uint_t
+ngx_conduit_doorbell_unsupported(redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR
+           && (ngx_strncmp(reply->str, "NOPERM", 6) == 0
+               || ngx_strcasestrn((u_char *) reply->str, "unknown", 7 - 1)
+               || ngx_strcasestrn((u_char *) reply->str, "not supported",
+                                  13 - 1)
+               || ngx_strcasestrn((u_char *) reply->str, "syntax", 6 - 1));
+}
+
+
+static void
+ngx_conduit_doorbell_fall_back(ngx_conduit_doorbell_t *db, const char *why)
+{
+    ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                  "conduit: redis %V has no CLIENT TRACKING (%s), streams are "
+                  "polled", &db->redis->name, why);
+
+    db->polling = 1;
+
+    if (db->reader.state == NGX_CONDUIT_LINK_UP) {
+        ngx_conduit_doorbell_ready(db);
+    }
+}
+
+
+static void
+ngx_conduit_doorbell_ready(ngx_conduit_doorbell_t *db)
+{
+    db->is_up = 1;
+    db->up(db->data);
+}
+
+
+static void
+ngx_conduit_doorbell_lost(ngx_conduit_doorbell_t *db)
+{
+    if (db->is_up) {
+        db->is_up = 0;
+        db->down(db->data);
+    }
+}
+
+
+/* a link that hangs says nothing: ask both for a sign of life */
+
+static void
+ngx_conduit_doorbell_probe(ngx_event_t *ev)
+{
+    size_t                   argvlen[1];
+    const char              *argv[1];
+    ngx_conduit_doorbell_t  *db = ev->data;
+
+    ngx_add_timer(&db->probe_timer, NGX_CONDUIT_PROBE_INTERVAL);
+
+    if (db->polling) {
+
+        /* outside of its replies, the bell that is of no use can go */
+
+        ngx_conduit_link_close(&db->bell);
+
+    } else if (db->probing) {
+
+        if (ngx_current_msec - db->probed >= db->redis->timeout) {
+            ngx_conduit_link_reset(&db->bell, "no reply in time");
+        }
+
+    } else if (db->subscribed) {
+
+        /* a subscription is confirmed as often as it is asked for; hiredis
+           0.14 loses the reply to a PING here */
+
+        if (ngx_conduit_link_subscribe(&db->bell, NGX_CONDUIT_INVALIDATE,
+                                       ngx_conduit_doorbell_message)
+            != NGX_OK)
+        {
+            ngx_conduit_link_reset(&db->bell, "out of memory");
+            return;
+        }
+
+        db->probing = 1;
+        db->probed = ngx_current_msec;
+    }
+
+    if (db->reader.state == NGX_CONDUIT_LINK_UP) {
+
+        argv[0] = "PING";
+        argvlen[0] = 4;
+
+        /* the deadline of the command does the rest */
+
+        (void) ngx_conduit_link_command(&db->reader, ngx_conduit_doorbell_pong,
+                                        db, 1, argv, argvlen);
+    }
+}
+
+
+static void
+ngx_conduit_doorbell_pong(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    /* void */
+}

@@ -1,0 +1,763 @@
+/*
+ * A link: one connection of a worker to one Redis server.
+ *
+ * hiredis frees its context by itself after any failure, from within its own
+ * functions, and calls the handlers of pending replies with NULL while doing
+ * so; with 0.14 and 1.0 the context must not be freed in the connect and
+ * disconnect callbacks.  The rules here:
+ *  - ngx_conduit_link_lost() is the one way from a connection to none: it
+ *    forgets the context before anything else, so that handlers which run
+ *    afterwards find a link without a connection;
+ *  - commands complete in one place, ngx_conduit_command_done(), whether hiredis
+ *    answered them, dropped them, or never saw them;
+ *  - a new connection is only made from a timer, never from a callback.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_conduit_adapter.h"
+#include "ngx_conduit_link.h"
+
+
+typedef struct {
+    ngx_queue_t             queue;
+    ngx_conduit_link_t     *link;
+    redisAsyncContext      *ac;        /* it was sent on; NULL before */
+    ngx_conduit_reply_pt    handler;
+    void                   *data;
+    ngx_msec_t              deadline;
+    char                   *wire;      /* until it is sent */
+    int                     len;
+} ngx_conduit_command_t;
+
+
+static void ngx_conduit_link_connect(ngx_conduit_link_t *link);
+static void ngx_conduit_link_connect_timer(ngx_event_t *ev);
+static void ngx_conduit_link_command_timer(ngx_event_t *ev);
+static void ngx_conduit_link_connected(const redisAsyncContext *ac,
+    int status);
+static void ngx_conduit_link_disconnected(const redisAsyncContext *ac,
+    int status);
+static void ngx_conduit_link_shutdown(redisAsyncContext *ac);
+static ngx_int_t ngx_conduit_link_login(ngx_conduit_link_t *link);
+static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
+    void *data);
+static void ngx_conduit_link_ready(ngx_conduit_link_t *link);
+static void ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why);
+static void ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why);
+static void ngx_conduit_link_wait(ngx_conduit_link_t *link);
+static ngx_conduit_command_t *ngx_conduit_command_create(
+    ngx_conduit_link_t *link);
+static ngx_int_t ngx_conduit_command_send(ngx_conduit_command_t *cmd);
+static void ngx_conduit_command_reply(redisAsyncContext *ac, void *reply,
+    void *data);
+static void ngx_conduit_command_done(ngx_conduit_command_t *cmd,
+    redisReply *reply, ngx_conduit_outcome_e outcome);
+static void ngx_conduit_command_arm(ngx_conduit_link_t *link);
+static void ngx_conduit_link_message(redisAsyncContext *ac, void *reply,
+    void *data);
+
+
+void
+ngx_conduit_link_open(ngx_conduit_link_t *link)
+{
+    if (link->state != NGX_CONDUIT_LINK_CLOSED) {
+        return;
+    }
+
+    link->ac = NULL;
+    link->failed = 0;
+    link->stuck = 0;
+    link->delay = 0;
+    link->addr = 0;
+
+    ngx_queue_init(&link->pending);
+    ngx_queue_init(&link->free);
+
+    ngx_memzero(&link->connect_timer, sizeof(ngx_event_t));
+    link->connect_timer.data = link;
+    link->connect_timer.handler = ngx_conduit_link_connect_timer;
+    link->connect_timer.log = ngx_cycle->log;
+    link->connect_timer.cancelable = 1;
+
+    ngx_memzero(&link->command_timer, sizeof(ngx_event_t));
+    link->command_timer.data = link;
+    link->command_timer.handler = ngx_conduit_link_command_timer;
+    link->command_timer.log = ngx_cycle->log;
+    link->command_timer.cancelable = link->internal;
+
+    link->state = NGX_CONDUIT_LINK_CONNECTING;
+
+    ngx_post_event(&link->connect_timer, &ngx_posted_events);
+}
+
+
+void
+ngx_conduit_link_close(ngx_conduit_link_t *link)
+{
+    ngx_queue_t            *q;
+    redisAsyncContext      *ac;
+    ngx_conduit_command_t  *cmd;
+
+    if (link->state == NGX_CONDUIT_LINK_CLOSED) {
+        return;
+    }
+
+    link->state = NGX_CONDUIT_LINK_CLOSED;
+
+    if (link->connect_timer.timer_set) {
+        ngx_del_timer(&link->connect_timer);
+    }
+
+    if (link->connect_timer.posted) {
+        ngx_delete_posted_event(&link->connect_timer);
+    }
+
+    ac = link->ac;
+    link->ac = NULL;
+
+    if (ac != NULL) {
+        redisAsyncFree(ac);
+    }
+
+    while (!ngx_queue_empty(&link->pending)) {
+        q = ngx_queue_head(&link->pending);
+        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+        ngx_conduit_command_done(cmd, NULL, cmd->ac ? NGX_CONDUIT_LOST
+                                                    : NGX_CONDUIT_NOT_SENT);
+    }
+
+    if (link->command_timer.timer_set) {
+        ngx_del_timer(&link->command_timer);
+    }
+
+    while (!ngx_queue_empty(&link->free)) {
+        q = ngx_queue_head(&link->free);
+        ngx_queue_remove(q);
+        ngx_free(ngx_queue_data(q, ngx_conduit_command_t, queue));
+    }
+}
+
+
+void
+ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why)
+{
+    if (link->ac != NULL) {
+        ngx_conduit_link_drop(link, why);
+    }
+}
+
+
+static void
+ngx_conduit_link_connect_timer(ngx_event_t *ev)
+{
+    ngx_conduit_link_t  *link = ev->data;
+
+    if (link->ac != NULL) {
+        ngx_conduit_link_drop(link, "timed out");
+        return;
+    }
+
+    ngx_conduit_link_connect(link);
+}
+
+
+static void
+ngx_conduit_link_connect(ngx_conduit_link_t *link)
+{
+    ngx_str_t            *addr;
+    redisAsyncContext    *ac;
+    ngx_conduit_redis_t  *redis;
+
+    redis = link->redis;
+    link->state = NGX_CONDUIT_LINK_CONNECTING;
+    link->handshake = 0;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V %s: connecting",
+                   &redis->name, link->role);
+
+    if (redis->path.len) {
+        ac = redisAsyncConnectUnix((char *) redis->path.data);
+
+    } else {
+        addr = &redis->addrs[link->addr++ % redis->naddrs];
+        ac = redisAsyncConnect((char *) addr->data, redis->port);
+    }
+
+    if (ac == NULL) {
+        ngx_conduit_link_lost(link, "out of memory");
+        return;
+    }
+
+    if (ac->err) {
+        ngx_conduit_link_lost(link, ac->errstr);
+        redisAsyncFree(ac);
+        return;
+    }
+
+    if (ngx_conduit_adapter_attach(ac, ngx_conduit_link_shutdown,
+                                   ngx_cycle->log)
+        != NGX_OK)
+    {
+        ngx_conduit_link_lost(link, "no worker connection or memory left");
+        redisAsyncFree(ac);
+        return;
+    }
+
+    ac->data = link;
+    link->ac = ac;
+
+    ngx_add_timer(&link->connect_timer, redis->connect_timeout);
+
+    /* the log-in leaves with the first write */
+
+    if (redisAsyncSetConnectCallback(ac, ngx_conduit_link_connected)
+        != REDIS_OK
+        || redisAsyncSetDisconnectCallback(ac, ngx_conduit_link_disconnected)
+        != REDIS_OK
+        || ngx_conduit_link_login(link) != NGX_OK)
+    {
+        ngx_conduit_link_drop(link, "out of memory");
+    }
+}
+
+
+static void
+ngx_conduit_link_connected(const redisAsyncContext *ac, int status)
+{
+    ngx_conduit_link_t  *link = ac->data;
+
+    if (link == NULL || link->ac != ac) {
+        return;
+    }
+
+    if (status != REDIS_OK) {
+        ngx_conduit_link_lost(link, ac->c.errstr[0] ? ac->c.errstr
+                                                    : "connect failed");
+        return;
+    }
+
+    if (link->redis->path.len == 0) {
+        (void) redisEnableKeepAlive((redisContext *) &ac->c);
+    }
+
+}
+
+
+static void
+ngx_conduit_link_disconnected(const redisAsyncContext *ac, int status)
+{
+    ngx_conduit_link_t  *link = ac->data;
+
+    if (link != NULL && link->ac == ac) {
+        ngx_conduit_link_lost(link, status == REDIS_OK || ac->errstr == NULL
+                                    ? "closed" : ac->errstr);
+    }
+}
+
+
+/* worker_shutdown_timeout: the worker goes, and takes no new connection */
+
+static void
+ngx_conduit_link_shutdown(redisAsyncContext *ac)
+{
+    ngx_conduit_link_t  *link = ac->data;
+
+    if (link != NULL && link->ac == ac) {
+        ngx_conduit_link_close(link);
+        return;
+    }
+
+    redisAsyncFree(ac);
+}
+
+
+static ngx_int_t
+ngx_conduit_link_login(ngx_conduit_link_t *link)
+{
+    int                   rc, argc;
+    char                  db[NGX_INT_T_LEN];
+    size_t                argvlen[3];
+    const char           *argv[3];
+    ngx_conduit_redis_t  *redis;
+
+    redis = link->redis;
+
+    if (redis->password.len) {
+        argc = 0;
+        argv[argc] = "AUTH";
+        argvlen[argc++] = 4;
+
+        if (redis->user.len) {
+            argv[argc] = (char *) redis->user.data;
+            argvlen[argc++] = redis->user.len;
+        }
+
+        argv[argc] = (char *) redis->password.data;
+        argvlen[argc++] = redis->password.len;
+
+        rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_login_reply,
+                                   (void *) "AUTH", argc, argv, argvlen);
+        if (rc != REDIS_OK) {
+            return NGX_ERROR;
+        }
+
+        link->handshake++;
+    }
+
+    if (redis->db) {
+        argv[0] = "SELECT";
+        argvlen[0] = 6;
+        argv[1] = db;
+        argvlen[1] = ngx_sprintf((u_char *) db, "%ui", redis->db)
+                     - (u_char *) db;
+
+        rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_login_reply,
+                                   (void *) "SELECT", 2, argv, argvlen);
+        if (rc != REDIS_OK) {
+            return NGX_ERROR;
+        }
+
+        link->handshake++;
+    }
+
+    /* an answer to it shows that the server serves: not loading, no log-in
+       wanted; hiredis 0.14 allows little in its connect callback, so that the
+       link gets ready in a reply */
+
+    argv[0] = "PING";
+    argvlen[0] = 4;
+
+    rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_login_reply,
+                               (void *) "PING", 1, argv, argvlen);
+    if (rc != REDIS_OK) {
+        return NGX_ERROR;
+    }
+
+    link->handshake++;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
+{
+    u_char               why[256];
+    const char          *command = data;
+    redisReply          *r = reply;
+    ngx_conduit_link_t  *link = ac->data;
+
+    if (link == NULL || link->ac != ac) {
+        return;
+    }
+
+    if (r == NULL) {
+        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
+        return;
+    }
+
+    if (r->type == REDIS_REPLY_ERROR
+        && ngx_strncmp(r->str, "NOPERM", 6) != 0)
+    {
+        *ngx_snprintf(why, sizeof(why) - 1, "%s refused: %s", command, r->str)
+            = '\0';
+        ngx_conduit_link_drop(link, (char *) why);
+        return;
+    }
+
+    if (--link->handshake == 0) {
+        ngx_conduit_link_ready(link);
+    }
+}
+
+
+static void
+ngx_conduit_link_ready(ngx_conduit_link_t *link)
+{
+    ngx_queue_t            *q;
+    redisAsyncContext      *ac;
+    ngx_conduit_command_t  *cmd;
+
+    if (link->connect_timer.timer_set) {
+        ngx_del_timer(&link->connect_timer);
+    }
+
+    link->state = NGX_CONDUIT_LINK_UP;
+    link->delay = 0;
+
+    if (link->failed) {
+        link->failed = 0;
+        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                      "conduit: redis %V %s: connected again after %Mms",
+                      &link->redis->name, link->role,
+                      ngx_current_msec - link->lost);
+    }
+
+    ac = link->ac;
+
+    if (link->up) {
+        link->up(link);
+    }
+
+    /* what came while connecting leaves now, unless the owner reset the link;
+       a failure of one command fails the connection and so all of them */
+
+    for (q = ngx_queue_head(&link->pending);
+         link->ac == ac && q != ngx_queue_sentinel(&link->pending);
+         q = ngx_queue_next(q))
+    {
+        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+
+        if (cmd->ac == NULL && ngx_conduit_command_send(cmd) != NGX_OK) {
+            ngx_conduit_link_drop(link, "out of memory");
+            return;
+        }
+    }
+}
+
+
+/*
+ * Gives a connection up.  The context is freed at once, or by hiredis when its
+ * callback returns; either way it finds the link without it.
+ */
+
+static void
+ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why)
+{
+    redisAsyncContext  *ac;
+
+    ac = link->ac;
+
+    ngx_conduit_link_lost(link, why);
+
+    redisAsyncFree(ac);
+}
+
+
+static void
+ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
+{
+    ngx_uint_t              was_up, level;
+    ngx_queue_t            *q, *next;
+    ngx_conduit_command_t  *cmd;
+
+    was_up = (link->state == NGX_CONDUIT_LINK_UP);
+
+    link->ac = NULL;
+    link->message = NULL;
+
+    ngx_conduit_link_wait(link);
+
+    if (!link->failed) {
+        link->lost = ngx_current_msec;
+    }
+
+    /* one line for each outage */
+
+    level = link->failed ? NGX_LOG_INFO : NGX_LOG_ERR;
+
+    ngx_log_error(level, ngx_cycle->log, 0,
+                  "conduit: redis %V %s: %s (%s), next try in %Mms",
+                  &link->redis->name, link->role,
+                  was_up ? "connection lost" : "connect failed", why,
+                  link->connect_timer.timer.key - ngx_current_msec);
+
+    link->failed = 1;
+
+    /* commands that were sent are completed by hiredis */
+
+    for (q = ngx_queue_head(&link->pending);
+         q != ngx_queue_sentinel(&link->pending);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+
+        if (cmd->ac == NULL) {
+            ngx_conduit_command_done(cmd, NULL, NGX_CONDUIT_NOT_SENT);
+        }
+    }
+
+    if (was_up && link->down) {
+        link->down(link);
+    }
+}
+
+
+static void
+ngx_conduit_link_wait(ngx_conduit_link_t *link)
+{
+    ngx_msec_t  delay;
+
+    if (link->connect_timer.timer_set) {
+        ngx_del_timer(&link->connect_timer);
+    }
+
+    if (link->state == NGX_CONDUIT_LINK_CLOSED) {
+        return;
+    }
+
+    link->state = NGX_CONDUIT_LINK_WAITING;
+
+    delay = link->delay ? link->delay * 2 : NGX_CONDUIT_LINK_MIN_DELAY;
+    link->delay = ngx_min(delay, NGX_CONDUIT_LINK_MAX_DELAY);
+
+    /* from half of it to one and a half */
+
+    delay = link->delay / 2 + ngx_random() % (link->delay + 1);
+
+    ngx_add_timer(&link->connect_timer, delay);
+}
+
+
+static void
+ngx_conduit_link_command_timer(ngx_event_t *ev)
+{
+    ngx_queue_t            *q;
+    ngx_conduit_link_t     *link = ev->data;
+    ngx_conduit_command_t  *cmd;
+
+    while (!ngx_queue_empty(&link->pending)) {
+
+        q = ngx_queue_head(&link->pending);
+        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+
+        if ((ngx_msec_int_t) (cmd->deadline - ngx_current_msec) > 0) {
+            break;
+        }
+
+        if (cmd->ac != NULL) {
+
+            /* replies come in order: nothing behind this one can come */
+
+            if (link->ac == cmd->ac) {
+                link->stuck = 1;
+                ngx_conduit_link_drop(link, "no reply in time");
+                link->stuck = 0;
+            }
+
+            break;
+        }
+
+        ngx_conduit_command_done(cmd, NULL, NGX_CONDUIT_NOT_SENT);
+    }
+
+    ngx_conduit_command_arm(link);
+}
+
+
+ngx_int_t
+ngx_conduit_link_command(ngx_conduit_link_t *link,
+    ngx_conduit_reply_pt handler, void *data, int argc, const char **argv,
+    const size_t *argvlen)
+{
+    ngx_conduit_command_t  *cmd;
+
+    ngx_conduit_link_open(link);
+
+    if (link->state != NGX_CONDUIT_LINK_UP && link->failed) {
+        return NGX_DECLINED;
+    }
+
+    cmd = ngx_conduit_command_create(link);
+    if (cmd == NULL) {
+        return NGX_ERROR;
+    }
+
+    cmd->handler = handler;
+    cmd->data = data;
+    cmd->deadline = ngx_current_msec + link->redis->timeout;
+
+    cmd->len = redisFormatCommandArgv(&cmd->wire, argc, argv, argvlen);
+    if (cmd->len < 0) {
+        cmd->wire = NULL;
+        ngx_queue_insert_head(&link->free, &cmd->queue);
+        return NGX_ERROR;
+    }
+
+    if (link->state == NGX_CONDUIT_LINK_UP
+        && ngx_conduit_command_send(cmd) != NGX_OK)
+    {
+        redisFreeCommand(cmd->wire);
+        cmd->wire = NULL;
+        ngx_queue_insert_head(&link->free, &cmd->queue);
+        return NGX_ERROR;
+    }
+
+    ngx_queue_insert_tail(&link->pending, &cmd->queue);
+
+    if (!link->command_timer.timer_set) {
+        ngx_conduit_command_arm(link);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_conduit_command_t *
+ngx_conduit_command_create(ngx_conduit_link_t *link)
+{
+    ngx_queue_t            *q;
+    ngx_conduit_command_t  *cmd;
+
+    if (!ngx_queue_empty(&link->free)) {
+        q = ngx_queue_head(&link->free);
+        ngx_queue_remove(q);
+        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+
+    } else {
+        cmd = ngx_alloc(sizeof(ngx_conduit_command_t), ngx_cycle->log);
+        if (cmd == NULL) {
+            return NULL;
+        }
+    }
+
+    ngx_memzero(cmd, sizeof(ngx_conduit_command_t));
+    cmd->link = link;
+
+    return cmd;
+}
+
+
+static ngx_int_t
+ngx_conduit_command_send(ngx_conduit_command_t *cmd)
+{
+    if (redisAsyncFormattedCommand(cmd->link->ac, ngx_conduit_command_reply,
+                                   cmd, cmd->wire, cmd->len)
+        != REDIS_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    redisFreeCommand(cmd->wire);
+    cmd->wire = NULL;
+    cmd->ac = cmd->link->ac;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_conduit_command_reply(redisAsyncContext *ac, void *reply, void *data)
+{
+    ngx_conduit_link_t     *link;
+    ngx_conduit_command_t  *cmd = data;
+
+    link = cmd->link;
+
+    if (reply != NULL) {
+        ngx_conduit_command_done(cmd, reply, NGX_CONDUIT_REPLIED);
+        return;
+    }
+
+    if (link->ac == ac) {
+        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
+    }
+
+    ngx_conduit_command_done(cmd, NULL,
+                             link->stuck ? NGX_CONDUIT_TIMED_OUT
+                                         : NGX_CONDUIT_LOST);
+}
+
+
+static void
+ngx_conduit_command_done(ngx_conduit_command_t *cmd, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    void                  *data;
+    ngx_conduit_link_t    *link;
+    ngx_conduit_reply_pt   handler;
+
+    link = cmd->link;
+    handler = cmd->handler;
+    data = cmd->data;
+
+    ngx_queue_remove(&cmd->queue);
+
+    if (cmd->wire != NULL) {
+        redisFreeCommand(cmd->wire);
+        cmd->wire = NULL;
+    }
+
+    /* the deadlines of one link have one order, which is that of the queue:
+       a timer that fires early finds that and sets itself again */
+
+    if (ngx_queue_empty(&link->pending) && link->command_timer.timer_set) {
+        ngx_del_timer(&link->command_timer);
+    }
+
+    ngx_queue_insert_head(&link->free, &cmd->queue);
+
+    handler(data, reply, outcome);
+}
+
+
+static void
+ngx_conduit_command_arm(ngx_conduit_link_t *link)
+{
+    ngx_queue_t            *q;
+    ngx_msec_int_t          wait;
+    ngx_conduit_command_t  *cmd;
+
+    if (link->state == NGX_CONDUIT_LINK_CLOSED
+        || ngx_queue_empty(&link->pending))
+    {
+        return;
+    }
+
+    q = ngx_queue_head(&link->pending);
+    cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+    wait = cmd->deadline - ngx_current_msec;
+
+    ngx_add_timer(&link->command_timer, wait > 0 ? wait : 1);
+}
+
+
+ngx_int_t
+ngx_conduit_link_subscribe(ngx_conduit_link_t *link, const char *channel,
+    ngx_conduit_message_pt handler)
+{
+    int          rc;
+    size_t       argvlen[2];
+    const char  *argv[2];
+
+    if (link->state != NGX_CONDUIT_LINK_UP) {
+        return NGX_ERROR;
+    }
+
+    argv[0] = "SUBSCRIBE";
+    argvlen[0] = 9;
+    argv[1] = channel;
+    argvlen[1] = ngx_strlen(channel);
+
+    link->message = handler;
+
+    rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_message, link, 2,
+                               argv, argvlen);
+
+    return rc == REDIS_OK ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_conduit_link_message(redisAsyncContext *ac, void *reply, void *data)
+{
+    ngx_conduit_link_t  *link = data;
+
+    if (link->ac != ac) {
+        return;
+    }
+
+    if (reply == NULL) {
+        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
+        return;
+    }
+
+    if (link->message != NULL) {
+        link->message(link->data, reply);
+    }
+}

@@ -1,0 +1,127 @@
+/*
+ * A link: one connection of a worker to one Redis server, kept up for as long
+ * as somebody needs it.  Connects, logs in, selects the database, pipelines
+ * commands with a deadline each, and after a loss connects again.
+ *
+ *           open                  AUTH, SELECT, PING ok
+ *   CLOSED ------> CONNECTING ---------------------> UP
+ *     ^              ^    |                           |
+ *     |        timer |    | refused, timed out,       | lost, timed out
+ *     | close        |    v log-in refused            v
+ *   (any)           WAITING <-------------------------+
+ */
+
+#ifndef NGX_CONDUIT_LINK_H
+#define NGX_CONDUIT_LINK_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include <hiredis/hiredis.h>
+#include <hiredis/async.h>
+
+#include "ngx_conduit_redis.h"
+
+#pragma GCC visibility push(hidden)
+
+#define NGX_CONDUIT_LINK_MIN_DELAY  50      /* ms, first reconnect */
+#define NGX_CONDUIT_LINK_MAX_DELAY  3000
+
+typedef struct ngx_conduit_link_s  ngx_conduit_link_t;
+
+typedef enum {
+    NGX_CONDUIT_LINK_CLOSED = 0,
+    NGX_CONDUIT_LINK_CONNECTING,
+    NGX_CONDUIT_LINK_UP,
+    NGX_CONDUIT_LINK_WAITING
+} ngx_conduit_link_state_e;
+
+/* why a command has no reply */
+typedef enum {
+    NGX_CONDUIT_REPLIED = 0,
+    NGX_CONDUIT_NOT_SENT,         /* there was no connection */
+    NGX_CONDUIT_LOST,             /* sent; the connection went first */
+    NGX_CONDUIT_TIMED_OUT         /* sent; no reply within the deadline */
+} ngx_conduit_outcome_e;
+
+/*
+ * Takes the reply of a command, exactly once for each command accepted: reply
+ * is NULL unless the outcome is NGX_CONDUIT_REPLIED, and freed by the link
+ * after the return.  May send new commands.
+ */
+typedef void (*ngx_conduit_reply_pt)(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+
+typedef void (*ngx_conduit_link_pt)(ngx_conduit_link_t *link);
+
+typedef void (*ngx_conduit_message_pt)(void *data, redisReply *reply);
+
+struct ngx_conduit_link_s {
+    /* the owner sets these before ngx_conduit_link_open() */
+    ngx_conduit_redis_t       *redis;
+    const char                *role;      /* for logs, e.g. "publish" */
+    void                      *data;
+    ngx_conduit_link_pt        up;        /* may be NULL; sends commands */
+    ngx_conduit_link_pt        down;      /* may be NULL; once after each up */
+    unsigned                   internal:1;  /* holds up no exiting worker */
+
+    /* private */
+    unsigned                   failed:1;    /* the last attempt did; logged */
+    unsigned                   stuck:1;     /* closed for a deadline */
+    ngx_conduit_link_state_e   state;
+    redisAsyncContext         *ac;
+    ngx_uint_t                 addr;      /* next address to try */
+    ngx_uint_t                 handshake; /* replies still to come */
+    ngx_msec_t                 delay;
+    ngx_msec_t                 lost;      /* when it was, for logs */
+    ngx_event_t                connect_timer;   /* deadline or next try */
+    ngx_event_t                command_timer;   /* deadline of the oldest */
+    ngx_queue_t                pending;   /* ngx_conduit_command_t, oldest
+                                             first: sent, then not yet sent */
+    ngx_queue_t                free;
+    ngx_conduit_message_pt     message;   /* of a subscription */
+};
+
+
+/*
+ * Opens a closed link: connects at the next turn of the event loop.  On any
+ * other state does nothing.
+ */
+void ngx_conduit_link_open(ngx_conduit_link_t *link);
+
+/*
+ * Closes a link for good and frees what it holds.  Pending commands end with
+ * NGX_CONDUIT_LOST or NGX_CONDUIT_NOT_SENT before the return.  Never to be
+ * called from a reply handler.
+ */
+void ngx_conduit_link_close(ngx_conduit_link_t *link);
+
+/*
+ * Drops the connection, as if it were lost; a new one is made after a delay.
+ * Fit for reply handlers.
+ */
+void ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why);
+
+/*
+ * Sends a command; arguments are copied.  Opens a closed link; while the link
+ * connects for the first time, the command waits for it.  Returns NGX_OK when
+ * the handler is going to be called, NGX_DECLINED during an outage (the handler
+ * is not called), NGX_ERROR when memory is out (likewise).
+ */
+ngx_int_t ngx_conduit_link_command(ngx_conduit_link_t *link,
+    ngx_conduit_reply_pt handler, void *data, int argc, const char **argv,
+    const size_t *argvlen);
+
+/*
+ * Subscribes to a channel (a zero-terminated word) on a link that is up.  The
+ * handler gets link->data and each message of the subscription, its
+ * confirmation included, until the connection is gone.  Such a link takes no
+ * commands.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_link_subscribe(ngx_conduit_link_t *link,
+    const char *channel, ngx_conduit_message_pt handler);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_LINK_H */

@@ -1,0 +1,193 @@
+/*
+ * Reading Redis streams: the commands and their replies.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_conduit_stream.h"
+
+
+static ngx_uint_t ngx_conduit_stream_is(redisReply *reply, const char *text);
+
+
+ngx_int_t
+ngx_conduit_stream_read(ngx_conduit_link_t *link, ngx_str_t *key,
+    conduit_stream_id_t *after, ngx_uint_t count, ngx_conduit_reply_pt handler,
+    void *data)
+{
+    char         id[CONDUIT_STREAM_ID_MAX];
+    u_char       number[NGX_INT_T_LEN];
+    size_t       argvlen[6];
+    const char  *argv[6];
+
+    argv[0] = "XREAD";
+    argvlen[0] = 5;
+    argv[1] = "COUNT";
+    argvlen[1] = 5;
+    argv[2] = (char *) number;
+    argvlen[2] = ngx_sprintf(number, "%ui", count) - number;
+    argv[3] = "STREAMS";
+    argvlen[3] = 7;
+    argv[4] = (char *) key->data;
+    argvlen[4] = key->len;
+    argv[5] = id;
+    argvlen[5] = conduit_stream_id_write(after, id);
+
+    return ngx_conduit_link_command(link, handler, data, 6, argv, argvlen);
+}
+
+
+ngx_int_t
+ngx_conduit_stream_info(ngx_conduit_link_t *link, ngx_str_t *key,
+    ngx_conduit_reply_pt handler, void *data)
+{
+    size_t       argvlen[3];
+    const char  *argv[3];
+
+    argv[0] = "XINFO";
+    argvlen[0] = 5;
+    argv[1] = "STREAM";
+    argvlen[1] = 6;
+    argv[2] = (char *) key->data;
+    argvlen[2] = key->len;
+
+    return ngx_conduit_link_command(link, handler, data, 3, argv, argvlen);
+}
+
+
+/* [[key, [entry, ...]]], or nil */
+
+ngx_int_t
+ngx_conduit_stream_entries(redisReply *reply, redisReply **list)
+{
+    redisReply  *stream;
+
+    *list = NULL;
+
+    if (reply->type == REDIS_REPLY_NIL) {
+        return NGX_OK;
+    }
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 1) {
+        return NGX_ERROR;
+    }
+
+    stream = reply->element[0];
+
+    if (stream->type != REDIS_REPLY_ARRAY || stream->elements != 2
+        || stream->element[1]->type != REDIS_REPLY_ARRAY)
+    {
+        return NGX_ERROR;
+    }
+
+    if (stream->element[1]->elements) {
+        *list = stream->element[1];
+    }
+
+    return NGX_OK;
+}
+
+
+/* [id, [field, value, ...]] */
+
+ngx_int_t
+ngx_conduit_stream_entry(redisReply *reply, ngx_conduit_entry_t *entry)
+{
+    size_t       i;
+    redisReply  *id, *fields, *value;
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
+        return NGX_ERROR;
+    }
+
+    id = reply->element[0];
+    fields = reply->element[1];
+
+    if (id->type != REDIS_REPLY_STRING
+        || conduit_stream_id_parse(id->str, id->len, &entry->id) != 0)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_str_null(&entry->data);
+
+    if (fields->type != REDIS_REPLY_ARRAY) {
+        return NGX_OK;
+    }
+
+    for (i = 0; i + 1 < fields->elements; i += 2) {
+        value = fields->element[i + 1];
+
+        if (ngx_conduit_stream_is(fields->element[i], "data")
+            && value->type == REDIS_REPLY_STRING)
+        {
+            entry->data.data = (u_char *) value->str;
+            entry->data.len = value->len;
+            break;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_conduit_stream_parse_info(redisReply *reply,
+    ngx_conduit_stream_info_t *info)
+{
+    size_t       i;
+    redisReply  *name, *value;
+
+    ngx_memzero(info, sizeof(ngx_conduit_stream_info_t));
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        return ngx_strstr(reply->str, "no such key") ? NGX_OK : NGX_ERROR;
+    }
+
+    if (reply->type != REDIS_REPLY_ARRAY) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i + 1 < reply->elements; i += 2) {
+        name = reply->element[i];
+        value = reply->element[i + 1];
+
+        if (ngx_conduit_stream_is(name, "length")) {
+
+            if (value->type == REDIS_REPLY_INTEGER && value->integer > 0) {
+                info->length = value->integer;
+            }
+
+        } else if (ngx_conduit_stream_is(name, "last-generated-id")) {
+
+            if (value->type != REDIS_REPLY_STRING
+                || conduit_stream_id_parse(value->str, value->len,
+                                           &info->last_id)
+                   != 0)
+            {
+                return NGX_ERROR;
+            }
+
+            info->exists = 1;
+
+        } else if (ngx_conduit_stream_is(name, "first-entry")) {
+            (void) ngx_conduit_stream_entry(value, &info->first);
+
+        } else if (ngx_conduit_stream_is(name, "last-entry")) {
+            (void) ngx_conduit_stream_entry(value, &info->last);
+        }
+    }
+
+    return info->exists ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_uint_t
+ngx_conduit_stream_is(redisReply *reply, const char *text)
+{
+    return (reply->type == REDIS_REPLY_STRING
+            || reply->type == REDIS_REPLY_STATUS)
+           && reply->len == ngx_strlen(text)
+           && ngx_memcmp(reply->str, text, reply->len) == 0;
+}

@@ -1,0 +1,68 @@
+/*
+ * Reading Redis streams: the commands and their replies.
+ */
+
+#ifndef NGX_CONDUIT_STREAM_H
+#define NGX_CONDUIT_STREAM_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "conduit_id.h"
+#include "ngx_conduit_link.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef struct {
+    conduit_stream_id_t   id;
+    ngx_str_t             data;     /* of the field "data"; data.data is NULL
+                                       without such a field */
+} ngx_conduit_entry_t;
+
+/* what XINFO STREAM tells of a stream */
+typedef struct {
+    conduit_stream_id_t   last_id;  /* the last one given out */
+    ngx_conduit_entry_t   first;    /* valid when length is not 0 */
+    ngx_conduit_entry_t   last;     /* likewise */
+    ngx_uint_t            length;
+    ngx_uint_t            exists;
+} ngx_conduit_stream_info_t;
+
+
+/*
+ * Sends XREAD COUNT count STREAMS key after, without BLOCK.  The result is that
+ * of ngx_conduit_link_command().
+ */
+ngx_int_t ngx_conduit_stream_read(ngx_conduit_link_t *link, ngx_str_t *key,
+    conduit_stream_id_t *after, ngx_uint_t count, ngx_conduit_reply_pt handler,
+    void *data);
+
+/* Sends XINFO STREAM key; likewise. */
+ngx_int_t ngx_conduit_stream_info(ngx_conduit_link_t *link, ngx_str_t *key,
+    ngx_conduit_reply_pt handler, void *data);
+
+/*
+ * Takes the list of entries out of a reply to XREAD with one key: *list is NULL
+ * when there are none.  Returns NGX_OK, or NGX_ERROR for an error reply and for
+ * any other form.  The list belongs to the reply.
+ */
+ngx_int_t ngx_conduit_stream_entries(redisReply *reply, redisReply **list);
+
+/*
+ * Reads one entry of such a list; its data belongs to the reply.  Returns
+ * NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_stream_entry(redisReply *reply,
+    ngx_conduit_entry_t *entry);
+
+/*
+ * Reads a reply to XINFO STREAM.  A missing key is a stream that does not
+ * exist, with all fields zero.  Returns NGX_OK, or NGX_ERROR for another error
+ * or form.
+ */
+ngx_int_t ngx_conduit_stream_parse_info(redisReply *reply,
+    ngx_conduit_stream_info_t *info);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_STREAM_H */

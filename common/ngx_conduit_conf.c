@@ -1,0 +1,366 @@
+/*
+ * The part of a location's configuration that both modules have.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_conf.h"
+
+
+#define NGX_CONDUIT_MAX_KEY_FILE  65536
+
+
+static ngx_int_t ngx_conduit_conf_read(ngx_conf_t *cf, ngx_str_t *name,
+    ngx_str_t *content);
+static ngx_int_t ngx_conduit_conf_read_fd(ngx_conf_t *cf, ngx_fd_t fd,
+    ngx_str_t *name, ngx_str_t *content);
+static void ngx_conduit_conf_free_keys(void *data);
+static char *ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf);
+static char *ngx_conduit_conf_check_not_zero(ngx_conf_t *cf, void *post,
+    void *data);
+
+
+ngx_conf_post_t  ngx_conduit_conf_not_zero = {
+    ngx_conduit_conf_check_not_zero
+};
+
+
+static const char  *ngx_conduit_names[] = { "publish", "gateway" };
+static const char  *ngx_conduit_keys[] = { "jwt_secret_file", "jwt_key_file" };
+
+
+void
+ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind)
+{
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->redis = NULL;
+     *     conf->redis_user = { 0, NULL };
+     *     conf->redis_password = { 0, NULL };
+     *     conf->keys = NULL;
+     *     conf->issuer = { 0, NULL };
+     *     conf->audience = { 0, NULL };
+     */
+
+    conf->kind = kind;
+    conf->connect_timeout = NGX_CONF_UNSET_MSEC;
+    conf->timeout = NGX_CONF_UNSET_MSEC;
+    conf->org_id = NGX_CONF_UNSET_PTR;
+    conf->channel_id = NGX_CONF_UNSET_PTR;
+    conf->auth = NGX_CONF_UNSET;
+}
+
+
+char *
+ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
+    ngx_conduit_conf_t *conf)
+{
+    ngx_conf_merge_str_value(conf->redis_user, prev->redis_user, "");
+    ngx_conf_merge_str_value(conf->redis_password, prev->redis_password, "");
+    ngx_conf_merge_msec_value(conf->connect_timeout, prev->connect_timeout,
+                              3000);
+    ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 5000);
+    ngx_conf_merge_ptr_value(conf->org_id, prev->org_id, NULL);
+    ngx_conf_merge_ptr_value(conf->channel_id, prev->channel_id, NULL);
+    ngx_conf_merge_value(conf->auth, prev->auth, 1);
+    ngx_conf_merge_str_value(conf->issuer, prev->issuer, "");
+    ngx_conf_merge_str_value(conf->audience, prev->audience, "");
+
+    if (conf->keys == NULL) {
+        conf->keys = prev->keys;
+    }
+
+    return conf->redis ? ngx_conduit_conf_check(cf, conf) : NGX_CONF_OK;
+}
+
+
+static char *
+ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
+{
+    const char           *name;
+    ngx_conduit_redis_t  *redis;
+
+    name = ngx_conduit_names[conf->kind];
+    redis = conf->redis;
+
+    redis->connect_timeout = conf->connect_timeout;
+    redis->timeout = conf->timeout;
+
+    if (redis->user.len == 0) {
+        redis->user = conf->redis_user;
+    }
+
+    if (redis->password.len == 0) {
+        redis->password = conf->redis_password;
+    }
+
+    if (redis->user.len && redis->password.len == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "a Redis user without a password in \"conduit_%s\", "
+                      "set \"conduit_%s_redis_password_file\" in %s:%ui",
+                      name, name, conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->auth && conf->keys == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "no \"conduit_%s_%s\" is defined for \"conduit_%s\" "
+                      "in %s:%ui; \"conduit_%s_auth off\" would let "
+                      "everybody in",
+                      name, ngx_conduit_keys[conf->kind], name,
+                      conf->file, conf->line, name);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
+    ngx_http_handler_pt handler)
+{
+    ngx_str_t                 *value;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (conf->redis) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    conf->redis = ngx_conduit_redis_create(cf, &value[1]);
+    if (conf->redis == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    conf->file = cf->conf_file->file.name.data;
+    conf->line = cf->conf_file->line;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_conduit_conf_check_not_zero(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t  *msec = data;
+
+    return *msec ? NGX_CONF_OK : "must not be zero";
+}
+
+
+char *
+ngx_conduit_conf_password_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t           *value, content;
+    ngx_conduit_conf_t  *cnf = conf;
+
+    if (cnf->redis_password.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_conduit_conf_read(cf, &value[1], &content) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    while (content.len && (content.data[content.len - 1] == LF
+                           || content.data[content.len - 1] == CR))
+    {
+        content.len--;
+    }
+
+    if (content.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no password in \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    cnf->redis_password = content;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_conduit_conf_key_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    const char          *err;
+    ngx_str_t           *value, content, kid;
+    ngx_pool_cleanup_t  *cln;
+    ngx_conduit_conf_t  *cnf = conf;
+
+    value = cf->args->elts;
+
+    ngx_str_null(&kid);
+
+    if (cf->args->nelts == 3) {
+
+        if (value[2].len <= 4 || ngx_strncmp(value[2].data, "kid=", 4) != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        kid.data = value[2].data + 4;
+        kid.len = value[2].len - 4;
+    }
+
+    if (cnf->keys == NULL) {
+
+        cln = ngx_pool_cleanup_add(cf->pool, 0);
+        if (cln == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        cnf->keys = conduit_jwt_keys_create(cnf->kind == NGX_CONDUIT_PUBLISH
+                                            ? CONDUIT_JWT_HS256
+                                            : CONDUIT_JWT_RS256);
+        if (cnf->keys == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        cln->handler = ngx_conduit_conf_free_keys;
+        cln->data = cnf->keys;
+    }
+
+    if (ngx_conduit_conf_read(cf, &value[1], &content) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    err = conduit_jwt_keys_add(cnf->keys, (char *) content.data, content.len,
+                               (char *) kid.data, kid.len);
+
+    ngx_explicit_memzero(content.data, content.len);
+
+    if (err != NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "key file \"%V\": %s", &value[1], err);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static void
+ngx_conduit_conf_free_keys(void *data)
+{
+    conduit_jwt_keys_free(data);
+}
+
+
+/* the content lives in cf->pool; the caller wipes what it does not keep */
+
+static ngx_int_t
+ngx_conduit_conf_read(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *content)
+{
+    ngx_fd_t   fd;
+    ngx_int_t  rc;
+
+    if (ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    fd = ngx_open_file(name->data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+    if (fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_open_file_n " \"%V\" failed", name);
+        return NGX_ERROR;
+    }
+
+    rc = ngx_conduit_conf_read_fd(cf, fd, name, content);
+
+    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
+                           ngx_close_file_n " \"%V\" failed", name);
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_conduit_conf_read_fd(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *name,
+    ngx_str_t *content)
+{
+    off_t            size;
+    ssize_t          n;
+    ngx_file_info_t  fi;
+
+    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_fd_info_n " \"%V\" failed", name);
+        return NGX_ERROR;
+    }
+
+    size = ngx_file_size(&fi);
+
+    if (!ngx_is_file(&fi) || size == 0 || size > NGX_CONDUIT_MAX_KEY_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" must be a file of 1 to %d bytes", name,
+                           NGX_CONDUIT_MAX_KEY_FILE);
+        return NGX_ERROR;
+    }
+
+    content->data = ngx_pnalloc(cf->pool, size);
+    if (content->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = ngx_read_fd(fd, content->data, size);
+
+    if (n != (ssize_t) size) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, n == -1 ? ngx_errno : 0,
+                           ngx_read_fd_n " \"%V\" failed", name);
+        return NGX_ERROR;
+    }
+
+    content->len = size;
+
+    return NGX_OK;
+}
+
+
+conduit_jwt_status_t
+ngx_conduit_conf_verify(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
+    ngx_str_t *token, ngx_uint_t need_org, conduit_jwt_claims_t *claims)
+{
+    conduit_jwt_policy_t  policy;
+    conduit_jwt_status_t  status;
+
+    ngx_memzero(&policy, sizeof(conduit_jwt_policy_t));
+
+    if (conf->issuer.len) {
+        policy.issuer = (char *) conf->issuer.data;
+        policy.issuer_len = conf->issuer.len;
+    }
+
+    if (conf->audience.len) {
+        policy.audience = (char *) conf->audience.data;
+        policy.audience_len = conf->audience.len;
+    }
+
+    policy.need_sub = (conf->kind == NGX_CONDUIT_PUBLISH);
+    policy.need_org = need_org;
+    policy.need_channel = (conf->kind == NGX_CONDUIT_GATEWAY);
+
+    status = conduit_jwt_verify(conf->keys, &policy, (char *) token->data,
+                                token->len, ngx_time(), claims);
+
+    if (status != CONDUIT_JWT_OK) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "conduit: client sent a token that is not valid: %s",
+                      conduit_jwt_status_name(status));
+    }
+
+    return status;
+}

@@ -1,0 +1,87 @@
+/*
+ * The part of a location's configuration that both modules have, each under its
+ * own prefix: Redis, ids, authentication.
+ */
+
+#ifndef NGX_CONDUIT_CONF_H
+#define NGX_CONDUIT_CONF_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_jwt.h"
+#include "ngx_conduit_redis.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef enum {
+    NGX_CONDUIT_PUBLISH = 0,
+    NGX_CONDUIT_GATEWAY
+} ngx_conduit_kind_e;
+
+/* the first member of both modules' location configurations */
+typedef struct {
+    ngx_conduit_kind_e         kind;
+
+    /* set by the directive that turns the location on; not inherited */
+    ngx_conduit_redis_t       *redis;
+    u_char                    *file;
+    ngx_uint_t                 line;
+
+    ngx_str_t                  redis_user;
+    ngx_str_t                  redis_password;   /* read from its file */
+    ngx_msec_t                 connect_timeout;
+    ngx_msec_t                 timeout;
+
+    ngx_http_complex_value_t  *org_id;
+    ngx_http_complex_value_t  *channel_id;
+
+    ngx_flag_t                 auth;
+    conduit_jwt_keys_t        *keys;
+    ngx_str_t                  issuer;
+    ngx_str_t                  audience;
+} ngx_conduit_conf_t;
+
+
+/* Sets the fields to "not set". */
+void ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind);
+
+/*
+ * Merges the fields; completes and checks a location that was turned on.
+ * Returns NGX_CONF_OK or NGX_CONF_ERROR.
+ */
+char *ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
+    ngx_conduit_conf_t *conf);
+
+/*
+ * Turns a location on: the URL of the directive makes conf->redis, handler
+ * becomes the location's.  Returns NGX_CONF_OK, an error text, or
+ * NGX_CONF_ERROR.
+ */
+char *ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
+    ngx_http_handler_pt handler);
+
+/* for ngx_conf_set_msec_slot: zero is refused */
+extern ngx_conf_post_t  ngx_conduit_conf_not_zero;
+
+/* "conduit_X_redis_password_file" */
+char *ngx_conduit_conf_password_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* "conduit_publish_jwt_secret_file", "conduit_gateway_jwt_key_file" */
+char *ngx_conduit_conf_key_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/*
+ * Verifies a token as the location wants it, now.  Fills *claims on
+ * CONDUIT_JWT_OK.  Any other outcome is logged at info level, without the
+ * token.
+ */
+conduit_jwt_status_t ngx_conduit_conf_verify(ngx_http_request_t *r,
+    ngx_conduit_conf_t *conf, ngx_str_t *token, ngx_uint_t need_org,
+    conduit_jwt_claims_t *claims);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_CONF_H */

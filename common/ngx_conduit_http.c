@@ -1,0 +1,353 @@
+/*
+ * What both modules do with an HTTP request.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_query.h"
+#include "ngx_conduit_http.h"
+
+
+/* a variable of two modules: the handler of the one that added it first */
+typedef struct {
+    ngx_conduit_http_conf_pt    conf;
+    ngx_http_get_variable_pt    next;
+    uintptr_t                   next_data;
+    ngx_uint_t                  channel;    /* or else the organization */
+} ngx_conduit_http_variable_t;
+
+
+static void ngx_conduit_http_segment(ngx_str_t *uri, ngx_str_t *segment);
+static ngx_int_t ngx_conduit_http_raw_ids(ngx_http_request_t *r,
+    ngx_conduit_conf_t *conf, ngx_str_t *org, ngx_str_t *channel);
+static ngx_int_t ngx_conduit_http_get_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+const char *
+ngx_conduit_http_ids(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
+    ngx_conduit_ids_t *ids)
+{
+    ngx_str_t  org, channel;
+
+    if (ngx_conduit_http_raw_ids(r, conf, &org, &channel) != NGX_OK) {
+        return "Out of memory";
+    }
+
+    if (conduit_org_parse((char *) org.data, org.len, &ids->org) != 0) {
+        return org.len ? "Invalid org_id" : "Missing org_id";
+    }
+
+    if (conduit_uuid_parse((char *) channel.data, channel.len, ids->channel)
+        != 0)
+    {
+        return channel.len ? "Invalid channel_id" : "Missing channel_id";
+    }
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_conduit_http_raw_ids(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
+    ngx_str_t *org, ngx_str_t *channel)
+{
+    ngx_int_t  rc;
+    ngx_str_t  uri;
+
+    uri = r->uri;
+    ngx_str_null(channel);
+    ngx_str_null(org);
+
+    if (conf->kind == NGX_CONDUIT_PUBLISH) {
+        ngx_conduit_http_segment(&uri, channel);
+
+    } else if (conf->channel_id == NULL) {
+
+        rc = ngx_conduit_http_arg(r, "channel_id", channel);
+
+        if (rc == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        if (rc == NGX_ABORT) {
+            ngx_str_set(channel, "?");
+        }
+    }
+
+    ngx_conduit_http_segment(&uri, org);
+
+    if (conf->channel_id
+        && ngx_http_complex_value(r, conf->channel_id, channel) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (conf->org_id
+        && ngx_http_complex_value(r, conf->org_id, org) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* takes the last segment off a URI */
+
+static void
+ngx_conduit_http_segment(ngx_str_t *uri, ngx_str_t *segment)
+{
+    size_t  i;
+
+    for (i = uri->len; i > 0; i--) {
+
+        if (uri->data[i - 1] == '/') {
+            segment->data = uri->data + i;
+            segment->len = uri->len - i;
+            uri->len = i - 1;
+            return;
+        }
+    }
+}
+
+
+ngx_int_t
+ngx_conduit_http_arg(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value)
+{
+    size_t                   len;
+    const char              *data;
+    conduit_query_status_t   status;
+
+    status = conduit_query_find((char *) r->args.data, r->args.len, name,
+                                &data, &len);
+
+    if (status != CONDUIT_QUERY_FOUND) {
+        return status == CONDUIT_QUERY_MISSING ? NGX_DECLINED : NGX_ABORT;
+    }
+
+    if (len == 0) {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_strlchr((u_char *) data, (u_char *) data + len, '%') == NULL
+        && ngx_strlchr((u_char *) data, (u_char *) data + len, '+') == NULL)
+    {
+        value->data = (u_char *) data;
+        value->len = len;
+        return NGX_OK;
+    }
+
+    value->data = ngx_pnalloc(r->pool, len);
+    if (value->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    status = conduit_query_decode(data, len, (char *) value->data,
+                                  &value->len);
+
+    return status == CONDUIT_QUERY_FOUND ? NGX_OK : NGX_ABORT;
+}
+
+
+ngx_int_t
+ngx_conduit_http_bearer(ngx_http_request_t *r, ngx_str_t *token)
+{
+    ngx_str_t  *value;
+
+    if (r->headers_in.authorization == NULL) {
+        return NGX_DECLINED;
+    }
+
+    value = &r->headers_in.authorization->value;
+
+    /* the scheme's case is free, RFC 9110 11.1 */
+
+    if (value->len < sizeof("Bearer ") - 1
+        || ngx_strncasecmp(value->data, (u_char *) "Bearer ",
+                           sizeof("Bearer ") - 1)
+           != 0)
+    {
+        return NGX_ABORT;
+    }
+
+    token->data = value->data + sizeof("Bearer ") - 1;
+    token->len = value->len - (sizeof("Bearer ") - 1);
+
+    while (token->len && token->data[0] == ' ') {
+        token->data++;
+        token->len--;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_conduit_http_header(ngx_http_request_t *r, const char *key,
+    const char *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    h->key.data = (u_char *) key;
+    h->key.len = ngx_strlen(key);
+    h->value.data = (u_char *) value;
+    h->value.len = ngx_strlen(value);
+    h->lowcase_key = NULL;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_conduit_http_text(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text, size_t len)
+{
+    ngx_int_t     rc;
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
+
+    r->headers_out.status = status;
+    r->headers_out.content_length_n = len;
+    ngx_str_set(&r->headers_out.content_type, "text/plain");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    b = ngx_create_temp_buf(r->pool, len ? len : 1);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->last = ngx_cpymem(b->last, text, len);
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+ngx_int_t
+ngx_conduit_http_variables(ngx_conf_t *cf, ngx_conduit_http_conf_pt conf)
+{
+    ngx_uint_t                    i;
+    ngx_http_variable_t          *v;
+    ngx_conduit_http_variable_t  *own;
+
+    static ngx_str_t  names[] = {
+        ngx_string("conduit_org_id"),
+        ngx_string("conduit_channel_id")
+    };
+
+    for (i = 0; i < 2; i++) {
+
+        own = ngx_palloc(cf->pool, sizeof(ngx_conduit_http_variable_t));
+        if (own == NULL) {
+            return NGX_ERROR;
+        }
+
+        v = ngx_http_add_variable(cf, &names[i], NGX_HTTP_VAR_CHANGEABLE);
+        if (v == NULL) {
+            return NGX_ERROR;
+        }
+
+        own->conf = conf;
+        own->channel = i;
+        own->next = v->get_handler;
+        own->next_data = v->data;
+
+        v->get_handler = ngx_conduit_http_get_variable;
+        v->data = (uintptr_t) own;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_http_get_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    size_t                        len;
+    char                         *p;
+    uint64_t                      org;
+    ngx_str_t                     org_text, channel_text;
+    ngx_conduit_conf_t           *conf;
+    ngx_conduit_http_variable_t  *own;
+
+    own = (ngx_conduit_http_variable_t *) data;
+    conf = own->conf(r);
+
+    if (conf->redis == NULL) {
+
+        if (own->next) {
+            return own->next(r, v, own->next_data);
+        }
+
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    if (ngx_conduit_http_raw_ids(r, conf, &org_text, &channel_text) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    p = ngx_pnalloc(r->pool, CONDUIT_UUID_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (own->channel) {
+
+        if (conduit_uuid_parse((char *) channel_text.data, channel_text.len, p)
+            != 0)
+        {
+            v->not_found = 1;
+            return NGX_OK;
+        }
+
+        len = CONDUIT_UUID_LEN;
+
+    } else {
+
+        if (conduit_org_parse((char *) org_text.data, org_text.len, &org)
+            != 0)
+        {
+            v->not_found = 1;
+            return NGX_OK;
+        }
+
+        /* one spelling for one organization: limits count by it */
+
+        len = ngx_sprintf((u_char *) p, "%uL", org) - (u_char *) p;
+    }
+
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+    v->len = len;
+    v->data = (u_char *) p;
+
+    return NGX_OK;
+}

@@ -1,0 +1,74 @@
+/*
+ * What both modules do with an HTTP request: ids out of it, short answers into
+ * it, variables about it.
+ */
+
+#ifndef NGX_CONDUIT_HTTP_H
+#define NGX_CONDUIT_HTTP_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_id.h"
+#include "ngx_conduit_conf.h"
+
+#pragma GCC visibility push(hidden)
+
+/* a channel as a request names it */
+typedef struct {
+    uint64_t  org;
+    char      channel[CONDUIT_UUID_LEN];     /* lower case */
+} ngx_conduit_ids_t;
+
+
+/*
+ * Reads org_id and channel_id as the location is configured, or from where the
+ * contract has them: the last two segments of the URI (publish); the last one
+ * and the argument "channel_id" (gateway).  Returns NULL, or a static text that
+ * names the one that is missing or malformed.
+ */
+const char *ngx_conduit_http_ids(ngx_http_request_t *r,
+    ngx_conduit_conf_t *conf, ngx_conduit_ids_t *ids);
+
+/*
+ * Reads a query argument and decodes it into memory of r->pool.  Returns
+ * NGX_OK; NGX_DECLINED when it is missing or empty; NGX_ABORT when it is
+ * repeated or badly encoded; NGX_ERROR when memory is out.
+ */
+ngx_int_t ngx_conduit_http_arg(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value);
+
+/*
+ * Takes the token out of "Authorization: Bearer <token>".  Returns NGX_OK,
+ * NGX_DECLINED without such a header, NGX_ABORT when it is of another form.
+ */
+ngx_int_t ngx_conduit_http_bearer(ngx_http_request_t *r, ngx_str_t *token);
+
+/*
+ * Adds a response header; key and value must live as long as the request.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_http_header(ngx_http_request_t *r, const char *key,
+    const char *value);
+
+/*
+ * Sends a complete answer of plain text, copied; the request body must have
+ * been read or discarded.  Returns what to finalize the request with.
+ */
+ngx_int_t ngx_conduit_http_text(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text, size_t len);
+
+/* Gives the location's configuration of the calling module. */
+typedef ngx_conduit_conf_t *(*ngx_conduit_http_conf_pt)(ngx_http_request_t *r);
+
+/*
+ * Adds $conduit_org_id and $conduit_channel_id, which both modules have: the
+ * module that comes second asks the first one where it has no say itself.
+ */
+ngx_int_t ngx_conduit_http_variables(ngx_conf_t *cf,
+    ngx_conduit_http_conf_pt conf);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_HTTP_H */

@@ -1,0 +1,201 @@
+/*
+ * Frames: an entry of a stream, decoded once in a worker, as the bytes of its
+ * event.  Made in the hub's scratch buffer and copied once, in the exact size.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_message.h"
+#include "conduit_sse.h"
+#include "ngx_conduit_gateway.h"
+
+
+/* a scratch buffer that one large message left behind is not kept */
+#define NGX_CONDUIT_SCRATCH_KEEP  262144
+
+
+static conduit_message_status_t ngx_conduit_frame_decode(
+    ngx_conduit_hub_t *hub, ngx_conduit_entry_t *entry,
+    conduit_message_t *message);
+
+
+ngx_int_t
+ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
+    ngx_conduit_entry_t *entry, ngx_conduit_frame_t **frame)
+{
+    conduit_buf_t             *b;
+    conduit_message_t          message;
+    ngx_conduit_frame_t       *f;
+    conduit_message_status_t   status;
+
+    status = ngx_conduit_frame_decode(hub, entry, &message);
+
+    if (status != CONDUIT_MESSAGE_OK) {
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "conduit: redis %V: entry %uL-%uL of \"%V\" is skipped: "
+                      "%s", &hub->redis->name, entry->id.ms, entry->id.seq, key,
+                      entry->data.data == NULL
+                      ? "no field \"data\""
+                      : conduit_message_status_text(status));
+        return NGX_DECLINED;
+    }
+
+    b = &hub->scratch;
+
+    conduit_buf_reset(b);
+    conduit_sse_write_stream(&message, &entry->id, hub->arena, b);
+
+    f = NULL;
+
+    if (!b->failed) {
+        f = ngx_alloc(offsetof(ngx_conduit_frame_t, data) + b->len,
+                      ngx_cycle->log);
+    }
+
+    if (f != NULL) {
+        f->refs = 1;
+        f->id = entry->id;
+        f->end = (message.phase == CONDUIT_PHASE_END);
+        f->len = b->len;
+        ngx_memcpy(f->data, b->data, b->len);
+    }
+
+    if (b->cap > NGX_CONDUIT_SCRATCH_KEEP) {
+        conduit_buf_free(b);
+    }
+
+    *frame = f;
+
+    return f ? NGX_OK : NGX_ERROR;
+}
+
+
+void
+ngx_conduit_frame_release(ngx_conduit_frame_t *frame)
+{
+    if (--frame->refs == 0) {
+        ngx_free(frame);
+    }
+}
+
+
+ngx_uint_t
+ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub, ngx_conduit_entry_t *entry)
+{
+    conduit_message_t  message;
+
+    return ngx_conduit_frame_decode(hub, entry, &message) == CONDUIT_MESSAGE_OK
+           && message.phase == CONDUIT_PHASE_END;
+}
+
+
+static conduit_message_status_t
+ngx_conduit_frame_decode(ngx_conduit_hub_t *hub, ngx_conduit_entry_t *entry,
+    conduit_message_t *message)
+{
+    if (entry->data.data == NULL) {
+        return CONDUIT_MESSAGE_MALFORMED;
+    }
+
+    conduit_arena_reset(hub->arena);
+
+    return conduit_message_decode(entry->data.data, entry->data.len,
+                                  hub->arena, message);
+}
+
+
+ngx_int_t
+ngx_conduit_frames_push(ngx_conduit_frames_t *frames,
+    ngx_conduit_frame_t *frame)
+{
+    ngx_uint_t             n;
+    ngx_conduit_frame_t  **elts;
+
+    if (frames->nelts == frames->nalloc) {
+
+        n = frames->nalloc ? frames->nalloc * 2 : 8;
+
+        elts = ngx_alloc(n * sizeof(ngx_conduit_frame_t *), ngx_cycle->log);
+        if (elts == NULL) {
+            return NGX_ERROR;
+        }
+
+        if (frames->nelts) {
+            ngx_memcpy(elts, frames->elts,
+                       frames->nelts * sizeof(ngx_conduit_frame_t *));
+        }
+
+        if (frames->elts) {
+            ngx_free(frames->elts);
+        }
+
+        frames->elts = elts;
+        frames->nalloc = n;
+    }
+
+    frames->elts[frames->nelts++] = frame;
+    frames->bytes += frame->len;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_conduit_frames_drop(ngx_conduit_frames_t *frames, ngx_uint_t n)
+{
+    ngx_uint_t  i;
+
+    if (n == 0) {
+        return;
+    }
+
+    for (i = 0; i < n; i++) {
+        frames->bytes -= frames->elts[i]->len;
+        ngx_conduit_frame_release(frames->elts[i]);
+    }
+
+    frames->nelts -= n;
+
+    ngx_memmove(frames->elts, frames->elts + n,
+                frames->nelts * sizeof(ngx_conduit_frame_t *));
+}
+
+
+void
+ngx_conduit_frames_clear(ngx_conduit_frames_t *frames)
+{
+    ngx_conduit_frames_drop(frames, frames->nelts);
+
+    if (frames->elts) {
+        ngx_free(frames->elts);
+    }
+
+    frames->elts = NULL;
+    frames->nalloc = 0;
+}
+
+
+ngx_uint_t
+ngx_conduit_frames_after(ngx_conduit_frames_t *frames,
+    conduit_stream_id_t *id)
+{
+    ngx_uint_t  low, high, middle;
+
+    low = 0;
+    high = frames->nelts;
+
+    while (low < high) {
+        middle = (low + high) / 2;
+
+        if (conduit_stream_id_cmp(&frames->elts[middle]->id, id) > 0) {
+            high = middle;
+
+        } else {
+            low = middle + 1;
+        }
+    }
+
+    return low;
+}

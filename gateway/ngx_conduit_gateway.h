@@ -1,0 +1,354 @@
+/*
+ * The gateway's engine: a worker's hub holds channels, a channel holds frames
+ * and subscribers.
+ *
+ *   hub          one Redis server, one doorbell, the worker's timers
+ *     channel    one Redis stream: a cursor, a window of recent frames
+ *       frame    one entry as the bytes of its event, made once, shared
+ *       sub      one SSE response: a position in the stream, and its pace
+ *
+ * Every entry of the stream after channel.floor up to channel.cursor is in the
+ * window (but for entries that are no messages).  A subscriber whose position
+ * is not below the floor is served from memory; one below it is served by reads
+ * of its own stretch (a batch), which all subscribers in that stretch share,
+ * until it meets the window.
+ *
+ * A subscriber stands in one of its channel's queues:
+ *
+ *   opening   came with a position, which is being looked up
+ *   waiting   has all there is
+ *   ready     has frames of the window to send, at the hub's next turn
+ *   behind    is below the floor, waits for a batch
+ *   reading   has frames of the batch to send, at the hub's next turn
+ *   blocked   its socket is full; goes on from its position afterwards
+ */
+
+#ifndef NGX_CONDUIT_GATEWAY_H
+#define NGX_CONDUIT_GATEWAY_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_arena.h"
+#include "conduit_buf.h"
+#include "conduit_id.h"
+#include "ngx_conduit_doorbell.h"
+#include "ngx_conduit_http.h"
+#include "ngx_conduit_stream.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef struct ngx_conduit_hub_s      ngx_conduit_hub_t;
+typedef struct ngx_conduit_channel_s  ngx_conduit_channel_t;
+typedef struct ngx_conduit_sub_s      ngx_conduit_sub_t;
+typedef struct ngx_conduit_out_s      ngx_conduit_out_t;
+
+/* what the directives of a location say about streaming */
+typedef struct {
+    ngx_msec_t              poll;          /* 0: tracking */
+    ngx_uint_t              read_count;
+    size_t                  window;
+    size_t                  buffer_size;
+    ngx_msec_t              retry;
+    ngx_msec_t              keepalive;     /* 0: off */
+    ngx_msec_t              outage;
+    ngx_msec_t              drain;
+    ngx_msec_t              max_duration;  /* 0: off */
+} ngx_conduit_gateway_settings_t;
+
+/* why a response ended */
+typedef enum {
+    NGX_CONDUIT_CLOSE_CLIENT = 0,
+    NGX_CONDUIT_CLOSE_END,
+    NGX_CONDUIT_CLOSE_DRAIN,
+    NGX_CONDUIT_CLOSE_OUTAGE,
+    NGX_CONDUIT_CLOSE_EXPIRED,
+    NGX_CONDUIT_CLOSE_DURATION,
+    NGX_CONDUIT_CLOSE_TIMEOUT,
+    NGX_CONDUIT_CLOSE_ERROR
+} ngx_conduit_close_e;
+
+/* an entry as its event; counted references, freed with the last */
+typedef struct {
+    ngx_uint_t              refs;
+    conduit_stream_id_t     id;
+    ngx_uint_t              end;           /* the message ends its stream */
+    size_t                  len;
+    u_char                  data[1];
+} ngx_conduit_frame_t;
+
+/* frames of one stretch, in order */
+typedef struct {
+    ngx_conduit_frame_t   **elts;
+    ngx_uint_t              nelts;
+    ngx_uint_t              nalloc;
+    size_t                  bytes;
+} ngx_conduit_frames_t;
+
+/* a frame on its way through the filters */
+struct ngx_conduit_out_s {
+    ngx_buf_t               buf;
+    ngx_chain_t             link;
+    ngx_conduit_frame_t    *frame;         /* NULL: other bytes */
+    ngx_conduit_out_t      *next;
+};
+
+struct ngx_conduit_sub_s {
+    ngx_queue_t             queue;         /* of its channel */
+    ngx_queue_t             idle;          /* of the hub, by last write */
+    ngx_http_request_t     *request;
+    ngx_conduit_channel_t  *channel;       /* NULL when detached */
+    ngx_queue_t            *place;         /* the queue it stands in */
+    conduit_stream_id_t     pos;           /* of the last frame handed over */
+    uint64_t                seq;           /* of the next frame in the window;
+                                              valid when not below its base */
+    ngx_uint_t              probe;         /* number of the look-up it needs */
+    ngx_conduit_out_t      *busy;          /* in the filters, oldest first */
+    ngx_conduit_out_t     **busy_last;
+    ngx_conduit_out_t      *free;
+    size_t                  pending;       /* bytes of busy */
+    ngx_msec_t              written;       /* when it was last */
+    ngx_msec_t              deadline;      /* valid when limited */
+    ngx_uint_t              events;
+    uint64_t                bytes;
+    ngx_conduit_close_e     close;
+    ngx_conduit_close_e     limit;         /* what the deadline stands for */
+    unsigned                limited:1;
+    unsigned                resumed:1;     /* came with a position */
+    unsigned                started:1;     /* the header was sent */
+    unsigned                ended:1;       /* the last chunk was sent */
+};
+
+struct ngx_conduit_channel_s {
+    ngx_str_node_t          node;          /* by key */
+    ngx_conduit_hub_t      *hub;
+    ngx_queue_t             all;           /* of the hub */
+    ngx_queue_t             run;           /* of the hub, when running */
+    ngx_queue_t             retry;         /* of the hub, when retrying */
+
+    ngx_queue_t             opening;
+    ngx_queue_t             waiting;
+    ngx_queue_t             ready;
+    ngx_queue_t             behind;
+    ngx_queue_t             reading_batch;
+    ngx_queue_t             blocked;
+    ngx_uint_t              nsubs;
+
+    conduit_stream_id_t     cursor;        /* read up to here */
+    conduit_stream_id_t     floor;
+    ngx_conduit_frames_t    window;
+    uint64_t                base;          /* number of the oldest frame */
+
+    ngx_conduit_frames_t    batch;
+    conduit_stream_id_t     batch_start;
+    conduit_stream_id_t     batch_last;
+
+    ngx_uint_t              epoch;         /* lives of the stream seen */
+    ngx_uint_t              read_epoch;    /* when XREAD was sent */
+    ngx_uint_t              batch_epoch;
+    ngx_uint_t              probes;        /* look-ups sent */
+    ngx_uint_t              holds;         /* callers that still use it */
+
+    unsigned                reading:1;     /* XREAD from the cursor */
+    unsigned                dirty:1;       /* rang since it was sent */
+    unsigned                rung:1;        /* it was sent for a ring */
+    unsigned                catching:1;    /* XREAD of a batch */
+    unsigned                probing:1;     /* XINFO */
+    unsigned                running:1;
+    unsigned                retrying:1;
+    unsigned                ended:1;       /* the last frame is an end */
+    unsigned                known:1;       /* the cursor is one of the stream */
+    unsigned                complained:1;  /* an error reply was logged */
+};
+
+struct ngx_conduit_hub_s {
+    ngx_conduit_redis_t            *redis;
+    ngx_conduit_gateway_settings_t  settings;
+
+    /* of a worker, from the first subscriber on */
+    ngx_uint_t                      opened;
+    ngx_conduit_doorbell_t          doorbell;
+    ngx_rbtree_t                    channels;
+    ngx_rbtree_node_t               sentinel;
+    ngx_uint_t                      nchannels;
+    ngx_uint_t                      nsubs;
+    ngx_queue_t                     all;           /* channels, as swept */
+    ngx_queue_t                     run;
+    ngx_queue_t                     retry;
+    ngx_queue_t                     idle;
+    ngx_event_t                     run_event;
+    ngx_event_t                     retry_timer;
+    ngx_event_t                     keepalive_timer;
+    ngx_event_t                     sweep_timer;
+    ngx_event_t                     check_timer;   /* outage and deadlines */
+    ngx_event_t                     drain_timer;
+    ngx_msec_t                      down_since;
+    ngx_msec_t                      drain_until;
+    ngx_uint_t                      nlimited;
+    ngx_uint_t                      draining;
+    ngx_uint_t                      serving;       /* a slice is under way */
+    conduit_arena_t                *arena;         /* of the message at hand */
+    conduit_buf_t                   scratch;
+};
+
+
+extern ngx_module_t  ngx_conduit_gateway_module;
+
+
+/* --- hub --- */
+
+/*
+ * Finds or makes the hub of a server and settings at configuration time; hubs
+ * is an array of ngx_conduit_hub_t pointers.  Returns NULL when memory is out.
+ */
+ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
+    ngx_conduit_redis_t *redis, ngx_conduit_gateway_settings_t *settings);
+
+/* Makes a hub ready in a worker and opens its doorbell.  NGX_OK, NGX_ERROR. */
+ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
+
+/* Ends all responses at once and closes the links. */
+void ngx_conduit_hub_close(ngx_conduit_hub_t *hub);
+
+/* The worker was told to quit: moves clients away, spread over the time set. */
+void ngx_conduit_hub_drain(ngx_conduit_hub_t *hub);
+
+/* Sees to it that the channel's ready and reading subscribers get a turn. */
+void ngx_conduit_hub_run(ngx_conduit_hub_t *hub, ngx_conduit_channel_t *ch);
+
+/* Sees to it that the channel asks again a little later what it could not. */
+void ngx_conduit_hub_retry(ngx_conduit_hub_t *hub, ngx_conduit_channel_t *ch);
+
+/* Takes note of a subscriber that came, wrote, or goes. */
+void ngx_conduit_hub_sub_added(ngx_conduit_hub_t *hub, ngx_conduit_sub_t *sub);
+void ngx_conduit_hub_sub_written(ngx_conduit_hub_t *hub,
+    ngx_conduit_sub_t *sub);
+void ngx_conduit_hub_sub_removed(ngx_conduit_hub_t *hub,
+    ngx_conduit_sub_t *sub);
+
+/* --- channel --- */
+
+/*
+ * Finds or makes the channel of a key; a new one starts at pos.  Returns NULL
+ * when memory is out.
+ */
+ngx_conduit_channel_t *ngx_conduit_channel_get(ngx_conduit_hub_t *hub,
+    ngx_str_t *key, conduit_stream_id_t *pos);
+
+/*
+ * Takes a subscriber in.  Returns NGX_OK: it is to be started at once;
+ * NGX_AGAIN: its position is being looked up, it is started later; NGX_DONE: it
+ * has seen the end of the stream, and is not taken.
+ */
+ngx_int_t ngx_conduit_channel_add(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub);
+
+/*
+ * Lets a subscriber go.  The channel is freed with its last one, unless Redis
+ * still owes it a reply: it goes with that then.
+ */
+void ngx_conduit_channel_remove(ngx_conduit_sub_t *sub);
+
+/* Puts a subscriber that can write into the queue its position calls for. */
+void ngx_conduit_channel_place(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub);
+
+/* The key has changed (rung), or may have: reads on from the cursor. */
+void ngx_conduit_channel_ring(ngx_conduit_channel_t *ch, ngx_uint_t rung);
+
+/* Asks whatever is to be asked: up after a loss, or again after a failure. */
+void ngx_conduit_channel_ask(ngx_conduit_channel_t *ch);
+
+/* Redis is gone: answers those who wait for a look-up. */
+void ngx_conduit_channel_down(ngx_conduit_channel_t *ch);
+
+/*
+ * Serves up to max subscribers of the channel, and has it run again when more
+ * are left.  Returns how many were.  The channel may be gone afterwards.
+ */
+ngx_uint_t ngx_conduit_channel_serve(ngx_conduit_channel_t *ch,
+    ngx_uint_t max);
+
+/* --- frames --- */
+
+/*
+ * Makes the frame of an entry, with one reference.  Returns NGX_OK;
+ * NGX_DECLINED when the entry is no message (logged); NGX_ERROR when memory is
+ * out.
+ */
+ngx_int_t ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
+    ngx_conduit_entry_t *entry, ngx_conduit_frame_t **frame);
+
+void ngx_conduit_frame_release(ngx_conduit_frame_t *frame);
+
+/* Whether the entry is a message of phase END. */
+ngx_uint_t ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub,
+    ngx_conduit_entry_t *entry);
+
+/* Appends a frame, taking over the reference.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_frames_push(ngx_conduit_frames_t *frames,
+    ngx_conduit_frame_t *frame);
+
+/* Drops the n oldest frames. */
+void ngx_conduit_frames_drop(ngx_conduit_frames_t *frames, ngx_uint_t n);
+
+/* Drops all frames and frees the array. */
+void ngx_conduit_frames_clear(ngx_conduit_frames_t *frames);
+
+/* Returns the index of the first frame after id, or nelts. */
+ngx_uint_t ngx_conduit_frames_after(ngx_conduit_frames_t *frames,
+    conduit_stream_id_t *id);
+
+/* --- subscriber --- */
+
+/*
+ * Makes a GET a subscriber of a channel, after org, channel and token were
+ * checked; the subscriber becomes the request's context.  pos is NULL for the
+ * whole stream.  expires is the life left to the token in ms, or 0 when the
+ * response may outlive it.  Returns what the content handler returns.
+ */
+ngx_int_t ngx_conduit_sub_create(ngx_conduit_hub_t *hub,
+    ngx_http_request_t *r, ngx_conduit_ids_t *ids, conduit_stream_id_t *pos,
+    ngx_msec_t expires);
+
+/*
+ * Sends the response header and the first line; does nothing when that was
+ * done.  Returns NGX_OK, or NGX_ERROR after ending the subscriber.
+ */
+ngx_int_t ngx_conduit_sub_start(ngx_conduit_sub_t *sub);
+
+/*
+ * The subscriber has seen the end of the stream: answers 204, or, when the
+ * header was sent, ends the response.
+ */
+void ngx_conduit_sub_refuse(ngx_conduit_sub_t *sub);
+
+/*
+ * Hands frames from index *i on to the socket, until all are, or the socket is
+ * full, or the stream has ended.  Frames not after the subscriber's position
+ * are passed over.  Advances *i and the position.  Returns NGX_OK when all were
+ * handed over, NGX_AGAIN when the socket is full, NGX_DONE when the subscriber
+ * is gone.
+ */
+ngx_int_t ngx_conduit_sub_send(ngx_conduit_sub_t *sub,
+    ngx_conduit_frames_t *frames, ngx_uint_t *i);
+
+/* Sends a keepalive comment; the subscriber may be gone afterwards. */
+void ngx_conduit_sub_ping(ngx_conduit_sub_t *sub);
+
+/* Ends the response in good order: last event, last chunk. */
+void ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why);
+
+/*
+ * Answers a good request that can't be served now: 200, a jittered "retry:",
+ * the end.  Returns what the content handler returns.
+ */
+ngx_int_t ngx_conduit_sub_turn_away(ngx_http_request_t *r, ngx_msec_t retry);
+
+/* "end", "client" and so on, for $conduit_gateway_close. */
+const char *ngx_conduit_close_name(ngx_conduit_close_e why);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_GATEWAY_H */

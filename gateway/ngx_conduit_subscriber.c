@@ -1,0 +1,790 @@
+/*
+ * A subscriber: one response of Server-Sent Events.
+ *
+ * It sends the frames' own memory through the filters, and has a frame's
+ * reference until its buffer is consumed (pos == last), or until the request's
+ * pool is destroyed: HTTP/2 still writes from it when the cleanups of the
+ * request have run.  The buffers themselves live in the request's pool and are
+ * used again, so that a response that lasts for days does not grow.
+ *
+ * While anything of it is buffered, nothing more is handed over: a slow reader
+ * stays behind and goes on from its position.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "conduit_sse.h"
+#include "ngx_conduit_gateway.h"
+
+
+#define NGX_CONDUIT_ERROR_RETRY  3000      /* ms, of the contract */
+
+
+static ngx_int_t ngx_conduit_sub_init(ngx_conduit_sub_t *sub);
+static ngx_int_t ngx_conduit_sub_watch(ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_sub_header(ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_sub_begin(ngx_conduit_sub_t *sub);
+static ngx_int_t ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b,
+    ngx_uint_t last);
+static void ngx_conduit_sub_write_handler(ngx_http_request_t *r);
+static ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
+static ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
+static ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub,
+    u_char *data, size_t len);
+static ngx_int_t ngx_conduit_sub_output(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t *first, ngx_conduit_out_t *last, ngx_uint_t end);
+static void ngx_conduit_sub_reap(ngx_conduit_sub_t *sub);
+static void ngx_conduit_sub_finish(ngx_conduit_sub_t *sub,
+    ngx_conduit_close_e why, ngx_int_t rc);
+static void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub,
+    ngx_conduit_close_e why, conduit_buf_t *b);
+static void ngx_conduit_sub_cleanup(void *data);
+static void ngx_conduit_sub_pool_cleanup(void *data);
+static ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
+
+
+ngx_int_t
+ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
+    ngx_conduit_ids_t *ids, conduit_stream_id_t *pos, ngx_msec_t expires)
+{
+    char                    name[CONDUIT_KEY_MAX];
+    ngx_int_t               rc;
+    ngx_str_t               key;
+    ngx_conduit_sub_t      *sub;
+    ngx_conduit_channel_t  *ch;
+
+    if (ngx_conduit_hub_open(hub) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    sub = ngx_pcalloc(r->pool, sizeof(ngx_conduit_sub_t));
+    if (sub == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    sub->request = r;
+    sub->busy_last = &sub->busy;
+
+    if (pos != NULL) {
+        sub->pos = *pos;
+        sub->resumed = (pos->ms != 0 || pos->seq != 0);
+    }
+
+    if (hub->settings.max_duration) {
+        sub->limited = 1;
+        sub->limit = NGX_CONDUIT_CLOSE_DURATION;
+        sub->deadline = ngx_current_msec
+                        + ngx_conduit_jitter(hub->settings.max_duration);
+    }
+
+    if (expires && (!sub->limited
+                    || (ngx_msec_int_t) (ngx_current_msec + expires
+                                         - sub->deadline)
+                       < 0))
+    {
+        sub->limited = 1;
+        sub->limit = NGX_CONDUIT_CLOSE_EXPIRED;
+        sub->deadline = ngx_current_msec + expires;
+    }
+
+    if (ngx_conduit_sub_init(sub) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_http_set_ctx(r, sub, ngx_conduit_gateway_module);
+
+    key.data = (u_char *) name;
+    key.len = conduit_stream_key_write(ids->org, ids->channel, name);
+
+    ch = ngx_conduit_channel_get(hub, &key, &sub->pos);
+    if (ch == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_conduit_channel_add(ch, sub);
+
+    if (rc == NGX_DONE) {
+        sub->close = NGX_CONDUIT_CLOSE_END;
+        return NGX_HTTP_NO_CONTENT;
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_conduit_sub_begin(sub);
+
+        if (rc != NGX_OK) {
+            ngx_conduit_channel_remove(sub);
+            return rc;
+        }
+    }
+
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_conduit_sub_init(ngx_conduit_sub_t *sub)
+{
+    ngx_pool_cleanup_t  *pcln;
+    ngx_http_cleanup_t  *cln;
+    ngx_http_request_t  *r;
+
+    r = sub->request;
+
+    pcln = ngx_pool_cleanup_add(r->pool, 0);
+    if (pcln == NULL) {
+        return NGX_ERROR;
+    }
+
+    pcln->handler = ngx_conduit_sub_pool_cleanup;
+    pcln->data = sub;
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_conduit_sub_cleanup;
+    cln->data = sub;
+
+    return ngx_conduit_sub_watch(r);
+}
+
+
+/* notices a client that goes, and one that came and went with its request */
+
+static ngx_int_t
+ngx_conduit_sub_watch(ngx_http_request_t *r)
+{
+    ngx_connection_t          *c;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    c = r->connection;
+
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_conduit_sub_write_handler;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (c->read->ready) {
+        ngx_post_event(c->read, &ngx_posted_events);
+        return NGX_OK;
+    }
+
+    return ngx_handle_read_event(c->read, 0);
+}
+
+
+static ngx_int_t
+ngx_conduit_sub_header(ngx_http_request_t *r)
+{
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = -1;
+    ngx_str_set(&r->headers_out.content_type, "text/event-stream");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    /* a charset is not to be added: event streams are UTF-8 */
+
+    r->headers_out.override_charset = NULL;
+
+    if (ngx_conduit_http_header(r, "Cache-Control", "no-cache") != NGX_OK
+        || ngx_conduit_http_header(r, "X-Accel-Buffering", "no") != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_send_header(r);
+}
+
+
+/*
+ * Sends the header and the first line.  Returns NGX_OK, or what to finalize the
+ * request with.
+ */
+
+static ngx_int_t
+ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
+{
+    ngx_int_t            rc;
+    conduit_buf_t       *b;
+    ngx_conduit_hub_t   *hub;
+    ngx_http_request_t  *r;
+
+    r = sub->request;
+    hub = sub->channel->hub;
+
+    sub->started = 1;
+
+    rc = ngx_conduit_sub_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK) {
+        return rc;
+    }
+
+    b = &hub->scratch;
+
+    conduit_buf_reset(b);
+    conduit_sse_write_retry(hub->settings.retry, b);
+
+    /* the first data, flushed, takes the header with it */
+
+    rc = ngx_conduit_sub_text(r, b, 0);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    ngx_conduit_hub_sub_written(hub, sub);
+
+    if (ngx_conduit_sub_blocked(sub)) {
+        return ngx_conduit_sub_block(sub);
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_conduit_sub_start(ngx_conduit_sub_t *sub)
+{
+    ngx_int_t  rc;
+
+    if (sub->started) {
+        return NGX_OK;
+    }
+
+    rc = ngx_conduit_sub_begin(sub);
+
+    if (rc == NGX_OK) {
+        return NGX_OK;
+    }
+
+    ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, rc);
+
+    return NGX_ERROR;
+}
+
+
+/* sends a text of its own, copied to the request's pool */
+
+static ngx_int_t
+ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b, ngx_uint_t last)
+{
+    ngx_buf_t    *buf;
+    ngx_chain_t   out;
+
+    if (b->failed) {
+        return NGX_ERROR;
+    }
+
+    if (b->len == 0) {
+        return last ? ngx_http_send_special(r, NGX_HTTP_LAST) : NGX_OK;
+    }
+
+    buf = ngx_create_temp_buf(r->pool, b->len);
+    if (buf == NULL) {
+        return NGX_ERROR;
+    }
+
+    buf->last = ngx_cpymem(buf->last, b->data, b->len);
+    buf->flush = 1;
+    buf->last_buf = last;
+    buf->last_in_chain = 1;
+
+    out.buf = buf;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+static void
+ngx_conduit_sub_write_handler(ngx_http_request_t *r)
+{
+    ngx_event_t        *wev;
+    ngx_connection_t   *c;
+    ngx_conduit_sub_t  *sub;
+
+    c = r->connection;
+    wev = c->write;
+
+    sub = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "conduit: subscriber's write handler");
+
+    /* HTTP/2 and HTTP/3 tell of a client that went here */
+
+    if (c->error
+#if (nginx_version >= 1025000 && (NGX_QUIC || NGX_COMPAT))
+        || (c->quic && wev->error)
+#endif
+       )
+    {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+        return;
+    }
+
+    if (wev->timedout) {
+        ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
+                      "conduit: client timed out");
+        c->timedout = 1;
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_TIMEOUT,
+                               NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
+
+    if (wev->delayed) {
+        if (ngx_handle_write_event(wev, 0) != NGX_OK) {
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
+        }
+
+        return;
+    }
+
+    if (!ngx_conduit_sub_blocked(sub)) {
+        return;
+    }
+
+    if (ngx_http_output_filter(r, NULL) == NGX_ERROR) {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+        return;
+    }
+
+    ngx_conduit_sub_reap(sub);
+
+    if (ngx_conduit_sub_blocked(sub)) {
+        if (ngx_conduit_sub_block(sub) != NGX_OK) {
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
+        }
+
+        return;
+    }
+
+    if (wev->timer_set) {
+        ngx_del_timer(wev);
+    }
+
+    if (sub->channel == NULL) {
+        return;
+    }
+
+    ngx_conduit_hub_sub_written(sub->channel->hub, sub);
+
+    if (sub->place == &sub->channel->blocked) {
+        ngx_conduit_channel_place(sub->channel, sub);
+    }
+}
+
+
+static ngx_uint_t
+ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub)
+{
+    ngx_http_request_t  *r;
+
+    r = sub->request;
+
+    /* any bit: those of TLS and HTTP/2 are not among the HTTP ones */
+
+    return r->connection->buffered || r->buffered;
+}
+
+
+/* waits for the socket, at most send_timeout */
+
+static ngx_int_t
+ngx_conduit_sub_block(ngx_conduit_sub_t *sub)
+{
+    ngx_event_t               *wev;
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    r = sub->request;
+    wev = r->connection->write;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (!wev->delayed) {
+        ngx_add_timer(wev, clcf->send_timeout);
+    }
+
+    return ngx_handle_write_event(wev, clcf->send_lowat);
+}
+
+
+ngx_int_t
+ngx_conduit_sub_send(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
+    ngx_uint_t *i)
+{
+    size_t                bytes, limit;
+    ngx_int_t             rc;
+    ngx_uint_t            end;
+    ngx_conduit_out_t    *out, *first, *last;
+    ngx_conduit_frame_t  *frame;
+
+    limit = sub->channel->hub->settings.buffer_size;
+
+    for ( ;; ) {
+
+        if (ngx_conduit_sub_blocked(sub)) {
+            return NGX_AGAIN;
+        }
+
+        first = NULL;
+        last = NULL;
+        bytes = 0;
+        end = 0;
+
+        while (*i < frames->nelts && bytes < limit && !end) {
+
+            frame = frames->elts[(*i)++];
+
+            if (conduit_stream_id_cmp(&frame->id, &sub->pos) <= 0) {
+                continue;
+            }
+
+            out = ngx_conduit_sub_out(sub, frame->data, frame->len);
+            if (out == NULL) {
+                ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR,
+                                       NGX_ERROR);
+                return NGX_DONE;
+            }
+
+            out->frame = frame;
+            frame->refs++;
+
+            if (last == NULL) {
+                first = out;
+
+            } else {
+                last->link.next = &out->link;
+            }
+
+            last = out;
+            bytes += frame->len;
+            end = frame->end;
+
+            sub->pos = frame->id;
+            sub->events++;
+        }
+
+        if (first == NULL) {
+            return NGX_OK;
+        }
+
+        rc = ngx_conduit_sub_output(sub, first, last, end);
+
+        if (rc == NGX_ERROR) {
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+            return NGX_DONE;
+        }
+
+        if (end) {
+            sub->ended = 1;
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END, NGX_OK);
+            return NGX_DONE;
+        }
+
+        if (ngx_conduit_sub_blocked(sub)) {
+
+            if (ngx_conduit_sub_block(sub) != NGX_OK) {
+                ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR,
+                                       NGX_ERROR);
+                return NGX_DONE;
+            }
+
+            return NGX_AGAIN;
+        }
+    }
+}
+
+
+/* a buffer over bytes that stay until it is reaped; one that was used before */
+
+static ngx_conduit_out_t *
+ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
+{
+    ngx_buf_t          *b;
+    ngx_conduit_out_t  *out;
+
+    out = sub->free;
+
+    if (out != NULL) {
+        sub->free = out->next;
+
+    } else {
+        out = ngx_palloc(sub->request->pool, sizeof(ngx_conduit_out_t));
+        if (out == NULL) {
+            return NULL;
+        }
+    }
+
+    ngx_memzero(out, sizeof(ngx_conduit_out_t));
+
+    b = &out->buf;
+
+    b->start = data;
+    b->pos = data;
+    b->last = data + len;
+    b->end = data + len;
+    b->tag = (ngx_buf_tag_t) &ngx_conduit_gateway_module;
+    b->memory = 1;
+
+    out->link.buf = b;
+
+    *sub->busy_last = out;
+    sub->busy_last = &out->next;
+    sub->pending += len;
+
+    return out;
+}
+
+
+static ngx_int_t
+ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
+    ngx_conduit_out_t *last, ngx_uint_t end)
+{
+    ngx_int_t  rc;
+
+    last->buf.flush = 1;
+    last->buf.last_in_chain = 1;
+    last->buf.last_buf = end;
+
+    sub->bytes += sub->pending;
+
+    rc = ngx_http_output_filter(sub->request, &first->link);
+
+    ngx_conduit_sub_reap(sub);
+
+    ngx_conduit_hub_sub_written(sub->channel->hub, sub);
+
+    return rc;
+}
+
+
+/* gives back what the filters have consumed */
+
+static void
+ngx_conduit_sub_reap(ngx_conduit_sub_t *sub)
+{
+    ngx_conduit_out_t  *out;
+
+    while (sub->busy != NULL && sub->busy->buf.pos == sub->busy->buf.last) {
+
+        out = sub->busy;
+        sub->busy = out->next;
+
+        if (sub->busy == NULL) {
+            sub->busy_last = &sub->busy;
+        }
+
+        sub->pending -= out->buf.end - out->buf.start;
+
+        if (out->frame != NULL) {
+            ngx_conduit_frame_release(out->frame);
+        }
+
+        out->next = sub->free;
+        sub->free = out;
+    }
+}
+
+
+void
+ngx_conduit_sub_ping(ngx_conduit_sub_t *sub)
+{
+    ngx_conduit_out_t  *out;
+
+    static u_char  comment[] = CONDUIT_SSE_KEEPALIVE;
+
+    if (!sub->started || ngx_conduit_sub_blocked(sub)) {
+        return;
+    }
+
+    out = ngx_conduit_sub_out(sub, comment, sizeof(comment) - 1);
+
+    if (out == NULL
+        || ngx_conduit_sub_output(sub, out, out, 0) == NGX_ERROR)
+    {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+        return;
+    }
+
+    if (ngx_conduit_sub_blocked(sub) && ngx_conduit_sub_block(sub) != NGX_OK) {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
+    }
+}
+
+
+void
+ngx_conduit_sub_refuse(ngx_conduit_sub_t *sub)
+{
+    if (!sub->started) {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END,
+                               NGX_HTTP_NO_CONTENT);
+        return;
+    }
+
+    ngx_conduit_sub_end(sub, NGX_CONDUIT_CLOSE_END);
+}
+
+
+void
+ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
+{
+    ngx_int_t       rc;
+    conduit_buf_t  *b;
+
+    if (ngx_conduit_sub_start(sub) != NGX_OK) {
+        return;
+    }
+
+    b = &sub->channel->hub->scratch;
+
+    conduit_buf_reset(b);
+    ngx_conduit_sub_farewell(sub, why, b);
+
+    /* what is still buffered goes first, the filters keep the order */
+
+    sub->ended = 1;
+
+    rc = ngx_conduit_sub_text(sub->request, b, 1);
+
+    ngx_conduit_sub_finish(sub, why, rc == NGX_ERROR ? NGX_ERROR : NGX_OK);
+}
+
+
+static void
+ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
+    conduit_buf_t *b)
+{
+    char        uuid[CONDUIT_UUID_LEN];
+    uint8_t     bytes[16];
+    ngx_uint_t  i;
+
+    switch (why) {
+
+    case NGX_CONDUIT_CLOSE_DRAIN:
+
+        for (i = 0; i < sizeof(bytes); i++) {
+            bytes[i] = (uint8_t) ngx_random();
+        }
+
+        conduit_uuid_v4_write(bytes, uuid);
+        conduit_sse_write_control(uuid, "server_draining", b);
+        break;
+
+    case NGX_CONDUIT_CLOSE_OUTAGE:
+        conduit_sse_write_error(NGX_CONDUIT_ERROR_RETRY, b);
+        break;
+
+    case NGX_CONDUIT_CLOSE_DURATION:
+    case NGX_CONDUIT_CLOSE_EXPIRED:
+        conduit_sse_write_retry(
+            ngx_conduit_jitter(sub->channel->hub->settings.retry), b);
+        break;
+
+    default:
+        break;
+    }
+}
+
+
+/* nothing of the subscriber is used after this */
+
+static void
+ngx_conduit_sub_finish(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
+    ngx_int_t rc)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = sub->request;
+    c = r->connection;
+
+    sub->close = why;
+
+    ngx_conduit_channel_remove(sub);
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_conduit_sub_cleanup(void *data)
+{
+    ngx_conduit_channel_remove(data);
+}
+
+
+/* what the filters have not consumed, they will not */
+
+static void
+ngx_conduit_sub_pool_cleanup(void *data)
+{
+    ngx_conduit_out_t  *out;
+    ngx_conduit_sub_t  *sub = data;
+
+    for (out = sub->busy; out; out = out->next) {
+        if (out->frame != NULL) {
+            ngx_conduit_frame_release(out->frame);
+        }
+    }
+
+    sub->busy = NULL;
+}
+
+
+ngx_int_t
+ngx_conduit_sub_turn_away(ngx_http_request_t *r, ngx_msec_t retry)
+{
+    ngx_int_t      rc;
+    conduit_buf_t  b;
+
+    rc = ngx_conduit_sub_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    ngx_memzero(&b, sizeof(conduit_buf_t));
+
+    conduit_sse_write_retry(ngx_conduit_jitter(retry), &b);
+
+    rc = ngx_conduit_sub_text(r, &b, 1);
+
+    conduit_buf_free(&b);
+
+    return rc;
+}
+
+
+/* from three quarters of it to five */
+
+static ngx_msec_t
+ngx_conduit_jitter(ngx_msec_t msec)
+{
+    return msec - msec / 4 + ngx_random() % (msec / 2 + 1);
+}
+
+
+const char *
+ngx_conduit_close_name(ngx_conduit_close_e why)
+{
+    static const char  *names[] = {
+        "client", "end", "drain", "outage", "expired", "duration", "timeout",
+        "error"
+    };
+
+    return names[why];
+}

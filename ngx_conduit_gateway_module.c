@@ -1,0 +1,958 @@
+/*
+ * conduit_gateway: checks who wants to listen to which channel, and makes the
+ * request one of its subscribers (gateway/).
+ *
+ *   handler: method, ids, position, token -> subscriber
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include <sys/eventfd.h>
+
+#include "ngx_conduit_conf.h"
+#include "ngx_conduit_gateway.h"
+#include "ngx_conduit_http.h"
+
+
+typedef struct {
+    ngx_conduit_conf_t               common;
+    ngx_conduit_gateway_settings_t   settings;
+    ngx_flag_t                       expire;
+    ngx_conduit_hub_t               *hub;
+} ngx_conduit_gateway_loc_conf_t;
+
+
+typedef struct {
+    ngx_array_t                      hubs;     /* ngx_conduit_hub_t * */
+
+    /* of a worker: NGINX closes it, being idle, when the worker is to quit */
+    ngx_connection_t                *watcher;
+} ngx_conduit_gateway_main_conf_t;
+
+
+static ngx_int_t ngx_conduit_gateway_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r);
+static const char *ngx_conduit_gateway_position(ngx_http_request_t *r,
+    conduit_stream_id_t *pos, ngx_uint_t *given);
+static ngx_str_t *ngx_conduit_gateway_last_event_id(ngx_http_request_t *r);
+static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
+    ngx_str_t *token);
+static ngx_int_t ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_ids_t *ids,
+    ngx_str_t *token, ngx_msec_t *expires);
+static ngx_int_t ngx_conduit_gateway_refuse(ngx_http_request_t *r,
+    ngx_uint_t status, const char *text);
+
+static ngx_conduit_conf_t *ngx_conduit_gateway_common_conf(
+    ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_gateway_number_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_conduit_gateway_close_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+static char *ngx_conduit_gateway(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_conduit_gateway_add_variables(ngx_conf_t *cf);
+static void *ngx_conduit_gateway_create_main_conf(ngx_conf_t *cf);
+static void *ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static char *ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
+    ngx_conduit_gateway_settings_t *prev,
+    ngx_conduit_gateway_settings_t *conf);
+static ngx_int_t ngx_conduit_gateway_init_process(ngx_cycle_t *cycle);
+static void ngx_conduit_gateway_watcher_handler(ngx_event_t *ev);
+static void ngx_conduit_gateway_close_hubs(void *data);
+static void ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_conf_num_bounds_t  ngx_conduit_gateway_read_count_bounds = {
+    ngx_conf_check_num_bounds, 1, 10000
+};
+
+
+static ngx_command_t  ngx_conduit_gateway_commands[] = {
+
+    { ngx_string("conduit_gateway"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_gateway,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("conduit_gateway_redis_user"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.redis_user),
+      NULL },
+
+    { ngx_string("conduit_gateway_redis_password_file"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_conf_password_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("conduit_gateway_connect_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.connect_timeout),
+      &ngx_conduit_conf_not_zero },
+
+    { ngx_string("conduit_gateway_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.timeout),
+      &ngx_conduit_conf_not_zero },
+
+    { ngx_string("conduit_gateway_org_id"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.org_id),
+      NULL },
+
+    { ngx_string("conduit_gateway_channel_id"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.channel_id),
+      NULL },
+
+    { ngx_string("conduit_gateway_auth"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.auth),
+      NULL },
+
+    { ngx_string("conduit_gateway_jwt_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_conduit_conf_key_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("conduit_gateway_jwt_issuer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.issuer),
+      NULL },
+
+    { ngx_string("conduit_gateway_jwt_audience"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.audience),
+      NULL },
+
+    { ngx_string("conduit_gateway_wakeup"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_conduit_gateway_wakeup,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("conduit_gateway_read_count"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.read_count),
+      &ngx_conduit_gateway_read_count_bounds },
+
+    { ngx_string("conduit_gateway_window"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.window),
+      NULL },
+
+    { ngx_string("conduit_gateway_buffer_size"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.buffer_size),
+      NULL },
+
+    { ngx_string("conduit_gateway_retry"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.retry),
+      &ngx_conduit_conf_not_zero },
+
+    { ngx_string("conduit_gateway_keepalive"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_gateway_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.keepalive),
+      NULL },
+
+    { ngx_string("conduit_gateway_outage"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.outage),
+      NULL },
+
+    { ngx_string("conduit_gateway_drain"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.drain),
+      NULL },
+
+    { ngx_string("conduit_gateway_max_duration"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_gateway_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.max_duration),
+      NULL },
+
+    { ngx_string("conduit_gateway_expire"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, expire),
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_conduit_gateway_module_ctx = {
+    ngx_conduit_gateway_add_variables,     /* preconfiguration */
+    NULL,                                  /* postconfiguration */
+
+    ngx_conduit_gateway_create_main_conf,  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_conduit_gateway_create_loc_conf,   /* create location configuration */
+    ngx_conduit_gateway_merge_loc_conf     /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_conduit_gateway_module = {
+    NGX_MODULE_V1,
+    &ngx_conduit_gateway_module_ctx,       /* module context */
+    ngx_conduit_gateway_commands,          /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_conduit_gateway_init_process,      /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_conduit_gateway_exit_process,      /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_http_variable_t  ngx_conduit_gateway_vars[] = {
+
+    { ngx_string("conduit_gateway_events"), NULL,
+      ngx_conduit_gateway_number_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("conduit_gateway_bytes"), NULL,
+      ngx_conduit_gateway_number_variable, 1, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("conduit_gateway_close"), NULL,
+      ngx_conduit_gateway_close_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
+};
+
+
+static ngx_int_t
+ngx_conduit_gateway_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                        rc;
+    ngx_str_t                        token;
+    ngx_uint_t                       resumes;
+    ngx_msec_t                       expires;
+    const char                      *err;
+    ngx_conduit_ids_t                ids;
+    conduit_stream_id_t              pos;
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    if (r != r->main) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "conduit: \"conduit_gateway\" in a subrequest");
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_conduit_gateway_method(r);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    err = ngx_conduit_http_ids(r, &glcf->common, &ids);
+
+    ngx_str_null(&token);
+
+    if (err == NULL && glcf->common.auth) {
+        err = ngx_conduit_gateway_token(r, &token);
+    }
+
+    if (err == NULL) {
+        err = ngx_conduit_gateway_position(r, &pos, &resumes);
+    }
+
+    if (err != NULL) {
+        return ngx_conduit_gateway_refuse(r, NGX_HTTP_BAD_REQUEST, err);
+    }
+
+    expires = 0;
+
+    rc = ngx_conduit_gateway_authenticate(r, glcf, &ids, &token, &expires);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (r->discard_body) {
+
+        /* while a body comes in, NGINX would not see the client go */
+
+        return ngx_conduit_http_text(r, NGX_HTTP_BAD_REQUEST,
+                                     "Unexpected request body",
+                                     sizeof("Unexpected request body") - 1);
+    }
+
+    if (r->method == NGX_HTTP_HEAD || ngx_exiting || ngx_terminate
+        || (glcf->hub->opened && glcf->hub->draining))
+    {
+        return ngx_conduit_sub_turn_away(r, glcf->settings.retry);
+    }
+
+    return ngx_conduit_sub_create(glcf->hub, r, &ids, resumes ? &pos : NULL,
+                                  expires);
+}
+
+
+/*
+ * Answers what is no GET or HEAD: a preflight (WHATWG Fetch, 3.2.2) or a wrong
+ * method; any page may read the answers, as no cookies are used.  Returns
+ * NGX_DECLINED to go on.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_method(ngx_http_request_t *r)
+{
+    if (ngx_conduit_http_header(r, "Access-Control-Allow-Origin", "*")
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) {
+        return NGX_DECLINED;
+    }
+
+    if (r->method == NGX_HTTP_OPTIONS) {
+
+        if (ngx_conduit_http_header(r, "Access-Control-Allow-Methods",
+                                    "GET, HEAD")
+            != NGX_OK
+            || ngx_conduit_http_header(r, "Access-Control-Allow-Headers",
+                                       "Authorization, Cache-Control, "
+                                       "Last-Event-ID")
+            != NGX_OK
+            || ngx_conduit_http_header(r, "Access-Control-Max-Age", "86400")
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return NGX_HTTP_NO_CONTENT;
+    }
+
+    if (ngx_conduit_http_header(r, "Allow", "GET, HEAD, OPTIONS") != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_conduit_gateway_refuse(r, NGX_HTTP_NOT_ALLOWED,
+                                      "Method not allowed");
+}
+
+
+/*
+ * Where to go on from: the header wins, as the URL's value gets stale with the
+ * first reconnect.  Returns NULL, or what is wrong.
+ */
+
+static const char *
+ngx_conduit_gateway_position(ngx_http_request_t *r, conduit_stream_id_t *pos,
+    ngx_uint_t *given)
+{
+    ngx_int_t   rc;
+    ngx_str_t  *header, value;
+
+    *given = 0;
+
+    header = ngx_conduit_gateway_last_event_id(r);
+
+    if (header != NULL) {
+        value = *header;
+
+    } else {
+        rc = ngx_conduit_http_arg(r, "last_event_id", &value);
+
+        if (rc == NGX_DECLINED) {
+            return NULL;
+        }
+
+        if (rc != NGX_OK) {
+            return "Invalid last_event_id";
+        }
+    }
+
+    if (conduit_stream_id_parse((char *) value.data, value.len, pos) != 0) {
+        return header ? "Invalid Last-Event-ID" : "Invalid last_event_id";
+    }
+
+    *given = 1;
+
+    return NULL;
+}
+
+
+static ngx_str_t *
+ngx_conduit_gateway_last_event_id(ngx_http_request_t *r)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *header;
+
+    static ngx_str_t  name = ngx_string("last-event-id");
+
+    part = &r->headers_in.headers.part;
+    header = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            header = part->elts;
+            i = 0;
+        }
+
+        if (header[i].key.len == name.len
+            && ngx_strncasecmp(header[i].key.data, name.data, name.len) == 0)
+        {
+            return header[i].value.len ? &header[i].value : NULL;
+        }
+    }
+}
+
+
+/* the argument, or for clients that can send headers, one; NULL is success */
+
+static const char *
+ngx_conduit_gateway_token(ngx_http_request_t *r, ngx_str_t *token)
+{
+    switch (ngx_conduit_http_arg(r, "token", token)) {
+
+    case NGX_OK:
+        return NULL;
+
+    case NGX_DECLINED:
+
+        if (ngx_conduit_http_bearer(r, token) == NGX_OK && token->len) {
+            return NULL;
+        }
+
+        return "Missing token";
+
+    default:
+        return "Invalid token argument";
+    }
+}
+
+
+/* returns NGX_DECLINED to go on, or the result of an answer */
+
+static ngx_int_t
+ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_ids_t *ids,
+    ngx_str_t *token, ngx_msec_t *expires)
+{
+    int64_t                left;
+    conduit_jwt_claims_t   claims;
+    conduit_jwt_status_t   status;
+
+    if (!glcf->common.auth) {
+        return NGX_DECLINED;
+    }
+
+    status = ngx_conduit_conf_verify(r, &glcf->common, token, 1, &claims);
+
+    if (status != CONDUIT_JWT_OK) {
+        return ngx_conduit_gateway_refuse(r, NGX_HTTP_UNAUTHORIZED,
+                                          status == CONDUIT_JWT_EXPIRED
+                                          ? "Token expired"
+                                          : "Invalid token");
+    }
+
+    if (claims.org_id != ids->org
+        || ngx_memcmp(claims.channel_id, ids->channel, CONDUIT_UUID_LEN) != 0)
+    {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "conduit: client sent a token of org %uL channel %*s for "
+                      "org %uL channel %*s",
+                      claims.org_id, (size_t) CONDUIT_UUID_LEN,
+                      claims.channel_id, ids->org, (size_t) CONDUIT_UUID_LEN,
+                      ids->channel);
+        return ngx_conduit_gateway_refuse(r, NGX_HTTP_FORBIDDEN,
+                                          "Invalid token claims");
+    }
+
+    if (glcf->expire) {
+
+        /* as long as the token would be taken, and a day at a time: NGINX's
+           timers count milliseconds in an int on some platforms */
+
+        left = claims.exp + CONDUIT_JWT_LEEWAY - ngx_time();
+        left = ngx_max(left, 1);
+
+        *expires = ngx_min(left, 24 * 3600) * 1000;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_conduit_gateway_refuse(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_conduit_http_text(r, status, text, ngx_strlen(text));
+}
+
+
+static ngx_conduit_conf_t *
+ngx_conduit_gateway_common_conf(ngx_http_request_t *r)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    return &glcf->common;
+}
+
+
+/* data: 0 for events, 1 for bytes */
+
+static ngx_int_t
+ngx_conduit_gateway_number_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char             *p;
+    ngx_conduit_sub_t  *sub;
+
+    sub = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+
+    if (sub == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->len = ngx_sprintf(p, "%uL", data ? sub->bytes : (uint64_t) sub->events)
+             - p;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+    v->data = p;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_gateway_close_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_conduit_sub_t  *sub;
+
+    sub = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+
+    if (sub == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    v->data = (u_char *) ngx_conduit_close_name(sub->close);
+    v->len = ngx_strlen(v->data);
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+static char *
+ngx_conduit_gateway(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf = conf;
+
+    return ngx_conduit_conf_enable(cf, &glcf->common,
+                                   ngx_conduit_gateway_handler);
+}
+
+
+/* "tracking", "poll", "poll 100ms" */
+
+static char *
+ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf = conf;
+
+    ngx_str_t   *value;
+    ngx_msec_t  *poll;
+
+    poll = &glcf->settings.poll;
+
+    if (*poll != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "tracking") == 0 && cf->args->nelts == 2) {
+        *poll = 0;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(value[1].data, "poll") != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
+                           cf->args->nelts == 2 ? &value[1] : &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    *poll = 100;
+
+    if (cf->args->nelts == 3) {
+        *poll = ngx_parse_time(&value[2], 0);
+
+        if (*poll == (ngx_msec_t) NGX_ERROR || *poll == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid time \"%V\"",
+                               &value[2]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* a time, or "off" */
+
+static char *
+ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    ngx_str_t   *value;
+    ngx_msec_t  *msec;
+
+    msec = (ngx_msec_t *) (p + cmd->offset);
+    value = cf->args->elts;
+
+    if (*msec == NGX_CONF_UNSET_MSEC && ngx_strcmp(value[1].data, "off") == 0)
+    {
+        *msec = 0;
+        return NGX_CONF_OK;
+    }
+
+    return ngx_conf_set_msec_slot(cf, cmd, conf);
+}
+
+
+static ngx_int_t
+ngx_conduit_gateway_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var, *v;
+
+    for (v = ngx_conduit_gateway_vars; v->name.len; v++) {
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return ngx_conduit_http_variables(cf, ngx_conduit_gateway_common_conf);
+}
+
+
+static void *
+ngx_conduit_gateway_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_pool_cleanup_t               *cln;
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    gmcf = ngx_pcalloc(cf->pool, sizeof(ngx_conduit_gateway_main_conf_t));
+    if (gmcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&gmcf->hubs, cf->pool, 4, sizeof(ngx_conduit_hub_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    cln->handler = ngx_conduit_gateway_close_hubs;
+    cln->data = gmcf;
+
+    return gmcf;
+}
+
+
+static void *
+ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+    ngx_conduit_gateway_settings_t  *s;
+
+    glcf = ngx_pcalloc(cf->pool, sizeof(ngx_conduit_gateway_loc_conf_t));
+    if (glcf == NULL) {
+        return NULL;
+    }
+
+    ngx_conduit_conf_init(&glcf->common, NGX_CONDUIT_GATEWAY);
+
+    s = &glcf->settings;
+
+    s->poll = NGX_CONF_UNSET_MSEC;
+    s->read_count = NGX_CONF_UNSET_UINT;
+    s->window = NGX_CONF_UNSET_SIZE;
+    s->buffer_size = NGX_CONF_UNSET_SIZE;
+    s->retry = NGX_CONF_UNSET_MSEC;
+    s->keepalive = NGX_CONF_UNSET_MSEC;
+    s->outage = NGX_CONF_UNSET_MSEC;
+    s->drain = NGX_CONF_UNSET_MSEC;
+    s->max_duration = NGX_CONF_UNSET_MSEC;
+
+    glcf->expire = NGX_CONF_UNSET;
+
+    return glcf;
+}
+
+
+static char *
+ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_conduit_gateway_loc_conf_t  *prev = parent;
+    ngx_conduit_gateway_loc_conf_t  *conf = child;
+
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    ngx_conf_merge_value(conf->expire, prev->expire, 0);
+
+    if (ngx_conduit_gateway_merge_settings(cf, &prev->settings,
+                                           &conf->settings)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_conduit_conf_merge(cf, &prev->common, &conf->common)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->common.redis) {
+        gmcf = ngx_http_conf_get_module_main_conf(cf,
+                                                  ngx_conduit_gateway_module);
+
+        conf->hub = ngx_conduit_hub_get(cf, &gmcf->hubs, conf->common.redis,
+                                        &conf->settings);
+        if (conf->hub == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
+    ngx_conduit_gateway_settings_t *prev,
+    ngx_conduit_gateway_settings_t *conf)
+{
+    ngx_conf_merge_msec_value(conf->poll, prev->poll, 0);
+    ngx_conf_merge_uint_value(conf->read_count, prev->read_count, 100);
+    ngx_conf_merge_size_value(conf->window, prev->window, 256 * 1024);
+    ngx_conf_merge_size_value(conf->buffer_size, prev->buffer_size, 64 * 1024);
+    ngx_conf_merge_msec_value(conf->retry, prev->retry, 500);
+    ngx_conf_merge_msec_value(conf->keepalive, prev->keepalive, 15000);
+    ngx_conf_merge_msec_value(conf->outage, prev->outage, 10000);
+    ngx_conf_merge_msec_value(conf->drain, prev->drain, 5000);
+    ngx_conf_merge_msec_value(conf->max_duration, prev->max_duration, 0);
+
+    if (conf->buffer_size == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"conduit_gateway_buffer_size\" must not be zero");
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
+{
+    ngx_fd_t                          fd;
+    ngx_connection_t                 *c;
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    /* cache processes come here, too */
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    gmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_conduit_gateway_module);
+
+    if (gmcf == NULL || gmcf->hubs.nelts == 0) {
+        return NGX_OK;
+    }
+
+    fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
+
+    c = (fd == -1) ? NULL : ngx_get_connection(fd, cycle->log);
+
+    if (c == NULL) {
+
+        /* the worker serves all the same, but cuts its clients when it quits */
+
+        ngx_log_error(NGX_LOG_ERR, cycle->log, ngx_errno,
+                      "conduit: no notice of the end of the worker to be had");
+
+        if (fd != -1) {
+            (void) close(fd);
+        }
+
+        return NGX_OK;
+    }
+
+    c->data = gmcf;
+    c->log = cycle->log;
+    c->idle = 1;
+    c->read->log = cycle->log;
+    c->read->handler = ngx_conduit_gateway_watcher_handler;
+    c->write->log = cycle->log;
+
+    gmcf->watcher = c;
+
+    return NGX_OK;
+}
+
+
+/* NGINX closes idle connections when the worker is to quit: the notice */
+
+static void
+ngx_conduit_gateway_watcher_handler(ngx_event_t *ev)
+{
+    ngx_uint_t                        i;
+    ngx_connection_t                 *c;
+    ngx_conduit_hub_t               **hubs;
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    c = ev->data;
+    gmcf = c->data;
+
+    gmcf->watcher = NULL;
+    ngx_close_connection(c);
+
+    hubs = gmcf->hubs.elts;
+
+    for (i = 0; i < gmcf->hubs.nelts; i++) {
+        ngx_conduit_hub_drain(hubs[i]);
+    }
+}
+
+
+static void
+ngx_conduit_gateway_close_hubs(void *data)
+{
+    ngx_uint_t                        i;
+    ngx_conduit_hub_t               **hubs;
+    ngx_conduit_gateway_main_conf_t  *gmcf = data;
+
+    if (gmcf->watcher != NULL) {
+        ngx_close_connection(gmcf->watcher);
+        gmcf->watcher = NULL;
+    }
+
+    hubs = gmcf->hubs.elts;
+
+    for (i = 0; i < gmcf->hubs.nelts; i++) {
+        ngx_conduit_hub_close(hubs[i]);
+    }
+}
+
+
+static void
+ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    gmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_conduit_gateway_module);
+
+    if (gmcf != NULL) {
+        ngx_conduit_gateway_close_hubs(gmcf);
+    }
+}

@@ -1,0 +1,249 @@
+#include <stdalign.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "conduit_arena.h"
+
+/* under AddressSanitizer, memory that is no block must not be touched */
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CONDUIT_ARENA_ASAN  1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define CONDUIT_ARENA_ASAN  1
+#endif
+
+#ifdef CONDUIT_ARENA_ASAN
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n)    ((void) (p), (void) (n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n)  ((void) (p), (void) (n))
+#endif
+
+
+/*
+ * Chunks double from the first size to the last; a block too large to share a
+ * chunk gets one of its own.
+ */
+#define CONDUIT_ARENA_CHUNK      (64 * 1024)
+#define CONDUIT_ARENA_CHUNK_MAX  (1024 * 1024)
+
+#define CONDUIT_ARENA_ALIGN      alignof(max_align_t)
+
+/* the size of a block is kept right in front of it */
+#define CONDUIT_ARENA_HEAD       sizeof(size_t)
+
+#define conduit_arena_round(n)                                                \
+    (((n) + CONDUIT_ARENA_ALIGN - 1) & ~(CONDUIT_ARENA_ALIGN - 1))
+
+
+typedef struct conduit_arena_chunk_s  conduit_arena_chunk_t;
+
+struct conduit_arena_chunk_s {
+    conduit_arena_chunk_t  *next;
+    size_t                  size;    /* of the whole chunk */
+};
+
+/* where the first block of a chunk begins */
+#define CONDUIT_ARENA_START                                                   \
+    conduit_arena_round(sizeof(conduit_arena_chunk_t) + CONDUIT_ARENA_HEAD)
+
+struct conduit_arena_s {
+    conduit_arena_chunk_t  *first;   /* kept by a reset */
+    conduit_arena_chunk_t  *chunk;   /* the one blocks are cut from */
+    size_t                  next;    /* offset of the next block in it */
+    size_t                  held;    /* bytes of all chunks */
+    size_t                  limit;
+};
+
+
+static conduit_arena_chunk_t *conduit_arena_grow(conduit_arena_t *a,
+    size_t size);
+static void *conduit_arena_block(conduit_arena_chunk_t *chunk, size_t offset,
+    size_t size);
+static void conduit_arena_poison(conduit_arena_chunk_t *chunk);
+
+
+conduit_arena_t *
+conduit_arena_create(size_t limit)
+{
+    conduit_arena_t  *a;
+
+    a = calloc(1, sizeof(conduit_arena_t));
+    if (a == NULL) {
+        return NULL;
+    }
+
+    a->limit = limit;
+
+    /* a limit below the first chunk leaves the arena without any */
+
+    if (limit < CONDUIT_ARENA_START) {
+        return a;
+    }
+
+    a->first = conduit_arena_grow(a, (limit < CONDUIT_ARENA_CHUNK)
+                                     ? limit : CONDUIT_ARENA_CHUNK);
+    if (a->first == NULL) {
+        free(a);
+        return NULL;
+    }
+
+    conduit_arena_reset(a);
+
+    return a;
+}
+
+
+void
+conduit_arena_free(conduit_arena_t *a)
+{
+    if (a == NULL) {
+        return;
+    }
+
+    conduit_arena_reset(a);
+
+    free(a->first);
+    free(a);
+}
+
+
+void
+conduit_arena_reset(conduit_arena_t *a)
+{
+    conduit_arena_chunk_t  *chunk, *next;
+
+    if (a->first == NULL) {
+        return;
+    }
+
+    for (chunk = a->first->next; chunk != NULL; chunk = next) {
+        next = chunk->next;
+        free(chunk);
+    }
+
+    a->first->next = NULL;
+    a->chunk = a->first;
+    a->next = CONDUIT_ARENA_START;
+    a->held = a->first->size;
+
+    conduit_arena_poison(a->first);
+}
+
+
+void *
+conduit_arena_alloc(conduit_arena_t *a, size_t size)
+{
+    void                   *block;
+    size_t                  need, grow;
+    conduit_arena_chunk_t  *chunk;
+
+    if (a->first == NULL || size > a->limit - CONDUIT_ARENA_START) {
+        return NULL;
+    }
+
+    chunk = a->chunk;
+
+    if (a->next > chunk->size || size > chunk->size - a->next) {
+
+        need = CONDUIT_ARENA_START + size;
+
+        grow = 2 * chunk->size;
+
+        if (grow > CONDUIT_ARENA_CHUNK_MAX) {
+            grow = CONDUIT_ARENA_CHUNK_MAX;
+        }
+
+        if (need > grow / 2) {
+            chunk = conduit_arena_grow(a, need);
+
+            /* the tail of the current chunk stays in use */
+
+            return (chunk != NULL)
+                   ? conduit_arena_block(chunk, CONDUIT_ARENA_START, size)
+                   : NULL;
+        }
+
+        if (grow > a->limit - a->held) {
+            grow = a->limit - a->held;
+        }
+
+        chunk = conduit_arena_grow(a, (grow > need) ? grow : need);
+        if (chunk == NULL) {
+            return NULL;
+        }
+
+        a->chunk = chunk;
+        a->next = CONDUIT_ARENA_START;
+    }
+
+    block = conduit_arena_block(chunk, a->next, size);
+
+    a->next = conduit_arena_round(a->next + size + CONDUIT_ARENA_HEAD);
+
+    return block;
+}
+
+
+size_t
+conduit_arena_size(const void *block)
+{
+    return ((const size_t *) block)[-1];
+}
+
+
+/* adds a chunk of size bytes in all, if the limit has room for it */
+
+static conduit_arena_chunk_t *
+conduit_arena_grow(conduit_arena_t *a, size_t size)
+{
+    conduit_arena_chunk_t  *chunk;
+
+    if (size > a->limit - a->held) {
+        return NULL;
+    }
+
+    chunk = malloc(size);
+    if (chunk == NULL) {
+        return NULL;
+    }
+
+    chunk->next = NULL;
+    chunk->size = size;
+
+    if (a->first != NULL) {
+        chunk->next = a->first->next;
+        a->first->next = chunk;
+    }
+
+    a->held += size;
+
+    conduit_arena_poison(chunk);
+
+    return chunk;
+}
+
+
+static void *
+conduit_arena_block(conduit_arena_chunk_t *chunk, size_t offset, size_t size)
+{
+    size_t  *block;
+
+    block = (size_t *) (void *) ((char *) chunk + offset);
+
+    ASAN_UNPOISON_MEMORY_REGION(block - 1, CONDUIT_ARENA_HEAD + size);
+
+    block[-1] = size;
+
+    return block;
+}
+
+
+static void
+conduit_arena_poison(conduit_arena_chunk_t *chunk)
+{
+    ASAN_POISON_MEMORY_REGION(chunk + 1,
+                              chunk->size - sizeof(conduit_arena_chunk_t));
+}

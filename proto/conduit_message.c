@@ -1,0 +1,290 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "conduit_json.h"
+#include "conduit_message.h"
+#include "conduit_pb.h"
+#include "conduit_walk.h"
+
+
+typedef SentryProtos__Conduit__V1alpha__PublishRequest  conduit_pb_request_t;
+
+/* the arena as protobuf-c sees it */
+typedef struct {
+    conduit_arena_t     *arena;
+    int                  failed;   /* the arena had no memory */
+    ProtobufCAllocator   allocator;
+} conduit_message_memory_t;
+
+
+/* the tag of the payload, and the longest length behind it */
+#define CONDUIT_MESSAGE_PAYLOAD_TAG                                           \
+    (CONDUIT_WIRE_PAYLOAD << 3 | CONDUIT_WIRE_BYTES)
+#define CONDUIT_MESSAGE_PAYLOAD_HEAD  (1 + 5)
+
+
+static conduit_message_status_t conduit_message_unpack(const uint8_t *data,
+    size_t len, conduit_arena_t *arena, conduit_pb_request_t **request);
+static void *conduit_message_alloc(void *data, size_t size);
+static void conduit_message_release(void *data, void *block);
+static conduit_message_status_t conduit_message_join(const uint8_t **data,
+    size_t *len, conduit_arena_t *arena);
+static conduit_phase_t conduit_message_phase(int32_t number);
+
+
+static const ProtobufCMessageDescriptor  *conduit_pb_request =
+    &sentry_protos__conduit__v1alpha__publish_request__descriptor;
+
+static const char  *conduit_phase_names[] = {
+    "PHASE_UNSPECIFIED",
+    "PHASE_START",
+    "PHASE_DELTA",
+    "PHASE_END",
+    "PHASE_ERROR"
+};
+
+
+conduit_message_status_t
+conduit_message_decode(const uint8_t *data, size_t len,
+    conduit_arena_t *arena, conduit_message_t *m)
+{
+    size_t                     payloads;
+    conduit_pb_request_t      *request;
+    conduit_message_status_t   status;
+
+    status = conduit_walk(data, len, &payloads);
+    if (status != CONDUIT_MESSAGE_OK) {
+        return status;
+    }
+
+    if (payloads > 1) {
+        status = conduit_message_join(&data, &len, arena);
+        if (status != CONDUIT_MESSAGE_OK) {
+            return status;
+        }
+    }
+
+    status = conduit_message_unpack(data, len, arena, &request);
+    if (status != CONDUIT_MESSAGE_OK) {
+        return status;
+    }
+
+    if (conduit_uuid_parse_any(request->channel_id,
+                               conduit_pb_strlen(request->channel_id),
+                               m->channel_id)
+        != 0)
+    {
+        return CONDUIT_MESSAGE_CHANNEL_ID;
+    }
+
+    if (conduit_uuid_parse_any(request->message_id,
+                               conduit_pb_strlen(request->message_id),
+                               m->message_id)
+        != 0)
+    {
+        return CONDUIT_MESSAGE_MESSAGE_ID;
+    }
+
+    m->phase = conduit_message_phase((int32_t) request->phase);
+    m->sequence = request->sequence;
+    m->payload = request->payload;
+
+    return CONDUIT_MESSAGE_OK;
+}
+
+
+const char *
+conduit_message_status_text(conduit_message_status_t status)
+{
+    switch (status) {
+    case CONDUIT_MESSAGE_OK:
+        return "ok";
+    case CONDUIT_MESSAGE_MALFORMED:
+        return "not a PublishRequest";
+    case CONDUIT_MESSAGE_DEPTH:
+        return "payload is nested too deeply";
+    case CONDUIT_MESSAGE_UTF8:
+        return "a string is not UTF-8";
+    case CONDUIT_MESSAGE_CHANNEL_ID:
+        return "channel_id is no UUID";
+    case CONDUIT_MESSAGE_MESSAGE_ID:
+        return "message_id is no UUID";
+    case CONDUIT_MESSAGE_NO_MEMORY:
+        return "not enough memory";
+    }
+
+    return "unknown status";
+}
+
+
+const char *
+conduit_phase_name(conduit_phase_t phase)
+{
+    return conduit_phase_names[conduit_message_phase((int32_t) phase)];
+}
+
+
+void
+conduit_message_write_json(const conduit_message_t *m, conduit_arena_t *arena,
+    conduit_buf_t *b)
+{
+    int          n;
+    char         sequence[sizeof("18446744073709551615")];
+    const char  *phase;
+
+    phase = conduit_phase_name(m->phase);
+    n = snprintf(sequence, sizeof(sequence), "%" PRIu64, m->sequence);
+
+    conduit_buf_lit(b, "{\"event_type\":\"stream\",\"message_id\":\"");
+    conduit_buf_append(b, m->message_id, CONDUIT_UUID_LEN);
+    conduit_buf_lit(b, "\",\"channel_id\":\"");
+    conduit_buf_append(b, m->channel_id, CONDUIT_UUID_LEN);
+    conduit_buf_lit(b, "\",\"phase\":\"");
+    conduit_buf_append(b, phase, strlen(phase));
+    conduit_buf_lit(b, "\",\"sequence\":");
+    conduit_buf_append(b, sequence, n);
+    conduit_buf_lit(b, ",\"payload\":");
+
+    if (m->payload != NULL) {
+        conduit_json_write_struct(m->payload, arena, b);
+
+    } else {
+        conduit_buf_lit(b, "null");
+    }
+
+    conduit_buf_lit(b, "}");
+}
+
+
+static conduit_message_status_t
+conduit_message_unpack(const uint8_t *data, size_t len,
+    conduit_arena_t *arena, conduit_pb_request_t **request)
+{
+    ProtobufCMessage          *message;
+    conduit_message_memory_t   memory;
+
+    memory.arena = arena;
+    memory.failed = 0;
+    memory.allocator.alloc = conduit_message_alloc;
+    memory.allocator.free = conduit_message_release;
+    memory.allocator.allocator_data = &memory;
+
+    message = protobuf_c_message_unpack(conduit_pb_request, &memory.allocator,
+                                        len, data);
+
+    if (message == NULL) {
+        return memory.failed ? CONDUIT_MESSAGE_NO_MEMORY
+                             : CONDUIT_MESSAGE_MALFORMED;
+    }
+
+    *request = (conduit_pb_request_t *) message;
+
+    return CONDUIT_MESSAGE_OK;
+}
+
+
+static void *
+conduit_message_alloc(void *data, size_t size)
+{
+    void                      *block;
+    conduit_message_memory_t  *memory;
+
+    memory = data;
+
+    block = conduit_arena_alloc(memory->arena, size);
+    if (block == NULL) {
+        memory->failed = 1;
+    }
+
+    return block;
+}
+
+
+/* the arena frees by a reset only */
+
+static void
+conduit_message_release(void *data, void *block)
+{
+    (void) data;
+    (void) block;
+}
+
+
+/*
+ * A field given several times means the messages merged, which on the wire is
+ * one field with the bytes of all.  protobuf-c copies the members collected so
+ * far for each further field, which a message full of empty payloads makes
+ * quadratic; joined before, they cost a copy of the message.
+ */
+
+static conduit_message_status_t
+conduit_message_join(const uint8_t **data, size_t *len,
+    conduit_arena_t *arena)
+{
+    size_t                 n;
+    uint8_t               *joined, *last;
+    const uint8_t         *p, *start, *end;
+    conduit_wire_field_t   f;
+
+    joined = conduit_arena_alloc(arena, *len + CONDUIT_MESSAGE_PAYLOAD_HEAD);
+    if (joined == NULL) {
+        return CONDUIT_MESSAGE_NO_MEMORY;
+    }
+
+    end = *data + *len;
+    last = joined;
+    n = 0;
+
+    for (p = *data; p < end; /* void */ ) {
+        start = p;
+
+        if (conduit_wire_field(&p, end, &f) != 0) {
+            return CONDUIT_MESSAGE_MALFORMED;
+        }
+
+        if (f.number == CONDUIT_WIRE_PAYLOAD) {
+            n += f.len;
+            continue;
+        }
+
+        memcpy(last, start, p - start);
+        last += p - start;
+    }
+
+    *last++ = CONDUIT_MESSAGE_PAYLOAD_TAG;
+
+    for (/* void */ ; n > 0x7f; n >>= 7) {
+        *last++ = (uint8_t) (0x80 | (n & 0x7f));
+    }
+
+    *last++ = (uint8_t) n;
+
+    for (p = *data; p < end; /* void */ ) {
+
+        if (conduit_wire_field(&p, end, &f) != 0) {
+            return CONDUIT_MESSAGE_MALFORMED;
+        }
+
+        if (f.number == CONDUIT_WIRE_PAYLOAD) {
+            memcpy(last, f.data, f.len);
+            last += f.len;
+        }
+    }
+
+    *data = joined;
+    *len = last - joined;
+
+    return CONDUIT_MESSAGE_OK;
+}
+
+
+static conduit_phase_t
+conduit_message_phase(int32_t number)
+{
+    if (number < CONDUIT_PHASE_UNSPECIFIED || number > CONDUIT_PHASE_ERROR) {
+        return CONDUIT_PHASE_UNSPECIFIED;
+    }
+
+    return (conduit_phase_t) number;
+}

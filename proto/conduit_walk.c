@@ -1,0 +1,367 @@
+#include <string.h>
+
+#include "conduit_walk.h"
+
+
+/*
+ * What a known field holds.  The messages come first: they are the kinds of
+ * frames too, and the rows of the table below.
+ */
+typedef enum {
+    CONDUIT_WALK_REQUEST = 0,
+    CONDUIT_WALK_TIMESTAMP,
+    CONDUIT_WALK_STRUCT,
+    CONDUIT_WALK_ENTRY,
+    CONDUIT_WALK_VALUE,
+    CONDUIT_WALK_LIST,
+    CONDUIT_WALK_MESSAGES,     /* how many there are */
+    CONDUIT_WALK_STRING,
+    CONDUIT_WALK_VARINT,
+    CONDUIT_WALK_FIXED64,
+    CONDUIT_WALK_UNKNOWN
+} conduit_walk_kind_t;
+
+/* a message the walk is in */
+typedef struct {
+    conduit_walk_kind_t   kind;
+    const uint8_t        *end;
+} conduit_walk_frame_t;
+
+
+#define CONDUIT_WALK_FIELDS  6
+
+/* a level is a struct, an entry and a value at most; the request comes first */
+#define CONDUIT_WALK_FRAMES  (3 * CONDUIT_MESSAGE_MAX_DEPTH + 1)
+
+/* no tag and no length is longer in protobuf-c */
+#define CONDUIT_WALK_TAG_MAX     5
+#define CONDUIT_WALK_VARINT_MAX  10
+
+/* protobuf-c takes no length above it */
+#define CONDUIT_WALK_LEN_MAX     0x7fffffff
+
+
+static int conduit_wire_varint(const uint8_t **p, const uint8_t *end,
+    size_t max, uint64_t *value);
+static conduit_walk_kind_t conduit_walk_known(conduit_walk_kind_t message,
+    uint32_t number);
+static unsigned conduit_walk_type(conduit_walk_kind_t kind);
+static int conduit_walk_utf8(const uint8_t *p, size_t len);
+static size_t conduit_walk_utf8_char(const uint8_t *p, size_t len);
+
+
+/* the fields 1 to 6 of the messages, in the order of conduit_walk_kind_t */
+
+static const uint8_t
+    conduit_walk_fields[CONDUIT_WALK_MESSAGES][CONDUIT_WALK_FIELDS] =
+{
+    /* PublishRequest: channel, message, time, phase, sequence, payload */
+    { CONDUIT_WALK_STRING, CONDUIT_WALK_STRING, CONDUIT_WALK_TIMESTAMP,
+      CONDUIT_WALK_VARINT, CONDUIT_WALK_VARINT, CONDUIT_WALK_STRUCT },
+
+    /* Timestamp: seconds, nanos */
+    { CONDUIT_WALK_VARINT, CONDUIT_WALK_VARINT, CONDUIT_WALK_UNKNOWN,
+      CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN },
+
+    /* Struct: fields */
+    { CONDUIT_WALK_ENTRY, CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN,
+      CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN },
+
+    /* FieldsEntry: key, value */
+    { CONDUIT_WALK_STRING, CONDUIT_WALK_VALUE, CONDUIT_WALK_UNKNOWN,
+      CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN },
+
+    /* Value: null, number, string, bool, struct, list */
+    { CONDUIT_WALK_VARINT, CONDUIT_WALK_FIXED64, CONDUIT_WALK_STRING,
+      CONDUIT_WALK_VARINT, CONDUIT_WALK_STRUCT, CONDUIT_WALK_LIST },
+
+    /* ListValue: values */
+    { CONDUIT_WALK_VALUE, CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN,
+      CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN, CONDUIT_WALK_UNKNOWN }
+};
+
+
+conduit_message_status_t
+conduit_walk(const uint8_t *data, size_t len, size_t *payloads)
+{
+    size_t                 depth;
+    const uint8_t         *p;
+    conduit_walk_kind_t    kind;
+    conduit_wire_field_t   f;
+    conduit_walk_frame_t  *top, stack[CONDUIT_WALK_FRAMES];
+
+    *payloads = 0;
+
+    if (len == 0) {
+        return CONDUIT_MESSAGE_OK;
+    }
+
+    if (len > CONDUIT_WALK_LEN_MAX) {
+        return CONDUIT_MESSAGE_MALFORMED;
+    }
+
+    depth = 0;
+    p = data;
+    top = stack;
+    top->kind = CONDUIT_WALK_REQUEST;
+    top->end = data + len;
+
+    for ( ;; ) {
+
+        while (p == top->end) {
+
+            if (top == stack) {
+                return CONDUIT_MESSAGE_OK;
+            }
+
+            depth -= (top->kind == CONDUIT_WALK_STRUCT
+                      || top->kind == CONDUIT_WALK_LIST);
+            top--;
+        }
+
+        if (conduit_wire_field(&p, top->end, &f) != 0) {
+            return CONDUIT_MESSAGE_MALFORMED;
+        }
+
+        kind = conduit_walk_known(top->kind, f.number);
+
+        if (kind == CONDUIT_WALK_UNKNOWN) {
+            continue;
+        }
+
+        if (f.type != conduit_walk_type(kind)) {
+            return CONDUIT_MESSAGE_MALFORMED;
+        }
+
+        if (kind == CONDUIT_WALK_STRING && !conduit_walk_utf8(f.data, f.len)) {
+            return CONDUIT_MESSAGE_UTF8;
+        }
+
+        if (kind >= CONDUIT_WALK_MESSAGES) {
+            continue;
+        }
+
+        if (kind == CONDUIT_WALK_STRUCT || kind == CONDUIT_WALK_LIST) {
+
+            if (depth == CONDUIT_MESSAGE_MAX_DEPTH) {
+                return CONDUIT_MESSAGE_DEPTH;
+            }
+
+            depth++;
+        }
+
+        *payloads += (top == stack && f.number == CONDUIT_WIRE_PAYLOAD);
+
+        /* bounded by the depth; see CONDUIT_WALK_FRAMES */
+
+        if (top == stack + CONDUIT_WALK_FRAMES - 1) {
+            return CONDUIT_MESSAGE_DEPTH;
+        }
+
+        top++;
+        top->kind = kind;
+        top->end = p;
+        p = f.data;
+    }
+}
+
+
+int
+conduit_wire_field(const uint8_t **p, const uint8_t *end,
+    conduit_wire_field_t *f)
+{
+    uint64_t  value;
+
+    if (conduit_wire_varint(p, end, CONDUIT_WALK_TAG_MAX, &value) != 0
+        || value > UINT32_MAX)
+    {
+        return -1;
+    }
+
+    f->number = (uint32_t) value >> 3;
+    f->type = value & 7;
+
+    if (f->number == 0) {
+        return -1;
+    }
+
+    f->data = *p;
+
+    switch (f->type) {
+
+    case CONDUIT_WIRE_VARINT:
+
+        if (conduit_wire_varint(p, end, CONDUIT_WALK_VARINT_MAX, &value) != 0) {
+            return -1;
+        }
+
+        f->len = *p - f->data;
+
+        return 0;
+
+    case CONDUIT_WIRE_FIXED64:
+        f->len = 8;
+        break;
+
+    case CONDUIT_WIRE_FIXED32:
+        f->len = 4;
+        break;
+
+    case CONDUIT_WIRE_BYTES:
+
+        if (conduit_wire_varint(p, end, CONDUIT_WALK_TAG_MAX, &value) != 0
+            || value > CONDUIT_WALK_LEN_MAX)
+        {
+            return -1;
+        }
+
+        f->data = *p;
+        f->len = value;
+        break;
+
+    default:
+        return -1;
+    }
+
+    if (f->len > (size_t) (end - f->data)) {
+        return -1;
+    }
+
+    *p = f->data + f->len;
+
+    return 0;
+}
+
+
+/* max is 10 bytes at most, the last of which may hold bit 63 alone */
+
+static int
+conduit_wire_varint(const uint8_t **p, const uint8_t *end, size_t max,
+    uint64_t *value)
+{
+    size_t    i;
+    uint64_t  v;
+
+    v = 0;
+
+    for (i = 0; i < max && *p < end; i++) {
+
+        if (i == CONDUIT_WALK_VARINT_MAX - 1 && **p > 1) {
+            return -1;
+        }
+
+        v |= (uint64_t) (**p & 0x7f) << (7 * i);
+
+        if ((*(*p)++ & 0x80) == 0) {
+            *value = v;
+            return 0;
+        }
+    }
+
+    return -1;
+}
+
+
+static conduit_walk_kind_t
+conduit_walk_known(conduit_walk_kind_t message, uint32_t number)
+{
+    if (number > CONDUIT_WALK_FIELDS) {
+        return CONDUIT_WALK_UNKNOWN;
+    }
+
+    return conduit_walk_fields[message][number - 1];
+}
+
+
+static unsigned
+conduit_walk_type(conduit_walk_kind_t kind)
+{
+    if (kind == CONDUIT_WALK_VARINT) {
+        return CONDUIT_WIRE_VARINT;
+    }
+
+    if (kind == CONDUIT_WALK_FIXED64) {
+        return CONDUIT_WIRE_FIXED64;
+    }
+
+    return CONDUIT_WIRE_BYTES;
+}
+
+
+static int
+conduit_walk_utf8(const uint8_t *p, size_t len)
+{
+    size_t    n;
+    uint64_t  block;
+
+    while (len > 0) {
+
+        /* most text is ASCII, or long runs of it */
+
+        while (len >= sizeof(block)) {
+            memcpy(&block, p, sizeof(block));
+
+            if (block & UINT64_C(0x8080808080808080)) {
+                break;
+            }
+
+            p += sizeof(block);
+            len -= sizeof(block);
+        }
+
+        if (len == 0) {
+            break;
+        }
+
+        n = conduit_walk_utf8_char(p, len);
+        if (n == 0) {
+            return 0;
+        }
+
+        p += n;
+        len -= n;
+    }
+
+    return 1;
+}
+
+
+/* the length of the character at p by the table of RFC 3629, 4, or 0 */
+
+static size_t
+conduit_walk_utf8_char(const uint8_t *p, size_t len)
+{
+    size_t   i, n;
+    uint8_t  low, high;
+
+    if (p[0] < 0x80) {
+        return 1;
+    }
+
+    if (p[0] < 0xc2 || p[0] > 0xf4) {
+        return 0;
+    }
+
+    n = (p[0] < 0xe0) ? 2 : (p[0] < 0xf0) ? 3 : 4;
+
+    if (len < n) {
+        return 0;
+    }
+
+    /* the second byte rules out overlong forms, surrogates, > U+10FFFF */
+
+    low = (p[0] == 0xe0) ? 0xa0 : (p[0] == 0xf0) ? 0x90 : 0x80;
+    high = (p[0] == 0xed) ? 0x9f : (p[0] == 0xf4) ? 0x8f : 0xbf;
+
+    if (p[1] < low || p[1] > high) {
+        return 0;
+    }
+
+    for (i = 2; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+
+    return n;
+}

@@ -1,0 +1,472 @@
+// What the browser test needs around it: Redis, NGINX with the two modules, an
+// application that starts streams, a publisher.  Everything listens on free
+// ports of 127.0.0.1 and is stopped by its process id.
+
+import { spawn } from 'node:child_process';
+import crypto from 'node:crypto';
+import fs from 'node:fs';
+import http from 'node:http';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const root = path.resolve(here, '../..');
+const modules = process.env.CONDUIT_MODULES || path.join(root, 'build');
+const nginxBinary = process.env.NGINX || '/usr/sbin/nginx';
+const redisBinary = process.env.REDIS_SERVER || '/usr/bin/redis-server';
+
+export const ORG = 123;
+
+const ISSUER = 'sentry';
+const AUDIENCE = 'conduit';
+const PHASES = { START: 1, DELTA: 2, END: 3, ERROR: 4 };
+
+
+// Waits until a condition holds; gives its value.
+
+export async function waitFor(what, condition, seconds = 10) {
+  const deadline = Date.now() + seconds * 1000;
+
+  for (;;) {
+    const value = await condition();
+    if (value) {
+      return value;
+    }
+    if (Date.now() > deadline) {
+      throw new Error(`waited ${seconds}s in vain: ${what}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+
+async function listen(server) {
+  await new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  return server.address().port;
+}
+
+
+async function freePort() {
+  const server = net.createServer();
+  const port = await listen(server);
+
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+
+// A child process whose end can be waited for.
+
+function run(log, command, ...args) {
+  const fd = fs.openSync(log, 'a');
+  const child = spawn(command, args, { stdio: ['ignore', fd, fd] });
+
+  fs.closeSync(fd);
+  child.ended = new Promise((resolve) => {
+    child.once('exit', resolve);
+    child.once('error', resolve);
+  });
+  return child;
+}
+
+
+async function stop(child, signal = 'SIGTERM') {
+  if (child.exitCode === null && child.signalCode === null) {
+    child.kill(signal);
+  }
+  await child.ended;
+}
+
+
+// --- Redis
+
+class Redis {
+  static async start(tmp) {
+    const redis = new Redis();
+
+    redis.port = await freePort();
+    redis.child = run(path.join(tmp, 'redis.log'), redisBinary,
+      '--port', String(redis.port), '--bind', '127.0.0.1',
+      '--save', '', '--appendonly', 'no', '--dir', tmp);
+
+    await waitFor('redis-server answers', () => redis.command('PING')
+      .then((reply) => reply === '+PONG', () => false));
+    return redis;
+  }
+
+  // Sends one command on a connection of its own; gives the first line of the
+  // reply.
+
+  command(...args) {
+    const parts = [Buffer.from(`*${args.length}\r\n`)];
+
+    for (const arg of args) {
+      const bytes = Buffer.from(arg);
+      parts.push(Buffer.from(`$${bytes.length}\r\n`), bytes,
+        Buffer.from('\r\n'));
+    }
+
+    return new Promise((resolve, reject) => {
+      const socket = net.connect(this.port, '127.0.0.1');
+      let reply = '';
+
+      socket.on('error', reject);
+      socket.on('data', (data) => {
+        reply += data;
+        if (reply.includes('\r\n')) {
+          socket.destroy();
+          resolve(reply.split('\r\n')[0]);
+        }
+      });
+      socket.write(Buffer.concat(parts));
+    });
+  }
+
+  stop() {
+    return stop(this.child);
+  }
+}
+
+
+// --- NGINX
+
+class Nginx {
+  static async start(tmp, redisPort) {
+    const nginx = new Nginx();
+
+    nginx.tmp = path.join(tmp, 'nginx');
+    nginx.port = await freePort();
+
+    fs.mkdirSync(path.join(nginx.tmp, 'logs'), { recursive: true });
+    fs.writeFileSync(path.join(nginx.tmp, 'nginx.conf'),
+      nginx.conf(tmp, redisPort));
+
+    await nginx.run();
+    return nginx;
+  }
+
+  conf(tmp, redisPort) {
+    const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+      .map((name) => `${name}_temp_path temp_${name};`).join('\n    ');
+
+    return `
+load_module ${modules}/ngx_conduit_publish_module.so;
+load_module ${modules}/ngx_conduit_gateway_module.so;
+${os.userInfo().uid === 0 ? 'user root;' : ''}
+daemon off;
+worker_processes 2;
+error_log logs/error.log info;
+pid nginx.pid;
+
+events {
+    worker_connections 512;
+}
+
+http {
+    ${temp}
+    log_format e2e '$request_method $uri $status $arg_channel_id';
+    access_log logs/access.log e2e;
+
+    server {
+        listen 127.0.0.1:${this.port};
+
+        location /publish/ {
+            conduit_publish redis://127.0.0.1:${redisPort};
+            conduit_publish_jwt_secret_file ${tmp}/secret;
+            conduit_publish_jwt_issuer ${ISSUER};
+            conduit_publish_jwt_audience ${AUDIENCE};
+            conduit_publish_rate off;
+        }
+
+        location /events/ {
+            conduit_gateway redis://127.0.0.1:${redisPort};
+            conduit_gateway_jwt_key_file ${tmp}/key.pub;
+            conduit_gateway_jwt_issuer ${ISSUER};
+            conduit_gateway_jwt_audience ${AUDIENCE};
+            conduit_gateway_drain 500ms;
+        }
+    }
+}
+`;
+  }
+
+  async run() {
+    this.child = run(path.join(this.tmp, 'logs/output.log'), nginxBinary,
+      '-p', this.tmp, '-c', path.join(this.tmp, 'nginx.conf'),
+      '-e', path.join(this.tmp, 'logs/error.log'));
+
+    await waitFor('nginx accepts', async () => {
+      if (this.child.exitCode !== null) {
+        throw new Error(`nginx did not start:\n${this.errorLog()}`);
+      }
+      return this.accepts();
+    });
+  }
+
+  accepts() {
+    return new Promise((resolve) => {
+      const socket = net.connect(this.port, '127.0.0.1');
+      const answer = (value) => () => {
+        socket.destroy();
+        resolve(value);
+      };
+
+      socket.once('connect', answer(true));
+      socket.once('error', answer(false));
+    });
+  }
+
+  workers() {
+    const { pid } = this.child;
+
+    return fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+      .split(' ').filter(Boolean).map(Number);
+  }
+
+  // Kills the master and its workers, each by its id, as a crash would.
+
+  async crash() {
+    const workers = this.workers();
+
+    this.child.kill('SIGKILL');
+    for (const pid of workers) {
+      process.kill(pid, 'SIGKILL');
+    }
+    await this.child.ended;
+    await waitFor('nginx is gone', async () => !await this.accepts());
+  }
+
+  // Loads the configuration again; the workers of before are gone after it.
+
+  async reload() {
+    const old = this.workers();
+
+    this.child.kill('SIGHUP');
+    await waitFor('the old workers leave', () => {
+      const now = this.workers();
+
+      return now.length > 0 && !now.some((pid) => old.includes(pid));
+    });
+  }
+
+  stop() {
+    return stop(this.child, 'SIGQUIT');
+  }
+
+  errorLog() {
+    return fs.readFileSync(path.join(this.tmp, 'logs/error.log'), 'utf8');
+  }
+
+  // The requests for a channel's events that have ended.
+
+  eventRequests(channel) {
+    return fs.readFileSync(path.join(this.tmp, 'logs/access.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line.startsWith('GET /events/')
+                        && line.endsWith(` ${channel}`));
+  }
+}
+
+
+// --- messages
+
+function varint(n) {
+  const bytes = [];
+
+  for (n = BigInt(n); n > 127n; n >>= 7n) {
+    bytes.push(Number(n & 127n) | 128);
+  }
+  bytes.push(Number(n));
+  return Buffer.from(bytes);
+}
+
+function number(field, n) {
+  return Buffer.concat([varint(field << 3), varint(n)]);
+}
+
+function bytes(field, value) {
+  const data = Buffer.from(value);
+
+  return Buffer.concat([varint(field << 3 | 2), varint(data.length), data]);
+}
+
+function double(field, n) {
+  const data = Buffer.alloc(8);
+
+  data.writeDoubleLE(n);
+  return Buffer.concat([varint(field << 3 | 1), data]);
+}
+
+// google.protobuf.Value and Struct
+
+function pbValue(value) {
+  switch (typeof value) {
+    case 'number': return double(2, value);
+    case 'string': return bytes(3, value);
+    case 'boolean': return number(4, value ? 1 : 0);
+    default:
+      if (value === null) {
+        return number(1, 0);
+      }
+      return Array.isArray(value)
+        ? bytes(6, Buffer.concat(value.map((v) => bytes(1, pbValue(v)))))
+        : bytes(5, pbStruct(value));
+  }
+}
+
+function pbStruct(object) {
+  return Buffer.concat(Object.entries(object).map(([key, value]) =>
+    bytes(1, Buffer.concat([bytes(1, key), bytes(2, pbValue(value))]))));
+}
+
+// A serialized PublishRequest.
+
+export function message({ channel, phase, sequence, payload }) {
+  return Buffer.concat([
+    bytes(1, channel),
+    bytes(2, crypto.randomUUID()),
+    bytes(3, number(1, Math.floor(Date.now() / 1000))),
+    number(4, PHASES[phase]),
+    number(5, sequence),
+    payload === undefined ? Buffer.alloc(0) : bytes(6, pbStruct(payload)),
+  ]);
+}
+
+
+// --- the application
+
+function token(alg, claims, sign) {
+  const part = (object) =>
+    Buffer.from(JSON.stringify(object)).toString('base64url');
+  const text = `${part({ alg, typ: 'JWT' })}.${part({
+    iss: ISSUER, aud: AUDIENCE, exp: Math.floor(Date.now() / 1000) + 600,
+    ...claims,
+  })}`;
+
+  return `${text}.${sign(text).toString('base64url')}`;
+}
+
+
+// Redis, NGINX, the page with the client, and the "start stream" endpoint, which
+// is of another origin than both the page and NGINX.
+
+export class World {
+  static async start() {
+    const world = new World();
+
+    world.tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'conduit-e2e-'));
+    world.secret = crypto.randomBytes(32).toString('hex');
+    world.keys = crypto.generateKeyPairSync('rsa', { modulusLength: 2048 });
+
+    fs.writeFileSync(path.join(world.tmp, 'secret'), world.secret);
+    fs.writeFileSync(path.join(world.tmp, 'key.pub'),
+      world.keys.publicKey.export({ type: 'spki', format: 'pem' }));
+
+    try {
+      world.redis = await Redis.start(world.tmp);
+      world.nginx = await Nginx.start(world.tmp, world.redis.port);
+      await world.serve();
+    } catch (error) {
+      await world.stop();
+      throw error;
+    }
+    return world;
+  }
+
+  async serve() {
+    const files = {
+      '/': ['text/html', 'page.html'],
+      '/conduit-client.mjs': ['text/javascript',
+        'node_modules/conduit-client/dist/index.mjs'],
+    };
+
+    this.site = http.createServer((request, response) => {
+      const [type, name] = files[request.url] ?? [];
+
+      if (!name) {
+        response.writeHead(404).end();
+        return;
+      }
+      response.writeHead(200, { 'Content-Type': type });
+      response.end(fs.readFileSync(path.join(here, name)));
+    });
+
+    this.application = http.createServer((request, response) => {
+      response.setHeader('Access-Control-Allow-Origin', '*');
+      response.setHeader('Access-Control-Allow-Headers', 'Content-Type');
+
+      if (request.method === 'OPTIONS') {
+        response.writeHead(204).end();
+        return;
+      }
+
+      let body = '';
+      request.on('data', (data) => { body += data; });
+      request.on('end', () => {
+        const { org_id: org, channel } = JSON.parse(body);
+
+        response.writeHead(200, { 'Content-Type': 'application/json' });
+        response.end(JSON.stringify({
+          conduit: {
+            token: this.gatewayToken(org, channel),
+            channel_id: channel,
+            url: `http://127.0.0.1:${this.nginx.port}/events/${org}`,
+          },
+        }));
+      });
+    });
+
+    this.pageUrl = `http://127.0.0.1:${await listen(this.site)}/`;
+    this.startUrl = `http://127.0.0.1:${await listen(this.application)}/start`;
+  }
+
+  gatewayToken(org, channel) {
+    return token('RS256', { org_id: org, channel_id: channel }, (text) =>
+      crypto.sign('sha256', Buffer.from(text), this.keys.privateKey));
+  }
+
+  publishToken() {
+    return token('HS256', { sub: 'e2e' }, (text) =>
+      crypto.createHmac('sha256', this.secret).update(text).digest());
+  }
+
+  // Posts a message to the publish module; gives the ID of its entry.
+
+  async publish(fields) {
+    const response = await fetch(
+      `http://127.0.0.1:${this.nginx.port}/publish/${ORG}/${fields.channel}`, {
+        method: 'POST',
+        headers: {
+          'Content-Type': 'application/x-protobuf',
+          Authorization: `Bearer ${this.publishToken()}`,
+        },
+        body: message(fields),
+      });
+    const text = await response.text();
+
+    if (response.status !== 200) {
+      throw new Error(`publish: ${response.status} ${text}`);
+    }
+    return text;
+  }
+
+  // Adds a message as a publisher elsewhere would, while NGINX is down.
+
+  publishElsewhere(fields) {
+    return this.redis.command('XADD', `stream:${ORG}:${fields.channel}`, '*',
+      'data', message(fields));
+  }
+
+  async stop() {
+    this.site?.close();
+    this.application?.close();
+    await this.nginx?.stop();
+    await this.redis?.stop();
+    fs.rmSync(this.tmp, { recursive: true, force: true });
+  }
+}

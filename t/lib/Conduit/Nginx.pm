@@ -1,0 +1,243 @@
+package Conduit::Nginx;
+
+# An NGINX with both modules, for tests that reload, kill, or publish while a
+# stream is open.
+#
+#     my $nginx = nginx_start(server => '...', http => '...', main => '...',
+#                             events => '...', workers => 1,
+#                             expect => qr/.../);
+#
+# Lines of the error log with [alert], [emerg] or a signal make the suite fail,
+# but those that "expect" matches.
+
+use strict;
+use warnings;
+
+use IO::Socket::INET;
+use POSIX ();
+
+my @started;
+
+
+sub start {
+    my ($class, %o) = @_;
+
+    my $n = @started + 1;
+    my $self = bless {
+        port => $o{port} // Conduit::free_port(),
+        root => "$Conduit::TMP/nginx-$n",
+        expect => $o{expect},
+    }, $class;
+
+    mkdir $_ or die "$_: $!" for $self->{root}, "$self->{root}/logs";
+    push @started, $self;
+
+    Conduit::write_file("$self->{root}/nginx.conf", $self->conf(%o));
+    $self->run;
+
+    return $self;
+}
+
+
+sub conf {
+    my ($self, %o) = @_;
+
+    my $workers = $o{workers} // 1;
+    my $user = $> == 0 ? 'user root;' : '';
+    my $modules = join "\n",
+        map { "load_module $Conduit::MODULES/ngx_conduit_${_}_module.so;" }
+        qw(publish gateway);
+    my $temp = join "\n", map { "    ${_}_temp_path temp_$_;" }
+        qw(client_body proxy fastcgi uwsgi scgi);
+
+    $_ //= '' for @o{qw(main http events server)};
+
+    return <<"EOC";
+$modules
+$user
+daemon off;
+worker_processes $workers;
+error_log logs/error.log debug;
+pid nginx.pid;
+$o{main}
+
+events {
+    worker_connections 1024;
+    $o{events}
+}
+
+http {
+    access_log logs/access.log;
+$temp
+$o{http}
+
+    server {
+        listen 127.0.0.1:$self->{port};
+$o{server}
+    }
+}
+EOC
+}
+
+
+# Runs NGINX, again after a stop or a kill, and waits until it accepts.
+
+sub run {
+    my $self = shift;
+
+    my @command = ($ENV{TEST_NGINX_BINARY}, '-p', $self->{root},
+                   '-c', "$self->{root}/nginx.conf",
+                   '-e', "$self->{root}/logs/error.log");
+
+    unshift @command, 'valgrind', '-q', split ' ', $ENV{TEST_NGINX_USE_VALGRIND}
+        if $ENV{TEST_NGINX_USE_VALGRIND};
+
+    my $pid = fork() // die "fork: $!";
+
+    if ($pid == 0) {
+        open STDIN, '<', '/dev/null';
+        open STDOUT, '>>', "$self->{root}/logs/output.log";
+        open STDERR, '>&', \*STDOUT;
+        exec @command or POSIX::_exit(127);
+    }
+
+    $self->{pid} = $pid;
+
+    Conduit::wait_for(10, sub { $self->gone || $self->accepts });
+
+    die "nginx did not start:\n" . $self->error_log
+        if !$self->{pid} || !$self->accepts;
+}
+
+
+sub accepts {
+    my $self = shift;
+
+    return $self->workers
+           && IO::Socket::INET->new(PeerAddr => "127.0.0.1:$self->{port}",
+                                    Timeout => 1) ? 1 : 0;
+}
+
+
+sub gone {
+    my $self = shift;
+
+    return 1 if !$self->{pid};
+
+    if (waitpid($self->{pid}, POSIX::WNOHANG()) != 0) {
+        $self->{status} = $?;
+        $self->{pid} = undef;
+        return 1;
+    }
+
+    return 0;
+}
+
+
+sub port { $_[0]{port} }
+
+sub pid { $_[0]{pid} }
+
+sub root { $_[0]{root} }
+
+
+# The process ids of the workers, old ones that shut down included.
+
+sub workers {
+    my $self = shift;
+
+    return () if !$self->{pid};
+
+    my $file = "/proc/$self->{pid}/task/$self->{pid}/children";
+    my $pids = eval { Conduit::read_file($file) } // '';
+
+    return split ' ', $pids;
+}
+
+
+sub signal {
+    my ($self, $signal) = @_;
+
+    kill $signal, $self->{pid} or die "kill $signal: $!";
+}
+
+
+# Reloads the configuration; returns when a new worker runs.  The old ones may
+# still be there.
+
+sub reload {
+    my $self = shift;
+
+    my %old = map { $_ => 1 } $self->workers;
+
+    $self->signal('HUP');
+
+    Conduit::wait_for(10, sub { grep { !$old{$_} } $self->workers })
+        or die "nginx did not reload:\n" . $self->error_log;
+}
+
+
+# Waits until NGINX has left by itself, or after a signal given here; returns
+# its exit status, or undef if it is still there.
+
+sub stop {
+    my ($self, $signal, $seconds) = @_;
+
+    return $self->{status} if !$self->{pid};
+
+    $self->signal($signal // 'QUIT');
+
+    return Conduit::wait_for($seconds // 10, sub { $self->gone })
+        ? $self->{status} : undef;
+}
+
+
+# Kills the master and its workers, each by its id, as a crash would.
+
+sub crash {
+    my $self = shift;
+
+    my @pids = ($self->{pid}, $self->workers);
+
+    kill 'KILL', @pids;
+    Conduit::wait_for(5, sub { $self->gone });
+    Conduit::wait_for(5, sub { !grep { kill 0, $_ } @pids });
+
+    $self->{status} = undef;
+}
+
+
+sub error_log {
+    my $self = shift;
+
+    return eval { Conduit::read_file("$self->{root}/logs/error.log") } // '';
+}
+
+
+sub access_log {
+    my $self = shift;
+
+    return eval { Conduit::read_file("$self->{root}/logs/access.log") } // '';
+}
+
+
+# Stops every NGINX that is left; returns the lines that no suite should see.
+
+sub tear_down {
+    my @bad;
+
+    for my $self (@started) {
+        if ($self->{pid} && !$self->gone && !defined $self->stop('QUIT', 10)) {
+            push @bad, "nginx $self->{pid} did not quit within 10s\n";
+            $self->crash;
+        }
+
+        push @bad, grep { /\[alert\]|\[emerg\]|signal 11/
+                          && !($self->{expect} && $_ =~ $self->{expect}) }
+                   split /^/, $self->error_log;
+    }
+
+    return @bad;
+}
+
+1;
