@@ -43,6 +43,8 @@ CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 UNIT_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror \
 	-fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-fno-omit-frame-pointer
+# a size that no allocator gives is a NULL, as it is in production
+SANITIZE_ENV = ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1
 UNIT_TESTS = $(patsubst t/unit/%.c,$(BUILD)/unit/%, \
 	$(sort $(wildcard t/unit/test_*.c)))
 UNIT_OBJS = $(PURE_SRCS:%.c=$(BUILD)/unit/%.o)
@@ -54,12 +56,13 @@ FUZZERS = $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%, \
 	$(sort $(wildcard t/fuzz/fuzz_*.c)))
 
 
-TESTS = $(sort $(wildcard t/*.t))
-SUITE_ENV = TEST_NGINX_BINARY=$(NGINX) CONDUIT_MODULES=$(CURDIR)/$(BUILD) \
-	TEST_NGINX_SERVROOT=$(CURDIR)/$(BUILD)/servroot
+TESTS = $(sort $(wildcard t/*.t t/faults/*.t))
+SUITE_ENV = TEST_NGINX_BINARY=$(NGINX) CONDUIT_MODULES=$(CURDIR)/$(BUILD)
+
 
 # V=1 shows the compiler's commands
 QUIET = $(if $(V),,-s)
+Q = $(if $(V),,@)
 
 # $(call step,name,command): names the step that failed
 step = echo "== $(1)"; $(2) || { echo "make test: $(1) failed" >&2; exit 1; }
@@ -107,7 +110,7 @@ $(MODULE_FILES) &: $(BUILD)/nginx/objs/Makefile $(ALL_SRCS) $(HEADERS)
 
 $(GEN)/stamp: proto/publish.proto
 	@mkdir -p $(GEN)
-	protoc-c --c_out=$(GEN) -I proto -I $(PROTO_DIR) publish.proto \
+	$(Q)protoc-c --c_out=$(GEN) -I proto -I $(PROTO_DIR) publish.proto \
 	    google/protobuf/struct.proto google/protobuf/timestamp.proto
 	@touch $@
 
@@ -117,7 +120,7 @@ $(GEN)/stamp: proto/publish.proto
 unit: $(UNIT_TESTS)  ## run the unit tests
 	@failed=; \
 	for test in $(UNIT_TESTS); do \
-	    ASAN_OPTIONS=detect_leaks=1 $$test || failed="$$failed $$test"; \
+	    $(SANITIZE_ENV) $$test || failed="$$failed $$test"; \
 	done; \
 	if [ -n "$$failed" ]; then \
 	    echo "unit tests failed:$$failed" >&2; exit 1; \
@@ -125,14 +128,16 @@ unit: $(UNIT_TESTS)  ## run the unit tests
 
 $(BUILD)/unit/%.o: %.c $(GEN)/stamp
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/unit/%.o: t/unit/%.c $(GEN)/stamp
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_OBJS)
-	$(CC) $(UNIT_CFLAGS) -o $@ $^ $(PURE_LIBS) $(CHECK_LIBS)
+	$(Q)$(CC) $(UNIT_CFLAGS) -o $@ $^ $(PURE_LIBS) $(CHECK_LIBS)
+
+.SECONDARY: $(UNIT_OBJS) $(UNIT_TESTS:%=%.o)
 
 -include $(wildcard $(BUILD)/unit/*.d $(BUILD)/unit/*/*.d)
 
@@ -170,14 +175,14 @@ lint:  ## check the style of the sources
 fuzz: $(FUZZERS)  ## run each fuzzer of t/fuzz for FUZZ_SECONDS
 	@for fuzzer in $(FUZZERS); do \
 	    mkdir -p $(BUILD)/corpus/$${fuzzer##*/}; \
-	    $$fuzzer -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+	    $(SANITIZE_ENV) $$fuzzer -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
 	        -artifact_prefix=$(BUILD)/fuzz/ \
 	        $(BUILD)/corpus/$${fuzzer##*/} || exit 1; \
 	done
 
 $(BUILD)/fuzz/%: t/fuzz/%.c $(PURE_SRCS) $(HEADERS) $(GEN)/stamp
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_CFLAGS) $(PURE_INCS) -o $@ $< $(PURE_SRCS) \
+	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) $(PURE_INCS) -o $@ $< $(PURE_SRCS) \
 	    $(PURE_LIBS)
 
 install: all  ## install the modules into MODULES_DIR

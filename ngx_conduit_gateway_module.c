@@ -2,7 +2,8 @@
  * conduit_gateway: checks who wants to listen to which channel, and makes the
  * request one of its subscribers (gateway/).
  *
- *   handler: method, ids, position, token -> subscriber
+ *   preaccess: the token is taken out of the request, before anything logs it
+ *     -> handler: method, ids, position, token -> subscriber
  */
 
 #include <ngx_config.h>
@@ -12,6 +13,7 @@
 
 #include <sys/eventfd.h>
 
+#include "conduit_query.h"
 #include "ngx_conduit_conf.h"
 #include "ngx_conduit_gateway.h"
 #include "ngx_conduit_http.h"
@@ -33,13 +35,18 @@ typedef struct {
 } ngx_conduit_gateway_main_conf_t;
 
 
+static ngx_int_t ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r);
+static ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_ctx(
+    ngx_http_request_t *r);
+static void ngx_conduit_gateway_mask(ngx_str_t *uri);
+static void ngx_conduit_gateway_forget_token(void *data);
 static ngx_int_t ngx_conduit_gateway_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r);
 static const char *ngx_conduit_gateway_position(ngx_http_request_t *r,
     conduit_stream_id_t *pos, ngx_uint_t *given);
 static ngx_str_t *ngx_conduit_gateway_last_event_id(ngx_http_request_t *r);
 static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
-    ngx_str_t *token);
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
 static ngx_int_t ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_ids_t *ids,
     ngx_str_t *token, ngx_msec_t *expires);
@@ -60,6 +67,7 @@ static char *ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_conduit_gateway_add_variables(ngx_conf_t *cf);
+static ngx_int_t ngx_conduit_gateway_init(ngx_conf_t *cf);
 static void *ngx_conduit_gateway_create_main_conf(ngx_conf_t *cf);
 static void *ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent,
@@ -233,7 +241,7 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
 
 static ngx_http_module_t  ngx_conduit_gateway_module_ctx = {
     ngx_conduit_gateway_add_variables,     /* preconfiguration */
-    NULL,                                  /* postconfiguration */
+    ngx_conduit_gateway_init,              /* postconfiguration */
 
     ngx_conduit_gateway_create_main_conf,  /* create main configuration */
     NULL,                                  /* init main configuration */
@@ -277,6 +285,107 @@ static ngx_http_variable_t  ngx_conduit_gateway_vars[] = {
 };
 
 
+/*
+ * NGINX logs the request line with every error of a request, limit_conn's and
+ * limit_req's among them, and their handlers run in this phase, after this one.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    if (glcf->common.redis == NULL || r != r->main
+        || ngx_http_get_module_ctx(r, ngx_conduit_gateway_module) != NULL)
+    {
+        return NGX_DECLINED;
+    }
+
+    return ngx_conduit_gateway_ctx(r) ? NGX_DECLINED
+                                      : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+/* makes the context of a request, with the token, which the request loses */
+
+static ngx_conduit_gateway_ctx_t *
+ngx_conduit_gateway_ctx(ngx_http_request_t *r)
+{
+    u_char                     *copy;
+    ngx_pool_cleanup_t         *cln;
+    ngx_conduit_gateway_ctx_t  *ctx;
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_conduit_gateway_ctx_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ctx = cln->data;
+    ngx_memzero(ctx, sizeof(ngx_conduit_gateway_ctx_t));
+
+    ctx->taken = ngx_conduit_http_arg(r, "token", &ctx->token);
+
+    if (ctx->taken == NGX_OK) {
+
+        copy = ngx_alloc(ctx->token.len, r->connection->log);
+
+        if (copy != NULL) {
+            ngx_memcpy(copy, ctx->token.data, ctx->token.len);
+
+        } else {
+            ctx->taken = NGX_ERROR;
+        }
+
+        ctx->token.data = copy;
+    }
+
+    cln->handler = ngx_conduit_gateway_forget_token;
+
+    conduit_query_mask((char *) r->args.data, r->args.len, "token");
+    ngx_conduit_gateway_mask(&r->unparsed_uri);
+    ngx_conduit_gateway_mask(&r->request_line);
+
+    ngx_http_set_ctx(r, ctx, ngx_conduit_gateway_module);
+
+    return ctx;
+}
+
+
+static void
+ngx_conduit_gateway_mask(ngx_str_t *uri)
+{
+    u_char  *args, *last, *end;
+
+    last = uri->data + uri->len;
+    args = ngx_strlchr(uri->data, last, '?');
+
+    if (args == NULL) {
+        return;
+    }
+
+    args++;
+    end = ngx_strlchr(args, last, ' ');
+
+    conduit_query_mask((char *) args, (end ? end : last) - args, "token");
+}
+
+
+static void
+ngx_conduit_gateway_forget_token(void *data)
+{
+    ngx_conduit_gateway_ctx_t  *ctx = data;
+
+    if (ctx->taken == NGX_OK && ctx->token.data != NULL) {
+        ngx_free(ctx->token.data);
+    }
+
+    ngx_str_null(&ctx->token);
+    ctx->taken = NGX_DECLINED;
+}
+
+
 static ngx_int_t
 ngx_conduit_gateway_handler(ngx_http_request_t *r)
 {
@@ -287,6 +396,7 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
     const char                      *err;
     ngx_conduit_ids_t                ids;
     conduit_stream_id_t              pos;
+    ngx_conduit_gateway_ctx_t       *ctx;
     ngx_conduit_gateway_loc_conf_t  *glcf;
 
     if (r != r->main) {
@@ -301,13 +411,18 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
     }
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+
+    if (ctx == NULL || ctx->taken == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     err = ngx_conduit_http_ids(r, &glcf->common, &ids);
 
     ngx_str_null(&token);
 
     if (err == NULL && glcf->common.auth) {
-        err = ngx_conduit_gateway_token(r, &token);
+        err = ngx_conduit_gateway_token(r, ctx, &token);
     }
 
     if (err == NULL) {
@@ -321,6 +436,9 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
     expires = 0;
 
     rc = ngx_conduit_gateway_authenticate(r, glcf, &ids, &token, &expires);
+
+    ngx_conduit_gateway_forget_token(ctx);
+
     if (rc != NGX_DECLINED) {
         return rc;
     }
@@ -345,8 +463,8 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         return ngx_conduit_sub_turn_away(r, glcf->settings.retry);
     }
 
-    return ngx_conduit_sub_create(glcf->hub, r, &ids, resumes ? &pos : NULL,
-                                  expires);
+    return ngx_conduit_sub_create(glcf->hub, r, ctx, &ids,
+                                  resumes ? &pos : NULL, expires);
 }
 
 
@@ -474,11 +592,13 @@ ngx_conduit_gateway_last_event_id(ngx_http_request_t *r)
 /* the argument, or for clients that can send headers, one; NULL is success */
 
 static const char *
-ngx_conduit_gateway_token(ngx_http_request_t *r, ngx_str_t *token)
+ngx_conduit_gateway_token(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token)
 {
-    switch (ngx_conduit_http_arg(r, "token", token)) {
+    switch (ctx->taken) {
 
     case NGX_OK:
+        *token = ctx->token;
         return NULL;
 
     case NGX_DECLINED:
@@ -579,10 +699,12 @@ static ngx_int_t
 ngx_conduit_gateway_number_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char             *p;
-    ngx_conduit_sub_t  *sub;
+    u_char                     *p;
+    ngx_conduit_sub_t          *sub;
+    ngx_conduit_gateway_ctx_t  *ctx;
 
-    sub = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+    sub = ctx ? ctx->sub : NULL;
 
     if (sub == NULL) {
         v->not_found = 1;
@@ -609,9 +731,11 @@ static ngx_int_t
 ngx_conduit_gateway_close_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_conduit_sub_t  *sub;
+    ngx_conduit_sub_t          *sub;
+    ngx_conduit_gateway_ctx_t  *ctx;
 
-    sub = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+    sub = ctx ? ctx->sub : NULL;
 
     if (sub == NULL) {
         v->not_found = 1;
@@ -722,6 +846,25 @@ ngx_conduit_gateway_add_variables(ngx_conf_t *cf)
     }
 
     return ngx_conduit_http_variables(cf, ngx_conduit_gateway_common_conf);
+}
+
+
+static ngx_int_t
+ngx_conduit_gateway_init(ngx_conf_t *cf)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_conduit_gateway_preaccess_handler;
+
+    return NGX_OK;
 }
 
 

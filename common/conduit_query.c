@@ -3,49 +3,77 @@
 #include "conduit_query.h"
 
 
+static int conduit_query_next(const char *args, size_t len, const char *name,
+    size_t *pos, size_t *value, size_t *value_len);
 static int conduit_query_hex(char c);
+
+
+/*
+ * Finds the next argument of a name from *pos on, and moves *pos behind it.
+ * Returns 1, or 0 when there is none.
+ */
+
+static int
+conduit_query_next(const char *args, size_t len, const char *name,
+    size_t *pos, size_t *value, size_t *value_len)
+{
+    size_t       name_len, n;
+    const char  *p, *end;
+
+    name_len = strlen(name);
+
+    while (*pos < len) {
+
+        p = args + *pos;
+        end = memchr(p, '&', len - *pos);
+        n = end ? (size_t) (end - p) : len - *pos;
+
+        *pos += n + 1;
+
+        if (n >= name_len && memcmp(p, name, name_len) == 0
+            && (n == name_len || p[name_len] == '='))
+        {
+            *value_len = (n == name_len) ? 0 : n - name_len - 1;
+            *value = (size_t) (p - args) + n - *value_len;
+            return 1;
+        }
+    }
+
+    return 0;
+}
 
 
 conduit_query_status_t
 conduit_query_find(const char *args, size_t len, const char *name,
     const char **value, size_t *value_len)
 {
-    size_t                   name_len, n;
-    const char              *p, *last, *end;
-    conduit_query_status_t   status;
+    size_t  pos, offset, other, other_len;
 
-    status = CONDUIT_QUERY_MISSING;
-    name_len = strlen(name);
+    pos = 0;
 
-    if (len == 0) {
-        return status;
+    if (!conduit_query_next(args, len, name, &pos, &offset, value_len)) {
+        return CONDUIT_QUERY_MISSING;
     }
 
-    p = args;
-    last = args + len;
+    *value = args + offset;
 
-    for ( ;; ) {
+    if (conduit_query_next(args, len, name, &pos, &other, &other_len)) {
+        return CONDUIT_QUERY_REPEATED;
+    }
 
-        end = memchr(p, '&', last - p);
-        n = (end ? end : last) - p;
+    return CONDUIT_QUERY_FOUND;
+}
 
-        if (n >= name_len && memcmp(p, name, name_len) == 0
-            && (n == name_len || p[name_len] == '='))
-        {
-            if (status == CONDUIT_QUERY_FOUND) {
-                return CONDUIT_QUERY_REPEATED;
-            }
 
-            status = CONDUIT_QUERY_FOUND;
-            *value_len = (n == name_len) ? 0 : n - name_len - 1;
-            *value = p + n - *value_len;
-        }
+void
+conduit_query_mask(char *args, size_t len, const char *name)
+{
+    size_t  pos, value, value_len;
 
-        if (end == NULL) {
-            return status;
-        }
+    pos = 0;
 
-        p = end + 1;
+    while (conduit_query_next(args, len, name, &pos, &value, &value_len)) {
+        memset(args + value, 'x', value_len);
     }
 }
 

@@ -32,6 +32,12 @@ conduit_query_status_t conduit_query_find(const char *args, size_t len,
 conduit_query_status_t conduit_query_decode(const char *value, size_t len,
     char *out, size_t *out_len);
 
+/*
+ * Overwrites the value of every argument of that name with 'x': a secret that
+ * must not reach a log.
+ */
+void conduit_query_mask(char *args, size_t len, const char *name);
+
 #pragma GCC visibility pop
 
 #endif /* CONDUIT_QUERY_H */

@@ -43,6 +43,7 @@ let sequence = 0;       /* of the last message published or received */
 let received;           /* sequence of the last event */
 let latencies = [];
 let events = 0;
+let opened = 0;         /* when the connection was, in ms */
 
 
 /* --- what is shown --- */
@@ -65,6 +66,7 @@ function buttons()
 {
     const ended = (state === "ended");
 
+    $("play").textContent = playing ? "Playing…" : "Play a sample answer";
     $("play").disabled = playing !== 0 || ended;
     $("send").disabled = ended;
     $("toggle").disabled = ended || !sub;
@@ -201,10 +203,14 @@ function checkOrder(number)
 function showEvent(event)
 {
     const data = event.data;
-    const latency = Math.max(0, Date.now() - Number(event.id.split("-")[0]));
+    const stored = Number(event.id.split("-")[0]);
+    const latency = Math.max(0, Date.now() - stored);
+
+    /* what was there before this connection says nothing about delivery */
+
+    const replayed = (stored < opened);
 
     events++;
-    latencies.push(latency);
     sequence = Math.max(sequence, data.sequence);
     checkOrder(data.sequence);
 
@@ -220,15 +226,21 @@ function showEvent(event)
     phase.dataset.phase = data.phase;
 
     append([cell(event.id), phase, cell(data.sequence, "number"),
-            cell(milliseconds(latency), "number"),
+            cell(replayed ? "replayed" : milliseconds(latency), "number"),
             cell(data.payload === null ? "" : JSON.stringify(data.payload))]);
 
-    const sorted = latencies.slice(-200).sort((a, b) => a - b);
-
     $("count").textContent = events;
-    $("last").textContent = milliseconds(latency);
-    $("median").textContent = milliseconds(sorted[sorted.length >> 1]);
     $("cursor").textContent = event.id;
+
+    if (!replayed) {
+        latencies.push(latency);
+
+        const sorted = latencies.slice(-200).sort((a, b) => a - b);
+
+        $("last").textContent = milliseconds(latency);
+        $("median").textContent = milliseconds(sorted[sorted.length >> 1]);
+    }
+
     $("text").toggleAttribute("data-writing", true);
 }
 
@@ -237,6 +249,10 @@ function subscribe()
 {
     sub = new Subscription(demo.events, channel.token, channel.channel_id, {
         state(name) {
+            if (name === "open") {
+                opened = Date.now();
+            }
+
             if (name === "open" && sub.connections > 1) {
                 note(sub.lastId ? "reconnected, going on after " + sub.lastId
                                 : "reconnected");

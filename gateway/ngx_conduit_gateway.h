@@ -37,6 +37,9 @@
 #include "ngx_conduit_http.h"
 #include "ngx_conduit_stream.h"
 
+/* the one name here that NGINX looks up in the .so */
+extern ngx_module_t  ngx_conduit_gateway_module;
+
 #pragma GCC visibility push(hidden)
 
 typedef struct ngx_conduit_hub_s      ngx_conduit_hub_t;
@@ -77,6 +80,14 @@ typedef struct {
     size_t                  len;
     u_char                  data[1];
 } ngx_conduit_frame_t;
+
+/* of a request to a gateway's location */
+typedef struct {
+    ngx_str_t               token;         /* taken out of the query, on
+                                              malloc(); until it is verified */
+    ngx_int_t               taken;         /* what taking it came to */
+    ngx_conduit_sub_t      *sub;           /* NULL before it is one */
+} ngx_conduit_gateway_ctx_t;
 
 /* frames of one stretch, in order */
 typedef struct {
@@ -193,9 +204,6 @@ struct ngx_conduit_hub_s {
 };
 
 
-extern ngx_module_t  ngx_conduit_gateway_module;
-
-
 /* --- hub --- */
 
 /*
@@ -304,13 +312,13 @@ ngx_uint_t ngx_conduit_frames_after(ngx_conduit_frames_t *frames,
 
 /*
  * Makes a GET a subscriber of a channel, after org, channel and token were
- * checked; the subscriber becomes the request's context.  pos is NULL for the
+ * checked; the subscriber becomes the sub of the request's context ctx.  pos is NULL for the
  * whole stream.  expires is the life left to the token in ms, or 0 when the
  * response may outlive it.  Returns what the content handler returns.
  */
 ngx_int_t ngx_conduit_sub_create(ngx_conduit_hub_t *hub,
-    ngx_http_request_t *r, ngx_conduit_ids_t *ids, conduit_stream_id_t *pos,
-    ngx_msec_t expires);
+    ngx_http_request_t *r, ngx_conduit_gateway_ctx_t *ctx,
+    ngx_conduit_ids_t *ids, conduit_stream_id_t *pos, ngx_msec_t expires);
 
 /*
  * Sends the response header and the first line; does nothing when that was

@@ -48,7 +48,8 @@ static ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
 
 ngx_int_t
 ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
-    ngx_conduit_ids_t *ids, conduit_stream_id_t *pos, ngx_msec_t expires)
+    ngx_conduit_gateway_ctx_t *ctx, ngx_conduit_ids_t *ids,
+    conduit_stream_id_t *pos, ngx_msec_t expires)
 {
     char                    name[CONDUIT_KEY_MAX];
     ngx_int_t               rc;
@@ -94,7 +95,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_http_set_ctx(r, sub, ngx_conduit_gateway_module);
+    ctx->sub = sub;
 
     key.data = (u_char *) name;
     key.len = conduit_stream_key_write(ids->org, ids->channel, name);
@@ -310,14 +311,16 @@ ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b, ngx_uint_t last)
 static void
 ngx_conduit_sub_write_handler(ngx_http_request_t *r)
 {
-    ngx_event_t        *wev;
-    ngx_connection_t   *c;
-    ngx_conduit_sub_t  *sub;
+    ngx_event_t                *wev;
+    ngx_connection_t           *c;
+    ngx_conduit_sub_t          *sub;
+    ngx_conduit_gateway_ctx_t  *ctx;
 
     c = r->connection;
     wev = c->write;
 
-    sub = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+    sub = ctx->sub;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "conduit: subscriber's write handler");

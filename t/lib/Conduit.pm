@@ -664,7 +664,7 @@ sub tear_down {
         $status ||= 1;
     }
 
-    if ($status && -d $ENV{TEST_NGINX_SERVROOT} && $ENV{CONDUIT_KEEP}) {
+    if ($status && $ENV{CONDUIT_KEEP}) {
         print STDERR "# kept: $TMP\n";
     } else {
         remove_tree($TMP);

@@ -1,0 +1,450 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "conduit_jwt_private.h"
+
+
+/* longer ones are not looked at; NGINX's own limit of a request line is 8k */
+#define CONDUIT_JWT_MAX_LEN  16384
+
+
+/* a token in its three parts, still encoded */
+typedef struct {
+    const char     *header;
+    size_t          header_len;
+    const char     *payload;
+    size_t          payload_len;
+    const char     *signature;
+    size_t          signature_len;
+    size_t          signed_len;     /* of header, dot and payload */
+
+    unsigned char  *buf;            /* decoded: one part at a time */
+} conduit_jwt_token_t;
+
+
+static int conduit_jwt_split(const char *token, size_t len,
+    conduit_jwt_token_t *t);
+static conduit_jwt_status_t conduit_jwt_check(const conduit_jwt_keys_t *keys,
+    const conduit_jwt_policy_t *policy, conduit_jwt_token_t *t, int64_t now,
+    conduit_jwt_claims_t *claims);
+static conduit_jwt_status_t conduit_jwt_check_header(
+    const conduit_jwt_keys_t *keys, json_t *header, json_t **kid);
+static conduit_jwt_status_t conduit_jwt_check_signature(
+    const conduit_jwt_keys_t *keys, const conduit_jwt_token_t *t, json_t *kid,
+    size_t signature_len);
+static conduit_jwt_status_t conduit_jwt_check_claims(
+    const conduit_jwt_policy_t *policy, json_t *payload, int64_t now,
+    conduit_jwt_claims_t *claims);
+static conduit_jwt_status_t conduit_jwt_check_ids(
+    const conduit_jwt_policy_t *policy, json_t *payload,
+    conduit_jwt_claims_t *claims);
+static int conduit_jwt_time(json_t *value, int64_t *seconds);
+static int conduit_jwt_is(json_t *value, const char *text, size_t len);
+static int conduit_jwt_audience(json_t *aud, const char *text, size_t len);
+static json_t *conduit_jwt_json(const conduit_jwt_token_t *t,
+    const char *part, size_t len);
+static int conduit_jwt_base64url(const char *in, size_t len,
+    unsigned char *out, size_t *out_len);
+
+
+conduit_jwt_status_t
+conduit_jwt_verify(const conduit_jwt_keys_t *keys,
+    const conduit_jwt_policy_t *policy, const char *token, size_t len,
+    int64_t now, conduit_jwt_claims_t *claims)
+{
+    conduit_jwt_token_t   t;
+    conduit_jwt_status_t  status;
+
+    memset(claims, 0, sizeof(conduit_jwt_claims_t));
+
+    if (len == 0 || len > CONDUIT_JWT_MAX_LEN
+        || conduit_jwt_split(token, len, &t) != 0)
+    {
+        return CONDUIT_JWT_MALFORMED;
+    }
+
+    t.buf = malloc(len);
+    if (t.buf == NULL) {
+        return CONDUIT_JWT_NO_MEMORY;
+    }
+
+    status = conduit_jwt_check(keys, policy, &t, now, claims);
+
+    free(t.buf);
+
+    if (status != CONDUIT_JWT_OK) {
+        memset(claims, 0, sizeof(conduit_jwt_claims_t));
+    }
+
+    return status;
+}
+
+
+static int
+conduit_jwt_split(const char *token, size_t len, conduit_jwt_token_t *t)
+{
+    const char  *first, *second;
+
+    first = memchr(token, '.', len);
+    if (first == NULL) {
+        return -1;
+    }
+
+    second = memchr(first + 1, '.', len - (size_t) (first + 1 - token));
+    if (second == NULL) {
+        return -1;
+    }
+
+    t->header = token;
+    t->header_len = (size_t) (first - token);
+    t->payload = first + 1;
+    t->payload_len = (size_t) (second - t->payload);
+    t->signature = second + 1;
+    t->signature_len = len - (size_t) (t->signature - token);
+    t->signed_len = (size_t) (second - token);
+
+    /* a third dot is found when the signature is decoded */
+
+    return (t->header_len && t->payload_len && t->signature_len) ? 0 : -1;
+}
+
+
+static conduit_jwt_status_t
+conduit_jwt_check(const conduit_jwt_keys_t *keys,
+    const conduit_jwt_policy_t *policy, conduit_jwt_token_t *t, int64_t now,
+    conduit_jwt_claims_t *claims)
+{
+    json_t                *header, *payload, *kid;
+    size_t                 signature_len;
+    conduit_jwt_status_t   status;
+
+    header = conduit_jwt_json(t, t->header, t->header_len);
+    if (header == NULL) {
+        return CONDUIT_JWT_MALFORMED;
+    }
+
+    status = conduit_jwt_check_header(keys, header, &kid);
+
+    if (status == CONDUIT_JWT_OK) {
+
+        if (conduit_jwt_base64url(t->signature, t->signature_len, t->buf,
+                                  &signature_len)
+            == 0)
+        {
+            status = conduit_jwt_check_signature(keys, t, kid, signature_len);
+
+        } else {
+            status = CONDUIT_JWT_MALFORMED;
+        }
+    }
+
+    json_decref(header);
+
+    if (status != CONDUIT_JWT_OK) {
+        return status;
+    }
+
+    payload = conduit_jwt_json(t, t->payload, t->payload_len);
+    if (payload == NULL) {
+        return CONDUIT_JWT_MALFORMED;
+    }
+
+    status = conduit_jwt_check_claims(policy, payload, now, claims);
+
+    json_decref(payload);
+
+    return status;
+}
+
+
+static conduit_jwt_status_t
+conduit_jwt_check_header(const conduit_jwt_keys_t *keys, json_t *header,
+    json_t **kid)
+{
+    const char  *alg;
+
+    alg = (keys->alg == CONDUIT_JWT_HS256) ? "HS256" : "RS256";
+
+    /* extensions that must be understood (RFC 7515 4.1.11) are not */
+
+    if (!conduit_jwt_is(json_object_get(header, "alg"), alg, strlen(alg))
+        || json_object_get(header, "crit") != NULL)
+    {
+        return CONDUIT_JWT_ALGORITHM;
+    }
+
+    *kid = json_object_get(header, "kid");
+
+    if (*kid != NULL && !json_is_string(*kid)) {
+        return CONDUIT_JWT_MALFORMED;
+    }
+
+    return CONDUIT_JWT_OK;
+}
+
+
+static conduit_jwt_status_t
+conduit_jwt_check_signature(const conduit_jwt_keys_t *keys,
+    const conduit_jwt_token_t *t, json_t *kid, size_t signature_len)
+{
+    conduit_jwt_key_t     *key;
+    conduit_jwt_status_t   status;
+
+    status = CONDUIT_JWT_KEY;
+
+    for (key = keys->first; key != NULL; key = key->next) {
+
+        if (kid != NULL && key->kid != NULL
+            && !conduit_jwt_is(kid, key->kid, key->kid_len))
+        {
+            continue;
+        }
+
+        if (conduit_jwt_key_verify(keys, key, t->header, t->signed_len,
+                                   t->buf, signature_len))
+        {
+            return CONDUIT_JWT_OK;
+        }
+
+        status = CONDUIT_JWT_SIGNATURE;
+    }
+
+    return status;
+}
+
+
+static conduit_jwt_status_t
+conduit_jwt_check_claims(const conduit_jwt_policy_t *policy, json_t *payload,
+    int64_t now, conduit_jwt_claims_t *claims)
+{
+    json_t   *nbf;
+    int64_t   not_before;
+
+    if (conduit_jwt_time(json_object_get(payload, "exp"), &claims->exp) != 0) {
+        return CONDUIT_JWT_CLAIM;
+    }
+
+    /* taken until the leeway is over, to the second */
+
+    if (claims->exp < now - CONDUIT_JWT_LEEWAY) {
+        return CONDUIT_JWT_EXPIRED;
+    }
+
+    nbf = json_object_get(payload, "nbf");
+
+    if (nbf != NULL) {
+
+        if (conduit_jwt_time(nbf, &not_before) != 0) {
+            return CONDUIT_JWT_CLAIM;
+        }
+
+        if (not_before > now + CONDUIT_JWT_LEEWAY) {
+            return CONDUIT_JWT_NOT_YET;
+        }
+    }
+
+    if (policy->issuer != NULL
+        && !conduit_jwt_is(json_object_get(payload, "iss"), policy->issuer,
+                           policy->issuer_len))
+    {
+        return CONDUIT_JWT_ISSUER;
+    }
+
+    if (policy->audience != NULL
+        && !conduit_jwt_audience(json_object_get(payload, "aud"),
+                                 policy->audience, policy->audience_len))
+    {
+        return CONDUIT_JWT_AUDIENCE;
+    }
+
+    return conduit_jwt_check_ids(policy, payload, claims);
+}
+
+
+static conduit_jwt_status_t
+conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
+    conduit_jwt_claims_t *claims)
+{
+    json_t  *org, *channel;
+
+    if (policy->need_sub
+        && !json_is_string(json_object_get(payload, "sub")))
+    {
+        return CONDUIT_JWT_CLAIM;
+    }
+
+    org = json_object_get(payload, "org_id");
+
+    if (json_is_integer(org) && json_integer_value(org) >= 0) {
+        claims->org_id = (uint64_t) json_integer_value(org);
+        claims->has_org = 1;
+    }
+
+    channel = json_object_get(payload, "channel_id");
+
+    if (json_is_string(channel)
+        && conduit_uuid_parse(json_string_value(channel),
+                              json_string_length(channel),
+                              claims->channel_id)
+           == 0)
+    {
+        claims->has_channel = 1;
+    }
+
+    if ((policy->need_org && !claims->has_org)
+        || (policy->need_channel && !claims->has_channel))
+    {
+        return CONDUIT_JWT_CLAIM;
+    }
+
+    return CONDUIT_JWT_OK;
+}
+
+
+/* a NumericDate (RFC 7519 2): seconds, with a fraction or without */
+
+static int
+conduit_jwt_time(json_t *value, int64_t *seconds)
+{
+    double  real;
+
+    if (json_is_integer(value)) {
+
+        *seconds = json_integer_value(value);
+
+    } else if (json_is_real(value)) {
+
+        real = floor(json_real_value(value));
+
+        if (!(real >= 0 && real < 9e15)) {
+            return -1;
+        }
+
+        *seconds = (int64_t) real;
+
+    } else {
+        return -1;
+    }
+
+    return (*seconds >= 0) ? 0 : -1;
+}
+
+
+static int
+conduit_jwt_is(json_t *value, const char *text, size_t len)
+{
+    return json_is_string(value) && json_string_length(value) == len
+           && memcmp(json_string_value(value), text, len) == 0;
+}
+
+
+static int
+conduit_jwt_audience(json_t *aud, const char *text, size_t len)
+{
+    size_t   i;
+
+    if (!json_is_array(aud)) {
+        return conduit_jwt_is(aud, text, len);
+    }
+
+    for (i = 0; i < json_array_size(aud); i++) {
+        if (conduit_jwt_is(json_array_get(aud, i), text, len)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* a part as a JSON object, or NULL; a claim given twice makes it none */
+
+static json_t *
+conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len)
+{
+    size_t        n;
+    json_t       *json;
+    json_error_t  error;
+
+    if (conduit_jwt_base64url(part, len, t->buf, &n) != 0) {
+        return NULL;
+    }
+
+    json = json_loadb((char *) t->buf, n, JSON_REJECT_DUPLICATES, &error);
+
+    if (json != NULL && !json_is_object(json)) {
+        json_decref(json);
+        return NULL;
+    }
+
+    return json;
+}
+
+
+/*
+ * base64url without padding (RFC 7515 2), strictly: no other character, no bits
+ * left over, so that one value has one spelling.
+ */
+
+static int
+conduit_jwt_base64url(const char *in, size_t len, unsigned char *out,
+    size_t *out_len)
+{
+    int         v;
+    char        c;
+    size_t      i;
+    uint32_t    bits, nbits;
+
+    bits = 0;
+    nbits = 0;
+    *out_len = 0;
+
+    for (i = 0; i < len; i++) {
+
+        c = in[i];
+
+        if (c >= 'A' && c <= 'Z') {
+            v = c - 'A';
+
+        } else if (c >= 'a' && c <= 'z') {
+            v = c - 'a' + 26;
+
+        } else if (c >= '0' && c <= '9') {
+            v = c - '0' + 52;
+
+        } else if (c == '-') {
+            v = 62;
+
+        } else if (c == '_') {
+            v = 63;
+
+        } else {
+            return -1;
+        }
+
+        bits = (bits << 6 | (uint32_t) v) & 0xfff;
+        nbits += 6;
+
+        if (nbits >= 8) {
+            nbits -= 8;
+            out[(*out_len)++] = (unsigned char) (bits >> nbits);
+        }
+    }
+
+    return (nbits < 6 && (bits & ((1u << nbits) - 1)) == 0) ? 0 : -1;
+}
+
+
+const char *
+conduit_jwt_status_name(conduit_jwt_status_t status)
+{
+    static const char  *names[] = {
+        "ok", "expired", "not yet valid", "malformed", "algorithm", "kid",
+        "signature", "issuer", "audience", "claim", "out of memory"
+    };
+
+    return names[status];
+}

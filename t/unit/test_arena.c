@@ -1,0 +1,175 @@
+#include <check.h>
+#include <stdalign.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conduit_arena.h"
+
+#define MANY  2000
+
+
+/* a size that malloc() refuses ends the program under AddressSanitizer */
+
+const char *__asan_default_options(void);
+
+const char *
+__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
+
+/* sizes that mix small blocks, edges of chunks and blocks of their own */
+
+static size_t
+block_size(size_t i)
+{
+    static const size_t  sizes[] = { 0, 1, 7, 8, 9, 40, 16, 333, 65536, 3,
+                                     65000, 24, 70000, 5, 1048576, 64 };
+
+    return sizes[i % (sizeof(sizes) / sizeof(sizes[0]))];
+}
+
+
+START_TEST(blocks_are_aligned_and_apart)
+{
+    size_t            i, j, n;
+    unsigned char    *blocks[MANY];
+    conduit_arena_t  *a;
+
+    a = conduit_arena_create(SIZE_MAX);
+    ck_assert_ptr_nonnull(a);
+
+    for (i = 0; i < MANY; i++) {
+        n = block_size(i);
+        blocks[i] = conduit_arena_alloc(a, n);
+        ck_assert_ptr_nonnull(blocks[i]);
+        ck_assert_uint_eq((uintptr_t) blocks[i] % alignof(max_align_t), 0);
+        memset(blocks[i], (int) (i & 0xff), n);
+    }
+
+    for (i = 0; i < MANY; i++) {
+        n = block_size(i);
+        ck_assert_uint_eq(conduit_arena_size(blocks[i]), n);
+
+        for (j = 0; j < n; j += (n > 1000) ? 997 : 1) {
+            ck_assert_uint_eq(blocks[i][j], i & 0xff);
+        }
+    }
+
+    conduit_arena_free(a);
+}
+END_TEST
+
+
+START_TEST(limit_holds)
+{
+    size_t            i, sum, limit;
+    conduit_arena_t  *a;
+
+    for (limit = 0; limit < 300000; limit += 997) {
+
+        a = conduit_arena_create(limit);
+        ck_assert_ptr_nonnull(a);
+
+        sum = 0;
+
+        for (i = 0; conduit_arena_alloc(a, 40) != NULL; i++) {
+            sum += 40;
+            ck_assert_uint_le(sum, limit);
+        }
+
+        /* most of what is allowed can be used */
+
+        if (limit > 1000) {
+            ck_assert_uint_ge(sum, limit / 2);
+        }
+
+        ck_assert_ptr_null(conduit_arena_alloc(a, limit));
+        conduit_arena_free(a);
+    }
+}
+END_TEST
+
+
+START_TEST(sizes_do_not_overflow)
+{
+    conduit_arena_t  *a;
+
+    a = conduit_arena_create(SIZE_MAX);
+    ck_assert_ptr_nonnull(a);
+
+    ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX));
+    ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX - 8));
+    ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX - 64));
+    ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX / 2));
+    ck_assert_ptr_nonnull(conduit_arena_alloc(a, 1));
+
+    conduit_arena_free(a);
+}
+END_TEST
+
+
+START_TEST(reset_gives_all_back)
+{
+    size_t            i;
+    void             *first;
+    conduit_arena_t  *a;
+
+    a = conduit_arena_create(1024 * 1024);
+    ck_assert_ptr_nonnull(a);
+
+    first = conduit_arena_alloc(a, 10);
+
+    for (i = 0; i < 50; i++) {
+        ck_assert_ptr_nonnull(conduit_arena_alloc(a, 500000));
+        ck_assert_ptr_nonnull(conduit_arena_alloc(a, 300000));
+        ck_assert_ptr_null(conduit_arena_alloc(a, 500000));
+
+        conduit_arena_reset(a);
+
+        /* the first chunk is used again */
+
+        ck_assert_ptr_eq(conduit_arena_alloc(a, 20), first);
+        ck_assert_uint_eq(conduit_arena_size(first), 20);
+    }
+
+    conduit_arena_free(a);
+}
+END_TEST
+
+
+START_TEST(free_takes_null)
+{
+    conduit_arena_free(NULL);
+}
+END_TEST
+
+
+int
+main(void)
+{
+    int       failed;
+    TCase    *tc;
+    Suite    *s;
+    SRunner  *sr;
+
+    s = suite_create("arena");
+    tc = tcase_create("arena");
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, blocks_are_aligned_and_apart);
+    tcase_add_test(tc, limit_holds);
+    tcase_add_test(tc, sizes_do_not_overflow);
+    tcase_add_test(tc, reset_gives_all_back);
+    tcase_add_test(tc, free_takes_null);
+    suite_add_tcase(s, tc);
+
+    sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
