@@ -7,8 +7,8 @@ MAKEFLAGS += --no-print-directory
 NGINX_SRC = /usr/share/nginx/src
 # options for its configure; empty: those of the distribution's binary
 NGINX_CONF_FLAGS =
-# the binary that tests and the demo run
-NGINX = /usr/sbin/nginx
+# the binary that tests and the demo run (NGINX itself reads a variable "NGINX")
+NGINX_BIN = /usr/sbin/nginx
 
 CC_OPT = -g -O2 -fPIC -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
 	-ffile-prefix-map=$(CURDIR)=. \
@@ -57,8 +57,7 @@ FUZZERS = $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%, \
 
 
 TESTS = $(sort $(wildcard t/*.t t/faults/*.t))
-SUITE_ENV = TEST_NGINX_BINARY=$(NGINX) CONDUIT_MODULES=$(CURDIR)/$(BUILD)
-
+SUITE_ENV = TEST_NGINX_BINARY=$(NGINX_BIN) CONDUIT_MODULES=$(CURDIR)/$(BUILD)
 
 # V=1 shows the compiler's commands
 QUIET = $(if $(V),,-s)
@@ -74,10 +73,10 @@ all: $(MODULE_FILES)  ## build the two modules into build/
 
 help:  ## list the targets
 	@echo 'Targets:'
-	@sed -n 's/^\([a-z][a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile \
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile \
 	    | while IFS=$$'\t' read -r name text; do \
 	          printf '  %-10s %s\n' "$$name" "$$text"; done
-	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX, CC_OPT, LD_OPT,' \
+	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
 	      'FUZZ_SECONDS, DESTDIR, MODULES_DIR'
 
 deps:  ## install what a build needs (Debian)
@@ -103,7 +102,11 @@ $(BUILD)/nginx/objs/Makefile: config proto/publish.proto tools/configure \
 $(MODULE_FILES) &: $(BUILD)/nginx/objs/Makefile $(ALL_SRCS) $(HEADERS)
 	@echo 'building $(MODULES)'
 	@$(MAKE) $(QUIET) -C $(BUILD)/nginx -f objs/Makefile modules
-	@cp $(MODULES:%=$(BUILD)/nginx/objs/%) $(BUILD)/
+	@# a running NGINX keeps the file it has mapped
+	@for m in $(MODULES); do \
+	    cp $(BUILD)/nginx/objs/$$m $(BUILD)/$$m.new \
+	    && mv $(BUILD)/$$m.new $(BUILD)/$$m || exit 1; \
+	done
 
 
 # protobuf code of the unit tests and fuzzers; the modules' comes from config
@@ -158,26 +161,31 @@ symbols: all  ## check that the modules share nothing with other modules
 suites: all  ## run the Test::Nginx suites (TESTS=t/name.t: one of them)
 	@$(SUITE_ENV) prove -It/lib $(TESTS)
 
-valgrind: all  ## run the suites with NGINX under memcheck
+valgrind:  ## run the suites with NGINX under memcheck (TESTS as above)
+	@tools/install-deps build valgrind
+	@$(MAKE) all
 	@$(SUITE_ENV) tools/run-valgrind $(TESTS)
 
 e2e: all  ## run the npm client in a browser against the modules
-	@NGINX=$(NGINX) CONDUIT_MODULES=$(CURDIR)/$(BUILD) \
-	    CONDUIT_TMP=$(CURDIR)/$(BUILD)/e2e t/e2e/run
+	@$(SUITE_ENV) t/e2e/run
 
-demo: all  ## start the demo
-	@tools/install-deps demo
-	@demo/run
+demo:  ## start the demo
+	@tools/install-deps build demo
+	@$(MAKE) all
+	@NGINX_BIN=$(NGINX_BIN) CONDUIT_MODULES=$(CURDIR)/$(BUILD) demo/run
 
 lint:  ## check the style of the sources
 	@tools/lint
 
-fuzz: $(FUZZERS)  ## run each fuzzer of t/fuzz for FUZZ_SECONDS
+fuzz:  ## run each fuzzer of t/fuzz for FUZZ_SECONDS
+	@tools/install-deps build fuzz
+	@$(MAKE) $(FUZZERS)
 	@for fuzzer in $(FUZZERS); do \
 	    mkdir -p $(BUILD)/corpus/$${fuzzer##*/}; \
 	    $(SANITIZE_ENV) $$fuzzer -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
 	        -artifact_prefix=$(BUILD)/fuzz/ \
-	        $(BUILD)/corpus/$${fuzzer##*/} || exit 1; \
+	        $(BUILD)/corpus/$${fuzzer##*/} \
+	        || { echo "make fuzz: $$fuzzer failed" >&2; exit 1; }; \
 	done
 
 $(BUILD)/fuzz/%: t/fuzz/%.c $(PURE_SRCS) $(HEADERS) $(GEN)/stamp

@@ -1,14 +1,9 @@
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
 #include "conduit_jwt_private.h"
-
-
-/* longer ones are not looked at; NGINX's own limit of a request line is 8k */
-#define CONDUIT_JWT_MAX_LEN  16384
 
 
 /* a token in its three parts, still encoded */
@@ -106,9 +101,11 @@ conduit_jwt_split(const char *token, size_t len, conduit_jwt_token_t *t)
     t->signature_len = len - (size_t) (t->signature - token);
     t->signed_len = (size_t) (second - token);
 
-    /* a third dot is found when the signature is decoded */
+    if (t->header_len == 0 || t->payload_len == 0 || t->signature_len == 0) {
+        return -1;
+    }
 
-    return (t->header_len && t->payload_len && t->signature_len) ? 0 : -1;
+    return (memchr(t->signature, '.', t->signature_len) == NULL) ? 0 : -1;
 }
 
 
@@ -227,9 +224,7 @@ conduit_jwt_check_claims(const conduit_jwt_policy_t *policy, json_t *payload,
         return CONDUIT_JWT_CLAIM;
     }
 
-    /* taken until the leeway is over, to the second */
-
-    if (claims->exp < now - CONDUIT_JWT_LEEWAY) {
+    if (claims->exp + CONDUIT_JWT_LEEWAY < now) {
         return CONDUIT_JWT_EXPIRED;
     }
 
@@ -241,7 +236,7 @@ conduit_jwt_check_claims(const conduit_jwt_policy_t *policy, json_t *payload,
             return CONDUIT_JWT_CLAIM;
         }
 
-        if (not_before > now + CONDUIT_JWT_LEEWAY) {
+        if (not_before - CONDUIT_JWT_LEEWAY > now) {
             return CONDUIT_JWT_NOT_YET;
         }
     }
@@ -304,7 +299,10 @@ conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
 }
 
 
-/* a NumericDate (RFC 7519 2): seconds, with a fraction or without */
+/*
+ * A NumericDate (RFC 7519 2): seconds, with a fraction or without.  What is past
+ * CONDUIT_JWT_TIME_MAX is cut to it, so that no sum of times overflows.
+ */
 
 static int
 conduit_jwt_time(json_t *value, int64_t *seconds)
@@ -317,9 +315,11 @@ conduit_jwt_time(json_t *value, int64_t *seconds)
 
     } else if (json_is_real(value)) {
 
-        real = floor(json_real_value(value));
+        real = json_real_value(value);
 
-        if (!(real >= 0 && real < 9e15)) {
+        /* 2^63, and what is no number at all */
+
+        if (!(real >= 0 && real < 9223372036854775808.0)) {
             return -1;
         }
 
@@ -327,6 +327,10 @@ conduit_jwt_time(json_t *value, int64_t *seconds)
 
     } else {
         return -1;
+    }
+
+    if (*seconds > CONDUIT_JWT_TIME_MAX) {
+        *seconds = CONDUIT_JWT_TIME_MAX;
     }
 
     return (*seconds >= 0) ? 0 : -1;
@@ -344,7 +348,7 @@ conduit_jwt_is(json_t *value, const char *text, size_t len)
 static int
 conduit_jwt_audience(json_t *aud, const char *text, size_t len)
 {
-    size_t   i;
+    size_t  i;
 
     if (!json_is_array(aud)) {
         return conduit_jwt_is(aud, text, len);
@@ -393,10 +397,10 @@ static int
 conduit_jwt_base64url(const char *in, size_t len, unsigned char *out,
     size_t *out_len)
 {
-    int         v;
-    char        c;
-    size_t      i;
-    uint32_t    bits, nbits;
+    int       v;
+    char      c;
+    size_t    i;
+    uint32_t  bits, nbits;
 
     bits = 0;
     nbits = 0;
@@ -441,7 +445,7 @@ conduit_jwt_base64url(const char *in, size_t len, unsigned char *out,
 const char *
 conduit_jwt_status_name(conduit_jwt_status_t status)
 {
-    static const char  *names[] = {
+    static const char *const  names[] = {
         "ok", "expired", "not yet valid", "malformed", "algorithm", "kid",
         "signature", "issuer", "audience", "claim", "out of memory"
     };

@@ -15,7 +15,11 @@
 
 #pragma GCC visibility push(hidden)
 
-#define CONDUIT_JWT_LEEWAY  60    /* seconds, for exp and nbf */
+#define CONDUIT_JWT_LEEWAY   60    /* seconds, for exp and nbf */
+#define CONDUIT_JWT_MAX_LEN  16384 /* bytes; longer tokens are not read */
+
+/* a later exp counts as this one: sums and milliseconds of it fit an int64_t */
+#define CONDUIT_JWT_TIME_MAX  INT64_C(9000000000000000)
 
 typedef enum {
     CONDUIT_JWT_HS256 = 0,        /* RFC 7518 3.2 */
@@ -27,7 +31,9 @@ typedef enum {
     CONDUIT_JWT_OK = 0,
     CONDUIT_JWT_EXPIRED,          /* signature good, exp passed */
     CONDUIT_JWT_NOT_YET,          /* signature good, nbf not reached */
-    CONDUIT_JWT_MALFORMED,        /* not three base64url parts, no JSON */
+    CONDUIT_JWT_MALFORMED,        /* not three base64url parts, no JSON object,
+                                     a member given twice, an integer that
+                                     exceeds an int64_t; too long */
     CONDUIT_JWT_ALGORITHM,        /* header names another algorithm, or crit */
     CONDUIT_JWT_KEY,              /* no key has the token's kid */
     CONDUIT_JWT_SIGNATURE,
@@ -48,7 +54,7 @@ typedef struct {
     const char  *audience;        /* NULL: aud is not checked */
     size_t       audience_len;
     unsigned     need_sub:1;      /* sub must be a string */
-    unsigned     need_org:1;      /* org_id must be a number */
+    unsigned     need_org:1;      /* org_id must be an integer, not negative */
     unsigned     need_channel:1;  /* channel_id must be a UUID string */
 } conduit_jwt_policy_t;
 
@@ -83,8 +89,11 @@ const char *conduit_jwt_keys_add(conduit_jwt_keys_t *keys, const char *data,
 /*
  * Verifies a token at the time now (seconds since the epoch): form, algorithm,
  * key (by kid: keys of that ID and keys without one; every key when the token
- * has no kid), signature, then exp, nbf and the policy's claims.  exp is always
- * required.  Fills *claims on CONDUIT_JWT_OK.  Does not keep the token.
+ * has no kid), signature, then exp, nbf, iss, aud, sub, org_id and channel_id;
+ * the first fault is the result.  exp is always required.  A token is good while
+ * nbf - CONDUIT_JWT_LEEWAY <= now <= exp + CONDUIT_JWT_LEEWAY; fractions of a
+ * second are dropped.  Fills *claims on CONDUIT_JWT_OK: org_id and channel_id
+ * whenever they are well-formed, required or not.  Does not keep the token.
  */
 conduit_jwt_status_t conduit_jwt_verify(const conduit_jwt_keys_t *keys,
     const conduit_jwt_policy_t *policy, const char *token, size_t len,

@@ -1,3 +1,4 @@
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +130,12 @@ conduit_jwt_key_read(conduit_jwt_alg_t alg, conduit_jwt_key_t *key,
 {
     const char  *err;
 
+    /* OpenSSL takes lengths as an int */
+
+    if (len > INT_MAX) {
+        return "is too long";
+    }
+
     if (alg == CONDUIT_JWT_HS256) {
         return conduit_jwt_key_secret(key, data, len);
     }
@@ -178,7 +185,7 @@ static const char *
 conduit_jwt_key_public(conduit_jwt_key_t *key, const char *data, size_t len)
 {
     if (conduit_jwt_contains(data, len, "PRIVATE KEY-----")) {
-        return "is a private key, the public one is needed";
+        return "is a private key; give the public one";
     }
 
     key->pkey = conduit_jwt_key_pem(data, len);
@@ -210,10 +217,6 @@ conduit_jwt_key_pem(const char *data, size_t len)
     EVP_PKEY             *pkey;
     unsigned char        *der;
     const unsigned char  *p;
-
-    if (len > 0x7fffffff) {
-        return NULL;
-    }
 
     bio = BIO_new_mem_buf(data, (int) len);
     if (bio == NULL) {

@@ -3,6 +3,8 @@
 #include "conduit_redis_url.h"
 
 
+static const char *conduit_redis_url_scheme(conduit_text_t *rest,
+    conduit_redis_scheme_t *scheme);
 static int conduit_redis_url_prefix(conduit_text_t *rest, const char *prefix);
 static const char *conduit_redis_url_unix(conduit_text_t rest,
     conduit_redis_url_t *url);
@@ -37,7 +39,6 @@ static const struct {
 const char *
 conduit_redis_url_parse(const char *s, size_t len, conduit_redis_url_t *url)
 {
-    size_t           i;
     const char      *err, *slash;
     conduit_text_t   rest, tail;
 
@@ -46,26 +47,13 @@ conduit_redis_url_parse(const char *s, size_t len, conduit_redis_url_t *url)
     rest.data = s;
     rest.len = len;
 
-    for (i = 0; /* void */ ; i++) {
-
-        if (conduit_redis_schemes[i].prefix == NULL) {
-            return "unknown scheme";
-        }
-
-        if (conduit_redis_url_prefix(&rest, conduit_redis_schemes[i].prefix)) {
-            break;
-        }
+    err = conduit_redis_url_scheme(&rest, &url->scheme);
+    if (err != NULL) {
+        return err;
     }
-
-    url->scheme = conduit_redis_schemes[i].scheme;
 
     if (url->scheme == CONDUIT_REDIS_UNIX) {
         return conduit_redis_url_unix(rest, url);
-    }
-
-    err = conduit_redis_url_credentials(&rest, url);
-    if (err != NULL) {
-        return err;
     }
 
     tail.data = NULL;
@@ -77,6 +65,15 @@ conduit_redis_url_parse(const char *s, size_t len, conduit_redis_url_t *url)
         tail.data = slash + 1;
         tail.len = rest.len - (size_t) (slash + 1 - rest.data);
         rest.len = (size_t) (slash - rest.data);
+
+        if (memchr(tail.data, '@', tail.len) != NULL) {
+            return "\"/\" in the user or password must be written as %2F";
+        }
+    }
+
+    err = conduit_redis_url_credentials(&rest, url);
+    if (err != NULL) {
+        return err;
     }
 
     err = conduit_redis_url_hosts(rest, url);
@@ -85,6 +82,29 @@ conduit_redis_url_parse(const char *s, size_t len, conduit_redis_url_t *url)
     }
 
     return conduit_redis_url_tail(tail, url);
+}
+
+
+static const char *
+conduit_redis_url_scheme(conduit_text_t *rest, conduit_redis_scheme_t *scheme)
+{
+    size_t  i;
+
+    for (i = 0; i < rest->len; i++) {
+        if ((unsigned char) rest->data[i] < ' ' || rest->data[i] == '\x7f') {
+            return "control character";
+        }
+    }
+
+    for (i = 0; conduit_redis_schemes[i].prefix != NULL; i++) {
+
+        if (conduit_redis_url_prefix(rest, conduit_redis_schemes[i].prefix)) {
+            *scheme = conduit_redis_schemes[i].scheme;
+            return NULL;
+        }
+    }
+
+    return "unknown scheme";
 }
 
 
@@ -331,6 +351,10 @@ conduit_redis_url_tail(conduit_text_t tail, conduit_redis_url_t *url)
             return "no name of a Sentinel master";
         }
 
+        if (!conduit_redis_url_name(url->service, 0)) {
+            return "invalid name of a Sentinel master";
+        }
+
         if (slash == NULL) {
             return NULL;
         }
@@ -391,7 +415,7 @@ static int
 conduit_redis_url_number(conduit_text_t text, uint64_t max,
     uint64_t *number)
 {
-    size_t         i;
+    size_t    i;
     uint64_t  n;
 
     if (text.len == 0 || text.len > 10) {

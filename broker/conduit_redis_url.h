@@ -54,8 +54,11 @@ typedef struct {
  *   unix:/path[?db=n]
  *   redis+cluster://[user[:password]@]host[:port][,host[:port]...]
  *   redis+sentinel://[user[:password]@]host[:port][,...]/name[/db]
- * A lone password is written ":password@".  Host names may hold letters,
- * digits, '-', '_' and '.'; an IPv6 address stands in brackets.
+ * A lone password is written ":password@"; a user without a password is taken.
+ * The last "@" ends user and password, where "/" must be written %2F.  Host
+ * names and the name of a Sentinel master may hold letters, digits, '-', '_'
+ * and '.'; an IPv6 address stands in brackets.  A port is 1 to 65535, a
+ * database 0 to 2147483647.  No control character is taken anywhere.
  * The result points into s.  Returns NULL, or a static text that says what is
  * wrong, fit for "invalid URL ...: <text>".
  */

@@ -199,6 +199,7 @@ struct ngx_conduit_hub_s {
     ngx_uint_t                      nlimited;
     ngx_uint_t                      draining;
     ngx_uint_t                      serving;       /* a slice is under way */
+    ngx_msec_t                      sweep_due;     /* channels, times ms */
     conduit_arena_t                *arena;         /* of the message at hand */
     conduit_buf_t                   scratch;
 };

@@ -506,7 +506,11 @@ ngx_conduit_hub_sweep_handler(ngx_event_t *ev)
         return;
     }
 
-    n = (hub->nchannels * interval + cycle - 1) / cycle;
+    /* the part of a channel that is due is kept for the next time */
+
+    hub->sweep_due += hub->nchannels * interval;
+    n = hub->sweep_due / cycle;
+    hub->sweep_due %= cycle;
 
     while (n--) {
         q = ngx_queue_head(&hub->all);

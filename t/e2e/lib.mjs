@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.resolve(here, '../..');
 const modules = process.env.CONDUIT_MODULES || path.join(root, 'build');
-const nginxBinary = process.env.NGINX || '/usr/sbin/nginx';
+const nginxBinary = process.env.TEST_NGINX_BINARY || '/usr/sbin/nginx';
 const redisBinary = process.env.REDIS_SERVER || '/usr/bin/redis-server';
 
 export const ORG = 123;
