@@ -39,6 +39,33 @@ ngx_conduit_stream_read(ngx_conduit_link_t *link, ngx_str_t *key,
 
 
 ngx_int_t
+ngx_conduit_stream_range(ngx_conduit_link_t *link, ngx_str_t *key,
+    conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
+    void *data)
+{
+    char         id[CONDUIT_STREAM_ID_MAX];
+    u_char       number[NGX_INT_T_LEN];
+    size_t       argvlen[6];
+    const char  *argv[6];
+
+    argv[0] = "XRANGE";
+    argvlen[0] = 6;
+    argv[1] = (char *) key->data;
+    argvlen[1] = key->len;
+    argv[2] = id;
+    argvlen[2] = conduit_stream_id_write(from, id);
+    argv[3] = "+";
+    argvlen[3] = 1;
+    argv[4] = "COUNT";
+    argvlen[4] = 5;
+    argv[5] = (char *) number;
+    argvlen[5] = ngx_sprintf(number, "%ui", count) - number;
+
+    return ngx_conduit_link_command(link, handler, data, 6, argv, argvlen);
+}
+
+
+ngx_int_t
 ngx_conduit_stream_info(ngx_conduit_link_t *link, ngx_str_t *key,
     ngx_conduit_reply_pt handler, void *data)
 {
@@ -137,7 +164,10 @@ ngx_conduit_stream_parse_info(redisReply *reply,
     ngx_conduit_stream_info_t *info)
 {
     size_t       i;
+    long long    added;
     redisReply  *name, *value;
+
+    added = -1;
 
     ngx_memzero(info, sizeof(ngx_conduit_stream_info_t));
 
@@ -171,6 +201,12 @@ ngx_conduit_stream_parse_info(redisReply *reply,
 
             info->exists = 1;
 
+        } else if (ngx_conduit_stream_is(name, "entries-added")) {
+
+            if (value->type == REDIS_REPLY_INTEGER) {
+                added = value->integer;
+            }
+
         } else if (ngx_conduit_stream_is(name, "first-entry")) {
             (void) ngx_conduit_stream_entry(value, &info->first);
 
@@ -178,6 +214,8 @@ ngx_conduit_stream_parse_info(redisReply *reply,
             (void) ngx_conduit_stream_entry(value, &info->last);
         }
     }
+
+    info->trimmed = (added != (long long) info->length);
 
     return info->exists ? NGX_OK : NGX_ERROR;
 }

@@ -26,6 +26,8 @@ typedef struct {
     ngx_conduit_entry_t   last;     /* likewise */
     ngx_uint_t            length;
     ngx_uint_t            exists;
+    ngx_uint_t            trimmed;  /* entries are gone, or the server (before
+                                       Redis 7) does not tell */
 } ngx_conduit_stream_info_t;
 
 
@@ -35,6 +37,11 @@ typedef struct {
  */
 ngx_int_t ngx_conduit_stream_read(ngx_conduit_link_t *link, ngx_str_t *key,
     conduit_stream_id_t *after, ngx_uint_t count, ngx_conduit_reply_pt handler,
+    void *data);
+
+/* Sends XRANGE key from + COUNT count, from included; likewise. */
+ngx_int_t ngx_conduit_stream_range(ngx_conduit_link_t *link, ngx_str_t *key,
+    conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
     void *data);
 
 /* Sends XINFO STREAM key; likewise. */

@@ -5,12 +5,15 @@
  *  - XREAD from the cursor, which appends to the window.  A ring while it is
  *    under way may be older or newer than its reply: "dirty" makes another one
  *    follow.  A full reply is followed by another one too.
- *  - XREAD from the position of the first subscriber that is behind: a batch.
+ *  - XRANGE from the position of the first subscriber that is behind: a batch.
+ *    It starts with the entry at that position: when that one is still there,
+ *    nothing after it was trimmed.
  *  - XINFO, the look-up: whether the stream still is the one that the cursor,
  *    or the position of a subscriber that resumes, belongs to.  A stream that
  *    was deleted and made again may give out smaller IDs (its server's clock
  *    was set back, an explicit ID); waiting for IDs to catch up would be waiting
- *    for ever.  Then all start from the oldest entry again.
+ *    for ever.  Then all start from the oldest entry again.  And whether the
+ *    oldest entry is past a position: then its subscriber has lost some.
  * The channel stays in memory until the last reply is in.
  */
 
@@ -43,11 +46,16 @@ static void ngx_conduit_channel_batch_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_channel_batch(ngx_conduit_channel_t *ch,
     redisReply *reply);
+static ngx_int_t ngx_conduit_channel_judge(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub);
 static void ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch);
 static void ngx_conduit_channel_info_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_channel_info(ngx_conduit_channel_t *ch,
     redisReply *reply);
+static ngx_uint_t ngx_conduit_channel_trimmed(ngx_conduit_stream_info_t *info,
+    conduit_stream_id_t *pos);
+static void ngx_conduit_channel_lost(ngx_queue_t *queue);
 static void ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
 static void ngx_conduit_channel_restart(ngx_conduit_channel_t *ch);
@@ -301,6 +309,8 @@ ngx_conduit_channel_ask(ngx_conduit_channel_t *ch)
 {
     /* whatever happened meanwhile, an empty answer is to be looked into */
 
+    ch->check = 1;
+
     ngx_conduit_channel_ring(ch, 1);
     ngx_conduit_channel_catch_up(ch);
 
@@ -345,6 +355,19 @@ ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
 
     if (!hub->doorbell.is_up) {
         return;
+    }
+
+    /* commands of one link are answered in order: this answer is about the
+       cursor as it is now */
+
+    if (ch->check && !ch->probing) {
+        ch->check = 0;
+
+        if (ch->known
+            && conduit_stream_id_cmp(&ch->cursor, &ngx_conduit_oldest) != 0)
+        {
+            ngx_conduit_channel_look_up(ch);
+        }
     }
 
     ch->dirty = 0;
@@ -439,7 +462,14 @@ ngx_conduit_channel_append(ngx_conduit_channel_t *ch, redisReply *reply)
         return;
     }
 
-    if (ch->dirty || list->elements >= hub->settings.read_count) {
+    if (list->elements >= hub->settings.read_count) {
+
+        /* there is more, and what is next may go before it is read */
+
+        ch->check = 1;
+        ngx_conduit_channel_read(ch);
+
+    } else if (ch->dirty) {
         ngx_conduit_channel_read(ch);
     }
 }
@@ -539,8 +569,10 @@ ngx_conduit_channel_wake(ngx_conduit_channel_t *ch)
 static void
 ngx_conduit_channel_trim(ngx_conduit_channel_t *ch, size_t limit)
 {
-    size_t      bytes;
-    ngx_uint_t  n;
+    size_t              bytes;
+    ngx_uint_t          n;
+    ngx_queue_t        *q;
+    ngx_conduit_sub_t  *sub;
 
     bytes = ch->window.bytes;
 
@@ -550,6 +582,20 @@ ngx_conduit_channel_trim(ngx_conduit_channel_t *ch, size_t limit)
 
     if (n == 0) {
         return;
+    }
+
+    /* a subscriber that falls behind knows what it must find there */
+
+    for (q = ngx_queue_head(&ch->blocked);
+         q != ngx_queue_sentinel(&ch->blocked);
+         q = ngx_queue_next(q))
+    {
+        sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
+
+        if (sub->seq >= ch->base && sub->seq < ch->base + n) {
+            sub->next = ch->window.elts[sub->seq - ch->base]->id;
+            sub->next_known = 1;
+        }
     }
 
     ch->floor = ch->window.elts[n - 1]->id;
@@ -580,9 +626,10 @@ ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
     ch->batch_start = sub->pos;
     ch->batch_epoch = ch->epoch;
 
-    if (ngx_conduit_stream_read(&hub->doorbell.reader, &ch->node.str,
-                                &ch->batch_start, hub->settings.read_count,
-                                ngx_conduit_channel_batch_reply, ch)
+    if (ngx_conduit_stream_range(&hub->doorbell.reader, &ch->node.str,
+                                 &ch->batch_start,
+                                 hub->settings.read_count + 1,
+                                 ngx_conduit_channel_batch_reply, ch)
         == NGX_OK)
     {
         ch->catching = 1;
@@ -621,48 +668,105 @@ ngx_conduit_channel_batch_reply(void *data, redisReply *reply,
 static void
 ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
 {
-    ngx_int_t           rc;
-    redisReply         *list;
-    ngx_queue_t        *q, *next;
-    ngx_conduit_sub_t  *sub;
+    ngx_queue_t          list, *q;
+    ngx_conduit_sub_t   *sub;
+    ngx_conduit_entry_t  entry;
 
-    if (ngx_conduit_stream_entries(reply, &list) != NGX_OK) {
+    if (reply->type != REDIS_REPLY_ARRAY) {
         ngx_conduit_channel_complain(ch, reply);
         ngx_conduit_hub_retry(ch->hub, ch);
         return;
     }
 
     ch->batch_last = ch->batch_start;
+    ch->batch_first = ngx_conduit_oldest;
 
-    if (list != NULL) {
-        rc = ngx_conduit_channel_frames(ch, list, &ch->batch, &ch->batch_last);
+    if (reply->elements) {
 
-        if (rc != NGX_OK) {
-            ngx_conduit_hub_retry(ch->hub, ch);
+        if (ngx_conduit_stream_entry(reply->element[0], &entry) == NGX_OK) {
+            ch->batch_first = entry.id;
         }
 
-    } else if (conduit_stream_id_cmp(&ch->batch_last, &ch->floor) < 0) {
+        if (ngx_conduit_channel_frames(ch, reply, &ch->batch, &ch->batch_last)
+            != NGX_OK)
+        {
+            ngx_conduit_hub_retry(ch->hub, ch);
+        }
+    }
 
+    if (reply->elements <= 1
+        && conduit_stream_id_cmp(&ch->batch_last, &ch->floor) < 0)
+    {
         /* nothing is kept below the window any more */
 
         ch->batch_last = ch->floor;
     }
 
-    for (q = ngx_queue_head(&ch->behind);
-         q != ngx_queue_sentinel(&ch->behind);
-         q = next)
-    {
-        next = ngx_queue_next(q);
+    ngx_conduit_channel_take(&list, &ch->behind);
+
+    while (!ngx_queue_empty(&list)) {
+        q = ngx_queue_head(&list);
         sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
 
-        if (conduit_stream_id_cmp(&sub->pos, &ch->batch_start) >= 0
-            && conduit_stream_id_cmp(&sub->pos, &ch->batch_last) < 0)
+        if (conduit_stream_id_cmp(&sub->pos, &ch->batch_start) < 0
+            || conduit_stream_id_cmp(&sub->pos, &ch->batch_last) >= 0)
         {
+            ngx_conduit_channel_move(sub, &ch->behind);
+
+        } else if (ngx_conduit_channel_judge(ch, sub) == NGX_OK) {
             ngx_conduit_channel_move(sub, &ch->reading_batch);
+
+        } else {
+            sub->probe = ch->probes + 1;
+            ngx_conduit_channel_move(sub, &ch->opening);
         }
     }
 
+    if (!ngx_queue_empty(&ch->opening)) {
+        ngx_conduit_channel_look_up(ch);
+    }
+
     ngx_conduit_hub_run(ch->hub, ch);
+}
+
+
+/*
+ * Settles whether entries between a subscriber's position and the batch were
+ * trimmed.  Returns NGX_OK, or NGX_AGAIN when that takes a look-up.
+ */
+
+static ngx_int_t
+ngx_conduit_channel_judge(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
+{
+    if (sub->judged
+        || conduit_stream_id_cmp(&sub->pos, &ngx_conduit_oldest) == 0)
+    {
+        return NGX_OK;
+    }
+
+    if (conduit_stream_id_cmp(&ch->batch_first, &ngx_conduit_oldest) != 0
+        && conduit_stream_id_cmp(&ch->batch_first, &sub->pos) <= 0)
+    {
+        /* trimming starts with the oldest: it has not come that far */
+
+        return NGX_OK;
+    }
+
+    if (!sub->next_known) {
+        return NGX_AGAIN;
+    }
+
+    /* the entry that comes next is known: it is there, or it is lost */
+
+    sub->judged = 1;
+
+    if (conduit_stream_id_cmp(&ch->batch_first, &ngx_conduit_oldest) == 0
+        || conduit_stream_id_cmp(&ch->batch_first, &sub->next) > 0)
+    {
+        sub->lost = 1;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -730,6 +834,14 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
 
     another = conduit_stream_id_cmp(&info.last_id, &ch->cursor) < 0;
 
+    if (!another && ch->known
+        && ngx_conduit_channel_trimmed(&info, &ch->cursor))
+    {
+        ngx_conduit_channel_lost(&ch->waiting);
+        ngx_conduit_channel_lost(&ch->ready);
+        ngx_conduit_channel_lost(&ch->blocked);
+    }
+
     ngx_conduit_channel_admit(ch, &info);
 
     if (another) {
@@ -739,6 +851,46 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
     }
 
     ch->known = 1;
+}
+
+
+/*
+ * Whether entries after a position are gone.  When the entry there went as the
+ * last one, nothing after it is, and that can't be told from here: it is taken
+ * for a loss.
+ */
+
+static ngx_uint_t
+ngx_conduit_channel_trimmed(ngx_conduit_stream_info_t *info,
+    conduit_stream_id_t *pos)
+{
+    if (!info->trimmed || conduit_stream_id_cmp(pos, &ngx_conduit_oldest) == 0)
+    {
+        return 0;
+    }
+
+    return conduit_stream_id_cmp(pos, info->length ? &info->first.id
+                                                   : &info->last_id)
+           < 0;
+}
+
+
+static void
+ngx_conduit_channel_lost(ngx_queue_t *queue)
+{
+    ngx_queue_t        *q;
+    ngx_conduit_sub_t  *sub;
+
+    for (q = ngx_queue_head(queue);
+         q != ngx_queue_sentinel(queue);
+         q = ngx_queue_next(q))
+    {
+        sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
+
+        if (conduit_stream_id_cmp(&sub->pos, &ngx_conduit_oldest) != 0) {
+            sub->lost = 1;
+        }
+    }
 }
 
 
@@ -784,6 +936,12 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
         if (info && conduit_stream_id_cmp(&info->last_id, &sub->pos) < 0) {
             sub->pos = ngx_conduit_oldest;
         }
+
+        if (info && ngx_conduit_channel_trimmed(info, &sub->pos)) {
+            sub->lost = 1;
+        }
+
+        sub->judged = 1;
 
         if (ngx_conduit_sub_start(sub) == NGX_OK) {
             ngx_conduit_channel_place(ch, sub);

@@ -16,6 +16,7 @@
 #define NGX_CONDUIT_SCRATCH_KEEP  262144
 
 
+static ngx_conduit_frame_t *ngx_conduit_frame_copy(conduit_buf_t *b);
 static conduit_message_status_t ngx_conduit_frame_decode(
     ngx_conduit_hub_t *hub, ngx_conduit_entry_t *entry,
     conduit_message_t *message);
@@ -47,19 +48,11 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     conduit_buf_reset(b);
     conduit_sse_write_stream(&message, &entry->id, hub->arena, b);
 
-    f = NULL;
-
-    if (!b->failed) {
-        f = ngx_alloc(offsetof(ngx_conduit_frame_t, data) + b->len,
-                      ngx_cycle->log);
-    }
+    f = ngx_conduit_frame_copy(b);
 
     if (f != NULL) {
-        f->refs = 1;
         f->id = entry->id;
         f->end = (message.phase == CONDUIT_PHASE_END);
-        f->len = b->len;
-        ngx_memcpy(f->data, b->data, b->len);
     }
 
     if (b->cap > NGX_CONDUIT_SCRATCH_KEEP) {
@@ -69,6 +62,60 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     *frame = f;
 
     return f ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_conduit_frame_t *
+ngx_conduit_frame_control(ngx_conduit_hub_t *hub, const char *type)
+{
+    conduit_buf_t  *b;
+
+    b = &hub->scratch;
+
+    conduit_buf_reset(b);
+    ngx_conduit_control_write(type, b);
+
+    return ngx_conduit_frame_copy(b);
+}
+
+
+void
+ngx_conduit_control_write(const char *type, conduit_buf_t *b)
+{
+    char        uuid[CONDUIT_UUID_LEN];
+    uint8_t     bytes[16];
+    ngx_uint_t  i;
+
+    for (i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t) ngx_random();
+    }
+
+    conduit_uuid_v4_write(bytes, uuid);
+    conduit_sse_write_control(uuid, type, b);
+}
+
+
+static ngx_conduit_frame_t *
+ngx_conduit_frame_copy(conduit_buf_t *b)
+{
+    ngx_conduit_frame_t  *f;
+
+    if (b->failed) {
+        return NULL;
+    }
+
+    f = ngx_alloc(offsetof(ngx_conduit_frame_t, data) + b->len,
+                  ngx_cycle->log);
+
+    if (f != NULL) {
+        ngx_memzero(f, offsetof(ngx_conduit_frame_t, data));
+
+        f->refs = 1;
+        f->len = b->len;
+        ngx_memcpy(f->data, b->data, b->len);
+    }
+
+    return f;
 }
 
 

@@ -15,7 +15,8 @@
  *
  * A subscriber stands in one of its channel's queues:
  *
- *   opening   came with a position, which is being looked up
+ *   opening   has a position that is being looked up: it came with it, or the
+ *             entry there is gone
  *   waiting   has all there is
  *   ready     has frames of the window to send, at the hub's next turn
  *   behind    is below the floor, waits for a batch
@@ -114,6 +115,8 @@ struct ngx_conduit_sub_s {
     conduit_stream_id_t     pos;           /* of the last frame handed over */
     uint64_t                seq;           /* of the next frame in the window;
                                               valid when not below its base */
+    conduit_stream_id_t     next;          /* of the frame after pos, valid
+                                              when next_known */
     ngx_uint_t              probe;         /* number of the look-up it needs */
     ngx_conduit_out_t      *busy;          /* in the filters, oldest first */
     ngx_conduit_out_t     **busy_last;
@@ -127,6 +130,10 @@ struct ngx_conduit_sub_s {
     ngx_conduit_close_e     limit;         /* what the deadline stands for */
     unsigned                limited:1;
     unsigned                resumed:1;     /* came with a position */
+    unsigned                next_known:1;  /* fell out of the window there */
+    unsigned                judged:1;      /* whether it lost anything is
+                                              settled, until it sends on */
+    unsigned                lost:1;        /* it did; to be told */
     unsigned                started:1;     /* the header was sent */
     unsigned                ended:1;       /* the last chunk was sent */
 };
@@ -153,6 +160,8 @@ struct ngx_conduit_channel_s {
 
     ngx_conduit_frames_t    batch;
     conduit_stream_id_t     batch_start;
+    conduit_stream_id_t     batch_first;   /* the oldest entry not before it;
+                                              0-0: none is left */
     conduit_stream_id_t     batch_last;
 
     ngx_uint_t              epoch;         /* lives of the stream seen */
@@ -170,6 +179,8 @@ struct ngx_conduit_channel_s {
     unsigned                retrying:1;
     unsigned                ended:1;       /* the last frame is an end */
     unsigned                known:1;       /* the cursor is one of the stream */
+    unsigned                check:1;       /* entries after the cursor may have
+                                              been trimmed: look before reading */
     unsigned                complained:1;  /* an error reply was logged */
 };
 
@@ -280,6 +291,16 @@ ngx_uint_t ngx_conduit_channel_serve(ngx_conduit_channel_t *ch,
     ngx_uint_t max);
 
 /* --- frames --- */
+
+/*
+ * Makes a frame of an event: control, with one reference, to be sent once and
+ * kept nowhere.  Returns NULL when memory is out.
+ */
+ngx_conduit_frame_t *ngx_conduit_frame_control(ngx_conduit_hub_t *hub,
+    const char *type);
+
+/* Writes such an event, with a random message_id. */
+void ngx_conduit_control_write(const char *type, conduit_buf_t *b);
 
 /*
  * Makes the frame of an entry, with one reference.  Returns NGX_OK;

@@ -32,6 +32,14 @@ static ngx_int_t ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b,
 static void ngx_conduit_sub_write_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
 static ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
+static ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
+    ngx_conduit_frames_t *frames, ngx_uint_t *i, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last, ngx_uint_t *end);
+static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last);
 static ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub,
     u_char *data, size_t len);
 static ngx_int_t ngx_conduit_sub_output(ngx_conduit_sub_t *sub,
@@ -428,13 +436,9 @@ ngx_int_t
 ngx_conduit_sub_send(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
     ngx_uint_t *i)
 {
-    size_t                bytes, limit;
-    ngx_int_t             rc;
-    ngx_uint_t            end;
-    ngx_conduit_out_t    *out, *first, *last;
-    ngx_conduit_frame_t  *frame;
-
-    limit = sub->channel->hub->settings.buffer_size;
+    ngx_int_t           rc;
+    ngx_uint_t          end;
+    ngx_conduit_out_t  *first, *last;
 
     for ( ;; ) {
 
@@ -442,42 +446,11 @@ ngx_conduit_sub_send(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
             return NGX_AGAIN;
         }
 
-        first = NULL;
-        last = NULL;
-        bytes = 0;
-        end = 0;
-
-        while (*i < frames->nelts && bytes < limit && !end) {
-
-            frame = frames->elts[(*i)++];
-
-            if (conduit_stream_id_cmp(&frame->id, &sub->pos) <= 0) {
-                continue;
-            }
-
-            out = ngx_conduit_sub_out(sub, frame->data, frame->len);
-            if (out == NULL) {
-                ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR,
-                                       NGX_ERROR);
-                return NGX_DONE;
-            }
-
-            out->frame = frame;
-            frame->refs++;
-
-            if (last == NULL) {
-                first = out;
-
-            } else {
-                last->link.next = &out->link;
-            }
-
-            last = out;
-            bytes += frame->len;
-            end = frame->end;
-
-            sub->pos = frame->id;
-            sub->events++;
+        if (ngx_conduit_sub_collect(sub, frames, i, &first, &last, &end)
+            != NGX_OK)
+        {
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
+            return NGX_DONE;
         }
 
         if (first == NULL) {
@@ -508,6 +481,101 @@ ngx_conduit_sub_send(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
             return NGX_AGAIN;
         }
     }
+}
+
+
+/* makes a chain of frames, as long as the subscriber may have unsent bytes */
+
+static ngx_int_t
+ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
+    ngx_uint_t *i, ngx_conduit_out_t **first, ngx_conduit_out_t **last,
+    ngx_uint_t *end)
+{
+    size_t                limit, before;
+    ngx_conduit_frame_t  *frame;
+
+    limit = sub->channel->hub->settings.buffer_size;
+    before = sub->pending;
+
+    *first = NULL;
+    *last = NULL;
+    *end = 0;
+
+    while (*i < frames->nelts && sub->pending - before < limit && !*end) {
+
+        frame = frames->elts[(*i)++];
+
+        if (conduit_stream_id_cmp(&frame->id, &sub->pos) <= 0) {
+            continue;
+        }
+
+        if (sub->lost && ngx_conduit_sub_tell_lost(sub, first, last) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        frame->refs++;
+
+        if (ngx_conduit_sub_push(sub, frame, first, last) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        *end = frame->end;
+
+        sub->pos = frame->id;
+        sub->judged = 0;
+        sub->next_known = 0;
+        sub->events++;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last)
+{
+    ngx_conduit_frame_t  *frame;
+
+    frame = ngx_conduit_frame_control(sub->channel->hub, "history_lost");
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    sub->lost = 0;
+
+    return ngx_conduit_sub_push(sub, frame, first, last);
+}
+
+
+/* appends a frame to a chain, taking over a reference to it */
+
+static ngx_int_t
+ngx_conduit_sub_push(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+{
+    ngx_conduit_out_t  *out;
+
+    out = ngx_conduit_sub_out(sub, frame->data, frame->len);
+
+    if (out == NULL) {
+        ngx_conduit_frame_release(frame);
+        return NGX_ERROR;
+    }
+
+    out->frame = frame;
+
+    if (*last == NULL) {
+        *first = out;
+
+    } else {
+        (*last)->link.next = &out->link;
+    }
+
+    *last = out;
+
+    return NGX_OK;
 }
 
 
@@ -670,20 +738,10 @@ static void
 ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     conduit_buf_t *b)
 {
-    char        uuid[CONDUIT_UUID_LEN];
-    uint8_t     bytes[16];
-    ngx_uint_t  i;
-
     switch (why) {
 
     case NGX_CONDUIT_CLOSE_DRAIN:
-
-        for (i = 0; i < sizeof(bytes); i++) {
-            bytes[i] = (uint8_t) ngx_random();
-        }
-
-        conduit_uuid_v4_write(bytes, uuid);
-        conduit_sse_write_control(uuid, "server_draining", b);
+        ngx_conduit_control_write("server_draining", b);
         break;
 
     case NGX_CONDUIT_CLOSE_OUTAGE:

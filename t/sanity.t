@@ -122,5 +122,6 @@ xadd(channel_id => '00000000-0000-4000-8000-000000000007', phase => 'END');
         conduit_publish redis://127.0.0.1:$TEST_NGINX_REDIS_PORT;
     }
 --- must_die
+--- suppress_stderr
 --- error_log
 [emerg]
