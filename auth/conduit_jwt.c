@@ -300,8 +300,8 @@ conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
 
 
 /*
- * A NumericDate (RFC 7519 2): seconds, with a fraction or without.  What is past
- * CONDUIT_JWT_TIME_MAX is cut to it, so that no sum of times overflows.
+ * A NumericDate (RFC 7519 2): seconds, with a fraction or without.  What is
+ * past CONDUIT_JWT_TIME_MAX is cut to it, so that no sum of times overflows.
  */
 
 static int

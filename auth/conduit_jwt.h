@@ -90,10 +90,11 @@ const char *conduit_jwt_keys_add(conduit_jwt_keys_t *keys, const char *data,
  * Verifies a token at the time now (seconds since the epoch): form, algorithm,
  * key (by kid: keys of that ID and keys without one; every key when the token
  * has no kid), signature, then exp, nbf, iss, aud, sub, org_id and channel_id;
- * the first fault is the result.  exp is always required.  A token is good while
- * nbf - CONDUIT_JWT_LEEWAY <= now <= exp + CONDUIT_JWT_LEEWAY; fractions of a
- * second are dropped.  Fills *claims on CONDUIT_JWT_OK: org_id and channel_id
- * whenever they are well-formed, required or not.  Does not keep the token.
+ * the first fault is the result.  exp is always required.  A token is good
+ * while nbf - CONDUIT_JWT_LEEWAY <= now <= exp + CONDUIT_JWT_LEEWAY; fractions
+ * of a second are dropped.  Fills *claims on CONDUIT_JWT_OK: org_id and
+ * channel_id whenever they are well-formed, required or not.  Does not keep the
+ * token.
  */
 conduit_jwt_status_t conduit_jwt_verify(const conduit_jwt_keys_t *keys,
     const conduit_jwt_policy_t *policy, const char *token, size_t len,

@@ -8,8 +8,8 @@
  *  - ngx_conduit_link_lost() is the one way from a connection to none: it
  *    forgets the context before anything else, so that handlers which run
  *    afterwards find a link without a connection;
- *  - commands complete in one place, ngx_conduit_command_done(), whether hiredis
- *    answered them, dropped them, or never saw them;
+ *  - commands complete in one place, ngx_conduit_command_done(), whether
+ *    hiredis answered them, dropped them, or never saw them;
  *  - a new connection is only made from a timer, never from a callback.
  */
 
@@ -18,24 +18,11 @@
 #include <ngx_event.h>
 
 #include "ngx_conduit_adapter.h"
-#include "ngx_conduit_link.h"
+#include "ngx_conduit_command.h"
 
 
-typedef struct {
-    ngx_queue_t             queue;
-    ngx_conduit_link_t     *link;
-    redisAsyncContext      *ac;        /* it was sent on; NULL before */
-    ngx_conduit_reply_pt    handler;
-    void                   *data;
-    ngx_msec_t              deadline;
-    char                   *wire;      /* until it is sent */
-    int                     len;
-} ngx_conduit_command_t;
-
-
-static void ngx_conduit_link_connect(ngx_conduit_link_t *link);
 static void ngx_conduit_link_connect_timer(ngx_event_t *ev);
-static void ngx_conduit_link_command_timer(ngx_event_t *ev);
+static void ngx_conduit_link_connect(ngx_conduit_link_t *link);
 static void ngx_conduit_link_connected(const redisAsyncContext *ac,
     int status);
 static void ngx_conduit_link_disconnected(const redisAsyncContext *ac,
@@ -45,19 +32,7 @@ static ngx_int_t ngx_conduit_link_login(ngx_conduit_link_t *link);
 static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
     void *data);
 static void ngx_conduit_link_ready(ngx_conduit_link_t *link);
-static void ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why);
-static void ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why);
 static void ngx_conduit_link_wait(ngx_conduit_link_t *link);
-static ngx_conduit_command_t *ngx_conduit_command_create(
-    ngx_conduit_link_t *link);
-static ngx_int_t ngx_conduit_command_send(ngx_conduit_command_t *cmd);
-static void ngx_conduit_command_reply(redisAsyncContext *ac, void *reply,
-    void *data);
-static void ngx_conduit_command_done(ngx_conduit_command_t *cmd,
-    redisReply *reply, ngx_conduit_outcome_e outcome);
-static void ngx_conduit_command_arm(ngx_conduit_link_t *link);
-static void ngx_conduit_link_message(redisAsyncContext *ac, void *reply,
-    void *data);
 
 
 void
@@ -420,12 +395,7 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
 }
 
 
-/*
- * Gives a connection up.  The context is freed at once, or by hiredis when its
- * callback returns; either way it finds the link without it.
- */
-
-static void
+void
 ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why)
 {
     redisAsyncContext  *ac;
@@ -438,7 +408,7 @@ ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why)
 }
 
 
-static void
+void
 ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
 {
     ngx_uint_t              was_up, level;
@@ -511,253 +481,4 @@ ngx_conduit_link_wait(ngx_conduit_link_t *link)
     delay = link->delay / 2 + ngx_random() % (link->delay + 1);
 
     ngx_add_timer(&link->connect_timer, delay);
-}
-
-
-static void
-ngx_conduit_link_command_timer(ngx_event_t *ev)
-{
-    ngx_queue_t            *q;
-    ngx_conduit_link_t     *link = ev->data;
-    ngx_conduit_command_t  *cmd;
-
-    while (!ngx_queue_empty(&link->pending)) {
-
-        q = ngx_queue_head(&link->pending);
-        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
-
-        if ((ngx_msec_int_t) (cmd->deadline - ngx_current_msec) > 0) {
-            break;
-        }
-
-        if (cmd->ac != NULL) {
-
-            /* replies come in order: nothing behind this one can come */
-
-            if (link->ac == cmd->ac) {
-                link->stuck = 1;
-                ngx_conduit_link_drop(link, "no reply in time");
-                link->stuck = 0;
-            }
-
-            break;
-        }
-
-        ngx_conduit_command_done(cmd, NULL, NGX_CONDUIT_NOT_SENT);
-    }
-
-    ngx_conduit_command_arm(link);
-}
-
-
-ngx_int_t
-ngx_conduit_link_command(ngx_conduit_link_t *link,
-    ngx_conduit_reply_pt handler, void *data, int argc, const char **argv,
-    const size_t *argvlen)
-{
-    ngx_conduit_command_t  *cmd;
-
-    ngx_conduit_link_open(link);
-
-    if (link->state != NGX_CONDUIT_LINK_UP && link->failed) {
-        return NGX_DECLINED;
-    }
-
-    cmd = ngx_conduit_command_create(link);
-    if (cmd == NULL) {
-        return NGX_ERROR;
-    }
-
-    cmd->handler = handler;
-    cmd->data = data;
-    cmd->deadline = ngx_current_msec + link->redis->timeout;
-
-    cmd->len = redisFormatCommandArgv(&cmd->wire, argc, argv, argvlen);
-    if (cmd->len < 0) {
-        cmd->wire = NULL;
-        ngx_queue_insert_head(&link->free, &cmd->queue);
-        return NGX_ERROR;
-    }
-
-    if (link->state == NGX_CONDUIT_LINK_UP
-        && ngx_conduit_command_send(cmd) != NGX_OK)
-    {
-        redisFreeCommand(cmd->wire);
-        cmd->wire = NULL;
-        ngx_queue_insert_head(&link->free, &cmd->queue);
-        return NGX_ERROR;
-    }
-
-    ngx_queue_insert_tail(&link->pending, &cmd->queue);
-
-    if (!link->command_timer.timer_set) {
-        ngx_conduit_command_arm(link);
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_conduit_command_t *
-ngx_conduit_command_create(ngx_conduit_link_t *link)
-{
-    ngx_queue_t            *q;
-    ngx_conduit_command_t  *cmd;
-
-    if (!ngx_queue_empty(&link->free)) {
-        q = ngx_queue_head(&link->free);
-        ngx_queue_remove(q);
-        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
-
-    } else {
-        cmd = ngx_alloc(sizeof(ngx_conduit_command_t), ngx_cycle->log);
-        if (cmd == NULL) {
-            return NULL;
-        }
-    }
-
-    ngx_memzero(cmd, sizeof(ngx_conduit_command_t));
-    cmd->link = link;
-
-    return cmd;
-}
-
-
-static ngx_int_t
-ngx_conduit_command_send(ngx_conduit_command_t *cmd)
-{
-    if (redisAsyncFormattedCommand(cmd->link->ac, ngx_conduit_command_reply,
-                                   cmd, cmd->wire, cmd->len)
-        != REDIS_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    redisFreeCommand(cmd->wire);
-    cmd->wire = NULL;
-    cmd->ac = cmd->link->ac;
-
-    return NGX_OK;
-}
-
-
-static void
-ngx_conduit_command_reply(redisAsyncContext *ac, void *reply, void *data)
-{
-    ngx_conduit_link_t     *link;
-    ngx_conduit_command_t  *cmd = data;
-
-    link = cmd->link;
-
-    if (reply != NULL) {
-        ngx_conduit_command_done(cmd, reply, NGX_CONDUIT_REPLIED);
-        return;
-    }
-
-    if (link->ac == ac) {
-        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
-    }
-
-    ngx_conduit_command_done(cmd, NULL,
-                             link->stuck ? NGX_CONDUIT_TIMED_OUT
-                                         : NGX_CONDUIT_LOST);
-}
-
-
-static void
-ngx_conduit_command_done(ngx_conduit_command_t *cmd, redisReply *reply,
-    ngx_conduit_outcome_e outcome)
-{
-    void                  *data;
-    ngx_conduit_link_t    *link;
-    ngx_conduit_reply_pt   handler;
-
-    link = cmd->link;
-    handler = cmd->handler;
-    data = cmd->data;
-
-    ngx_queue_remove(&cmd->queue);
-
-    if (cmd->wire != NULL) {
-        redisFreeCommand(cmd->wire);
-        cmd->wire = NULL;
-    }
-
-    /* the deadlines of one link have one order, which is that of the queue:
-       a timer that fires early finds that and sets itself again */
-
-    if (ngx_queue_empty(&link->pending) && link->command_timer.timer_set) {
-        ngx_del_timer(&link->command_timer);
-    }
-
-    ngx_queue_insert_head(&link->free, &cmd->queue);
-
-    handler(data, reply, outcome);
-}
-
-
-static void
-ngx_conduit_command_arm(ngx_conduit_link_t *link)
-{
-    ngx_queue_t            *q;
-    ngx_msec_int_t          wait;
-    ngx_conduit_command_t  *cmd;
-
-    if (link->state == NGX_CONDUIT_LINK_CLOSED
-        || ngx_queue_empty(&link->pending))
-    {
-        return;
-    }
-
-    q = ngx_queue_head(&link->pending);
-    cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
-    wait = cmd->deadline - ngx_current_msec;
-
-    ngx_add_timer(&link->command_timer, wait > 0 ? wait : 1);
-}
-
-
-ngx_int_t
-ngx_conduit_link_subscribe(ngx_conduit_link_t *link, const char *channel,
-    ngx_conduit_message_pt handler)
-{
-    int          rc;
-    size_t       argvlen[2];
-    const char  *argv[2];
-
-    if (link->state != NGX_CONDUIT_LINK_UP) {
-        return NGX_ERROR;
-    }
-
-    argv[0] = "SUBSCRIBE";
-    argvlen[0] = 9;
-    argv[1] = channel;
-    argvlen[1] = ngx_strlen(channel);
-
-    link->message = handler;
-
-    rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_message, link, 2,
-                               argv, argvlen);
-
-    return rc == REDIS_OK ? NGX_OK : NGX_ERROR;
-}
-
-
-static void
-ngx_conduit_link_message(redisAsyncContext *ac, void *reply, void *data)
-{
-    ngx_conduit_link_t  *link = data;
-
-    if (link->ac != ac) {
-        return;
-    }
-
-    if (reply == NULL) {
-        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
-        return;
-    }
-
-    if (link->message != NULL) {
-        link->message(link->data, reply);
-    }
 }

@@ -44,7 +44,9 @@ conduit_buf_reserve(conduit_buf_t *b, size_t n)
         return b->data + b->len;
     }
 
-    if (n > SIZE_MAX / 2 - b->len) {
+    /* doubling must not overflow */
+
+    if (n > SIZE_MAX / 4 - b->len) {
         b->failed = 1;
         return NULL;
     }

@@ -179,8 +179,8 @@ struct ngx_conduit_channel_s {
     unsigned                retrying:1;
     unsigned                ended:1;       /* the last frame is an end */
     unsigned                known:1;       /* the cursor is one of the stream */
-    unsigned                check:1;       /* entries after the cursor may have
-                                              been trimmed: look before reading */
+    unsigned                check:1;       /* what follows the cursor may have
+                                              gone: look before reading */
     unsigned                complained:1;  /* an error reply was logged */
 };
 
@@ -334,9 +334,9 @@ ngx_uint_t ngx_conduit_frames_after(ngx_conduit_frames_t *frames,
 
 /*
  * Makes a GET a subscriber of a channel, after org, channel and token were
- * checked; the subscriber becomes the sub of the request's context ctx.  pos is NULL for the
- * whole stream.  expires is the life left to the token in ms, or 0 when the
- * response may outlive it.  Returns what the content handler returns.
+ * checked; the subscriber becomes the sub of the request's context ctx.  pos is
+ * NULL for the whole stream.  expires is the life left to the token in ms, or 0
+ * when the response may outlive it.  Returns what the content handler returns.
  */
 ngx_int_t ngx_conduit_sub_create(ngx_conduit_hub_t *hub,
     ngx_http_request_t *r, ngx_conduit_gateway_ctx_t *ctx,

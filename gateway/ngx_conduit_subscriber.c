@@ -1,14 +1,6 @@
 /*
- * A subscriber: one response of Server-Sent Events.
- *
- * It sends the frames' own memory through the filters, and has a frame's
- * reference until its buffer is consumed (pos == last), or until the request's
- * pool is destroyed: HTTP/2 still writes from it when the cleanups of the
- * request have run.  The buffers themselves live in the request's pool and are
- * used again, so that a response that lasts for days does not grow.
- *
- * While anything of it is buffered, nothing more is handed over: a slow reader
- * stays behind and goes on from its position.
+ * A subscriber: one response of Server-Sent Events, from its header to its last
+ * chunk.  How frames get out is in ngx_conduit_output.c.
  */
 
 #include <ngx_config.h>
@@ -17,7 +9,7 @@
 #include <ngx_http.h>
 
 #include "conduit_sse.h"
-#include "ngx_conduit_gateway.h"
+#include "ngx_conduit_subscriber.h"
 
 
 #define NGX_CONDUIT_ERROR_RETRY  3000      /* ms, of the contract */
@@ -30,28 +22,10 @@ static ngx_int_t ngx_conduit_sub_begin(ngx_conduit_sub_t *sub);
 static ngx_int_t ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b,
     ngx_uint_t last);
 static void ngx_conduit_sub_write_handler(ngx_http_request_t *r);
-static ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
-static ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
-static ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
-    ngx_conduit_frames_t *frames, ngx_uint_t *i, ngx_conduit_out_t **first,
-    ngx_conduit_out_t **last, ngx_uint_t *end);
-static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
-    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
-static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
-    ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
-    ngx_conduit_out_t **last);
-static ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub,
-    u_char *data, size_t len);
-static ngx_int_t ngx_conduit_sub_output(ngx_conduit_sub_t *sub,
-    ngx_conduit_out_t *first, ngx_conduit_out_t *last, ngx_uint_t end);
-static void ngx_conduit_sub_reap(ngx_conduit_sub_t *sub);
-static void ngx_conduit_sub_finish(ngx_conduit_sub_t *sub,
-    ngx_conduit_close_e why, ngx_int_t rc);
 static void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub,
     ngx_conduit_close_e why, conduit_buf_t *b);
 static void ngx_conduit_sub_cleanup(void *data);
 static void ngx_conduit_sub_pool_cleanup(void *data);
-static ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
 
 
 ngx_int_t
@@ -397,305 +371,6 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
 }
 
 
-static ngx_uint_t
-ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub)
-{
-    ngx_http_request_t  *r;
-
-    r = sub->request;
-
-    /* any bit: those of TLS and HTTP/2 are not among the HTTP ones */
-
-    return r->connection->buffered || r->buffered;
-}
-
-
-/* waits for the socket, at most send_timeout */
-
-static ngx_int_t
-ngx_conduit_sub_block(ngx_conduit_sub_t *sub)
-{
-    ngx_event_t               *wev;
-    ngx_http_request_t        *r;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    r = sub->request;
-    wev = r->connection->write;
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    if (!wev->delayed) {
-        ngx_add_timer(wev, clcf->send_timeout);
-    }
-
-    return ngx_handle_write_event(wev, clcf->send_lowat);
-}
-
-
-ngx_int_t
-ngx_conduit_sub_send(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
-    ngx_uint_t *i)
-{
-    ngx_int_t           rc;
-    ngx_uint_t          end;
-    ngx_conduit_out_t  *first, *last;
-
-    for ( ;; ) {
-
-        if (ngx_conduit_sub_blocked(sub)) {
-            return NGX_AGAIN;
-        }
-
-        if (ngx_conduit_sub_collect(sub, frames, i, &first, &last, &end)
-            != NGX_OK)
-        {
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
-            return NGX_DONE;
-        }
-
-        if (first == NULL) {
-            return NGX_OK;
-        }
-
-        rc = ngx_conduit_sub_output(sub, first, last, end);
-
-        if (rc == NGX_ERROR) {
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
-            return NGX_DONE;
-        }
-
-        if (end) {
-            sub->ended = 1;
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END, NGX_OK);
-            return NGX_DONE;
-        }
-
-        if (ngx_conduit_sub_blocked(sub)) {
-
-            if (ngx_conduit_sub_block(sub) != NGX_OK) {
-                ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR,
-                                       NGX_ERROR);
-                return NGX_DONE;
-            }
-
-            return NGX_AGAIN;
-        }
-    }
-}
-
-
-/* makes a chain of frames, as long as the subscriber may have unsent bytes */
-
-static ngx_int_t
-ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
-    ngx_uint_t *i, ngx_conduit_out_t **first, ngx_conduit_out_t **last,
-    ngx_uint_t *end)
-{
-    size_t                limit, before;
-    ngx_conduit_frame_t  *frame;
-
-    limit = sub->channel->hub->settings.buffer_size;
-    before = sub->pending;
-
-    *first = NULL;
-    *last = NULL;
-    *end = 0;
-
-    while (*i < frames->nelts && sub->pending - before < limit && !*end) {
-
-        frame = frames->elts[(*i)++];
-
-        if (conduit_stream_id_cmp(&frame->id, &sub->pos) <= 0) {
-            continue;
-        }
-
-        if (sub->lost && ngx_conduit_sub_tell_lost(sub, first, last) != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        frame->refs++;
-
-        if (ngx_conduit_sub_push(sub, frame, first, last) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        *end = frame->end;
-
-        sub->pos = frame->id;
-        sub->judged = 0;
-        sub->next_known = 0;
-        sub->events++;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
-    ngx_conduit_out_t **last)
-{
-    ngx_conduit_frame_t  *frame;
-
-    frame = ngx_conduit_frame_control(sub->channel->hub, "history_lost");
-    if (frame == NULL) {
-        return NGX_ERROR;
-    }
-
-    sub->lost = 0;
-
-    return ngx_conduit_sub_push(sub, frame, first, last);
-}
-
-
-/* appends a frame to a chain, taking over a reference to it */
-
-static ngx_int_t
-ngx_conduit_sub_push(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
-    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
-{
-    ngx_conduit_out_t  *out;
-
-    out = ngx_conduit_sub_out(sub, frame->data, frame->len);
-
-    if (out == NULL) {
-        ngx_conduit_frame_release(frame);
-        return NGX_ERROR;
-    }
-
-    out->frame = frame;
-
-    if (*last == NULL) {
-        *first = out;
-
-    } else {
-        (*last)->link.next = &out->link;
-    }
-
-    *last = out;
-
-    return NGX_OK;
-}
-
-
-/* a buffer over bytes that stay until it is reaped; one that was used before */
-
-static ngx_conduit_out_t *
-ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
-{
-    ngx_buf_t          *b;
-    ngx_conduit_out_t  *out;
-
-    out = sub->free;
-
-    if (out != NULL) {
-        sub->free = out->next;
-
-    } else {
-        out = ngx_palloc(sub->request->pool, sizeof(ngx_conduit_out_t));
-        if (out == NULL) {
-            return NULL;
-        }
-    }
-
-    ngx_memzero(out, sizeof(ngx_conduit_out_t));
-
-    b = &out->buf;
-
-    b->start = data;
-    b->pos = data;
-    b->last = data + len;
-    b->end = data + len;
-    b->tag = (ngx_buf_tag_t) &ngx_conduit_gateway_module;
-    b->memory = 1;
-
-    out->link.buf = b;
-
-    *sub->busy_last = out;
-    sub->busy_last = &out->next;
-    sub->pending += len;
-
-    return out;
-}
-
-
-static ngx_int_t
-ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
-    ngx_conduit_out_t *last, ngx_uint_t end)
-{
-    ngx_int_t  rc;
-
-    last->buf.flush = 1;
-    last->buf.last_in_chain = 1;
-    last->buf.last_buf = end;
-
-    sub->bytes += sub->pending;
-
-    rc = ngx_http_output_filter(sub->request, &first->link);
-
-    ngx_conduit_sub_reap(sub);
-
-    ngx_conduit_hub_sub_written(sub->channel->hub, sub);
-
-    return rc;
-}
-
-
-/* gives back what the filters have consumed */
-
-static void
-ngx_conduit_sub_reap(ngx_conduit_sub_t *sub)
-{
-    ngx_conduit_out_t  *out;
-
-    while (sub->busy != NULL && sub->busy->buf.pos == sub->busy->buf.last) {
-
-        out = sub->busy;
-        sub->busy = out->next;
-
-        if (sub->busy == NULL) {
-            sub->busy_last = &sub->busy;
-        }
-
-        sub->pending -= out->buf.end - out->buf.start;
-
-        if (out->frame != NULL) {
-            ngx_conduit_frame_release(out->frame);
-        }
-
-        out->next = sub->free;
-        sub->free = out;
-    }
-}
-
-
-void
-ngx_conduit_sub_ping(ngx_conduit_sub_t *sub)
-{
-    ngx_conduit_out_t  *out;
-
-    static u_char  comment[] = CONDUIT_SSE_KEEPALIVE;
-
-    if (!sub->started || ngx_conduit_sub_blocked(sub)) {
-        return;
-    }
-
-    out = ngx_conduit_sub_out(sub, comment, sizeof(comment) - 1);
-
-    if (out == NULL
-        || ngx_conduit_sub_output(sub, out, out, 0) == NGX_ERROR)
-    {
-        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
-        return;
-    }
-
-    if (ngx_conduit_sub_blocked(sub) && ngx_conduit_sub_block(sub) != NGX_OK) {
-        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
-    }
-}
-
-
 void
 ngx_conduit_sub_refuse(ngx_conduit_sub_t *sub)
 {
@@ -760,9 +435,7 @@ ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
 }
 
 
-/* nothing of the subscriber is used after this */
-
-static void
+void
 ngx_conduit_sub_finish(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     ngx_int_t rc)
 {

@@ -75,6 +75,12 @@ conduit_arena_create(size_t limit)
         return NULL;
     }
 
+    /* sums of sizes must not overflow */
+
+    if (limit > SIZE_MAX / 2) {
+        limit = SIZE_MAX / 2;
+    }
+
     a->limit = limit;
 
     /* a limit below the first chunk leaves the arena without any */

@@ -351,9 +351,9 @@ conduit_json_members(const Google__Protobuf__Struct *object,
         m = &members[i];
 
         m->key = object->fields[i]->key;
-        m->len = conduit_pb_strlen(m->key);
+        m->len = (uint32_t) conduit_pb_strlen(m->key);
         m->head = conduit_json_key_head(m->key, m->len);
-        m->index = i;
+        m->index = (uint32_t) i;
 
         if (i > 0 && conduit_json_key_cmp(m - 1, m) > 0) {
             sorted = 0;

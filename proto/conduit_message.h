@@ -62,7 +62,7 @@ typedef struct {
 conduit_message_status_t conduit_message_decode(const uint8_t *data,
     size_t len, conduit_arena_t *arena, conduit_message_t *m);
 
-/* A short lower-case text for logs and replies, e.g. "channel_id is no UUID". */
+/* A short text for logs and replies, e.g. "channel_id is no UUID". */
 const char *conduit_message_status_text(conduit_message_status_t status);
 
 /* "PHASE_START" and so on. */

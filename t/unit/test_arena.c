@@ -105,6 +105,7 @@ START_TEST(sizes_do_not_overflow)
     ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX - 8));
     ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX - 64));
     ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX / 2));
+    ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX / 4));
     ck_assert_ptr_nonnull(conduit_arena_alloc(a, 1));
 
     conduit_arena_free(a);

@@ -131,7 +131,7 @@ START_TEST(failure_stays_until_reset)
     size_t               i;
     conduit_buf_t        b;
     static const size_t  sizes[] = { SIZE_MAX, SIZE_MAX - 3, SIZE_MAX / 2,
-                                     SIZE_MAX / 4 };
+                                     SIZE_MAX / 8 };
 
     memset(&b, 0, sizeof(b));
 

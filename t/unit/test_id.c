@@ -92,6 +92,7 @@ START_TEST(uuid_takes_the_hyphenated_form_alone)
         { lit(CHANNEL "0") }, { lit(CHANNEL "\0") },
         { lit("97f58c19-ce38-4c6b-8a5b-47f3405691f") },
         { lit("97f58c19-ce38-4c6b-8a5b-47f3405691fg") },
+        { lit("97f58c19-ce38-4c6b-8a5b-47f3405691fG") },
         { lit("97f58c19-ce38-4c6b-8a5b-47f3405691f\0") },
         { lit("97f58c19-ce38-4c6b-8a5b047f3405691f0") },
         { lit("97f58c1-9ce38-4c6b-8a5b-47f3405691f0") },

@@ -787,6 +787,36 @@ START_TEST(repeated_fields_merge)
 END_TEST
 
 
+START_TEST(joined_payloads_have_every_length)
+{
+    char               text[500];
+    size_t             i, head;
+    static const char  start[] = "\"payload\":{\"\":\"";
+
+    memset(text, 'x', sizeof(text));
+    head = sizeof(start) - 1;
+
+    for (i = 0; i < sizeof(text); i++) {
+        conduit_buf_reset(&wire);
+        conduit_buf_reset(&part);
+
+        wire_bytes(&part, 3, text, i);
+        wire_bytes(&wire, 6, "", 0);
+        wire_ids(&wire);
+        wire_wrap(&part, 2);
+        wire_wrap(&part, 1);
+        wire_bytes(&wire, 6, part.data, part.len);
+
+        ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
+        write_json();
+        ck_assert_mem_eq(json.data + json.len - 3 - i - head, start, head);
+        ck_assert_mem_eq(json.data + json.len - 3 - i, text, i);
+        ck_assert_mem_eq(json.data + json.len - 3, "\"}}", 3);
+    }
+}
+END_TEST
+
+
 START_TEST(repeated_kinds_are_replaced)
 {
     /* every kind over every other: the last one counts, nothing leaks */
@@ -994,6 +1024,7 @@ main(void)
     tcase_add_test(tc, every_cut_is_refused);
     tcase_add_test(tc, flipped_bits_do_no_harm);
     tcase_add_test(tc, repeated_fields_merge);
+    tcase_add_test(tc, joined_payloads_have_every_length);
     tcase_add_test(tc, repeated_kinds_are_replaced);
     tcase_add_test(tc, memory_is_bounded);
     tcase_add_test(tc, memory_that_runs_out_is_told);

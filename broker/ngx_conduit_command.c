@@ -1,0 +1,268 @@
+/*
+ * The commands of a link: sent in one pipeline, answered in order, each with a
+ * deadline.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_conduit_command.h"
+
+
+static ngx_conduit_command_t *ngx_conduit_command_create(
+    ngx_conduit_link_t *link);
+static void ngx_conduit_command_reply(redisAsyncContext *ac, void *reply,
+    void *data);
+static void ngx_conduit_command_arm(ngx_conduit_link_t *link);
+static void ngx_conduit_link_message(redisAsyncContext *ac, void *reply,
+    void *data);
+
+
+ngx_int_t
+ngx_conduit_link_command(ngx_conduit_link_t *link,
+    ngx_conduit_reply_pt handler, void *data, int argc, const char **argv,
+    const size_t *argvlen)
+{
+    ngx_conduit_command_t  *cmd;
+
+    ngx_conduit_link_open(link);
+
+    if (link->state != NGX_CONDUIT_LINK_UP && link->failed) {
+        return NGX_DECLINED;
+    }
+
+    cmd = ngx_conduit_command_create(link);
+    if (cmd == NULL) {
+        return NGX_ERROR;
+    }
+
+    cmd->handler = handler;
+    cmd->data = data;
+    cmd->deadline = ngx_current_msec + link->redis->timeout;
+
+    cmd->len = redisFormatCommandArgv(&cmd->wire, argc, argv, argvlen);
+    if (cmd->len < 0) {
+        cmd->wire = NULL;
+        ngx_queue_insert_head(&link->free, &cmd->queue);
+        return NGX_ERROR;
+    }
+
+    if (link->state == NGX_CONDUIT_LINK_UP
+        && ngx_conduit_command_send(cmd) != NGX_OK)
+    {
+        redisFreeCommand(cmd->wire);
+        cmd->wire = NULL;
+        ngx_queue_insert_head(&link->free, &cmd->queue);
+        return NGX_ERROR;
+    }
+
+    ngx_queue_insert_tail(&link->pending, &cmd->queue);
+
+    if (!link->command_timer.timer_set) {
+        ngx_conduit_command_arm(link);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_conduit_command_t *
+ngx_conduit_command_create(ngx_conduit_link_t *link)
+{
+    ngx_queue_t            *q;
+    ngx_conduit_command_t  *cmd;
+
+    if (!ngx_queue_empty(&link->free)) {
+        q = ngx_queue_head(&link->free);
+        ngx_queue_remove(q);
+        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+
+    } else {
+        cmd = ngx_alloc(sizeof(ngx_conduit_command_t), ngx_cycle->log);
+        if (cmd == NULL) {
+            return NULL;
+        }
+    }
+
+    ngx_memzero(cmd, sizeof(ngx_conduit_command_t));
+    cmd->link = link;
+
+    return cmd;
+}
+
+
+ngx_int_t
+ngx_conduit_command_send(ngx_conduit_command_t *cmd)
+{
+    if (redisAsyncFormattedCommand(cmd->link->ac, ngx_conduit_command_reply,
+                                   cmd, cmd->wire, cmd->len)
+        != REDIS_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    redisFreeCommand(cmd->wire);
+    cmd->wire = NULL;
+    cmd->ac = cmd->link->ac;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_conduit_command_reply(redisAsyncContext *ac, void *reply, void *data)
+{
+    ngx_conduit_link_t     *link;
+    ngx_conduit_command_t  *cmd = data;
+
+    link = cmd->link;
+
+    if (reply != NULL) {
+        ngx_conduit_command_done(cmd, reply, NGX_CONDUIT_REPLIED);
+        return;
+    }
+
+    if (link->ac == ac) {
+        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
+    }
+
+    ngx_conduit_command_done(cmd, NULL,
+                             link->stuck ? NGX_CONDUIT_TIMED_OUT
+                                         : NGX_CONDUIT_LOST);
+}
+
+
+void
+ngx_conduit_command_done(ngx_conduit_command_t *cmd, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    void                  *data;
+    ngx_conduit_link_t    *link;
+    ngx_conduit_reply_pt   handler;
+
+    link = cmd->link;
+    handler = cmd->handler;
+    data = cmd->data;
+
+    ngx_queue_remove(&cmd->queue);
+
+    if (cmd->wire != NULL) {
+        redisFreeCommand(cmd->wire);
+        cmd->wire = NULL;
+    }
+
+    /* the deadlines of one link have one order, which is that of the queue:
+       a timer that fires early finds that and sets itself again */
+
+    if (ngx_queue_empty(&link->pending) && link->command_timer.timer_set) {
+        ngx_del_timer(&link->command_timer);
+    }
+
+    ngx_queue_insert_head(&link->free, &cmd->queue);
+
+    handler(data, reply, outcome);
+}
+
+
+void
+ngx_conduit_link_command_timer(ngx_event_t *ev)
+{
+    ngx_queue_t            *q;
+    ngx_conduit_link_t     *link = ev->data;
+    ngx_conduit_command_t  *cmd;
+
+    while (!ngx_queue_empty(&link->pending)) {
+
+        q = ngx_queue_head(&link->pending);
+        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+
+        if ((ngx_msec_int_t) (cmd->deadline - ngx_current_msec) > 0) {
+            break;
+        }
+
+        if (cmd->ac != NULL) {
+
+            /* replies come in order: nothing behind this one can come */
+
+            if (link->ac == cmd->ac) {
+                link->stuck = 1;
+                ngx_conduit_link_drop(link, "no reply in time");
+                link->stuck = 0;
+            }
+
+            break;
+        }
+
+        ngx_conduit_command_done(cmd, NULL, NGX_CONDUIT_NOT_SENT);
+    }
+
+    ngx_conduit_command_arm(link);
+}
+
+
+static void
+ngx_conduit_command_arm(ngx_conduit_link_t *link)
+{
+    ngx_queue_t            *q;
+    ngx_msec_int_t          wait;
+    ngx_conduit_command_t  *cmd;
+
+    if (link->state == NGX_CONDUIT_LINK_CLOSED
+        || ngx_queue_empty(&link->pending))
+    {
+        return;
+    }
+
+    q = ngx_queue_head(&link->pending);
+    cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+    wait = cmd->deadline - ngx_current_msec;
+
+    ngx_add_timer(&link->command_timer, wait > 0 ? wait : 1);
+}
+
+
+ngx_int_t
+ngx_conduit_link_subscribe(ngx_conduit_link_t *link, const char *channel,
+    ngx_conduit_message_pt handler)
+{
+    int          rc;
+    size_t       argvlen[2];
+    const char  *argv[2];
+
+    if (link->state != NGX_CONDUIT_LINK_UP) {
+        return NGX_ERROR;
+    }
+
+    argv[0] = "SUBSCRIBE";
+    argvlen[0] = 9;
+    argv[1] = channel;
+    argvlen[1] = ngx_strlen(channel);
+
+    link->message = handler;
+
+    rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_message, link, 2,
+                               argv, argvlen);
+
+    return rc == REDIS_OK ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_conduit_link_message(redisAsyncContext *ac, void *reply, void *data)
+{
+    ngx_conduit_link_t  *link = data;
+
+    if (link->ac != ac) {
+        return;
+    }
+
+    if (reply == NULL) {
+        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
+        return;
+    }
+
+    if (link->message != NULL) {
+        link->message(link->data, reply);
+    }
+}

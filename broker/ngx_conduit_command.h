@@ -1,0 +1,48 @@
+/*
+ * What a link and its commands share.
+ */
+
+#ifndef NGX_CONDUIT_COMMAND_H
+#define NGX_CONDUIT_COMMAND_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_conduit_link.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef struct {
+    ngx_queue_t             queue;
+    ngx_conduit_link_t     *link;
+    redisAsyncContext      *ac;        /* it was sent on; NULL before */
+    ngx_conduit_reply_pt    handler;
+    void                   *data;
+    ngx_msec_t              deadline;
+    char                   *wire;      /* until it is sent */
+    int                     len;
+} ngx_conduit_command_t;
+
+/*
+ * Gives a connection up.  The context is freed at once, or by hiredis when its
+ * callback returns; either way it finds the link without it.
+ */
+void ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why);
+
+/* A connection is gone, or could not be made: the one way to none. */
+void ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why);
+
+/* The deadline of the oldest command. */
+void ngx_conduit_link_command_timer(ngx_event_t *ev);
+
+/* Hands a command to hiredis.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_command_send(ngx_conduit_command_t *cmd);
+
+/* Completes a command: the one way out of link->pending. */
+void ngx_conduit_command_done(ngx_conduit_command_t *cmd, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_COMMAND_H */

@@ -1,0 +1,51 @@
+/*
+ * What the three files of a channel share.
+ */
+
+#ifndef NGX_CONDUIT_CHANNEL_H
+#define NGX_CONDUIT_CHANNEL_H
+
+#include "ngx_conduit_gateway.h"
+
+#pragma GCC visibility push(hidden)
+
+/* a window that nobody drains is trimmed at this many times its size */
+#define NGX_CONDUIT_WINDOW_SLACK  4
+
+/* before the oldest entry */
+static const conduit_stream_id_t  ngx_conduit_oldest = { 0, 0 };
+
+/* Frees a channel that nobody needs and Redis owes nothing. */
+void ngx_conduit_channel_release(ngx_conduit_channel_t *ch);
+
+/* Puts a subscriber at the end of one of its channel's queues. */
+void ngx_conduit_channel_move(ngx_conduit_sub_t *sub, ngx_queue_t *queue);
+
+/*
+ * Takes all of a queue: a list that can be worked off while any subscriber may
+ * leave it.
+ */
+void ngx_conduit_channel_take(ngx_queue_t *list, ngx_queue_t *queue);
+
+/* Sends XREAD from the cursor; none must be under way. */
+void ngx_conduit_channel_read(ngx_conduit_channel_t *ch);
+
+/* Logs an error reply, once until reading works again. */
+void ngx_conduit_channel_complain(ngx_conduit_channel_t *ch,
+    redisReply *reply);
+
+/* There are new frames: all who had everything have something to send. */
+void ngx_conduit_channel_wake(ngx_conduit_channel_t *ch);
+
+/* Drops the oldest frames of the window down to limit bytes. */
+void ngx_conduit_channel_trim(ngx_conduit_channel_t *ch, size_t limit);
+
+/* Asks for a batch for the first who is behind, unless one is in hand. */
+void ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch);
+
+/* Sends XINFO, unless one is under way. */
+void ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_CHANNEL_H */

@@ -1,0 +1,261 @@
+/*
+ * A channel's look-ups: XINFO STREAM tells
+ *  - whether the stream still is the one that the cursor, or the position of a
+ *    subscriber that resumes, belongs to.  A stream that was deleted and made
+ *    again may give out smaller IDs (its server's clock was set back, an
+ *    explicit ID); waiting for IDs to catch up would be waiting for ever.  Then
+ *    all start from the oldest entry again;
+ *  - whether the oldest entry is past a position: then its subscriber has lost
+ *    some;
+ *  - whether the stream has ended, for those who resume after its end.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_channel.h"
+
+
+static void ngx_conduit_channel_info_reply(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static void ngx_conduit_channel_info(ngx_conduit_channel_t *ch,
+    redisReply *reply);
+static ngx_uint_t ngx_conduit_channel_trimmed(ngx_conduit_stream_info_t *info,
+    conduit_stream_id_t *pos);
+static void ngx_conduit_channel_lost(ngx_queue_t *queue);
+static void ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info);
+static void ngx_conduit_channel_restart(ngx_conduit_channel_t *ch);
+static void ngx_conduit_channel_restart_queue(ngx_conduit_channel_t *ch,
+    ngx_queue_t *queue, ngx_queue_t *to);
+
+
+void
+ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch)
+{
+    ngx_conduit_hub_t  *hub;
+
+    hub = ch->hub;
+
+    if (ch->probing || !hub->doorbell.is_up) {
+        return;
+    }
+
+    if (ngx_conduit_stream_info(&hub->doorbell.reader, &ch->node.str,
+                                ngx_conduit_channel_info_reply, ch)
+        == NGX_OK)
+    {
+        ch->probing = 1;
+        ch->probes++;
+        return;
+    }
+
+    ngx_conduit_hub_retry(hub, ch);
+}
+
+
+static void
+ngx_conduit_channel_info_reply(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_channel_t  *ch = data;
+
+    ch->probing = 0;
+    ch->holds++;
+
+    if (outcome == NGX_CONDUIT_REPLIED) {
+        ngx_conduit_channel_info(ch, reply);
+
+        if (!ngx_queue_empty(&ch->opening)) {
+            ngx_conduit_channel_look_up(ch);
+        }
+    }
+
+    ch->holds--;
+
+    ngx_conduit_channel_release(ch);
+}
+
+
+static void
+ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
+{
+    ngx_uint_t                 another;
+    ngx_conduit_stream_info_t  info;
+
+    if (ngx_conduit_stream_parse_info(reply, &info) != NGX_OK) {
+
+        /* not allowed, or no stream: take positions as they are */
+
+        ngx_conduit_channel_complain(ch, reply);
+        ngx_conduit_channel_admit(ch, NULL);
+        return;
+    }
+
+    another = conduit_stream_id_cmp(&info.last_id, &ch->cursor) < 0;
+
+    if (!another && ch->known
+        && ngx_conduit_channel_trimmed(&info, &ch->cursor))
+    {
+        ngx_conduit_channel_lost(&ch->waiting);
+        ngx_conduit_channel_lost(&ch->ready);
+        ngx_conduit_channel_lost(&ch->blocked);
+    }
+
+    ngx_conduit_channel_admit(ch, &info);
+
+    if (another) {
+        ngx_conduit_channel_restart(ch);
+        ngx_conduit_channel_ring(ch, 0);
+        return;
+    }
+
+    ch->known = 1;
+}
+
+
+/*
+ * Whether entries after a position are gone.  When the entry there went as the
+ * last one, nothing after it is, and that can't be told from here: it is taken
+ * for a loss.
+ */
+
+static ngx_uint_t
+ngx_conduit_channel_trimmed(ngx_conduit_stream_info_t *info,
+    conduit_stream_id_t *pos)
+{
+    if (!info->trimmed || conduit_stream_id_cmp(pos, &ngx_conduit_oldest) == 0)
+    {
+        return 0;
+    }
+
+    return conduit_stream_id_cmp(pos, info->length ? &info->first.id
+                                                   : &info->last_id)
+           < 0;
+}
+
+
+static void
+ngx_conduit_channel_lost(ngx_queue_t *queue)
+{
+    ngx_queue_t        *q;
+    ngx_conduit_sub_t  *sub;
+
+    for (q = ngx_queue_head(queue);
+         q != ngx_queue_sentinel(queue);
+         q = ngx_queue_next(q))
+    {
+        sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
+
+        if (conduit_stream_id_cmp(&sub->pos, &ngx_conduit_oldest) != 0) {
+            sub->lost = 1;
+        }
+    }
+}
+
+
+/*
+ * Starts those whose position was looked up.  One that is after everything the
+ * stream has given out belongs to another stream, or to none: it starts from
+ * the oldest entry.  One at or after an END that nothing follows has seen it
+ * all.
+ */
+
+static void
+ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info)
+{
+    ngx_uint_t          ended;
+    ngx_queue_t         list, *q;
+    ngx_conduit_sub_t  *sub;
+
+    if (ngx_queue_empty(&ch->opening)) {
+        return;
+    }
+
+    ended = info && info->length
+            && ngx_conduit_frame_is_end(ch->hub, &info->last);
+
+    ngx_conduit_channel_take(&list, &ch->opening);
+
+    while (!ngx_queue_empty(&list)) {
+        q = ngx_queue_head(&list);
+        sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
+
+        ngx_conduit_channel_move(sub, &ch->opening);
+
+        if (sub->probe > ch->probes) {
+            continue;
+        }
+
+        if (ended && conduit_stream_id_cmp(&info->last.id, &sub->pos) <= 0) {
+            ngx_conduit_sub_refuse(sub);
+            continue;
+        }
+
+        if (info && conduit_stream_id_cmp(&info->last_id, &sub->pos) < 0) {
+            sub->pos = ngx_conduit_oldest;
+        }
+
+        if (info && ngx_conduit_channel_trimmed(info, &sub->pos)) {
+            sub->lost = 1;
+        }
+
+        sub->judged = 1;
+
+        if (ngx_conduit_sub_start(sub) == NGX_OK) {
+            ngx_conduit_channel_place(ch, sub);
+        }
+    }
+}
+
+
+/* the stream is not the one it was: all start from its oldest entry */
+
+static void
+ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
+{
+    ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
+                  "conduit: redis %V: stream \"%V\" is gone or was made anew, "
+                  "reading it from its oldest entry",
+                  &ch->hub->redis->name, &ch->node.str);
+
+    ch->epoch++;
+    ch->base += ch->window.nelts;
+    ch->cursor = ngx_conduit_oldest;
+    ch->floor = ngx_conduit_oldest;
+    ch->ended = 0;
+    ch->known = 1;
+
+    ngx_conduit_frames_drop(&ch->window, ch->window.nelts);
+    ngx_conduit_frames_clear(&ch->batch);
+
+    ngx_conduit_channel_restart_queue(ch, &ch->waiting, NULL);
+    ngx_conduit_channel_restart_queue(ch, &ch->blocked, NULL);
+    ngx_conduit_channel_restart_queue(ch, &ch->ready, &ch->waiting);
+    ngx_conduit_channel_restart_queue(ch, &ch->behind, &ch->waiting);
+    ngx_conduit_channel_restart_queue(ch, &ch->reading_batch, &ch->waiting);
+}
+
+
+static void
+ngx_conduit_channel_restart_queue(ngx_conduit_channel_t *ch,
+    ngx_queue_t *queue, ngx_queue_t *to)
+{
+    ngx_queue_t        *q, *next;
+    ngx_conduit_sub_t  *sub;
+
+    for (q = ngx_queue_head(queue); q != ngx_queue_sentinel(queue); q = next) {
+
+        next = ngx_queue_next(q);
+        sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
+
+        sub->pos = ngx_conduit_oldest;
+        sub->seq = ch->base;
+
+        if (to != NULL) {
+            ngx_conduit_channel_move(sub, to);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+/*
+ * What the two files of a subscriber share.
+ */
+
+#ifndef NGX_CONDUIT_SUBSCRIBER_H
+#define NGX_CONDUIT_SUBSCRIBER_H
+
+#include "ngx_conduit_gateway.h"
+
+#pragma GCC visibility push(hidden)
+
+/* Whether anything of the response is buffered in NGINX. */
+ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
+
+/* Waits for the socket, at most send_timeout.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
+
+/* Gives back what the filters have consumed. */
+void ngx_conduit_sub_reap(ngx_conduit_sub_t *sub);
+
+/*
+ * Lets the subscriber go and finalizes its request with rc; nothing of either
+ * is to be used afterwards.
+ */
+void ngx_conduit_sub_finish(ngx_conduit_sub_t *sub,
+    ngx_conduit_close_e why, ngx_int_t rc);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_SUBSCRIBER_H */
