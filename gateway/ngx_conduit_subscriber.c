@@ -15,6 +15,8 @@
 #define NGX_CONDUIT_ERROR_RETRY  3000      /* ms, of the contract */
 
 
+static void ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
+    ngx_msec_t max_duration, ngx_msec_t expires);
 static ngx_int_t ngx_conduit_sub_init(ngx_conduit_sub_t *sub);
 static ngx_int_t ngx_conduit_sub_watch(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_sub_header(ngx_http_request_t *r);
@@ -26,6 +28,7 @@ static void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub,
     ngx_conduit_close_e why, conduit_buf_t *b);
 static void ngx_conduit_sub_cleanup(void *data);
 static void ngx_conduit_sub_pool_cleanup(void *data);
+static ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
 
 
 ngx_int_t
@@ -56,22 +59,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
         sub->resumed = (pos->ms != 0 || pos->seq != 0);
     }
 
-    if (hub->settings.max_duration) {
-        sub->limited = 1;
-        sub->limit = NGX_CONDUIT_CLOSE_DURATION;
-        sub->deadline = ngx_current_msec
-                        + ngx_conduit_jitter(hub->settings.max_duration);
-    }
-
-    if (expires && (!sub->limited
-                    || (ngx_msec_int_t) (ngx_current_msec + expires
-                                         - sub->deadline)
-                       < 0))
-    {
-        sub->limited = 1;
-        sub->limit = NGX_CONDUIT_CLOSE_EXPIRED;
-        sub->deadline = ngx_current_msec + expires;
-    }
+    ngx_conduit_sub_limit(sub, hub->settings.max_duration, expires);
 
     if (ngx_conduit_sub_init(sub) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -106,6 +94,28 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
     r->main->count++;
 
     return NGX_DONE;
+}
+
+
+/* sets when the response is to end at the latest, by which of two reasons */
+
+static void
+ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,
+    ngx_msec_t expires)
+{
+    if (max_duration) {
+        max_duration = ngx_conduit_jitter(max_duration);
+
+        sub->limited = 1;
+        sub->limit = NGX_CONDUIT_CLOSE_DURATION;
+        sub->deadline = ngx_current_msec + max_duration;
+    }
+
+    if (expires && (max_duration == 0 || expires < max_duration)) {
+        sub->limited = 1;
+        sub->limit = NGX_CONDUIT_CLOSE_EXPIRED;
+        sub->deadline = ngx_current_msec + expires;
+    }
 }
 
 

@@ -1,0 +1,212 @@
+/*
+ * Any bytes, in the roles an attacker can give them: a whole token; a header and
+ * a payload that are signed, so that what is behind the signature is reached; a
+ * signature of a good token; a key file.  The first byte selects the role.
+ */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+
+#include "conduit_jwt.h"
+#include "../unit/token.h"
+
+#define lit(s)  s, sizeof(s) - 1
+
+#define SECRET    "0123456789abcdef0123456789abcdef"
+#define HEADER    "{\"alg\":\"HS256\"}"
+#define PAYLOAD   "{\"exp\":1700000000}"
+#define FUZZ_MAX  12000                     /* bytes; a token holds them */
+
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+
+static conduit_jwt_keys_t  *hs, *rs;
+static char                 token[TOKEN_MAX];
+
+/* the public key of RFC 7515 A.2 */
+static const char  pem[] =
+    "-----BEGIN RSA PUBLIC KEY-----\n"
+    "MIIBCgKCAQEAofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd/wWJcyQoTbji9k0l8W2\n"
+    "6mPddxHmfHQp+Vaw+4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL+yRT+SFd2lZS+pCgNMs\n"
+    "D1W/YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb/7OMg0LOL+bSf63kpaSHSXndS5\n"
+    "z5rexMdbBYUsLA9e+KXBdQOS+UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxv\n"
+    "b3qCo5ZwKh9kG4LT6/I5IhlJH7aGhyxXFvUK+DWNmoudF8NAco9/h9iaGNj8q2et\n"
+    "hFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQIDAQAB\n"
+    "-----END RSA PUBLIC KEY-----\n";
+
+
+static void
+fuzz_check(int good)
+{
+    if (!good) {
+        abort();
+    }
+}
+
+
+static void
+fuzz_init(void)
+{
+    hs = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
+    rs = conduit_jwt_keys_create(CONDUIT_JWT_RS256);
+
+    fuzz_check(hs != NULL && rs != NULL);
+    fuzz_check(conduit_jwt_keys_add(hs, lit(SECRET), NULL, 0) == NULL);
+    fuzz_check(conduit_jwt_keys_add(rs, lit(pem), NULL, 0) == NULL);
+}
+
+
+static conduit_jwt_status_t
+fuzz_verify(const conduit_jwt_keys_t *keys, const char *text, size_t len,
+    unsigned need)
+{
+    size_t                             i;
+    char                              *copy;
+    conduit_jwt_claims_t               claims;
+    conduit_jwt_policy_t               policy;
+    conduit_jwt_status_t               status;
+    static const conduit_jwt_claims_t  none;
+
+    memset(&policy, 0, sizeof(policy));
+    policy.issuer = need & 1 ? "i" : NULL;
+    policy.issuer_len = 1;
+    policy.audience = need & 2 ? "a" : NULL;
+    policy.audience_len = 1;
+    policy.need_sub = need >> 2 & 1;
+    policy.need_org = need >> 3 & 1;
+    policy.need_channel = need >> 4 & 1;
+
+    /* a memory of its own: a byte read past it is seen */
+
+    copy = malloc(len ? len : 1);
+    fuzz_check(copy != NULL);
+    memcpy(copy, text, len);
+
+    status = conduit_jwt_verify(keys, &policy, copy, len, 1700000000, &claims);
+
+    free(copy);
+
+    fuzz_check(ERR_peek_error() == 0);
+    fuzz_check(strlen(conduit_jwt_status_name(status)) > 0);
+
+    if (status != CONDUIT_JWT_OK) {
+        fuzz_check(memcmp(&claims, &none, sizeof(claims)) == 0);
+        return status;
+    }
+
+    fuzz_check(claims.exp + CONDUIT_JWT_LEEWAY >= 1700000000);
+    fuzz_check(claims.exp <= CONDUIT_JWT_TIME_MAX);
+    fuzz_check(!policy.need_org || claims.has_org);
+    fuzz_check(!policy.need_channel || claims.has_channel);
+    fuzz_check(claims.org_id <= INT64_MAX);
+
+    for (i = 0; claims.has_channel && i < CONDUIT_UUID_LEN; i++) {
+        fuzz_check(strchr("0123456789abcdef-", claims.channel_id[i]) != NULL);
+    }
+
+    return status;
+}
+
+
+static void
+fuzz_signed(const char *header, size_t header_len, const char *payload,
+    size_t len, unsigned need)
+{
+    size_t                 n;
+    unsigned char          mac[EVP_MAX_MD_SIZE];
+    conduit_jwt_status_t   status;
+
+    n = token_begin(token, header, header_len, payload, len);
+    (void) token_hs256(token, n, lit(SECRET), mac);
+    n = token_end(token, n, mac, 32);
+
+    status = fuzz_verify(hs, token, n, need);
+    fuzz_check(status != CONDUIT_JWT_SIGNATURE);
+
+    status = fuzz_verify(rs, token, n, need);
+    fuzz_check(status != CONDUIT_JWT_OK);
+}
+
+
+static void
+fuzz_signature(const char *data, size_t size)
+{
+    int            good;
+    size_t         n, len;
+    unsigned char  mac[EVP_MAX_MD_SIZE];
+
+    n = token_begin(token, lit(HEADER), lit(PAYLOAD));
+    (void) token_hs256(token, n, lit(SECRET), mac);
+    good = (size == 32 && memcmp(data, mac, 32) == 0);
+
+    len = token_end(token, n, data, size);
+    fuzz_check((fuzz_verify(hs, token, len, 0) == CONDUIT_JWT_OK) == good);
+
+    n = token_begin(token, lit("{\"alg\":\"RS256\"}"), lit(PAYLOAD));
+    len = token_end(token, n, data, size);
+    fuzz_check(fuzz_verify(rs, token, len, 0) != CONDUIT_JWT_OK);
+}
+
+
+static void
+fuzz_key(conduit_jwt_alg_t alg, const char *data, size_t size)
+{
+    conduit_jwt_keys_t  *keys;
+
+    keys = conduit_jwt_keys_create(alg);
+    fuzz_check(keys != NULL);
+
+    (void) conduit_jwt_keys_add(keys, data, size, data, size);
+    fuzz_check(ERR_peek_error() == 0);
+
+    conduit_jwt_keys_free(keys);
+}
+
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char  *s;
+
+    if (hs == NULL) {
+        fuzz_init();
+    }
+
+    if (size == 0 || size > FUZZ_MAX) {
+        return 0;
+    }
+
+    s = (const char *) data + 1;
+    size--;
+
+    switch (data[0] & 7) {
+
+    case 0:
+        (void) fuzz_verify(hs, s, size, 0);
+        (void) fuzz_verify(rs, s, size, 0);
+        break;
+
+    case 1:
+        fuzz_signed(s, size, lit(PAYLOAD), 0);
+        break;
+
+    case 2:
+        fuzz_signature(s, size);
+        break;
+
+    case 3:
+        fuzz_key(CONDUIT_JWT_HS256, s, size);
+        fuzz_key(CONDUIT_JWT_RS256, s, size);
+        break;
+
+    default:
+        fuzz_signed(lit(HEADER), s, size, data[0] >> 3);
+        break;
+    }
+
+    return 0;
+}
