@@ -213,6 +213,7 @@ struct ngx_conduit_hub_s {
     ngx_msec_t                      sweep_due;     /* channels, times ms */
     conduit_arena_t                *arena;         /* of the message at hand */
     conduit_buf_t                   scratch;
+    conduit_buf_t                   hello;         /* first line of responses */
 };
 
 

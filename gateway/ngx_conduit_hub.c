@@ -11,6 +11,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "conduit_sse.h"
 #include "ngx_conduit_gateway.h"
 
 
@@ -90,6 +91,13 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
 
     if (hub->opened) {
         return NGX_OK;
+    }
+
+    conduit_buf_reset(&hub->hello);
+    conduit_sse_write_retry(hub->settings.retry, &hub->hello);
+
+    if (hub->hello.failed) {
+        return NGX_ERROR;
     }
 
     hub->arena = conduit_arena_create(NGX_CONDUIT_ARENA_LIMIT);
@@ -190,6 +198,7 @@ ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
     conduit_arena_free(hub->arena);
     hub->arena = NULL;
     conduit_buf_free(&hub->scratch);
+    conduit_buf_free(&hub->hello);
 
     hub->opened = 0;
 }

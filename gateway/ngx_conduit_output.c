@@ -28,10 +28,6 @@ static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
 static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last);
-static ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub,
-    u_char *data, size_t len);
-static ngx_int_t ngx_conduit_sub_output(ngx_conduit_sub_t *sub,
-    ngx_conduit_out_t *first, ngx_conduit_out_t *last, ngx_uint_t end);
 
 
 ngx_int_t
@@ -181,9 +177,7 @@ ngx_conduit_sub_push(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
 }
 
 
-/* a buffer over bytes that stay until it is reaped; one that was used before */
-
-static ngx_conduit_out_t *
+ngx_conduit_out_t *
 ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
 {
     ngx_buf_t          *b;
@@ -222,7 +216,7 @@ ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
     ngx_conduit_out_t *last, ngx_uint_t end)
 {

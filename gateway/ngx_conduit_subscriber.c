@@ -207,36 +207,29 @@ ngx_conduit_sub_header(ngx_http_request_t *r)
 static ngx_int_t
 ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
 {
-    ngx_int_t            rc;
-    conduit_buf_t       *b;
-    ngx_conduit_hub_t   *hub;
-    ngx_http_request_t  *r;
+    ngx_int_t           rc;
+    ngx_conduit_hub_t  *hub;
+    ngx_conduit_out_t  *out;
 
-    r = sub->request;
     hub = sub->channel->hub;
 
     sub->started = 1;
 
-    rc = ngx_conduit_sub_header(r);
+    rc = ngx_conduit_sub_header(sub->request);
 
     if (rc == NGX_ERROR || rc > NGX_OK) {
         return rc;
     }
 
-    b = &hub->scratch;
-
-    conduit_buf_reset(b);
-    conduit_sse_write_retry(hub->settings.retry, b);
-
     /* the first data, flushed, takes the header with it */
 
-    rc = ngx_conduit_sub_text(r, b, 0);
+    out = ngx_conduit_sub_out(sub, (u_char *) hub->hello.data, hub->hello.len);
 
-    if (rc == NGX_ERROR) {
+    if (out == NULL
+        || ngx_conduit_sub_output(sub, out, out, 0) == NGX_ERROR)
+    {
         return NGX_ERROR;
     }
-
-    ngx_conduit_hub_sub_written(hub, sub);
 
     if (ngx_conduit_sub_blocked(sub)) {
         return ngx_conduit_sub_block(sub);

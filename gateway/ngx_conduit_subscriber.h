@@ -15,6 +15,20 @@ ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
 /* Waits for the socket, at most send_timeout.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
 
+/*
+ * Makes a buffer over bytes that stay until it is reaped, out of one that was
+ * used before, and counts them as pending.  Returns NULL when memory is out.
+ */
+ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data,
+    size_t len);
+
+/*
+ * Hands a chain of such buffers over, flushed; end makes them the last of the
+ * response.  Returns what the filters return.
+ */
+ngx_int_t ngx_conduit_sub_output(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t *first, ngx_conduit_out_t *last, ngx_uint_t end);
+
 /* Gives back what the filters have consumed. */
 void ngx_conduit_sub_reap(ngx_conduit_sub_t *sub);
 

@@ -1,10 +1,12 @@
 /*
- * Any bytes, in the roles an attacker can give them: a whole token; a header and
- * a payload that are signed, so that what is behind the signature is reached; a
- * signature of a good token; a key file.  The first byte selects the role.
+ * Any bytes, in the roles that an attacker can give them: a whole token; a
+ * header, a payload or the value of one member, in a token that is signed, so
+ * that what is behind the signature is reached; a signature of a good token; a
+ * key file and the body of one.  The first byte selects the role.
  */
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,6 +169,70 @@ fuzz_key(conduit_jwt_alg_t alg, const char *data, size_t size)
 }
 
 
+/* the same in base64 under each of the names that are read */
+
+static void
+fuzz_pem(const char *data, size_t size)
+{
+    int                 n;
+    size_t              i;
+    static char         text[TOKEN_MAX];
+    static const char  *names[] = {
+        "PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE", "DSA PUBLIC KEY"
+    };
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        n = snprintf(text, sizeof(text), "-----BEGIN %s-----\n", names[i]);
+        n += EVP_EncodeBlock((unsigned char *) text + n,
+                             (const unsigned char *) data, (int) size);
+        n += snprintf(text + n, sizeof(text) - (size_t) n,
+                      "\n-----END %s-----\n", names[i]);
+        fuzz_key(CONDUIT_JWT_RS256, text, (size_t) n);
+    }
+}
+
+
+/* the value of a member, the others being good */
+
+static void
+fuzz_member(const char *data, size_t size, unsigned select)
+{
+    size_t       n;
+    static char  json[FUZZ_MAX + 128];
+    static const struct {
+        const char  *before;
+        unsigned     need;                  /* as fuzz_verify() takes it */
+    } members[] = {
+        { "{\"exp\":", 0 },
+        { "{\"exp\":1700000000,\"nbf\":", 0 },
+        { "{\"exp\":1700000000,\"iss\":", 1 },
+        { "{\"exp\":1700000000,\"aud\":", 2 },
+        { "{\"exp\":1700000000,\"sub\":", 4 },
+        { "{\"exp\":1700000000,\"org_id\":", 8 },
+        { "{\"exp\":1700000000,\"channel_id\":", 16 },
+        { "{\"exp\":1700000000,\"x\":", 0 },
+        { "{\"alg\":", 0 },
+        { "{\"alg\":\"HS256\",\"kid\":", 0 },
+        { "{\"alg\":\"HS256\",\"crit\":", 0 }
+    };
+
+    select %= sizeof(members) / sizeof(members[0]);
+
+    n = strlen(members[select].before);
+    memcpy(json, members[select].before, n);
+    memcpy(json + n, data, size);
+    n += size;
+    json[n++] = '}';
+
+    if (strstr(members[select].before, "alg") != NULL) {
+        fuzz_signed(json, n, lit(PAYLOAD), 0);
+
+    } else {
+        fuzz_signed(lit(HEADER), json, n, members[select].need);
+    }
+}
+
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -203,8 +269,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_key(CONDUIT_JWT_RS256, s, size);
         break;
 
-    default:
+    case 4:
+        fuzz_pem(s, size);
+        break;
+
+    case 5:
         fuzz_signed(lit(HEADER), s, size, data[0] >> 3);
+        break;
+
+    default:
+        fuzz_member(s, size, data[0] >> 3);
         break;
     }
 

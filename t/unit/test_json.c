@@ -500,7 +500,8 @@ START_TEST(keys_are_sorted_by_bytes)
         const char  *key;
         size_t       len;
     } keys[] = {
-        { lit("b") }, { lit("\xc4\x80") }, { lit("\xc3\xa9") }, { lit("") }, { lit("a") },
+        { lit("b") }, { lit("\xc4\x80") }, { lit("\xc3\xa9") },
+        { lit("") }, { lit("a") },
         { lit("aa") }, { lit("Z") }, { lit("a\0") },
         { lit("\xf0\x9f\x98\x80") },
         { lit("123456789") }, { lit("12345678") }, { lit("1234567") },

@@ -30,8 +30,8 @@ typedef struct {
 
 
 /*
- * The URL has a memory of its own, so that a byte read past it is seen; it lives
- * until the next call, as the result points into it.
+ * The URL has a memory of its own, so that a byte read past it is seen; it
+ * lives until the next call, as the result points into it.
  */
 
 static const char *
