@@ -149,13 +149,14 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
 
     sub->probe = ch->probes + 1;
 
-    if (!ch->hub->doorbell.is_up) {
-        return NGX_OK;
+    if (ch->hub->doorbell.is_up) {
+        ngx_conduit_channel_look_up(ch);
+        return ch->probing ? NGX_AGAIN : NGX_OK;
     }
 
-    ngx_conduit_channel_look_up(ch);
+    /* a worker's first request comes before its links are up */
 
-    return ch->probing ? NGX_AGAIN : NGX_OK;
+    return ngx_conduit_hub_connecting(ch->hub) ? NGX_AGAIN : NGX_OK;
 }
 
 

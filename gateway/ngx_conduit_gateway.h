@@ -210,6 +210,8 @@ struct ngx_conduit_hub_s {
     ngx_uint_t                      nlimited;
     ngx_uint_t                      draining;
     ngx_uint_t                      serving;       /* a slice is under way */
+    ngx_uint_t                      impatient;     /* nobody waits for Redis
+                                                      before the header */
     ngx_msec_t                      sweep_due;     /* channels, times ms */
     conduit_arena_t                *arena;         /* of the message at hand */
     conduit_buf_t                   scratch;
@@ -228,6 +230,12 @@ ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
 
 /* Makes a hub ready in a worker and opens its doorbell.  NGX_OK, NGX_ERROR. */
 ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
+
+/*
+ * Whether the links are on their way up, so that an answer that needs Redis is
+ * worth a little waiting.
+ */
+ngx_uint_t ngx_conduit_hub_connecting(ngx_conduit_hub_t *hub);
 
 /* Ends all responses at once and closes the links. */
 void ngx_conduit_hub_close(ngx_conduit_hub_t *hub);

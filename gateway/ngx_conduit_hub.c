@@ -26,6 +26,7 @@
 #define NGX_CONDUIT_SWEEP_INTERVAL  100
 #define NGX_CONDUIT_SWEEP_CYCLE     20000
 #define NGX_CONDUIT_CHECK_INTERVAL  200
+#define NGX_CONDUIT_PATIENCE        300
 #define NGX_CONDUIT_DRAIN_INTERVAL  20
 
 
@@ -142,6 +143,14 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
     ngx_conduit_doorbell_open(db);
 
     return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_conduit_hub_connecting(ngx_conduit_hub_t *hub)
+{
+    return !hub->doorbell.is_up && !hub->impatient
+           && ngx_current_msec - hub->down_since < NGX_CONDUIT_PATIENCE;
 }
 
 
@@ -277,6 +286,7 @@ ngx_conduit_hub_down(void *data)
     ngx_conduit_hub_t  *hub = data;
 
     hub->down_since = ngx_current_msec;
+    hub->impatient = 1;
 
     ngx_conduit_hub_each(hub, ngx_conduit_channel_down);
     ngx_conduit_hub_check_arm(hub);
@@ -553,6 +563,13 @@ ngx_conduit_hub_check_handler(ngx_event_t *ev)
     ngx_conduit_sub_t  *sub;
 
     ngx_queue_init(&due);
+
+    if (!hub->doorbell.is_up && !hub->impatient
+        && ngx_current_msec - hub->down_since >= NGX_CONDUIT_PATIENCE)
+    {
+        hub->impatient = 1;
+        ngx_conduit_hub_each(hub, ngx_conduit_channel_down);
+    }
 
     outage = !hub->doorbell.is_up
              && ngx_current_msec - hub->down_since >= hub->settings.outage;

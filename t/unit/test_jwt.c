@@ -463,7 +463,8 @@ START_TEST(form_is_strict)
         "%1$s.%2$s.%3$sAA", "%1$s.%2$s.%3$s+", "%1$s.%2$s.%3$s/",
         "%1$s.%2$s.%3$s\xff", "Bearer %1$s.%2$s.%3$s",
         "%1$s,%2$s,%3$s", "%1$s.%2$s.A", "%1$s.%2$s.Zh", "%1$s.%2$s.Zm9=",
-        "%1$s.%2$s.Zm9", "A.%2$s.%3$s", "e31.%2$s.%3$s"
+        "%1$s.%2$s.Zm9", "A.%2$s.%3$s", "e31.%2$s.%3$s",
+        "eyJhbGciOiJub25lIn0.%2$s.%3$s.%3$s"
     };
 
     len = sign_hs(lit(HS256), lit(GOOD));

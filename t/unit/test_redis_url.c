@@ -422,6 +422,14 @@ START_TEST(pieces_are_decoded)
         ck_assert_int_eq(out[text.len], '#');
     }
 
+    /* what follows the text is not a part of it */
+
+    text.data = "%41";
+    text.len = 2;
+    ck_assert_int_eq(conduit_redis_url_decode(text, out), -1);
+    text.len = 1;
+    ck_assert_int_eq(conduit_redis_url_decode(text, out), -1);
+
     text.data = NULL;
     text.len = 0;
     ck_assert_int_eq(conduit_redis_url_decode(text, out), 0);
