@@ -1,0 +1,270 @@
+# The contract's tables, row by row: what publishers and clients rely on.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Test::More;
+
+my $nginx = nginx_start(server => publish_location() . gateway_location());
+
+my $C = $CHANNEL;
+my $E = 'stream:123:';
+
+
+sub post {
+    my %o = @_;
+
+    my $token = exists $o{token} ? $o{token} : publish_token();
+
+    return http($nginx, 'POST', $o{path} // "/publish/$ORG/$C",
+                body => $o{body} // message(),
+                headers => { defined $token
+                                 ? (Authorization => "Bearer $token") : (),
+                             %{ $o{headers} // {} } });
+}
+
+
+sub is_reply {
+    my ($r, $status, $body, $name) = @_;
+
+    is "$r->{status} $r->{body}", "$status $body", $name;
+}
+
+
+sub get {
+    my ($path, %headers) = @_;
+
+    return http($nginx, 'GET', $path, headers => \%headers);
+}
+
+
+# --- publish
+
+my $body = message(payload => { value => 'hello' });
+my $r = post(body => $body);
+
+is $r->{status}, 200, 'a good message is accepted';
+like $r->{body}, qr/\A\d+-\d+\z/, 'the answer is the ID of the entry';
+is $r->{headers}{'content-type'}, 'text/plain', 'the answer is plain text';
+
+is_deeply redis('XRANGE', "$E$C", '-', '+'), [[$r->{body}, ['data', $body]]],
+    'the entry holds the message byte for byte in one field';
+
+my $ttl = redis('PTTL', "$E$C");
+ok $ttl > 115_000 && $ttl <= 120_000, 'the stream lives 120 s after it';
+
+$r = post(path => "/publish/$ORG/" . uc $C);
+is $r->{status}, 200, 'a channel in upper case is taken';
+is redis('XLEN', "$E$C"), 2, 'it is the same channel';
+
+is_reply post(token => undef), 401, 'Missing authorization header',
+    'no token';
+is_reply post(token => undef, headers => { Authorization => 'Basic eA==' }),
+    401, 'Invalid authorization format', 'not Bearer';
+is_reply post(token => publish_token(exp => time - 70)),
+    401, 'Token expired', 'an expired token';
+is post(token => publish_token(exp => time - 50))->{status}, 200,
+    'an expired token within the leeway';
+
+for my $case (['another issuer', iss => 'x'], ['another audience', aud => 'x'],
+              ['no subject', sub => undef], ['a number as subject', sub => 1],
+              ['no expiry', exp => undef], ['an expiry in text', exp => 'x'],
+              ['another secret', -key => 'x'], ['no algorithm', -alg => 'none'],
+              ['an audience list without ours', aud => ['x', 'y']])
+{
+    my ($name, @claims) = @$case;
+
+    is_reply post(token => publish_token(@claims)), 401,
+        'Token validation failed', "a token with $name";
+}
+
+is post(token => publish_token(aud => ['x', 'conduit']))->{status}, 200,
+    'an audience list with ours';
+
+$r = post(body => message(payload => { v => 'x' x 17000 }));
+is $r->{status}, 413, 'a message over 16k';
+like $r->{body}, qr/\b170\d\d\b.*\b16384\b/, 'the answer has size and limit';
+
+is_reply post(body => "\x0a\xff"), 400, 'Invalid protobuf', 'no message';
+is_reply post(body => 'hello'), 400, 'Invalid protobuf', 'a text';
+
+for my $case (['/publish/x/' . $C, 'org_id'], ['/publish/-1/' . $C, 'org_id'],
+              ['/publish/18446744073709551616/' . $C, 'org_id'],
+              ["/publish/1/x", 'channel_id'],
+              ["/publish/1/" . $C =~ s/-//gr, 'channel_id'],
+              ["/publish/1/", 'channel_id'])
+{
+    $r = post(path => $case->[0]);
+    is $r->{status}, 400, "$case->[0] is refused";
+    like $r->{body}, qr/\b$case->[1]\b/, "the answer names $case->[1]";
+}
+
+for my $case (['another channel than the path', channel_id => uuid()],
+              ['a channel that is no UUID', channel_id => 'x'],
+              ['a message_id that is no UUID', message_id => 'x'],
+              ['no message_id', message_id => undef],
+              ['text that is not UTF-8', payload => { v => "\xff" }])
+{
+    my ($name, @fields) = @$case;
+
+    is post(body => message(@fields))->{status}, 400, "a message with $name";
+}
+
+my $other = uuid();
+my @statuses = map { post(path => "/publish/7/$other",
+                          body => message(channel_id => $other)) } 1 .. 21;
+
+is join(' ', map { $_->{status} } @statuses), '200 ' x 20 . 429,
+    'twenty messages a second are taken, one more is not';
+is $statuses[-1]{headers}{'retry-after'}, 1, 'it tells when to try again';
+like $statuses[-1]{body}, qr/\b20\b/, 'and the limit';
+
+my $end = uuid();
+post(path => "/publish/7/$end",
+     body => message(channel_id => $end, phase => 'END'));
+$ttl = redis('PTTL', "stream:7:$end");
+ok $ttl > 115_000 && $ttl <= 120_000, 'a stream lives 120 s after END';
+
+
+# --- events: refusals
+
+my $path = "/events/$ORG";
+my $good = gateway_token();
+
+for my $case (["/events/x?token=$good&channel_id=$C", 'org_id'],
+              ["/events/?token=$good&channel_id=$C", 'org_id'],
+              ["$path?token=$good", 'channel_id'],
+              ["$path?token=$good&channel_id=", 'channel_id'],
+              ["$path?token=$good&channel_id=x", 'channel_id'],
+              ["$path?token=$good&channel_id=$C&channel_id=$C", 'channel_id'],
+              ["$path?channel_id=$C", 'token'],
+              ["$path?channel_id=$C&token=", 'token'],
+              ["$path?channel_id=$C&token=a&token=b", 'token'],
+              ["$path?channel_id=x&token=x", 'channel_id'],
+              ["$path?channel_id=$C&token=x&last_event_id=x",
+               'last_event_id'])
+{
+    $r = get($case->[0]);
+    is $r->{status}, 400, "$case->[0] is refused" =~ s/token=ey[^&]+/token=T/r;
+    like $r->{body}, qr/\b$case->[1]\b/, "the answer names $case->[1]";
+    is $r->{headers}{'access-control-allow-origin'}, '*',
+        'a page of another origin may read it';
+}
+
+for my $id ('$', '+', '-', '1-', '-1', '1-2-3', '99999999999999999999-0', 'x')
+{
+    is get(events_path(), 'Last-Event-ID' => $id)->{status}, 400,
+        "Last-Event-ID: $id is refused";
+}
+
+sub claims {
+    return get("$path?channel_id=$C&token=" . gateway_token(@_));
+}
+
+is_reply claims(exp => time - 70), 401, 'Token expired', 'an expired token';
+is_reply claims(org_id => 7), 403, 'Invalid token claims', 'another org';
+is_reply claims(channel_id => uuid()), 403, 'Invalid token claims',
+    'another channel';
+
+for my $case (['another issuer', iss => 'x'], ['another audience', aud => 'x'],
+              ['no expiry', exp => undef], ['no org', org_id => undef],
+              ['an org in text', org_id => '123'],
+              ['no channel', channel_id => undef],
+              ['a channel that is no UUID', channel_id => 'x'])
+{
+    my ($name, @claims) = @$case;
+
+    is_reply claims(@claims), 401, 'Invalid token', "a token with $name";
+}
+
+is_reply get("$path?channel_id=$C&token=x.y.z"), 401, 'Invalid token',
+    'a token that is none';
+is_reply get("$path?channel_id=$C&token=" . publish_token(
+                 org_id => 123, channel_id => $C,
+                 -key => read_file("$Conduit::TMP/key.pub"))),
+    401, 'Invalid token', 'the public key as an HS256 secret';
+
+
+# --- events: the stream
+
+my $s = uuid();
+
+sub add { return xadd(channel_id => $s, @_) }
+
+my $m = uuid();
+my $id = add(phase => 'START', sequence => 0, message_id => uc $m);
+
+redis('XADD', "$E$s", '*', 'data', 'junk');
+redis('XADD', "$E$s", '*', 'other', 'field');
+add(message_id => 'x');
+
+my $sse = sse_open($nginx, channel_id => $s);
+
+is $sse->status, 200, 'a good request is answered with 200';
+is $sse->headers->{'content-type'}, 'text/event-stream', 'as an event stream';
+is $sse->headers->{'cache-control'}, 'no-cache', 'not to be cached';
+is $sse->headers->{'access-control-allow-origin'}, '*', 'for any origin';
+
+my $event = $sse->event;
+
+is $sse->body, "retry: 500\n\nevent: stream\nid: $id\n"
+    . qq(data: {"event_type":"stream","message_id":"$m","channel_id":"$s",)
+    . qq("phase":"PHASE_START","sequence":0,"payload":null}\n\n),
+    'the first bytes are those of the contract';
+
+my @live = map { add(sequence => $_, payload => { value => "t$_" }) } 1 .. 3;
+
+is_deeply [map { $_->{id} } $sse->events(3)], \@live,
+    'junk is skipped, later entries arrive live and in order';
+
+add(phase => 'ERROR', sequence => 4);
+add(phase => 9, sequence => 5, payload => {});
+my $last = add(phase => 'END', sequence => 6);
+
+my @rest = $sse->events(3);
+
+is_deeply [map { $_->{json}{phase} } @rest],
+    [qw(PHASE_ERROR PHASE_UNSPECIFIED PHASE_END)],
+    'ERROR does not end the stream, an unknown phase is unspecified';
+is_deeply $rest[1]{json}{payload}, {}, 'an empty payload is {}';
+ok $sse->end, 'after END the response ends cleanly';
+
+my $resumed = sse_open($nginx, channel_id => $s,
+                       headers => { 'Last-Event-ID' => $live[1] });
+
+is_deeply [map { $_->{json}{sequence} } $resumed->events(4)], [3, 4, 5, 6],
+    'Last-Event-ID resumes strictly after it';
+
+$resumed = sse_open($nginx, channel_id => $s, last_event_id => $live[2],
+                    headers => { 'Last-Event-ID' => $live[0] });
+
+is $resumed->event->{id}, $live[1], 'the header wins over the argument';
+
+$resumed = sse_open($nginx, channel_id => $s, last_event_id => $live[2]);
+
+is $resumed->event->{json}{phase}, 'PHASE_ERROR', 'the argument resumes, too';
+
+$r = get(events_path(channel_id => $s), 'Last-Event-ID' => $last);
+is $r->{status}, 204, 'a client that has seen END is told not to come again';
+
+my $waiting = uuid();
+$sse = sse_open($nginx, channel_id => $waiting);
+add(channel_id => $waiting, phase => 'END');
+is $sse->event->{json}{phase}, 'PHASE_END',
+    'a stream that does not exist yet is waited for';
+
+is_deeply [grep { /\[error\]/ } map { s/^\S+ \S+ //r }
+           split /^/, $nginx->error_log],
+    [grep { /\[error\].*conduit: redis \S+ entry \d+-\d+ of "$E$s" is skipped/ }
+     map { s/^\S+ \S+ //r } split /^/, $nginx->error_log],
+    'nothing but the junk is an error';
+
+my $tokens = join '|', map { quotemeta((split /\./)[2]) } $good;
+unlike join('', grep { !/\[debug\]/ } split /^/, $nginx->error_log),
+    qr/$tokens/, 'no token is in the error log';
+unlike $nginx->access_log, qr/$tokens/, 'no token is in the access log';
+
+done_testing();
