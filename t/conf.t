@@ -1,0 +1,255 @@
+# What nginx -t says: every directive, at every level, with every kind of fault.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Test::More;
+
+my $tmp = $Conduit::TMP;
+my $modules = join '', map { "load_module $Conduit::MODULES/"
+                             . "ngx_conduit_${_}_module.so;\n" }
+                       qw(publish gateway);
+
+my $publish = "conduit_publish redis://127.0.0.1:6379;";
+my $gateway = "conduit_gateway redis://127.0.0.1:6379;";
+my $keys = "conduit_publish_jwt_secret_file $tmp/secret;"
+           . "conduit_gateway_jwt_key_file $tmp/key.pub;";
+
+
+# returns the output of nginx -t, empty when it is satisfied
+sub check {
+    my ($http, $location) = @_;
+
+    write_file("$tmp/t.conf", <<"EOC");
+${modules}pid $tmp/t.pid;
+error_log $tmp/t.log;
+events {}
+http {
+access_log off;
+client_body_temp_path $tmp/b; proxy_temp_path $tmp/p;
+fastcgi_temp_path $tmp/f; uwsgi_temp_path $tmp/u; scgi_temp_path $tmp/s;
+$http
+server { listen 127.0.0.1:1; location /x { $location } }
+}
+EOC
+
+    my $out = `$ENV{TEST_NGINX_BINARY} -t -c $tmp/t.conf -e $tmp/t.log 2>&1`;
+
+    return $? == 0 ? '' : $out;
+}
+
+sub is_fine {
+    my ($http, $location, $name) = @_;
+
+    is check($http, $location), '', $name;
+}
+
+sub is_refused {
+    my ($http, $location, $text, $name) = @_;
+
+    my $out = check($http, $location);
+
+    like $out, qr/\[emerg\].*$text/, $name;
+    like $out, qr/ in \Q$tmp\E\/t\.conf:\d+/, 'with file and line';
+}
+
+
+# --- URLs
+
+for my $x (qw(publish gateway)) {
+
+    for my $url (qw(redis://127.0.0.1 redis://localhost:6379/3 redis://[::1]:7
+                    redis://:pass@127.0.0.1 redis://user:p%40ss@127.0.0.1/1
+                    unix:/tmp/redis.sock unix:/tmp/redis.sock?db=2))
+    {
+        is_fine $keys, "conduit_$x $url;", "$x: $url";
+    }
+
+    for my $case (['http://127.0.0.1', 'unknown scheme'],
+                  ['127.0.0.1', 'unknown scheme'],
+                  ['redis://', 'no host'],
+                  ['redis://127.0.0.1:0', 'invalid port'],
+                  ['redis://127.0.0.1:65536', 'invalid port'],
+                  ['redis://127.0.0.1:x', 'invalid port'],
+                  ['redis://127.0.0.1/x', 'invalid database'],
+                  ['redis://a,b', 'more than one host'],
+                  ['redis://no-such-host.invalid', 'host not found'],
+                  ['unix:relative', 'no absolute path'],
+                  ['rediss://127.0.0.1', 'not supported'],
+                  ['redis+cluster://127.0.0.1', 'not supported'],
+                  ['redis+sentinel://127.0.0.1/m', 'not supported'])
+    {
+        my ($url, $text) = @$case;
+
+        is_refused $keys, "conduit_$x $url;", $text, "$x: $url";
+    }
+
+    is_refused $keys, "conduit_$x redis://u\@127.0.0.1;",
+        'a Redis user without a password', "$x: a user without a password";
+
+    unlike check($keys, "conduit_$x redis://:secret\@127.0.0.1:0;"), qr/secret/,
+        "$x: a password is not shown";
+}
+
+
+# --- keys
+
+is_refused '', $publish, 'no "conduit_publish_jwt_secret_file"',
+    'publishing needs a secret';
+is_refused '', $gateway, 'no "conduit_gateway_jwt_key_file"',
+    'the gateway needs a key';
+is_fine '', "$publish conduit_publish_auth off;", 'or no authentication';
+is_fine '', "$gateway conduit_gateway_auth off;", 'which must be written';
+
+write_file("$tmp/empty", '');
+write_file("$tmp/garbage", 'garbage');
+
+for my $case (['publish_jwt_secret_file', 'none', 'none. failed'],
+              ['publish_jwt_secret_file', 'empty', 'empty. must be a file'],
+              ['publish_jwt_secret_file', 'key.pub', 'key.pub.: is a PEM file'],
+              ['gateway_jwt_key_file', 'none', 'none. failed'],
+              ['gateway_jwt_key_file', 'garbage', 'garbage.: .*PEM'],
+              ['gateway_jwt_key_file', 'key.pem', 'key.pem.: is a private key'],
+              ['publish_redis_password_file', 'none', 'none. failed'],
+              ['gateway_redis_password_file', 'empty', 'empty. must be a'])
+{
+    my ($directive, $file, $text) = @$case;
+
+    is_refused "conduit_$directive $tmp/$file;", '', $text,
+        "$directive names a file that does not do";
+}
+
+is_refused "conduit_publish_jwt_secret_file $tmp/secret id=1;", '',
+    'invalid parameter "id=1"', 'a parameter that is no kid';
+is_refused "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
+           . "conduit_publish_jwt_secret_file $tmp/secret kid=1;", '',
+    'kid', 'a kid given twice';
+is_fine "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
+        . "conduit_publish_jwt_secret_file $tmp/secret kid=2;", $publish,
+    'several keys';
+
+
+# --- every directive that takes one value, at every level
+
+write_file("$tmp/password", "secret\n");
+
+my @both = ([redis_user => 'u'], [redis_password_file => "$tmp/password"],
+            [connect_timeout => '1s', 'x', 0], [timeout => '1s', 'x', 0],
+            [org_id => '$arg_o'], [channel_id => '$arg_c'],
+            [auth => 'off', 'x'], [jwt_issuer => 'i'], [jwt_audience => 'a']);
+
+my @directives = (
+    (map { my $x = $_; map { ["${x}_$_->[0]", @$_[1 .. $#$_]] } @both }
+     qw(publish gateway)),
+    ['publish_org_claim', 'on', 'x'],
+    ['publish_max_size', '64k', 'x'],
+    ['publish_rate', '5r/m', 'x', '5', 'r/s', '0r/s', '-1r/s'],
+    ['publish_rate', 'off'],
+    ['publish_max_len', '10', 'x', '0'],
+    ['publish_idle_ttl', '10s', 'x', '0'],
+    ['publish_end_ttl', '10s', 'x', '0'],
+    ['gateway_wakeup', 'tracking', 'x', 'poll x', 'poll 0', 'tracking 1s'],
+    ['gateway_wakeup', 'poll'],
+    ['gateway_wakeup', 'poll 50ms'],
+    ['gateway_read_count', '10', 'x', '0', '10001'],
+    ['gateway_window', '1m', 'x'],
+    ['gateway_buffer_size', '4k', 'x'],
+    ['gateway_retry', '1s', 'x', '0'],
+    ['gateway_keepalive', '1s', 'x'],
+    ['gateway_keepalive', 'off'],
+    ['gateway_outage', '1s', 'x'],
+    ['gateway_drain', '1s', 'x'],
+    ['gateway_max_duration', '1h', 'x'],
+    ['gateway_max_duration', 'off'],
+    ['gateway_expire', 'on', 'x'],
+);
+
+for my $d (@directives) {
+    my ($name, $good, @bad) = @$d;
+    my $directive = "conduit_$name";
+
+    # a user needs a password with it
+    my $on = $name =~ /redis_user/ ? ''
+             : $name =~ /^publish/ ? $publish : $gateway;
+
+    is_fine "$keys $directive $good;", "$on $directive $good;",
+        "$directive $good in http and location";
+    is_fine "$keys server { listen 127.0.0.1:2; $directive $good; }", '',
+        "$directive $good in server";
+    is_refused "$directive $good; $directive $good;", '',
+        "\"$directive\" directive is duplicate", "$directive twice";
+
+    for my $bad (@bad) {
+        is_refused "$directive $bad;", '', '', "$directive $bad";
+    }
+}
+
+is_refused $keys, "$publish $publish", '"conduit_publish" directive is dupl',
+    'conduit_publish twice';
+is_refused $keys, "$gateway $gateway", '"conduit_gateway" directive is dupl',
+    'conduit_gateway twice';
+is_refused "$keys $publish", '', 'not allowed here',
+    'conduit_publish outside of a location';
+is_refused "$keys $gateway", '', 'not allowed here',
+    'conduit_gateway outside of a location';
+is_refused $keys, "$gateway conduit_gateway_buffer_size 0;", 'must not be zero',
+    'no buffer';
+
+
+# --- values reach the locations below
+
+my $nginx = nginx_start(
+    http => "conduit_publish_rate 3r/s; conduit_gateway_retry 700ms;"
+            . "conduit_publish_auth off; conduit_gateway_auth off;",
+    server => <<"EOC");
+    conduit_publish_max_size 300;
+    conduit_publish_idle_ttl 50s;
+
+    location /publish/ {
+        conduit_publish redis://127.0.0.1:$Conduit::REDIS_PORT;
+        conduit_publish_rate 2r/s;
+
+        location ~ ^/publish/own/(\\d+)/(.*) {
+            conduit_publish redis://127.0.0.1:$Conduit::REDIS_PORT;
+            conduit_publish_org_id \$1;
+            conduit_publish_channel_id \$2;
+            conduit_publish_max_size 500;
+            conduit_publish_rate off;
+        }
+
+        location /publish/below/ { return 200 "below"; }
+    }
+
+    location /events/ {
+        conduit_gateway redis://127.0.0.1:$Conduit::REDIS_PORT;
+    }
+EOC
+
+sub post {
+    my ($path, %f) = @_;
+
+    return http($nginx, 'POST', $path, body => message(%f))->{status};
+}
+
+my $c = uuid();
+my %big = (channel_id => $c, payload => { v => 'x' x 300 });
+
+is post("/publish/9/$c", %big), 413, 'a limit of the server';
+is post("/publish/own/9/$c", %big), 200, 'is replaced in a location';
+is join(' ', map { post("/publish/9/$c", channel_id => $c) } 1 .. 3),
+    '200 200 429', 'a rate of the location replaces that of http';
+is join(' ', map { post("/publish/own/9/$c", channel_id => $c) } 1 .. 9),
+    join(' ', (200) x 9), 'and is switched off in one below';
+cmp_ok redis('PTTL', "stream:9:$c"), '<=', 50_000, 'a time of the server';
+is redis('XLEN', "stream:9:$c"), 12, 'all is in one stream';
+is http($nginx, 'GET', '/publish/below/')->{body}, 'below',
+    'a location below does not publish by itself';
+
+my $sse = sse_open($nginx, path => "/events/9?channel_id=$c");
+$sse->events(1);
+is $sse->retry, 700, 'a value of http reaches the gateway';
+
+done_testing();
