@@ -17,6 +17,7 @@ package Conduit::Blocks;
 #     --- not_stored             there is no stream
 #     --- key: stream:1:...      the stream, when it is another one
 #     --- ttl: 119000-120000     how long it lives, in milliseconds
+#     --- length: 10-15          how many entries it has
 
 use strict;
 use warnings;
@@ -87,13 +88,20 @@ sub check {
     Test::More::is(redis('EXISTS', $key), 0, "$name - nothing is stored")
         if defined $block->not_stored;
 
-    if (defined $block->ttl) {
-        my ($min, $max) = split /-/, $block->ttl;
-        my $ttl = redis('PTTL', $key);
+    in_range($block->ttl, redis('PTTL', $key), "$name - life in ms")
+        if defined $block->ttl;
 
-        Test::More::ok($ttl >= $min && $ttl <= $max,
-                       "$name - life of $ttl ms is $min to $max");
-    }
+    in_range($block->length, redis('XLEN', $key), "$name - entries")
+        if defined $block->length;
+}
+
+
+sub in_range {
+    my ($range, $value, $what) = @_;
+    my ($min, $max) = split /-/, $range;
+
+    Test::More::ok($value >= $min && $value <= $max,
+                   "$what: $value is $min to $max");
 }
 
 
