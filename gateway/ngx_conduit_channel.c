@@ -92,7 +92,7 @@ ngx_conduit_channel_free(ngx_conduit_channel_t *ch)
     hub->nchannels--;
 
     ngx_conduit_frames_clear(&ch->window);
-    ngx_conduit_frames_clear(&ch->batch);
+    ngx_conduit_channel_drop_batch(ch);
 
     ngx_free(ch);
 }
@@ -344,8 +344,8 @@ ngx_conduit_channel_serve(ngx_conduit_channel_t *ch, ngx_uint_t max)
         ngx_conduit_channel_trim(ch, ch->hub->settings.window);
     }
 
-    if (ngx_queue_empty(&ch->reading_batch)) {
-        ngx_conduit_frames_clear(&ch->batch);
+    if (ngx_queue_empty(&ch->reading_batch) && !ch->catching) {
+        ngx_conduit_channel_drop_batch(ch);
         ngx_conduit_channel_catch_up(ch);
     }
 
@@ -392,12 +392,15 @@ static void
 ngx_conduit_channel_serve_batch(ngx_conduit_channel_t *ch,
     ngx_conduit_sub_t *sub)
 {
-    ngx_int_t   rc;
-    ngx_uint_t  i;
+    ngx_int_t             rc;
+    ngx_uint_t            i;
+    ngx_conduit_batch_t  *batch;
 
-    i = ngx_conduit_frames_after(&ch->batch, &sub->pos);
+    batch = ch->batch;
 
-    rc = ngx_conduit_sub_send(sub, &ch->batch, &i);
+    i = ngx_conduit_frames_after(&batch->frames, &sub->pos);
+
+    rc = ngx_conduit_sub_send(sub, &batch->frames, &i);
 
     if (rc == NGX_DONE) {
         return;
@@ -410,8 +413,8 @@ ngx_conduit_channel_serve_batch(ngx_conduit_channel_t *ch,
 
     /* entries that are no messages have no frames, but are passed */
 
-    if (conduit_stream_id_cmp(&sub->pos, &ch->batch_last) < 0) {
-        sub->pos = ch->batch_last;
+    if (conduit_stream_id_cmp(&sub->pos, &batch->last) < 0) {
+        sub->pos = batch->last;
     }
 
     ngx_conduit_channel_place(ch, sub);

@@ -43,6 +43,9 @@ void ngx_conduit_channel_trim(ngx_conduit_channel_t *ch, size_t limit);
 /* Asks for a batch for the first who is behind, unless one is in hand. */
 void ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch);
 
+/* Frees the batch; no reply to it may be under way, nobody may stand in it. */
+void ngx_conduit_channel_drop_batch(ngx_conduit_channel_t *ch);
+
 /* Sends XINFO, unless one is under way. */
 void ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch);
 

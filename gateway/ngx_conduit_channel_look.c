@@ -229,7 +229,10 @@ ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
     ch->known = 1;
 
     ngx_conduit_frames_drop(&ch->window, ch->window.nelts);
-    ngx_conduit_frames_clear(&ch->batch);
+
+    if (ch->batch != NULL) {
+        ngx_conduit_frames_clear(&ch->batch->frames);
+    }
 
     ngx_conduit_channel_restart_queue(ch, &ch->waiting, NULL);
     ngx_conduit_channel_restart_queue(ch, &ch->blocked, NULL);

@@ -29,7 +29,7 @@ static void ngx_conduit_channel_batch_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_channel_batch(ngx_conduit_channel_t *ch,
     redisReply *reply);
-static ngx_int_t ngx_conduit_channel_judge(ngx_conduit_channel_t *ch,
+static ngx_int_t ngx_conduit_channel_judge(ngx_conduit_batch_t *batch,
     ngx_conduit_sub_t *sub);
 
 
@@ -263,9 +263,10 @@ ngx_conduit_channel_complain(ngx_conduit_channel_t *ch, redisReply *reply)
 void
 ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
 {
-    ngx_queue_t        *q;
-    ngx_conduit_hub_t  *hub;
-    ngx_conduit_sub_t  *sub;
+    ngx_queue_t          *q;
+    ngx_conduit_hub_t    *hub;
+    ngx_conduit_sub_t    *sub;
+    ngx_conduit_batch_t  *batch;
 
     hub = ch->hub;
 
@@ -278,11 +279,24 @@ ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
     q = ngx_queue_head(&ch->behind);
     sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
 
-    ch->batch_start = sub->pos;
-    ch->batch_epoch = ch->epoch;
+    batch = ch->batch;
+
+    if (batch == NULL) {
+
+        batch = ngx_calloc(sizeof(ngx_conduit_batch_t), ngx_cycle->log);
+        if (batch == NULL) {
+            ngx_conduit_hub_retry(hub, ch);
+            return;
+        }
+
+        ch->batch = batch;
+    }
+
+    batch->start = sub->pos;
+    batch->epoch = ch->epoch;
 
     if (ngx_conduit_stream_range(&hub->doorbell.reader, &ch->node.str,
-                                 &ch->batch_start,
+                                 &batch->start,
                                  hub->settings.read_count + 1,
                                  ngx_conduit_channel_batch_reply, ch)
         == NGX_OK)
@@ -306,7 +320,7 @@ ngx_conduit_channel_batch_reply(void *data, redisReply *reply,
 
     if (outcome == NGX_CONDUIT_REPLIED) {
 
-        if (ch->batch_epoch == ch->epoch) {
+        if (ch->batch->epoch == ch->epoch) {
             ngx_conduit_channel_batch(ch, reply);
 
         } else {
@@ -323,9 +337,10 @@ ngx_conduit_channel_batch_reply(void *data, redisReply *reply,
 static void
 ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
 {
-    ngx_queue_t          list, *q;
-    ngx_conduit_sub_t   *sub;
-    ngx_conduit_entry_t  entry;
+    ngx_queue_t           list, *q;
+    ngx_conduit_sub_t    *sub;
+    ngx_conduit_batch_t  *batch;
+    ngx_conduit_entry_t   entry;
 
     if (reply->type != REDIS_REPLY_ARRAY) {
         ngx_conduit_channel_complain(ch, reply);
@@ -333,16 +348,22 @@ ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
         return;
     }
 
-    ch->batch_last = ch->batch_start;
-    ch->batch_first = ngx_conduit_oldest;
+    batch = ch->batch;
+
+    /* none stands in the queue of the one before when another is asked for */
+
+    ngx_conduit_frames_clear(&batch->frames);
+
+    batch->last = batch->start;
+    batch->first = ngx_conduit_oldest;
 
     if (reply->elements) {
 
         if (ngx_conduit_stream_entry(reply->element[0], &entry) == NGX_OK) {
-            ch->batch_first = entry.id;
+            batch->first = entry.id;
         }
 
-        if (ngx_conduit_channel_frames(ch, reply, &ch->batch, &ch->batch_last)
+        if (ngx_conduit_channel_frames(ch, reply, &batch->frames, &batch->last)
             != NGX_OK)
         {
             ngx_conduit_hub_retry(ch->hub, ch);
@@ -350,11 +371,11 @@ ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
     }
 
     if (reply->elements <= 1
-        && conduit_stream_id_cmp(&ch->batch_last, &ch->floor) < 0)
+        && conduit_stream_id_cmp(&batch->last, &ch->floor) < 0)
     {
         /* nothing is kept below the window any more */
 
-        ch->batch_last = ch->floor;
+        batch->last = ch->floor;
     }
 
     ngx_conduit_channel_take(&list, &ch->behind);
@@ -363,12 +384,12 @@ ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
         q = ngx_queue_head(&list);
         sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
 
-        if (conduit_stream_id_cmp(&sub->pos, &ch->batch_start) < 0
-            || conduit_stream_id_cmp(&sub->pos, &ch->batch_last) >= 0)
+        if (conduit_stream_id_cmp(&sub->pos, &batch->start) < 0
+            || conduit_stream_id_cmp(&sub->pos, &batch->last) >= 0)
         {
             ngx_conduit_channel_move(sub, &ch->behind);
 
-        } else if (ngx_conduit_channel_judge(ch, sub) == NGX_OK) {
+        } else if (ngx_conduit_channel_judge(batch, sub) == NGX_OK) {
             ngx_conduit_channel_move(sub, &ch->reading_batch);
 
         } else {
@@ -391,7 +412,7 @@ ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
  */
 
 static ngx_int_t
-ngx_conduit_channel_judge(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
+ngx_conduit_channel_judge(ngx_conduit_batch_t *batch, ngx_conduit_sub_t *sub)
 {
     if (sub->judged
         || conduit_stream_id_cmp(&sub->pos, &ngx_conduit_oldest) == 0)
@@ -399,8 +420,8 @@ ngx_conduit_channel_judge(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
         return NGX_OK;
     }
 
-    if (conduit_stream_id_cmp(&ch->batch_first, &ngx_conduit_oldest) != 0
-        && conduit_stream_id_cmp(&ch->batch_first, &sub->pos) <= 0)
+    if (conduit_stream_id_cmp(&batch->first, &ngx_conduit_oldest) != 0
+        && conduit_stream_id_cmp(&batch->first, &sub->pos) <= 0)
     {
         /* trimming starts with the oldest: it has not come that far */
 
@@ -415,11 +436,25 @@ ngx_conduit_channel_judge(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
 
     sub->judged = 1;
 
-    if (conduit_stream_id_cmp(&ch->batch_first, &ngx_conduit_oldest) == 0
-        || conduit_stream_id_cmp(&ch->batch_first, &sub->next) > 0)
+    if (conduit_stream_id_cmp(&batch->first, &ngx_conduit_oldest) == 0
+        || conduit_stream_id_cmp(&batch->first, &sub->next) > 0)
     {
         sub->lost = 1;
     }
 
     return NGX_OK;
+}
+
+
+void
+ngx_conduit_channel_drop_batch(ngx_conduit_channel_t *ch)
+{
+    if (ch->batch == NULL) {
+        return;
+    }
+
+    ngx_conduit_frames_clear(&ch->batch->frames);
+
+    ngx_free(ch->batch);
+    ch->batch = NULL;
 }

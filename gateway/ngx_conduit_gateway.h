@@ -98,6 +98,16 @@ typedef struct {
     size_t                  bytes;
 } ngx_conduit_frames_t;
 
+/* a stretch below the window, read for those who are there */
+typedef struct {
+    ngx_conduit_frames_t    frames;
+    conduit_stream_id_t     start;
+    conduit_stream_id_t     first;         /* the oldest entry not before it;
+                                              0-0: none is left */
+    conduit_stream_id_t     last;
+    uint32_t                epoch;         /* when it was asked for */
+} ngx_conduit_batch_t;
+
 /* a frame on its way through the filters */
 struct ngx_conduit_out_s {
     ngx_buf_t               buf;
@@ -117,7 +127,7 @@ struct ngx_conduit_sub_s {
                                               valid when not below its base */
     conduit_stream_id_t     next;          /* of the frame after pos, valid
                                               when next_known */
-    ngx_uint_t              probe;         /* number of the look-up it needs */
+    uint32_t                probe;         /* number of the look-up it needs */
     ngx_conduit_out_t      *busy;          /* in the filters, oldest first */
     ngx_conduit_out_t     **busy_last;
     ngx_conduit_out_t      *free;
@@ -158,17 +168,12 @@ struct ngx_conduit_channel_s {
     ngx_conduit_frames_t    window;
     uint64_t                base;          /* number of the oldest frame */
 
-    ngx_conduit_frames_t    batch;
-    conduit_stream_id_t     batch_start;
-    conduit_stream_id_t     batch_first;   /* the oldest entry not before it;
-                                              0-0: none is left */
-    conduit_stream_id_t     batch_last;
+    ngx_conduit_batch_t    *batch;         /* NULL: none asked for or in use */
 
-    ngx_uint_t              epoch;         /* lives of the stream seen */
-    ngx_uint_t              read_epoch;    /* when XREAD was sent */
-    ngx_uint_t              batch_epoch;
-    ngx_uint_t              probes;        /* look-ups sent */
-    ngx_uint_t              holds;         /* callers that still use it */
+    uint32_t                epoch;         /* lives of the stream seen */
+    uint32_t                read_epoch;    /* when XREAD was sent */
+    uint32_t                probes;        /* look-ups sent */
+    uint32_t                holds;         /* callers that still use it */
 
     unsigned                reading:1;     /* XREAD from the cursor */
     unsigned                dirty:1;       /* rang since it was sent */
