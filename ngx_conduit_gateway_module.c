@@ -39,7 +39,8 @@ static ngx_int_t ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r);
 static ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_ctx(
     ngx_http_request_t *r);
 static void ngx_conduit_gateway_mask(ngx_str_t *uri);
-static void ngx_conduit_gateway_forget_token(void *data);
+static void ngx_conduit_gateway_forget_token(ngx_conduit_gateway_ctx_t *ctx);
+static void ngx_conduit_gateway_cleanup(void *data);
 static ngx_int_t ngx_conduit_gateway_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r);
 static const char *ngx_conduit_gateway_position(ngx_http_request_t *r,
@@ -341,7 +342,7 @@ ngx_conduit_gateway_ctx(ngx_http_request_t *r)
         ctx->token.data = copy;
     }
 
-    cln->handler = ngx_conduit_gateway_forget_token;
+    cln->handler = ngx_conduit_gateway_cleanup;
 
     conduit_query_mask((char *) r->args.data, r->args.len, "token");
     ngx_conduit_gateway_mask(&r->unparsed_uri);
@@ -373,10 +374,18 @@ ngx_conduit_gateway_mask(ngx_str_t *uri)
 
 
 static void
-ngx_conduit_gateway_forget_token(void *data)
+ngx_conduit_gateway_cleanup(void *data)
 {
     ngx_conduit_gateway_ctx_t  *ctx = data;
 
+    ngx_conduit_gateway_forget_token(ctx);
+    ngx_conduit_sub_release(&ctx->sub);
+}
+
+
+static void
+ngx_conduit_gateway_forget_token(ngx_conduit_gateway_ctx_t *ctx)
+{
     if (ctx->taken == NGX_OK && ctx->token.data != NULL) {
         ngx_free(ctx->token.data);
     }
@@ -463,7 +472,7 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         return ngx_conduit_sub_turn_away(r, glcf->settings.retry);
     }
 
-    return ngx_conduit_sub_create(glcf->hub, r, ctx, &ids,
+    return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &ids,
                                   resumes ? &pos : NULL, expires);
 }
 
@@ -704,9 +713,9 @@ ngx_conduit_gateway_number_variable(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
-    sub = ctx ? ctx->sub : NULL;
+    sub = ctx ? &ctx->sub : NULL;
 
-    if (sub == NULL) {
+    if (sub == NULL || sub->request == NULL) {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -735,9 +744,9 @@ ngx_conduit_gateway_close_variable(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
-    sub = ctx ? ctx->sub : NULL;
+    sub = ctx ? &ctx->sub : NULL;
 
-    if (sub == NULL) {
+    if (sub == NULL || sub->request == NULL) {
         v->not_found = 1;
         return NGX_OK;
     }

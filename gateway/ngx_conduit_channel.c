@@ -112,7 +112,10 @@ ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
 ngx_int_t
 ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
 {
-    ngx_int_t  at_cursor;
+    ngx_int_t     at_cursor;
+    ngx_queue_t  *queue;
+
+    queue = &ch->waiting;
 
     if (sub->resumed) {
         at_cursor = conduit_stream_id_cmp(&sub->pos, &ch->cursor);
@@ -125,22 +128,16 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
         if (!ch->known || at_cursor > 0
             || conduit_stream_id_cmp(&sub->pos, &ch->floor) < 0)
         {
-            sub->place = &ch->opening;
-
-        } else {
-            sub->place = &ch->waiting;
+            queue = &ch->opening;
         }
-
-    } else {
-        sub->place = &ch->waiting;
     }
 
     ch->nsubs++;
     sub->channel = ch;
-    ngx_queue_insert_tail(sub->place, &sub->queue);
+    ngx_queue_insert_tail(queue, &sub->queue);
     ngx_conduit_hub_sub_added(ch->hub, sub);
 
-    if (sub->place == &ch->waiting) {
+    if (queue == &ch->waiting) {
         ngx_conduit_channel_place(ch, sub);
         return NGX_OK;
     }
@@ -172,7 +169,6 @@ ngx_conduit_channel_remove(ngx_conduit_sub_t *sub)
     }
 
     sub->channel = NULL;
-    sub->place = NULL;
     ngx_queue_remove(&sub->queue);
     ch->nsubs--;
 
@@ -211,7 +207,7 @@ ngx_conduit_channel_move(ngx_conduit_sub_t *sub, ngx_queue_t *queue)
 {
     ngx_queue_remove(&sub->queue);
     ngx_queue_insert_tail(queue, &sub->queue);
-    sub->place = queue;
+    sub->blocked = (queue == &sub->channel->blocked);
 }
 
 
@@ -253,19 +249,8 @@ ngx_conduit_channel_place(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
 void
 ngx_conduit_channel_wake(ngx_conduit_channel_t *ch)
 {
-    ngx_queue_t        *q;
-    ngx_conduit_sub_t  *sub;
-
     if (ngx_queue_empty(&ch->waiting)) {
         return;
-    }
-
-    for (q = ngx_queue_head(&ch->waiting);
-         q != ngx_queue_sentinel(&ch->waiting);
-         q = ngx_queue_next(q))
-    {
-        sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
-        sub->place = &ch->ready;
     }
 
     ngx_queue_add(&ch->ready, &ch->waiting);

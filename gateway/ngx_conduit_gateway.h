@@ -82,14 +82,6 @@ typedef struct {
     u_char                  data[1];
 } ngx_conduit_frame_t;
 
-/* of a request to a gateway's location */
-typedef struct {
-    ngx_str_t               token;         /* taken out of the query, on
-                                              malloc(); until it is verified */
-    ngx_int_t               taken;         /* what taking it came to */
-    ngx_conduit_sub_t      *sub;           /* NULL before it is one */
-} ngx_conduit_gateway_ctx_t;
-
 /* frames of one stretch, in order */
 typedef struct {
     ngx_conduit_frame_t   **elts;
@@ -121,23 +113,22 @@ struct ngx_conduit_sub_s {
     ngx_queue_t             idle;          /* of the hub, by last write */
     ngx_http_request_t     *request;
     ngx_conduit_channel_t  *channel;       /* NULL when detached */
-    ngx_queue_t            *place;         /* the queue it stands in */
     conduit_stream_id_t     pos;           /* of the last frame handed over */
     uint64_t                seq;           /* of the next frame in the window;
                                               valid when not below its base */
     conduit_stream_id_t     next;          /* of the frame after pos, valid
                                               when next_known */
-    uint32_t                probe;         /* number of the look-up it needs */
     ngx_conduit_out_t      *busy;          /* in the filters, oldest first */
     ngx_conduit_out_t     **busy_last;
     ngx_conduit_out_t      *free;
-    size_t                  pending;       /* bytes of busy */
     ngx_msec_t              written;       /* when it was last */
     ngx_msec_t              deadline;      /* valid when limited */
-    ngx_uint_t              events;
     uint64_t                bytes;
-    ngx_conduit_close_e     close;
-    ngx_conduit_close_e     limit;         /* what the deadline stands for */
+    uint32_t                events;
+    uint32_t                pending;       /* bytes of busy */
+    uint32_t                probe;         /* number of the look-up it needs */
+    unsigned                close:4;       /* ngx_conduit_close_e */
+    unsigned                limit:4;       /* what the deadline stands for */
     unsigned                limited:1;
     unsigned                resumed:1;     /* came with a position */
     unsigned                next_known:1;  /* fell out of the window there */
@@ -145,8 +136,17 @@ struct ngx_conduit_sub_s {
                                               settled, until it sends on */
     unsigned                lost:1;        /* it did; to be told */
     unsigned                started:1;     /* the header was sent */
-    unsigned                ended:1;       /* the last chunk was sent */
+    unsigned                blocked:1;     /* stands in that queue */
 };
+
+/* of a request to a gateway's location, in its pool */
+typedef struct {
+    ngx_conduit_sub_t       sub;           /* sub.request is NULL before the
+                                              request is a subscriber */
+    ngx_str_t               token;         /* taken out of the query, on
+                                              malloc(); until it is verified */
+    ngx_int_t               taken;         /* what taking it came to */
+} ngx_conduit_gateway_ctx_t;
 
 struct ngx_conduit_channel_s {
     ngx_str_node_t          node;          /* by key */
@@ -348,13 +348,20 @@ ngx_uint_t ngx_conduit_frames_after(ngx_conduit_frames_t *frames,
 
 /*
  * Makes a GET a subscriber of a channel, after org, channel and token were
- * checked; the subscriber becomes the sub of the request's context ctx.  pos is
- * NULL for the whole stream.  expires is the life left to the token in ms, or 0
- * when the response may outlive it.  Returns what the content handler returns.
+ * checked; the subscriber is the sub of the request's context, whose cleanup
+ * calls ngx_conduit_sub_release().  pos is NULL for the whole stream.  expires
+ * is the life left to the token in ms, or 0 when the response may outlive it.
+ * Returns what the content handler returns.
  */
 ngx_int_t ngx_conduit_sub_create(ngx_conduit_hub_t *hub,
-    ngx_http_request_t *r, ngx_conduit_gateway_ctx_t *ctx,
-    ngx_conduit_ids_t *ids, conduit_stream_id_t *pos, ngx_msec_t expires);
+    ngx_http_request_t *r, ngx_conduit_sub_t *sub, ngx_conduit_ids_t *ids,
+    conduit_stream_id_t *pos, ngx_msec_t expires);
+
+/*
+ * Gives back what the filters have not consumed and will not: called when the
+ * request's pool is destroyed, not before.
+ */
+void ngx_conduit_sub_release(ngx_conduit_sub_t *sub);
 
 /*
  * Sends the response header and the first line; does nothing when that was

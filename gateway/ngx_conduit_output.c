@@ -63,7 +63,6 @@ ngx_conduit_sub_send(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
         }
 
         if (end) {
-            sub->ended = 1;
             ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END, NGX_OK);
             return NGX_DONE;
         }

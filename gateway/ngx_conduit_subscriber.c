@@ -27,27 +27,20 @@ static void ngx_conduit_sub_write_handler(ngx_http_request_t *r);
 static void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub,
     ngx_conduit_close_e why, conduit_buf_t *b);
 static void ngx_conduit_sub_cleanup(void *data);
-static void ngx_conduit_sub_pool_cleanup(void *data);
 static ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
 
 
 ngx_int_t
 ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
-    ngx_conduit_gateway_ctx_t *ctx, ngx_conduit_ids_t *ids,
-    conduit_stream_id_t *pos, ngx_msec_t expires)
+    ngx_conduit_sub_t *sub, ngx_conduit_ids_t *ids, conduit_stream_id_t *pos,
+    ngx_msec_t expires)
 {
     char                    name[CONDUIT_KEY_MAX];
     ngx_int_t               rc;
     ngx_str_t               key;
-    ngx_conduit_sub_t      *sub;
     ngx_conduit_channel_t  *ch;
 
     if (ngx_conduit_hub_open(hub) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    sub = ngx_pcalloc(r->pool, sizeof(ngx_conduit_sub_t));
-    if (sub == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -64,8 +57,6 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
     if (ngx_conduit_sub_init(sub) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    ctx->sub = sub;
 
     key.data = (u_char *) name;
     key.len = conduit_stream_key_write(ids->org, ids->channel, name);
@@ -122,19 +113,10 @@ ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,
 static ngx_int_t
 ngx_conduit_sub_init(ngx_conduit_sub_t *sub)
 {
-    ngx_pool_cleanup_t  *pcln;
     ngx_http_cleanup_t  *cln;
     ngx_http_request_t  *r;
 
     r = sub->request;
-
-    pcln = ngx_pool_cleanup_add(r->pool, 0);
-    if (pcln == NULL) {
-        return NGX_ERROR;
-    }
-
-    pcln->handler = ngx_conduit_sub_pool_cleanup;
-    pcln->data = sub;
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
@@ -305,7 +287,12 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
     wev = c->write;
 
     ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
-    sub = ctx->sub;
+
+    if (ctx == NULL) {
+        return;
+    }
+
+    sub = &ctx->sub;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "conduit: subscriber's write handler");
@@ -368,7 +355,7 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
 
     ngx_conduit_hub_sub_written(sub->channel->hub, sub);
 
-    if (sub->place == &sub->channel->blocked) {
+    if (sub->blocked) {
         ngx_conduit_channel_place(sub->channel, sub);
     }
 }
@@ -403,8 +390,6 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
     ngx_conduit_sub_farewell(sub, why, b);
 
     /* what is still buffered goes first, the filters keep the order */
-
-    sub->ended = 1;
 
     rc = ngx_conduit_sub_text(sub->request, b, 1);
 
@@ -464,13 +449,10 @@ ngx_conduit_sub_cleanup(void *data)
 }
 
 
-/* what the filters have not consumed, they will not */
-
-static void
-ngx_conduit_sub_pool_cleanup(void *data)
+void
+ngx_conduit_sub_release(ngx_conduit_sub_t *sub)
 {
     ngx_conduit_out_t  *out;
-    ngx_conduit_sub_t  *sub = data;
 
     for (out = sub->busy; out; out = out->next) {
         if (out->frame != NULL) {

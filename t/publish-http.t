@@ -8,17 +8,22 @@ use lib 't/lib';
 
 use Conduit;
 use IO::Select;
+use IO::Socket::INET;
+use POSIX ();
+use Socket ();
 use Test::More;
 use Time::HiRes qw(time);
 
 my $REDIS = "redis://127.0.0.1:$Conduit::REDIS_PORT";
 
+my $port = free_port();
 my $h2_port = free_port();
 my $h2 = nginx_version() >= 1_025_001
          ? "listen 127.0.0.1:$h2_port; http2 on;"
          : "listen 127.0.0.1:$h2_port http2;";
 
 my $nginx = nginx_start(
+    port => $port,
     http => "
     client_max_body_size 2m;
     conduit_publish_rate off;
@@ -58,19 +63,14 @@ my $nginx = nginx_start(
     }
     location /mirror/ {
         mirror /open/123/00000000-0000-4000-8000-000000000001;
-        mirror_request_body on;
-        return 200 'answered';
-    }
-    location /mirror-content/ {
-        mirror /open/123/00000000-0000-4000-8000-000000000001;
-        proxy_pass http://127.0.0.1:\$server_port/answer;
+        proxy_pass http://127.0.0.1:$port/answer;
     }
     location = /answer {
         return 200 'answered';
     }
     location /auth/ {
         auth_request /open/123/00000000-0000-4000-8000-000000000002;
-        proxy_pass http://127.0.0.1:\$server_port/answer;
+        proxy_pass http://127.0.0.1:$port/answer;
     }
     location /ssi/ {
         ssi on;
@@ -81,10 +81,10 @@ my $nginx = nginx_start(
         rewrite ^/rewritten/(.*) /open/\$1 last;
     }
     location /proxied/ {
-        proxy_pass http://127.0.0.1:\$server_port/open/;
+        proxy_pass http://127.0.0.1:$port/open/;
     }
     location /unbuffered/ {
-        proxy_pass http://127.0.0.1:\$server_port/open/;
+        proxy_pass http://127.0.0.1:$port/open/;
         proxy_http_version 1.1;
         proxy_request_buffering off;
     }");
@@ -178,6 +178,55 @@ sub curl {
     return { status => $1, version => $2, body => $text };
 }
 
+# Publishes a file on so many streams of one connection of HTTP/2 at once.
+# Returns the answers, a line each, or cancels the streams when all are sent and
+# the server has acknowledged them ('cancel').
+
+sub http2_streams {
+    my ($n, $how, $channel, $file) = @_;
+
+    my $script = write_file("$Conduit::TMP/streams.js", <<'EOS');
+const [url, path, token, file, n, how] = process.argv.slice(2);
+const body = require('fs').readFileSync(file);
+const client = require('http2').connect(url);
+let open = Number(n);
+
+function publish() {
+  const stream = client.request({
+    ':method': 'POST', ':path': path, authorization: 'Bearer ' + token,
+  });
+  let text = '';
+
+  stream.setEncoding('utf8');
+  stream.on('data', (data) => { text += data; });
+  stream.on('error', () => {});
+  stream.on('close', () => {
+    if (how === 'end') console.log(text);
+    if (--open === 0) client.destroy();
+  });
+  stream.end(body);
+
+  return new Promise((sent) => { stream.on('finish', () => sent(stream)); });
+}
+
+client.on('connect', async () => {
+  const streams = await Promise.all(Array.from({ length: n }, publish));
+
+  // frames are handled in order: behind the answer to a PING, all were read
+  if (how === 'cancel') {
+    client.ping(() => { for (const stream of streams) stream.close(8); });
+  }
+});
+EOS
+
+    open my $out, '-|', 'node', $script, "http://127.0.0.1:$h2_port",
+        "/publish/$ORG/$channel", publish_token(), $file, $n, $how
+        or die "node: $!";
+
+    local $/;
+    return scalar(<$out>) // '';
+}
+
 # bytes that were sent to Redis and that it has not read, being stopped
 
 sub redis_input {
@@ -227,12 +276,6 @@ subtest 'TEST 2: a body in chunks, however they are cut' => sub {
         my $chunks = join '', map { sprintf "%x;ext=1\r\n%s\r\n", length, $_ }
                      unpack "(a$size)*", $body;
 
-        my $r = http($nginx, 'POST', "/open/$ORG/$channel", headers => {
-                         'Transfer-Encoding' => 'chunked',
-                         Connection => 'close' },
-                     path_body => undef)
-            if 0;
-
         my $s = raw(request("/open/$ORG/$channel", "${chunks}0\r\n\r\n",
                             'Content-Length' => undef,
                             'Transfer-Encoding' => 'chunked',
@@ -253,7 +296,7 @@ subtest 'TEST 3: a body that comes byte for byte' => sub {
     my $text = request("/open/$ORG/$channel", $body, Connection => 'close');
     my $s = raw('');
 
-    $s->sockopt(IO::Socket::TCP_NODELAY(), 1) if IO::Socket->can('TCP_NODELAY');
+    setsockopt $s, Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1;
     $s->syswrite($_) for split //, $text;
 
     my $got = read_until($s);
@@ -408,15 +451,11 @@ subtest 'TEST 13: HTTP/2 without Content-Length' => sub {
 subtest 'TEST 14: streams of one connection of HTTP/2' => sub {
     my $channel = uuid();
     my $file = write_file("$Conduit::TMP/body", message(channel_id => $channel));
-    my $ids = `curl -sS --max-time 10 --parallel --http2-prior-knowledge \\
-        -H 'Authorization: Bearer @{[publish_token()]}' -w '\\n' \\
-        --data-binary \@$file \\
-        'http://127.0.0.1:$h2_port/publish/$ORG/$channel?[1-50]' 2>/dev/null`;
-
+    my @ids = split /\n/, http2_streams(50, 'end', $channel, $file);
     my $entries = redis('XRANGE', stream_key($ORG, $channel), '-', '+');
 
     is(scalar @$entries, 50, 'all are stored');
-    is_deeply([sort { $a cmp $b } split /\n/, $ids],
+    is_deeply([sort { $a cmp $b } @ids],
               [sort { $a cmp $b } map { $_->[0] } @$entries],
               'each stream gets an ID of its own');
 };
@@ -431,13 +470,11 @@ subtest 'TEST 15: a location that mirrors its requests elsewhere' => sub {
 
 
 subtest 'TEST 16: as the target of a mirror it publishes nothing' => sub {
-    for my $path (qw(/mirror-content/)) {
-        my $r = post($path, message(channel_id =>
-                                    '00000000-0000-4000-8000-000000000001'));
+    my $r = post('/mirror/', message(channel_id =>
+                                     '00000000-0000-4000-8000-000000000001'));
 
-        is($r->{status}, 200, 'the request that is mirrored is served');
-        is($r->{body}, 'answered', 'as it should be');
-    }
+    is($r->{status}, 200, 'the request that is mirrored is served');
+    is($r->{body}, 'answered', 'as it should be');
 
     ok(wait_for(5, sub {
         $nginx->error_log =~ /\[error\].*"conduit_publish" in a subrequest/
@@ -550,20 +587,32 @@ subtest 'TEST 23: a client of HTTP/2 that goes away while Redis is stalled' => s
     kill 'KILL', $pid;
     waitpid $pid, 0;
 
-    # the request is over before Redis answers
-
-    ok(wait_for(5, sub { $nginx->access_log =~ m{/$channel HTTP/2\.0" 499 } }),
-       'the request ends at once');
-
     redis_resume();
 
-    ok(wait_for(5, sub { redis('XLEN', stream_key($ORG, $channel)) }),
-       'the message is stored all the same');
+    ok(wait_for(5, sub { $nginx->access_log =~ m{/$channel HTTP/2\.0" } }),
+       'the request ends');
+    is(redis('XLEN', stream_key($ORG, $channel)), 1, 'the message is stored');
     works();
 };
 
 
-subtest 'TEST 24: many clients that go away while Redis is stalled' => sub {
+subtest 'TEST 24: streams of HTTP/2 that are cancelled while Redis is stalled' => sub {
+    my $channel = uuid();
+    my $file = write_file("$Conduit::TMP/body", message(channel_id => $channel));
+
+    redis_pause();
+    http2_streams(50, 'cancel', $channel, $file);
+    ok(wait_for(5, \&redis_input), 'messages are on their way to Redis');
+    redis_resume();
+
+    ok(wait_for(5, sub {
+        50 == (() = $nginx->access_log =~ m{/$channel HTTP/2\.0" }g)
+    }), 'all requests end');
+    works();
+};
+
+
+subtest 'TEST 25: many clients that go away while Redis is stalled' => sub {
     my $channel = uuid();
     my $n = 100;
 
@@ -592,7 +641,7 @@ subtest 'TEST 24: many clients that go away while Redis is stalled' => sub {
 };
 
 
-subtest 'TEST 25: a reload while Redis is stalled: the old worker answers' => sub {
+subtest 'TEST 26: a reload while Redis is stalled: the old worker answers' => sub {
     my $channel = uuid();
     my $body = message(channel_id => $channel);
 
@@ -613,6 +662,34 @@ subtest 'TEST 25: a reload while Redis is stalled: the old worker answers' => su
 
     ($worker) = $nginx->workers;
     works();
+};
+
+
+subtest 'TEST 27: a worker that has no time to wait for Redis' => sub {
+    my $hasty = nginx_start(main => 'worker_shutdown_timeout 300ms;',
+                            server => publish_location());
+    my ($old) = $hasty->workers;
+    my $channel = uuid();
+    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $hasty->port);
+
+    redis_pause();
+    $s->syswrite(request("/publish/$ORG/$channel",
+                         message(channel_id => $channel), bearer()));
+
+    ok(wait_for(5, \&redis_input), 'the message is on its way to Redis');
+    $hasty->reload;
+
+    # it depends on whose connection NGINX closes first
+    like(read_until($s), qr{\A(?:HTTP/1\.1 503 .*)?\z}s,
+         'the client is cut, or told so');
+    ok(wait_for(10, sub { !grep { $_ == $old } $hasty->workers }),
+       'the old worker leaves');
+
+    redis_resume();
+    is(http($hasty, 'POST', "/publish/$ORG/$channel",
+            body => message(channel_id => $channel),
+            headers => { bearer() })->{status},
+       200, 'the new one works');
 };
 
 done_testing();
