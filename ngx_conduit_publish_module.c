@@ -494,7 +494,9 @@ ngx_conduit_publish_body_size(ngx_http_request_t *r)
 
     if (r->request_body) {
         for (cl = r->request_body->bufs; cl; cl = cl->next) {
-            size += ngx_buf_size(cl->buf);
+            if (!ngx_buf_special(cl->buf)) {
+                size += ngx_buf_size(cl->buf);
+            }
         }
     }
 
@@ -538,6 +540,12 @@ ngx_conduit_publish_body(ngx_http_request_t *r, ngx_str_t *body)
 
         if (ngx_buf_in_memory(b)) {
             p = ngx_cpymem(p, b->pos, b->last - b->pos);
+            continue;
+        }
+
+        /* the end of a body in chunks is a buffer of neither kind */
+
+        if (!b->in_file) {
             continue;
         }
 
