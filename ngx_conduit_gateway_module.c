@@ -279,6 +279,9 @@ static ngx_http_variable_t  ngx_conduit_gateway_vars[] = {
     { ngx_string("conduit_gateway_bytes"), NULL,
       ngx_conduit_gateway_number_variable, 1, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    { ngx_string("conduit_gateway_losses"), NULL,
+      ngx_conduit_gateway_number_variable, 2, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     { ngx_string("conduit_gateway_close"), NULL,
       ngx_conduit_gateway_close_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
@@ -702,12 +705,13 @@ ngx_conduit_gateway_common_conf(ngx_http_request_t *r)
 }
 
 
-/* data: 0 for events, 1 for bytes */
+/* data: 0 for events, 1 for bytes, 2 for losses */
 
 static ngx_int_t
 ngx_conduit_gateway_number_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
+    uint64_t                    n;
     u_char                     *p;
     ngx_conduit_sub_t          *sub;
     ngx_conduit_gateway_ctx_t  *ctx;
@@ -725,7 +729,21 @@ ngx_conduit_gateway_number_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%uL", data ? sub->bytes : (uint64_t) sub->events)
+    switch (data) {
+
+    case 0:
+        n = sub->events;
+        break;
+
+    case 1:
+        n = sub->bytes;
+        break;
+
+    default:
+        n = sub->losses;
+    }
+
+    v->len = ngx_sprintf(p, "%uL", n)
              - p;
     v->valid = 1;
     v->no_cacheable = 0;

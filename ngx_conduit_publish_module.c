@@ -15,7 +15,6 @@
 #include "conduit_message.h"
 #include "ngx_conduit_conf.h"
 #include "ngx_conduit_http.h"
-#include "ngx_conduit_link.h"
 #include "ngx_conduit_script.h"
 
 
@@ -34,12 +33,12 @@ typedef struct {
     ngx_msec_t                idle_ttl;
     ngx_msec_t                end_ttl;
 
-    ngx_conduit_link_t       *link;         /* one for equal servers */
+    ngx_conduit_publisher_t  *publisher;    /* one for equal servers */
 } ngx_conduit_publish_loc_conf_t;
 
 
 typedef struct {
-    ngx_array_t               links;        /* ngx_conduit_link_t * */
+    ngx_array_t               publishers;   /* ngx_conduit_publisher_t * */
 } ngx_conduit_publish_main_conf_t;
 
 
@@ -101,9 +100,9 @@ static void *ngx_conduit_publish_create_main_conf(ngx_conf_t *cf);
 static void *ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
-static ngx_conduit_link_t *ngx_conduit_publish_link(ngx_conf_t *cf,
+static ngx_conduit_publisher_t *ngx_conduit_publish_publisher(ngx_conf_t *cf,
     ngx_conduit_redis_t *redis);
-static void ngx_conduit_publish_close_links(void *data);
+static void ngx_conduit_publish_close(void *data);
 static void ngx_conduit_publish_exit_process(ngx_cycle_t *cycle);
 
 
@@ -659,7 +658,7 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
     p->data = ctx;
 
     ctx->started = ngx_current_msec;
-    ctx->op = ngx_conduit_script_publish(plcf->link, p, &status);
+    ctx->op = ngx_conduit_script_publish(plcf->publisher, p, &status);
 
     if (ctx->op != NULL) {
         return NGX_DONE;
@@ -695,8 +694,11 @@ static ngx_int_t
 ngx_conduit_publish_answer(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result)
 {
-    ngx_log_t  *log;
+    ngx_log_t                       *log;
+    ngx_uint_t                       level;
+    ngx_conduit_publish_loc_conf_t  *plcf;
 
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
     log = r->connection->log;
 
     switch (result->status) {
@@ -719,14 +721,18 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
     case NGX_CONDUIT_REDIS_BUSY:
     case NGX_CONDUIT_REDIS_FULL:
     case NGX_CONDUIT_REDIS_REFUSED:
-        ngx_log_error(NGX_LOG_ERR, log, 0,
+        level = ngx_conduit_publisher_level(plcf->publisher);
+
+        ngx_log_error(level, log, 0,
                       "conduit: redis refused to publish to \"%V\": %V",
                       &ctx->publish.key, &result->error);
         break;
 
     case NGX_CONDUIT_REDIS_LOST:
     case NGX_CONDUIT_REDIS_TIMED_OUT:
-        ngx_log_error(NGX_LOG_ERR, log, 0,
+        level = ngx_conduit_publisher_level(plcf->publisher);
+
+        ngx_log_error(level, log, 0,
                       "conduit: no reply of redis on publishing to \"%V\" "
                       "in %Mms, the message may have been stored",
                       &ctx->publish.key, ctx->redis_time);
@@ -1025,7 +1031,8 @@ ngx_conduit_publish_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    if (ngx_array_init(&pmcf->links, cf->pool, 4, sizeof(ngx_conduit_link_t *))
+    if (ngx_array_init(&pmcf->publishers, cf->pool, 4,
+                       sizeof(ngx_conduit_publisher_t *))
         != NGX_OK)
     {
         return NULL;
@@ -1036,7 +1043,7 @@ ngx_conduit_publish_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    cln->handler = ngx_conduit_publish_close_links;
+    cln->handler = ngx_conduit_publish_close;
     cln->data = pmcf;
 
     return pmcf;
@@ -1057,7 +1064,7 @@ ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     plcf->rate_window = 0;
-     *     plcf->link = NULL;
+     *     plcf->publisher = NULL;
      */
 
     ngx_conduit_conf_init(&plcf->common, NGX_CONDUIT_PUBLISH);
@@ -1097,8 +1104,9 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     if (conf->common.redis) {
-        conf->link = ngx_conduit_publish_link(cf, conf->common.redis);
-        if (conf->link == NULL) {
+        conf->publisher = ngx_conduit_publish_publisher(cf,
+                                                        conf->common.redis);
+        if (conf->publisher == NULL) {
             return NGX_CONF_ERROR;
         }
     }
@@ -1107,55 +1115,54 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 }
 
 
-/* locations with the same server have one link a worker */
+/* locations with the same deployment have one publisher a worker */
 
-static ngx_conduit_link_t *
-ngx_conduit_publish_link(ngx_conf_t *cf, ngx_conduit_redis_t *redis)
+static ngx_conduit_publisher_t *
+ngx_conduit_publish_publisher(ngx_conf_t *cf, ngx_conduit_redis_t *redis)
 {
     ngx_uint_t                        i;
-    ngx_conduit_link_t               *link, **links;
+    ngx_conduit_publisher_t          *pub, **pubs;
     ngx_conduit_publish_main_conf_t  *pmcf;
 
     pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_publish_module);
 
-    links = pmcf->links.elts;
+    pubs = pmcf->publishers.elts;
 
-    for (i = 0; i < pmcf->links.nelts; i++) {
-        if (ngx_conduit_redis_equal(links[i]->redis, redis)) {
-            return links[i];
+    for (i = 0; i < pmcf->publishers.nelts; i++) {
+        if (ngx_conduit_redis_equal(pubs[i]->redis, redis)) {
+            return pubs[i];
         }
     }
 
-    link = ngx_pcalloc(cf->pool, sizeof(ngx_conduit_link_t));
-    if (link == NULL) {
+    pub = ngx_pcalloc(cf->pool, sizeof(ngx_conduit_publisher_t));
+    if (pub == NULL) {
         return NULL;
     }
 
-    link->redis = redis;
-    link->role = "publish";
+    pub->redis = redis;
 
-    links = ngx_array_push(&pmcf->links);
-    if (links == NULL) {
+    pubs = ngx_array_push(&pmcf->publishers);
+    if (pubs == NULL) {
         return NULL;
     }
 
-    *links = link;
+    *pubs = pub;
 
-    return link;
+    return pub;
 }
 
 
 static void
-ngx_conduit_publish_close_links(void *data)
+ngx_conduit_publish_close(void *data)
 {
     ngx_uint_t                        i;
-    ngx_conduit_link_t              **links;
+    ngx_conduit_publisher_t         **pubs;
     ngx_conduit_publish_main_conf_t  *pmcf = data;
 
-    links = pmcf->links.elts;
+    pubs = pmcf->publishers.elts;
 
-    for (i = 0; i < pmcf->links.nelts; i++) {
-        ngx_conduit_link_close(links[i]);
+    for (i = 0; i < pmcf->publishers.nelts; i++) {
+        ngx_conduit_publisher_close(pubs[i]);
     }
 }
 
@@ -1169,6 +1176,6 @@ ngx_conduit_publish_exit_process(ngx_cycle_t *cycle)
                                                ngx_conduit_publish_module);
 
     if (pmcf != NULL) {
-        ngx_conduit_publish_close_links(pmcf);
+        ngx_conduit_publish_close(pmcf);
     }
 }

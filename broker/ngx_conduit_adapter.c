@@ -15,6 +15,7 @@
 #include <ngx_event.h>
 
 #include "ngx_conduit_adapter.h"
+#include "ngx_conduit_limit.h"
 
 
 typedef struct {
@@ -92,6 +93,11 @@ ngx_conduit_adapter_read_handler(ngx_event_t *rev)
 
     if (c->close) {
         a->close(a->ac);
+        return;
+    }
+
+    if (ngx_conduit_limit_exceeded(a->ac)) {
+        redisAsyncFree(a->ac);
         return;
     }
 

@@ -19,7 +19,8 @@ typedef void (*ngx_conduit_adapter_close_pt)(redisAsyncContext *ac);
 
 
 /*
- * Gives a connecting context its events.  The socket then belongs to an NGINX
+ * Gives a connecting context, which has a limit (ngx_conduit_limit_attach()),
+ * its events.  The socket then belongs to an NGINX
  * connection, which lives until hiredis frees the context.  Returns NGX_OK, or
  * NGX_ERROR when NGINX has no connection or memory left: the caller then frees
  * the context.

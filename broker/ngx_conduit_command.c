@@ -10,6 +10,8 @@
 #include "ngx_conduit_command.h"
 
 
+static void ngx_conduit_command_ignore(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
 static ngx_conduit_command_t *ngx_conduit_command_create(
     ngx_conduit_link_t *link);
 static void ngx_conduit_command_reply(redisAsyncContext *ac, void *reply,
@@ -25,6 +27,10 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
     const size_t *argvlen)
 {
     ngx_conduit_command_t  *cmd;
+
+    if (link->closing) {
+        return NGX_DECLINED;
+    }
 
     ngx_conduit_link_open(link);
 
@@ -64,6 +70,28 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
     }
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_conduit_link_asking(ngx_conduit_link_t *link)
+{
+    size_t       argvlen[1];
+    const char  *argv[1];
+
+    argv[0] = "ASKING";
+    argvlen[0] = 6;
+
+    return ngx_conduit_link_command(link, ngx_conduit_command_ignore, NULL, 1,
+                                    argv, argvlen);
+}
+
+
+static void
+ngx_conduit_command_ignore(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    /* void */
 }
 
 
@@ -115,10 +143,12 @@ ngx_conduit_command_reply(redisAsyncContext *ac, void *reply, void *data)
 {
     ngx_conduit_link_t     *link;
     ngx_conduit_command_t  *cmd = data;
+    ngx_conduit_outcome_e   outcome;
 
     link = cmd->link;
 
     if (reply != NULL) {
+        ngx_conduit_limit_reset(&link->limit);
         ngx_conduit_command_done(cmd, reply, NGX_CONDUIT_REPLIED);
         return;
     }
@@ -127,9 +157,16 @@ ngx_conduit_command_reply(redisAsyncContext *ac, void *reply, void *data)
         ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
     }
 
-    ngx_conduit_command_done(cmd, NULL,
-                             link->stuck ? NGX_CONDUIT_TIMED_OUT
-                                         : NGX_CONDUIT_LOST);
+    outcome = link->stuck ? NGX_CONDUIT_TIMED_OUT : NGX_CONDUIT_LOST;
+
+    /* replies come in order: it is that of the first one */
+
+    if (link->limit.exceeded) {
+        link->limit.exceeded = 0;
+        outcome = NGX_CONDUIT_TOO_LARGE;
+    }
+
+    ngx_conduit_command_done(cmd, NULL, outcome);
 }
 
 
@@ -261,6 +298,8 @@ ngx_conduit_link_message(redisAsyncContext *ac, void *reply, void *data)
         ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
         return;
     }
+
+    ngx_conduit_limit_reset(&link->limit);
 
     if (link->message != NULL) {
         link->message(link->data, reply);

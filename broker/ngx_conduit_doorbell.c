@@ -34,7 +34,7 @@ static void ngx_conduit_doorbell_lost(ngx_conduit_doorbell_t *db);
 static void ngx_conduit_doorbell_probe(ngx_event_t *ev);
 static void ngx_conduit_doorbell_pong(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
-static ngx_uint_t ngx_conduit_doorbell_unsupported(redisReply *reply);
+static ngx_uint_t ngx_conduit_doorbell_unsupported(char *error);
 
 
 void
@@ -108,6 +108,10 @@ ngx_conduit_doorbell_bell_up(ngx_conduit_link_t *link)
     const char              *argv[2];
     ngx_conduit_doorbell_t  *db = link->data;
 
+    if (db->polling) {
+        return;
+    }
+
     argv[0] = "CLIENT";
     argvlen[0] = 6;
     argv[1] = "ID";
@@ -125,14 +129,28 @@ ngx_conduit_doorbell_bell_up(ngx_conduit_link_t *link)
 static void
 ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link)
 {
+    ngx_uint_t               refused;
     ngx_conduit_doorbell_t  *db = link->data;
+
+    /* hiredis takes an error reply to SUBSCRIBE for the end of the connection,
+       and its text for the reason */
+
+    refused = db->probing && !db->subscribed
+              && ngx_conduit_doorbell_unsupported(link->why);
 
     db->subscribed = 0;
     db->probing = 0;
 
-    if (!db->polling) {
-        ngx_conduit_doorbell_lost(db);
+    if (db->polling) {
+        return;
     }
+
+    if (refused) {
+        ngx_conduit_doorbell_fall_back(db, link->why);
+        return;
+    }
+
+    ngx_conduit_doorbell_lost(db);
 }
 
 
@@ -148,7 +166,9 @@ ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
 
     if (reply->type != REDIS_REPLY_INTEGER) {
 
-        if (ngx_conduit_doorbell_unsupported(reply)) {
+        if (reply->type == REDIS_REPLY_ERROR
+            && ngx_conduit_doorbell_unsupported(reply->str))
+        {
             ngx_conduit_doorbell_fall_back(db, reply->str);
             return;
         }
@@ -270,6 +290,15 @@ ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db)
         return;
     }
 
+    if (ngx_strcmp(db->bell.peer, db->reader.peer) != 0) {
+
+        /* a name with several addresses; the ID is one of the bell's server */
+
+        db->reader.addr = db->bell.addr - 1;
+        ngx_conduit_link_reset(&db->reader, NULL);
+        return;
+    }
+
     if (db->binding) {
         db->rebind = 1;
         return;
@@ -327,7 +356,7 @@ ngx_conduit_doorbell_bound(void *data, redisReply *reply,
         return;
     }
 
-    if (ngx_conduit_doorbell_unsupported(reply)) {
+    if (ngx_conduit_doorbell_unsupported(reply->str)) {
         ngx_conduit_doorbell_fall_back(db, reply->str);
         return;
     }
@@ -340,14 +369,12 @@ ngx_conduit_doorbell_bound(void *data, redisReply *reply,
 
 
 static ngx_uint_t
-ngx_conduit_doorbell_unsupported(redisReply *reply)
+ngx_conduit_doorbell_unsupported(char *error)
 {
-    return reply->type == REDIS_REPLY_ERROR
-           && (ngx_strncmp(reply->str, "NOPERM", 6) == 0
-               || ngx_strcasestrn((u_char *) reply->str, "unknown", 7 - 1)
-               || ngx_strcasestrn((u_char *) reply->str, "not supported",
-                                  13 - 1)
-               || ngx_strcasestrn((u_char *) reply->str, "syntax", 6 - 1));
+    return ngx_strncmp(error, "NOPERM", 6) == 0
+           || ngx_strcasestrn((u_char *) error, "unknown", 7 - 1)
+           || ngx_strcasestrn((u_char *) error, "not supported", 13 - 1)
+           || ngx_strcasestrn((u_char *) error, "syntax", 6 - 1);
 }
 
 

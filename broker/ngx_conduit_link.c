@@ -45,6 +45,7 @@ ngx_conduit_link_open(ngx_conduit_link_t *link)
     link->ac = NULL;
     link->failed = 0;
     link->stuck = 0;
+    link->quiet = 0;
     link->delay = 0;
     link->addr = 0;
 
@@ -81,6 +82,7 @@ ngx_conduit_link_close(ngx_conduit_link_t *link)
     }
 
     link->state = NGX_CONDUIT_LINK_CLOSED;
+    link->closing = 1;
 
     if (link->connect_timer.timer_set) {
         ngx_del_timer(&link->connect_timer);
@@ -113,15 +115,24 @@ ngx_conduit_link_close(ngx_conduit_link_t *link)
         ngx_queue_remove(q);
         ngx_free(ngx_queue_data(q, ngx_conduit_command_t, queue));
     }
+
+    link->closing = 0;
 }
 
 
 void
 ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why)
 {
-    if (link->ac != NULL) {
-        ngx_conduit_link_drop(link, why);
+    if (link->ac == NULL) {
+        return;
     }
+
+    if (why == NULL) {
+        link->quiet = 1;
+        why = "to try another one";
+    }
+
+    ngx_conduit_link_drop(link, why);
 }
 
 
@@ -142,9 +153,9 @@ ngx_conduit_link_connect_timer(ngx_event_t *ev)
 static void
 ngx_conduit_link_connect(ngx_conduit_link_t *link)
 {
-    ngx_str_t            *addr;
-    redisAsyncContext    *ac;
-    ngx_conduit_redis_t  *redis;
+    redisAsyncContext         *ac;
+    ngx_conduit_redis_t       *redis;
+    ngx_conduit_redis_addr_t  *addr;
 
     redis = link->redis;
     link->state = NGX_CONDUIT_LINK_CONNECTING;
@@ -159,7 +170,8 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
 
     } else {
         addr = &redis->addrs[link->addr++ % redis->naddrs];
-        ac = redisAsyncConnect((char *) addr->data, redis->port);
+        (void) ngx_cpystrn(link->peer, addr->host.data, NGX_SOCKADDR_STRLEN);
+        ac = redisAsyncConnect((char *) addr->host.data, addr->port);
     }
 
     if (ac == NULL) {
@@ -172,6 +184,8 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
         redisAsyncFree(ac);
         return;
     }
+
+    ngx_conduit_limit_attach(ac, &link->limit);
 
     if (ngx_conduit_adapter_attach(ac, ngx_conduit_link_shutdown,
                                    ngx_cycle->log)
@@ -218,7 +232,6 @@ ngx_conduit_link_connected(const redisAsyncContext *ac, int status)
     if (link->redis->path.len == 0) {
         (void) redisEnableKeepAlive((redisContext *) &ac->c);
     }
-
 }
 
 
@@ -353,6 +366,7 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
 static void
 ngx_conduit_link_ready(ngx_conduit_link_t *link)
 {
+    ngx_uint_t              level;
     ngx_queue_t            *q;
     redisAsyncContext      *ac;
     ngx_conduit_command_t  *cmd;
@@ -362,16 +376,19 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
     }
 
     link->state = NGX_CONDUIT_LINK_UP;
-    link->delay = 0;
+    link->ready = ngx_current_msec;
 
     if (link->failed) {
         link->failed = 0;
-        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+        level = link->quiet ? NGX_LOG_INFO : NGX_LOG_NOTICE;
+
+        ngx_log_error(level, ngx_cycle->log, 0,
                       "conduit: redis %V %s: connected again after %Mms",
                       &link->redis->name, link->role,
                       ngx_current_msec - link->lost);
     }
 
+    link->quiet = 0;
     ac = link->ac;
 
     if (link->up) {
@@ -420,6 +437,21 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
     link->ac = NULL;
     link->message = NULL;
 
+    if (link->limit.exceeded) {
+        why = "a reply of more than 64m";
+    }
+
+    (void) ngx_cpystrn((u_char *) link->why, (u_char *) why,
+                       sizeof(link->why));
+
+    /* a connection that was of no use is no reason to hurry */
+
+    if (was_up
+        && ngx_current_msec - link->ready >= NGX_CONDUIT_LINK_STABLE)
+    {
+        link->delay = 0;
+    }
+
     ngx_conduit_link_wait(link);
 
     if (!link->failed) {
@@ -428,7 +460,7 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
 
     /* one line for each outage */
 
-    level = link->failed ? NGX_LOG_INFO : NGX_LOG_ERR;
+    level = (link->failed || link->quiet) ? NGX_LOG_INFO : NGX_LOG_ERR;
 
     ngx_log_error(level, ngx_cycle->log, 0,
                   "conduit: redis %V %s: %s (%s), next try in %Mms",
@@ -472,6 +504,14 @@ ngx_conduit_link_wait(ngx_conduit_link_t *link)
     }
 
     link->state = NGX_CONDUIT_LINK_WAITING;
+
+    if (link->redis->naddrs && link->addr % link->redis->naddrs) {
+
+        /* another address may do */
+
+        ngx_add_timer(&link->connect_timer, NGX_CONDUIT_LINK_NEXT);
+        return;
+    }
 
     delay = link->delay ? link->delay * 2 : NGX_CONDUIT_LINK_MIN_DELAY;
     link->delay = ngx_min(delay, NGX_CONDUIT_LINK_MAX_DELAY);

@@ -21,12 +21,16 @@
 #include <hiredis/hiredis.h>
 #include <hiredis/async.h>
 
+#include "ngx_conduit_limit.h"
 #include "ngx_conduit_redis.h"
 
 #pragma GCC visibility push(hidden)
 
-#define NGX_CONDUIT_LINK_MIN_DELAY  50      /* ms, first reconnect */
+#define NGX_CONDUIT_LINK_NEXT       5       /* ms, to another address */
+#define NGX_CONDUIT_LINK_MIN_DELAY  50      /* to the first one again */
 #define NGX_CONDUIT_LINK_MAX_DELAY  3000
+#define NGX_CONDUIT_LINK_STABLE     5000    /* ms up, after which it is first
+                                               again */
 
 typedef struct ngx_conduit_link_s  ngx_conduit_link_t;
 
@@ -42,7 +46,8 @@ typedef enum {
     NGX_CONDUIT_REPLIED = 0,
     NGX_CONDUIT_NOT_SENT,         /* there was no connection */
     NGX_CONDUIT_LOST,             /* sent; the connection went first */
-    NGX_CONDUIT_TIMED_OUT         /* sent; no reply within the deadline */
+    NGX_CONDUIT_TIMED_OUT,        /* sent; no reply within the deadline */
+    NGX_CONDUIT_TOO_LARGE         /* sent; the reply is over the limit */
 } ngx_conduit_outcome_e;
 
 /*
@@ -69,18 +74,25 @@ struct ngx_conduit_link_s {
     /* private */
     unsigned                   failed:1;    /* the last attempt did; logged */
     unsigned                   stuck:1;     /* closed for a deadline */
+    unsigned                   quiet:1;     /* reset on purpose; not logged */
+    unsigned                   closing:1;   /* takes nothing new */
     ngx_conduit_link_state_e   state;
     redisAsyncContext         *ac;
+    ngx_conduit_limit_t        limit;     /* of its replies */
     ngx_uint_t                 addr;      /* next address to try */
     ngx_uint_t                 handshake; /* replies still to come */
     ngx_msec_t                 delay;
     ngx_msec_t                 lost;      /* when it was, for logs */
+    ngx_msec_t                 ready;     /* when it got up */
+    char                       why[64];   /* it was lost, zero-terminated */
     ngx_event_t                connect_timer;   /* deadline or next try */
     ngx_event_t                command_timer;   /* deadline of the oldest */
     ngx_queue_t                pending;   /* ngx_conduit_command_t, oldest
                                              first: sent, then not yet sent */
     ngx_queue_t                free;
     ngx_conduit_message_pt     message;   /* of a subscription */
+    u_char                     peer[NGX_SOCKADDR_STRLEN];   /* its address,
+                                             zero-terminated, once connected */
 };
 
 
@@ -99,7 +111,8 @@ void ngx_conduit_link_close(ngx_conduit_link_t *link);
 
 /*
  * Drops the connection, as if it were lost; a new one is made after a delay.
- * Fit for reply handlers.
+ * why is for the log; NULL: nothing is wrong, and no error is logged.  Fit for
+ * reply handlers.
  */
 void ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why);
 
@@ -112,6 +125,12 @@ void ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why);
 ngx_int_t ngx_conduit_link_command(ngx_conduit_link_t *link,
     ngx_conduit_reply_pt handler, void *data, int argc, const char **argv,
     const size_t *argvlen);
+
+/*
+ * Sends ASKING: the next command is for a slot of a cluster that is on its way
+ * to this server.  The result is that of ngx_conduit_link_command().
+ */
+ngx_int_t ngx_conduit_link_asking(ngx_conduit_link_t *link);
 
 /*
  * Subscribes to a channel (a zero-terminated word) on a link that is up.  The

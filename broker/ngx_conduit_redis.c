@@ -13,8 +13,12 @@ static ngx_int_t ngx_conduit_redis_credentials(ngx_conf_t *cf,
     ngx_conduit_redis_t *redis, conduit_redis_url_t *u);
 static ngx_int_t ngx_conduit_redis_decode(ngx_conf_t *cf, conduit_text_t text,
     ngx_str_t *out);
+static ngx_int_t ngx_conduit_redis_hosts(ngx_conf_t *cf,
+    ngx_conduit_redis_t *redis, conduit_redis_url_t *u);
+static ngx_int_t ngx_conduit_redis_append(ngx_array_t *text, const char *data,
+    size_t len);
 static ngx_int_t ngx_conduit_redis_resolve(ngx_conf_t *cf,
-    ngx_conduit_redis_t *redis, conduit_redis_host_t *host);
+    conduit_redis_host_t *host, ngx_array_t *addrs, ngx_str_t *name);
 static ngx_int_t ngx_conduit_redis_copy(ngx_conf_t *cf, ngx_str_t *out,
     const char *data, size_t len);
 
@@ -29,26 +33,9 @@ ngx_conduit_redis_create(ngx_conf_t *cf, ngx_str_t *url)
 
     err = conduit_redis_url_parse((char *) url->data, url->len, &u);
 
-    if (err == NULL) {
-
-        switch (u.scheme) {
-
-        case CONDUIT_REDIS_TLS:
-            err = "\"rediss\" is not supported: this module is built without "
-                  "TLS to Redis";
-            break;
-
-        case CONDUIT_REDIS_CLUSTER:
-            err = "\"redis+cluster\" is not supported yet";
-            break;
-
-        case CONDUIT_REDIS_SENTINEL:
-            err = "\"redis+sentinel\" is not supported yet";
-            break;
-
-        default:
-            break;
-        }
+    if (err == NULL && u.scheme == CONDUIT_REDIS_TLS) {
+        err = "\"rediss\" is not supported: this module is built without TLS "
+              "to Redis";
     }
 
     if (err != NULL) {
@@ -62,6 +49,7 @@ ngx_conduit_redis_create(ngx_conf_t *cf, ngx_str_t *url)
         return NULL;
     }
 
+    redis->scheme = u.scheme;
     redis->db = u.db;
 
     if (ngx_conduit_redis_credentials(cf, redis, &u) != NGX_OK) {
@@ -73,7 +61,7 @@ ngx_conduit_redis_create(ngx_conf_t *cf, ngx_str_t *url)
         redis->name = redis->path;
 
     } else {
-        rc = ngx_conduit_redis_resolve(cf, redis, &u.hosts[0]);
+        rc = ngx_conduit_redis_hosts(cf, redis, &u);
     }
 
     return rc == NGX_OK ? redis : NULL;
@@ -120,13 +108,83 @@ ngx_conduit_redis_decode(ngx_conf_t *cf, conduit_text_t text, ngx_str_t *out)
 
 
 static ngx_int_t
-ngx_conduit_redis_resolve(ngx_conf_t *cf, ngx_conduit_redis_t *redis,
-    conduit_redis_host_t *host)
+ngx_conduit_redis_hosts(ngx_conf_t *cf, ngx_conduit_redis_t *redis,
+    conduit_redis_url_t *u)
 {
-    u_char      text[NGX_SOCKADDR_STRLEN];
-    size_t      len;
-    ngx_url_t   u;
-    ngx_uint_t  i;
+    size_t       i;
+    ngx_str_t    host;
+    ngx_array_t  addrs, names;
+
+    if (ngx_array_init(&addrs, cf->pool, u->nhosts,
+                       sizeof(ngx_conduit_redis_addr_t))
+        != NGX_OK
+        || ngx_array_init(&names, cf->pool, 64, 1) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < u->nhosts; i++) {
+
+        if (ngx_conduit_redis_resolve(cf, &u->hosts[i], &addrs, &host)
+            != NGX_OK
+            || (i && ngx_conduit_redis_append(&names, ",", 1) != NGX_OK)
+            || ngx_conduit_redis_append(&names, (char *) host.data, host.len)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    if (u->service.len) {
+
+        if (ngx_conduit_redis_copy(cf, &redis->service, u->service.data,
+                                   u->service.len)
+            != NGX_OK
+            || ngx_conduit_redis_append(&names, "/", 1) != NGX_OK
+            || ngx_conduit_redis_append(&names, u->service.data,
+                                        u->service.len)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    redis->name.data = names.elts;
+    redis->name.len = names.nelts;
+    redis->addrs = addrs.elts;
+    redis->naddrs = addrs.nelts;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_redis_append(ngx_array_t *text, const char *data, size_t len)
+{
+    u_char  *p;
+
+    p = ngx_array_push_n(text, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, data, len);
+
+    return NGX_OK;
+}
+
+
+/* adds the addresses of a host; *name is how it is written in logs */
+
+static ngx_int_t
+ngx_conduit_redis_resolve(ngx_conf_t *cf, conduit_redis_host_t *host,
+    ngx_array_t *addrs, ngx_str_t *name)
+{
+    u_char                     text[NGX_SOCKADDR_STRLEN];
+    size_t                     len;
+    ngx_url_t                  u;
+    ngx_uint_t                 i;
+    ngx_conduit_redis_addr_t  *addr;
 
     ngx_memzero(&u, sizeof(ngx_url_t));
 
@@ -141,17 +199,11 @@ ngx_conduit_redis_resolve(ngx_conf_t *cf, ngx_conduit_redis_t *redis,
                             (ngx_uint_t) host->port)
                 - u.url.data;
 
-    redis->name = u.url;
-    redis->port = host->port;
+    *name = u.url;
 
     if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in Redis address \"%V\"",
-                           u.err ? u.err : "invalid host", &redis->name);
-        return NGX_ERROR;
-    }
-
-    redis->addrs = ngx_pcalloc(cf->pool, u.naddrs * sizeof(ngx_str_t));
-    if (redis->addrs == NULL) {
+                           u.err ? u.err : "invalid host", name);
         return NGX_ERROR;
     }
 
@@ -167,14 +219,19 @@ ngx_conduit_redis_resolve(ngx_conf_t *cf, ngx_conduit_redis_t *redis,
             len -= 2;
         }
 
-        if (ngx_conduit_redis_copy(cf, &redis->addrs[i], (char *) text, len)
+        addr = ngx_array_push(addrs);
+        if (addr == NULL) {
+            return NGX_ERROR;
+        }
+
+        addr->port = host->port;
+
+        if (ngx_conduit_redis_copy(cf, &addr->host, (char *) text, len)
             != NGX_OK)
         {
             return NGX_ERROR;
         }
     }
-
-    redis->naddrs = u.naddrs;
 
     return NGX_OK;
 }
@@ -207,7 +264,8 @@ ngx_conduit_redis_str_equal(ngx_str_t *a, ngx_str_t *b)
 ngx_uint_t
 ngx_conduit_redis_equal(ngx_conduit_redis_t *a, ngx_conduit_redis_t *b)
 {
-    return ngx_conduit_redis_str_equal(&a->name, &b->name)
+    return a->scheme == b->scheme
+           && ngx_conduit_redis_str_equal(&a->name, &b->name)
            && ngx_conduit_redis_str_equal(&a->user, &b->user)
            && ngx_conduit_redis_str_equal(&a->password, &b->password)
            && a->db == b->db

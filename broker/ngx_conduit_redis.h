@@ -1,7 +1,6 @@
 /*
- * One Redis server as a location names it: where it is, who logs in, how long
- * anything may take.  Made at configuration time, in the master; read-only
- * afterwards.
+ * Redis as a location names it: where it is, who logs in, how long anything may
+ * take.  Made at configuration time, in the master; read-only afterwards.
  */
 
 #ifndef NGX_CONDUIT_REDIS_H
@@ -15,30 +14,38 @@
 #pragma GCC visibility push(hidden)
 
 typedef struct {
-    ngx_str_t    name;              /* as in the configuration, without
-                                       credentials; for logs */
-    ngx_str_t    path;              /* of a unix socket, zero-terminated;
-                                       else empty */
-    ngx_str_t   *addrs;             /* numeric addresses, zero-terminated */
-    ngx_uint_t   naddrs;
+    ngx_str_t    host;              /* a numeric address, zero-terminated; IPv6
+                                       without brackets */
     in_port_t    port;
-    ngx_str_t    user;              /* empty: the default user */
-    ngx_str_t    password;          /* empty: no AUTH */
-    ngx_uint_t   db;
-    ngx_msec_t   connect_timeout;   /* to connect, AUTH and SELECT */
-    ngx_msec_t   timeout;           /* of one command */
+} ngx_conduit_redis_addr_t;
+
+typedef struct {
+    ngx_str_t                  name;     /* as in the configuration, without
+                                            credentials; for logs */
+    conduit_redis_scheme_t     scheme;
+    ngx_str_t                  path;     /* of a unix socket, zero-terminated;
+                                            else empty */
+    ngx_conduit_redis_addr_t  *addrs;    /* of the server, of the seeds of a
+                                            cluster, of the Sentinels */
+    ngx_uint_t                 naddrs;
+    ngx_str_t                  service;  /* of a Sentinel master */
+    ngx_str_t                  user;     /* empty: the default user */
+    ngx_str_t                  password; /* empty: no AUTH */
+    ngx_uint_t                 db;
+    ngx_msec_t                 connect_timeout;  /* AUTH and SELECT included */
+    ngx_msec_t                 timeout;  /* of one command */
 } ngx_conduit_redis_t;
 
 
 /*
- * Makes a server of a URL (the parameter of conduit_publish or
- * conduit_gateway), resolving its host name.  Returns NULL after logging what
+ * Makes a deployment of a URL (the parameter of conduit_publish or
+ * conduit_gateway), resolving its host names.  Returns NULL after logging what
  * is wrong at emerg level with file and line.  The result lives in cf->pool;
  * timeouts are left zero.
  */
 ngx_conduit_redis_t *ngx_conduit_redis_create(ngx_conf_t *cf, ngx_str_t *url);
 
-/* Returns 1 if two servers are the same one with the same log-in and times. */
+/* Returns 1 if two are the same with the same log-in and times. */
 ngx_uint_t ngx_conduit_redis_equal(ngx_conduit_redis_t *a,
     ngx_conduit_redis_t *b);
 

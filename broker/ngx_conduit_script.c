@@ -18,19 +18,33 @@
 #define NGX_CONDUIT_RATE_PREFIX  "conduit:rate:{"
 #define NGX_CONDUIT_SHA_LEN      40
 
+/* how often a message is sent elsewhere before it is given up */
+#define NGX_CONDUIT_REDIRECTS    5
+
 
 struct ngx_conduit_script_op_s {
-    ngx_conduit_link_t     *link;
-    ngx_conduit_publish_t  *publish;    /* NULL when cancelled */
-    ngx_uint_t              loading;    /* the text was sent, not its sum */
+    ngx_conduit_publisher_t  *publisher;
+    ngx_conduit_publish_t    *publish;      /* NULL when cancelled */
+    ngx_conduit_node_t       *node;         /* it was sent to */
+    ngx_conduit_waiter_t      waiter;
+    ngx_uint_t                redirects;
+    unsigned                  loading:1;    /* the text was sent, not its sum */
+    unsigned                  asking:1;     /* ASKING goes before it */
+    unsigned                  single:1;     /* without the rate key */
 };
 
 
+static ngx_int_t ngx_conduit_script_start(ngx_conduit_script_op_t *op);
+static void ngx_conduit_script_known(void *data, ngx_uint_t ok);
 static ngx_int_t ngx_conduit_script_send(ngx_conduit_script_op_t *op);
 static void ngx_conduit_script_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
-static void ngx_conduit_script_result(redisReply *reply,
-    ngx_conduit_published_t *result);
+static ngx_int_t ngx_conduit_script_again(ngx_conduit_script_op_t *op,
+    redisReply *reply);
+static void ngx_conduit_script_fail(ngx_conduit_script_op_t *op,
+    ngx_conduit_published_e status);
+static void ngx_conduit_script_result(ngx_conduit_script_op_t *op,
+    redisReply *reply, ngx_conduit_published_t *result);
 static const char *ngx_conduit_script_sha(void);
 
 
@@ -63,24 +77,25 @@ static const char  ngx_conduit_script[] =
 
 
 ngx_conduit_script_op_t *
-ngx_conduit_script_publish(ngx_conduit_link_t *link, ngx_conduit_publish_t *p,
-    ngx_conduit_published_e *status)
+ngx_conduit_script_publish(ngx_conduit_publisher_t *pub,
+    ngx_conduit_publish_t *p, ngx_conduit_published_e *status)
 {
     ngx_int_t                 rc;
     ngx_conduit_script_op_t  *op;
 
     *status = NGX_CONDUIT_REDIS_BUSY;
 
-    op = ngx_alloc(sizeof(ngx_conduit_script_op_t), ngx_cycle->log);
+    op = ngx_calloc(sizeof(ngx_conduit_script_op_t), ngx_cycle->log);
     if (op == NULL) {
         return NULL;
     }
 
-    op->link = link;
+    op->publisher = pub;
     op->publish = p;
-    op->loading = 0;
+    op->waiter.handler = ngx_conduit_script_known;
+    op->waiter.data = op;
 
-    rc = ngx_conduit_script_send(op);
+    rc = ngx_conduit_script_start(op);
 
     if (rc == NGX_OK) {
         return op;
@@ -104,6 +119,45 @@ ngx_conduit_script_cancel(ngx_conduit_script_op_t *op)
 
 
 static ngx_int_t
+ngx_conduit_script_start(ngx_conduit_script_op_t *op)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_conduit_publisher_node(op->publisher, &op->publish->key,
+                                    &op->waiter, &op->node);
+
+    if (rc == NGX_AGAIN) {
+        return NGX_OK;
+    }
+
+    return rc == NGX_OK ? ngx_conduit_script_send(op) : rc;
+}
+
+
+/* it is known which server has the key, or that nobody tells */
+
+static void
+ngx_conduit_script_known(void *data, ngx_uint_t ok)
+{
+    ngx_int_t                 rc;
+    ngx_conduit_script_op_t  *op = data;
+
+    if (op->publish == NULL) {
+        ngx_free(op);
+        return;
+    }
+
+    rc = ok ? ngx_conduit_script_start(op) : NGX_DECLINED;
+
+    if (rc != NGX_OK) {
+        ngx_conduit_script_fail(op, rc == NGX_DECLINED
+                                    ? NGX_CONDUIT_NO_REDIS
+                                    : NGX_CONDUIT_REDIS_BUSY);
+    }
+}
+
+
+static ngx_int_t
 ngx_conduit_script_send(ngx_conduit_script_op_t *op)
 {
     u_char                 *last;
@@ -111,11 +165,27 @@ ngx_conduit_script_send(ngx_conduit_script_op_t *op)
     u_char                  rate_key[sizeof(NGX_CONDUIT_RATE_PREFIX)
                                      + CONDUIT_KEY_MAX];
     size_t                  argvlen[10];
+    ngx_int_t               rc;
     const char             *argv[10];
-    ngx_uint_t              i;
+    ngx_uint_t              i, n, rate;
+    ngx_conduit_link_t     *link;
     ngx_conduit_publish_t  *p;
 
     p = op->publish;
+
+    link = ngx_conduit_publisher_link(op->publisher, op->node);
+    if (link == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (op->asking) {
+        rc = ngx_conduit_link_asking(link);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    rate = op->single ? 0 : p->rate;
 
     if (op->loading) {
         argv[0] = "EVAL";
@@ -135,26 +205,37 @@ ngx_conduit_script_send(ngx_conduit_script_op_t *op)
     last = ngx_cpymem(last, p->key.data, p->key.len);
     *last++ = '}';
 
-    argv[2] = "2";
+    argv[2] = rate ? "2" : "1";
     argvlen[2] = 1;
     argv[3] = (char *) p->key.data;
     argvlen[3] = p->key.len;
-    argv[4] = (char *) rate_key;
-    argvlen[4] = last - rate_key;
-    argv[5] = (char *) p->message.data;
-    argvlen[5] = p->message.len;
+    n = 4;
 
-    argvlen[6] = ngx_sprintf(numbers[0], "%ui", p->rate) - numbers[0];
-    argvlen[7] = ngx_sprintf(numbers[1], "%M", p->window) - numbers[1];
-    argvlen[8] = ngx_sprintf(numbers[2], "%ui", p->max_len) - numbers[2];
-    argvlen[9] = ngx_sprintf(numbers[3], "%M", p->ttl) - numbers[3];
-
-    for (i = 0; i < 4; i++) {
-        argv[6 + i] = (char *) numbers[i];
+    if (rate) {
+        argv[n] = (char *) rate_key;
+        argvlen[n++] = last - rate_key;
     }
 
-    return ngx_conduit_link_command(op->link, ngx_conduit_script_reply, op,
-                                    10, argv, argvlen);
+    argv[n] = (char *) p->message.data;
+    argvlen[n++] = p->message.len;
+
+    argvlen[n] = ngx_sprintf(numbers[0], "%ui", rate) - numbers[0];
+    argvlen[n + 1] = ngx_sprintf(numbers[1], "%M", p->window) - numbers[1];
+    argvlen[n + 2] = ngx_sprintf(numbers[2], "%ui", p->max_len) - numbers[2];
+    argvlen[n + 3] = ngx_sprintf(numbers[3], "%M", p->ttl) - numbers[3];
+
+    for (i = 0; i < 4; i++) {
+        argv[n++] = (char *) numbers[i];
+    }
+
+    rc = ngx_conduit_link_command(link, ngx_conduit_script_reply, op, n, argv,
+                                  argvlen);
+
+    if (rc == NGX_DECLINED) {
+        ngx_conduit_topology_doubt(&op->publisher->topology);
+    }
+
+    return rc;
 }
 
 
@@ -174,42 +255,41 @@ ngx_conduit_script_reply(void *data, redisReply *reply,
         return;
     }
 
-    ngx_memzero(&result, sizeof(ngx_conduit_published_t));
-
     switch (outcome) {
 
     case NGX_CONDUIT_NOT_SENT:
-        result.status = NGX_CONDUIT_NO_REDIS;
-        break;
+        ngx_conduit_script_fail(op, NGX_CONDUIT_NO_REDIS);
+        return;
 
     case NGX_CONDUIT_LOST:
-        result.status = NGX_CONDUIT_REDIS_LOST;
-        break;
+    case NGX_CONDUIT_TOO_LARGE:
+        ngx_conduit_script_fail(op, NGX_CONDUIT_REDIS_LOST);
+        return;
 
     case NGX_CONDUIT_TIMED_OUT:
-        result.status = NGX_CONDUIT_REDIS_TIMED_OUT;
-        break;
+        ngx_conduit_script_fail(op, NGX_CONDUIT_REDIS_TIMED_OUT);
+        return;
 
     default: /* NGX_CONDUIT_REPLIED */
-
-        if (reply->type == REDIS_REPLY_ERROR && !op->loading
-            && ngx_strncmp(reply->str, "NOSCRIPT", 8) == 0)
-        {
-            op->loading = 1;
-
-            rc = ngx_conduit_script_send(op);
-
-            if (rc == NGX_OK) {
-                return;
-            }
-
-            result.status = (rc == NGX_DECLINED) ? NGX_CONDUIT_NO_REDIS
-                                                 : NGX_CONDUIT_REDIS_BUSY;
-            break;
-        }
-
-        ngx_conduit_script_result(reply, &result);
+        break;
     }
+
+    rc = ngx_conduit_script_again(op, reply);
+
+    if (rc == NGX_OK) {
+        return;
+    }
+
+    if (rc != NGX_DONE) {
+        ngx_conduit_script_fail(op, rc == NGX_DECLINED
+                                    ? NGX_CONDUIT_NO_REDIS
+                                    : NGX_CONDUIT_REDIS_BUSY);
+        return;
+    }
+
+    ngx_memzero(&result, sizeof(ngx_conduit_published_t));
+
+    ngx_conduit_script_result(op, reply, &result);
 
     ngx_free(op);
 
@@ -217,18 +297,82 @@ ngx_conduit_script_reply(void *data, redisReply *reply,
 }
 
 
+/*
+ * Sends a message once more that was not taken, but would be in another form or
+ * elsewhere.  Returns NGX_OK when it is on its way, NGX_DONE when the reply is
+ * final, NGX_DECLINED or NGX_ERROR when it could not be sent.
+ */
+
+static ngx_int_t
+ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
+{
+    ngx_uint_t           ask;
+    ngx_conduit_node_t  *node;
+
+    if (reply->type != REDIS_REPLY_ERROR) {
+        return NGX_DONE;
+    }
+
+    if (ngx_strncmp(reply->str, "NOSCRIPT", 8) == 0 && !op->loading) {
+        op->loading = 1;
+        return ngx_conduit_script_send(op);
+    }
+
+    /* one of the two keys has gone ahead with its slot: the message does not
+       wait for the other one, the rate of a moment is not counted */
+
+    if (ngx_strncmp(reply->str, "TRYAGAIN", 8) == 0 && !op->single) {
+        op->single = 1;
+        return ngx_conduit_script_send(op);
+    }
+
+    node = ngx_conduit_topology_redirect(&op->publisher->topology, op->node,
+                                         reply, &ask);
+
+    if (node == NULL || op->redirects++ == NGX_CONDUIT_REDIRECTS) {
+        return NGX_DONE;
+    }
+
+    op->node = node;
+    op->asking = ask;
+    op->loading = 0;
+
+    return ngx_conduit_script_send(op);
+}
+
+
 static void
-ngx_conduit_script_result(redisReply *reply, ngx_conduit_published_t *result)
+ngx_conduit_script_fail(ngx_conduit_script_op_t *op,
+    ngx_conduit_published_e status)
+{
+    ngx_conduit_publish_t    *p;
+    ngx_conduit_published_t   result;
+
+    ngx_conduit_topology_doubt(&op->publisher->topology);
+
+    p = op->publish;
+    ngx_free(op);
+
+    ngx_memzero(&result, sizeof(ngx_conduit_published_t));
+    result.status = status;
+
+    p->handler(p->data, &result);
+}
+
+
+static void
+ngx_conduit_script_result(ngx_conduit_script_op_t *op, redisReply *reply,
+    ngx_conduit_published_t *result)
 {
     ngx_uint_t           i;
     conduit_stream_id_t  id;
 
     /* errors that pass by themselves: the server loads its data, runs a slow
-       script, is or has become a replica, or its cluster has no owner */
+       script, is or has become a replica, or its cluster is being changed */
 
     static const char  *passing[] = {
         "LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
-        "NOREPLICAS", "MISCONF", NULL
+        "NOREPLICAS", "MISCONF", "MOVED", "ASK", NULL
     };
 
     if (reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0) {
@@ -266,6 +410,7 @@ ngx_conduit_script_result(redisReply *reply, ngx_conduit_published_t *result)
     for (i = 0; passing[i]; i++) {
         if (ngx_strncmp(reply->str, passing[i], ngx_strlen(passing[i])) == 0) {
             result->status = NGX_CONDUIT_REDIS_BUSY;
+            ngx_conduit_topology_doubt(&op->publisher->topology);
             return;
         }
     }

@@ -10,7 +10,7 @@
 #include <ngx_core.h>
 
 #include "conduit_id.h"
-#include "ngx_conduit_link.h"
+#include "ngx_conduit_publisher.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -57,8 +57,9 @@ typedef struct ngx_conduit_script_op_s  ngx_conduit_script_op_t;
  * NGX_CONDUIT_NO_REDIS or NGX_CONDUIT_REDIS_BUSY (memory is out), and the
  * handler is not called.
  */
-ngx_conduit_script_op_t *ngx_conduit_script_publish(ngx_conduit_link_t *link,
-    ngx_conduit_publish_t *p, ngx_conduit_published_e *status);
+ngx_conduit_script_op_t *ngx_conduit_script_publish(
+    ngx_conduit_publisher_t *pub, ngx_conduit_publish_t *p,
+    ngx_conduit_published_e *status);
 
 /* Forgets the caller: its handler is not called.  The message may be stored. */
 void ngx_conduit_script_cancel(ngx_conduit_script_op_t *op);

@@ -164,10 +164,7 @@ ngx_conduit_stream_parse_info(redisReply *reply,
     ngx_conduit_stream_info_t *info)
 {
     size_t       i;
-    long long    added;
     redisReply  *name, *value;
-
-    added = -1;
 
     ngx_memzero(info, sizeof(ngx_conduit_stream_info_t));
 
@@ -203,8 +200,9 @@ ngx_conduit_stream_parse_info(redisReply *reply,
 
         } else if (ngx_conduit_stream_is(name, "entries-added")) {
 
-            if (value->type == REDIS_REPLY_INTEGER) {
-                added = value->integer;
+            if (value->type == REDIS_REPLY_INTEGER && value->integer >= 0) {
+                info->added = value->integer;
+                info->counted = 1;
             }
 
         } else if (ngx_conduit_stream_is(name, "first-entry")) {
@@ -215,7 +213,7 @@ ngx_conduit_stream_parse_info(redisReply *reply,
         }
     }
 
-    info->trimmed = (added != (long long) info->length);
+    info->trimmed = !info->counted || info->added != info->length;
 
     return info->exists ? NGX_OK : NGX_ERROR;
 }

@@ -25,9 +25,11 @@ typedef struct {
     ngx_conduit_entry_t   first;    /* valid when length is not 0 */
     ngx_conduit_entry_t   last;     /* likewise */
     ngx_uint_t            length;
+    uint64_t              added;    /* entries ever, valid when counted */
+    ngx_uint_t            counted;  /* not before Redis 7 */
     ngx_uint_t            exists;
-    ngx_uint_t            trimmed;  /* entries are gone, or the server (before
-                                       Redis 7) does not tell */
+    ngx_uint_t            trimmed;  /* entries are gone, or the server does not
+                                       tell */
 } ngx_conduit_stream_info_t;
 
 

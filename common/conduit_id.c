@@ -118,6 +118,19 @@ conduit_stream_id_write(const conduit_stream_id_t *id, char *buf)
 }
 
 
+void
+conduit_stream_id_before(conduit_stream_id_t *id)
+{
+    if (id->seq) {
+        id->seq--;
+
+    } else if (id->ms) {
+        id->ms--;
+        id->seq = UINT64_MAX;
+    }
+}
+
+
 int
 conduit_stream_id_cmp(const conduit_stream_id_t *a,
     const conduit_stream_id_t *b)

@@ -55,6 +55,9 @@ int conduit_stream_id_parse(const char *s, size_t len, conduit_stream_id_t *id);
  */
 size_t conduit_stream_id_write(const conduit_stream_id_t *id, char *buf);
 
+/* Makes an ID the one just before it; 0-0 stays. */
+void conduit_stream_id_before(conduit_stream_id_t *id);
+
 /* Returns a negative number, 0 or a positive number, as memcmp() does. */
 int conduit_stream_id_cmp(const conduit_stream_id_t *a,
     const conduit_stream_id_t *b);

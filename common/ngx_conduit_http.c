@@ -304,7 +304,15 @@ ngx_conduit_http_get_variable(ngx_http_request_t *r,
             return own->next(r, v, own->next_data);
         }
 
-        v->not_found = 1;
+        /*
+         * not of this location; NGINX remembers "not found" for good, which
+         * a rewrite that comes first must not bring about
+         */
+
+        ngx_memzero(v, sizeof(ngx_http_variable_value_t));
+        v->data = (u_char *) "";
+        v->not_found = r->headers_out.status != 0;
+
         return NGX_OK;
     }
 

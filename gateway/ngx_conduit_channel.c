@@ -11,6 +11,10 @@
 
 
 static void ngx_conduit_channel_free(ngx_conduit_channel_t *ch);
+static ngx_uint_t ngx_conduit_channel_before_all(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub);
+static void ngx_conduit_channel_leave(ngx_conduit_channel_t *ch,
+    ngx_queue_t *queue, ngx_uint_t n);
 static void ngx_conduit_channel_serve_window(ngx_conduit_channel_t *ch,
     ngx_conduit_sub_t *sub);
 static void ngx_conduit_channel_serve_batch(ngx_conduit_channel_t *ch,
@@ -55,8 +59,12 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *key,
     ch->node.str.data = (u_char *) ch + sizeof(ngx_conduit_channel_t);
     ngx_memcpy(ch->node.str.data, key->data, key->len);
 
+    if (ngx_conduit_shard_add(ch) != NGX_OK) {
+        ngx_free(ch);
+        return NULL;
+    }
+
     ngx_rbtree_insert(&hub->channels, &ch->node.node);
-    ngx_queue_insert_tail(&hub->all, &ch->all);
     hub->nchannels++;
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
@@ -87,7 +95,7 @@ ngx_conduit_channel_free(ngx_conduit_channel_t *ch)
         ngx_queue_remove(&ch->retry);
     }
 
-    ngx_queue_remove(&ch->all);
+    ngx_conduit_shard_remove(ch);
     ngx_rbtree_delete(&hub->channels, &ch->node.node);
     hub->nchannels--;
 
@@ -120,13 +128,18 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
     if (sub->resumed) {
         at_cursor = conduit_stream_id_cmp(&sub->pos, &ch->cursor);
 
-        if (ch->known && ch->ended && at_cursor == 0 && !ch->reading) {
+        if (ch->known && ch->ended && at_cursor == 0 && !ch->reading
+            && ch->shard->doorbell.is_up)
+        {
             ngx_conduit_channel_release(ch);
             return NGX_DONE;
         }
 
-        if (!ch->known || at_cursor > 0
-            || conduit_stream_id_cmp(&sub->pos, &ch->floor) < 0)
+        /* at the end, whether something follows it is worth asking */
+
+        if (!ch->known || at_cursor > 0 || (ch->ended && at_cursor == 0)
+            || conduit_stream_id_cmp(&sub->pos, &ch->floor) < 0
+            || ngx_conduit_channel_before_all(ch, sub))
         {
             queue = &ch->opening;
         }
@@ -146,14 +159,27 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
 
     sub->probe = ch->probes + 1;
 
-    if (ch->hub->doorbell.is_up) {
+    if (ch->shard->doorbell.is_up) {
         ngx_conduit_channel_look_up(ch);
         return ch->probing ? NGX_AGAIN : NGX_OK;
     }
 
     /* a worker's first request comes before its links are up */
 
-    return ngx_conduit_hub_connecting(ch->hub) ? NGX_AGAIN : NGX_OK;
+    return ngx_conduit_shard_connecting(ch->shard) ? NGX_AGAIN : NGX_OK;
+}
+
+
+/* the window starts with the oldest entry there was; was that the first? */
+
+static ngx_uint_t
+ngx_conduit_channel_before_all(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub)
+{
+    return conduit_stream_id_cmp(&ch->floor, &ngx_conduit_oldest) == 0
+           && conduit_stream_id_cmp(&sub->pos, &ngx_conduit_oldest) != 0
+           && ch->window.nelts
+           && conduit_stream_id_cmp(&sub->pos, &ch->window.elts[0]->id) < 0;
 }
 
 
@@ -263,10 +289,8 @@ ngx_conduit_channel_wake(ngx_conduit_channel_t *ch)
 void
 ngx_conduit_channel_trim(ngx_conduit_channel_t *ch, size_t limit)
 {
-    size_t              bytes;
-    ngx_uint_t          n;
-    ngx_queue_t        *q;
-    ngx_conduit_sub_t  *sub;
+    size_t      bytes;
+    ngx_uint_t  n;
 
     bytes = ch->window.bytes;
 
@@ -278,10 +302,32 @@ ngx_conduit_channel_trim(ngx_conduit_channel_t *ch, size_t limit)
         return;
     }
 
-    /* a subscriber that falls behind knows what it must find there */
+    ngx_conduit_channel_leave(ch, &ch->blocked, n);
+    ngx_conduit_channel_leave(ch, &ch->ready, n);
 
-    for (q = ngx_queue_head(&ch->blocked);
-         q != ngx_queue_sentinel(&ch->blocked);
+    /* the floor is higher where entries after it are lost */
+
+    if (conduit_stream_id_cmp(&ch->floor, &ch->window.elts[n - 1]->id) < 0) {
+        ch->floor = ch->window.elts[n - 1]->id;
+    }
+
+    ch->base += n;
+
+    ngx_conduit_frames_drop(&ch->window, n);
+}
+
+
+/* a subscriber that falls behind knows what it must find there */
+
+static void
+ngx_conduit_channel_leave(ngx_conduit_channel_t *ch, ngx_queue_t *queue,
+    ngx_uint_t n)
+{
+    ngx_queue_t        *q;
+    ngx_conduit_sub_t  *sub;
+
+    for (q = ngx_queue_head(queue);
+         q != ngx_queue_sentinel(queue);
          q = ngx_queue_next(q))
     {
         sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
@@ -289,13 +335,9 @@ ngx_conduit_channel_trim(ngx_conduit_channel_t *ch, size_t limit)
         if (sub->seq >= ch->base && sub->seq < ch->base + n) {
             sub->next = ch->window.elts[sub->seq - ch->base]->id;
             sub->next_known = 1;
+            sub->judged = 0;
         }
     }
-
-    ch->floor = ch->window.elts[n - 1]->id;
-    ch->base += n;
-
-    ngx_conduit_frames_drop(&ch->window, n);
 }
 
 

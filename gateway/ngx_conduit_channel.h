@@ -27,12 +27,23 @@ void ngx_conduit_channel_move(ngx_conduit_sub_t *sub, ngx_queue_t *queue);
  */
 void ngx_conduit_channel_take(ngx_queue_t *list, ngx_queue_t *queue);
 
+/* The link to read on; makes the next command follow its slot (ASKING). */
+ngx_conduit_link_t *ngx_conduit_channel_link(ngx_conduit_channel_t *ch);
+
+/* A command ended without a reply. */
+void ngx_conduit_channel_unanswered(ngx_conduit_channel_t *ch,
+    ngx_conduit_outcome_e outcome);
+
 /* Sends XREAD from the cursor; none must be under way. */
 void ngx_conduit_channel_read(ngx_conduit_channel_t *ch);
 
 /* Logs an error reply, once until reading works again. */
 void ngx_conduit_channel_complain(ngx_conduit_channel_t *ch,
     redisReply *reply);
+
+/* Entries before the first one are gone: who had not got to it is told. */
+void ngx_conduit_channel_lost(ngx_conduit_channel_t *ch,
+    conduit_stream_id_t *first);
 
 /* There are new frames: all who had everything have something to send. */
 void ngx_conduit_channel_wake(ngx_conduit_channel_t *ch);

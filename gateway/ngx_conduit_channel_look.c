@@ -21,12 +21,17 @@ static void ngx_conduit_channel_info_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_channel_info(ngx_conduit_channel_t *ch,
     redisReply *reply);
+static void ngx_conduit_channel_gap(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info);
+static ngx_uint_t ngx_conduit_channel_barred(redisReply *reply);
 static ngx_uint_t ngx_conduit_channel_trimmed(ngx_conduit_stream_info_t *info,
     conduit_stream_id_t *pos);
-static void ngx_conduit_channel_lost(ngx_queue_t *queue);
+static void ngx_conduit_channel_lost_queue(ngx_queue_t *queue,
+    conduit_stream_id_t *first);
 static void ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
 static void ngx_conduit_channel_restart(ngx_conduit_channel_t *ch);
+static void ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch);
 static void ngx_conduit_channel_restart_queue(ngx_conduit_channel_t *ch,
     ngx_queue_t *queue, ngx_queue_t *to);
 
@@ -38,11 +43,11 @@ ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch)
 
     hub = ch->hub;
 
-    if (ch->probing || !hub->doorbell.is_up) {
+    if (ch->probing || !ch->shard->doorbell.is_up) {
         return;
     }
 
-    if (ngx_conduit_stream_info(&hub->doorbell.reader, &ch->node.str,
+    if (ngx_conduit_stream_info(ngx_conduit_channel_link(ch), &ch->node.str,
                                 ngx_conduit_channel_info_reply, ch)
         == NGX_OK)
     {
@@ -64,7 +69,10 @@ ngx_conduit_channel_info_reply(void *data, redisReply *reply,
     ch->probing = 0;
     ch->holds++;
 
-    if (outcome == NGX_CONDUIT_REPLIED) {
+    if (outcome != NGX_CONDUIT_REPLIED) {
+        ngx_conduit_channel_unanswered(ch, outcome);
+
+    } else if (!ngx_conduit_shard_redirect(ch, reply)) {
         ngx_conduit_channel_info(ch, reply);
 
         if (!ngx_queue_empty(&ch->opening)) {
@@ -86,21 +94,40 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
 
     if (ngx_conduit_stream_parse_info(reply, &info) != NGX_OK) {
 
-        /* not allowed, or no stream: take positions as they are */
-
         ngx_conduit_channel_complain(ch, reply);
+
+        if (!ngx_conduit_channel_barred(reply)) {
+
+            /* it passes: nobody waits for it with the header, all are asked
+               for again */
+
+            ngx_conduit_channel_down(ch);
+            ngx_conduit_hub_retry(ch->hub, ch);
+            return;
+        }
+
+        /* a cursor that came with a subscriber can't be trusted: read all */
+
+        if (!ch->known) {
+            ngx_conduit_channel_rewind(ch);
+            ngx_conduit_channel_ring(ch, 0);
+        }
+
         ngx_conduit_channel_admit(ch, NULL);
         return;
     }
 
     another = conduit_stream_id_cmp(&info.last_id, &ch->cursor) < 0;
 
-    if (!another && ch->known
-        && ngx_conduit_channel_trimmed(&info, &ch->cursor))
+    if (info.counted
+        && conduit_stream_id_cmp(&info.last_id, &ch->cursor) == 0)
     {
-        ngx_conduit_channel_lost(&ch->waiting);
-        ngx_conduit_channel_lost(&ch->ready);
-        ngx_conduit_channel_lost(&ch->blocked);
+        ch->number = info.added;
+        ch->numbered = 1;
+    }
+
+    if (!another && ch->reading && ch->checked) {
+        ngx_conduit_channel_gap(ch, &info);
     }
 
     ngx_conduit_channel_admit(ch, &info);
@@ -112,6 +139,62 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
     }
 
     ch->known = 1;
+}
+
+
+/*
+ * The entry at the cursor is gone: were others after it?  The stream tells how
+ * many entries it ever had, so that those that are gone can be counted from the
+ * cursor on, when the number of its entry is known.
+ */
+
+static void
+ngx_conduit_channel_gap(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info)
+{
+    ngx_uint_t  none;
+
+    if (info->length) {
+        ch->oldest = info->first.id;
+    }
+
+    if (!ngx_conduit_channel_trimmed(info, &ch->cursor)) {
+        return;
+    }
+
+    none = info->counted && ch->numbered
+           && info->added - ch->number == info->length;
+
+    ch->numbered = info->counted;
+    ch->number = info->added - info->length;
+
+    if (!none) {
+        ngx_conduit_channel_lost(ch, info->length ? &info->first.id
+                                                  : &info->last_id);
+    }
+}
+
+
+/* not allowed, or no stream: it will not be told */
+
+static ngx_uint_t
+ngx_conduit_channel_barred(redisReply *reply)
+{
+    ngx_uint_t  i;
+
+    static const char  *errors[] = { "NOPERM", "ERR", "WRONGTYPE", NULL };
+
+    if (reply->type != REDIS_REPLY_ERROR) {
+        return 1;
+    }
+
+    for (i = 0; errors[i]; i++) {
+        if (ngx_strncmp(reply->str, errors[i], ngx_strlen(errors[i])) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -136,8 +219,17 @@ ngx_conduit_channel_trimmed(ngx_conduit_stream_info_t *info,
 }
 
 
+void
+ngx_conduit_channel_lost(ngx_conduit_channel_t *ch, conduit_stream_id_t *first)
+{
+    ngx_conduit_channel_lost_queue(&ch->waiting, first);
+    ngx_conduit_channel_lost_queue(&ch->ready, first);
+    ngx_conduit_channel_lost_queue(&ch->blocked, first);
+}
+
+
 static void
-ngx_conduit_channel_lost(ngx_queue_t *queue)
+ngx_conduit_channel_lost_queue(ngx_queue_t *queue, conduit_stream_id_t *first)
 {
     ngx_queue_t        *q;
     ngx_conduit_sub_t  *sub;
@@ -148,7 +240,9 @@ ngx_conduit_channel_lost(ngx_queue_t *queue)
     {
         sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
 
-        if (conduit_stream_id_cmp(&sub->pos, &ngx_conduit_oldest) != 0) {
+        if (conduit_stream_id_cmp(&sub->pos, &ngx_conduit_oldest) != 0
+            && conduit_stream_id_cmp(&sub->pos, first) < 0)
+        {
             sub->lost = 1;
         }
     }
@@ -202,7 +296,14 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
             sub->lost = 1;
         }
 
+        /* as of now: the oldest entry is what that rests on */
+
         sub->judged = 1;
+        sub->next_known = (info && info->length);
+
+        if (sub->next_known) {
+            sub->next = info->first.id;
+        }
 
         if (ngx_conduit_sub_start(sub) == NGX_OK) {
             ngx_conduit_channel_place(ch, sub);
@@ -219,26 +320,37 @@ ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
     ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
                   "conduit: redis %V: stream \"%V\" is gone or was made anew, "
                   "reading it from its oldest entry",
-                  &ch->hub->redis->name, &ch->node.str);
+                  &ch->shard->doorbell.redis->name, &ch->node.str);
 
-    ch->epoch++;
-    ch->base += ch->window.nelts;
-    ch->cursor = ngx_conduit_oldest;
-    ch->floor = ngx_conduit_oldest;
-    ch->ended = 0;
-    ch->known = 1;
-
-    ngx_conduit_frames_drop(&ch->window, ch->window.nelts);
-
-    if (ch->batch != NULL) {
-        ngx_conduit_frames_clear(&ch->batch->frames);
-    }
+    ngx_conduit_channel_rewind(ch);
 
     ngx_conduit_channel_restart_queue(ch, &ch->waiting, NULL);
     ngx_conduit_channel_restart_queue(ch, &ch->blocked, NULL);
     ngx_conduit_channel_restart_queue(ch, &ch->ready, &ch->waiting);
     ngx_conduit_channel_restart_queue(ch, &ch->behind, &ch->waiting);
     ngx_conduit_channel_restart_queue(ch, &ch->reading_batch, &ch->waiting);
+}
+
+
+/* reads the stream from its oldest entry, in place of what is in memory */
+
+static void
+ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch)
+{
+    ch->epoch++;
+    ch->base += ch->window.nelts;
+    ch->cursor = ngx_conduit_oldest;
+    ch->floor = ngx_conduit_oldest;
+    ch->ended = 0;
+    ch->known = 1;
+    ch->numbered = 0;
+    ch->kept = 0;
+
+    ngx_conduit_frames_drop(&ch->window, ch->window.nelts);
+
+    if (ch->batch != NULL) {
+        ngx_conduit_frames_clear(&ch->batch->frames);
+    }
 }
 
 

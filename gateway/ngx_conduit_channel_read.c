@@ -2,9 +2,11 @@
  * A channel's reads: one stream, read once for all its subscribers in a worker.
  *
  * Three questions to Redis may be under way for a channel, one of each kind:
- *  - XREAD from the cursor, which appends to the window.  A ring while it is
- *    under way may be older or newer than its reply: "dirty" makes another one
- *    follow.  A full reply is followed by another one too.
+ *  - XREAD from just before the cursor, which appends to the window.  The entry
+ *    at the cursor comes first: it shows that nothing after it was trimmed.
+ *    When it does not, XINFO and the read are sent together, and tell.  A ring
+ *    while a read is under way may be older or newer than its reply: "dirty"
+ *    makes another one follow.  A full reply is followed by another one too.
  *  - XRANGE from the position of the first subscriber that is behind: a batch.
  *    It starts with the entry at that position: when that one is still there,
  *    nothing after it was trimmed.
@@ -19,10 +21,24 @@
 #include "ngx_conduit_channel.h"
 
 
+/* rings in a row for nothing, after which the next one is not followed at
+   once */
+#define NGX_CONDUIT_SPURIOUS    3
+
+/* ms between two lines about the errors of a server */
+#define NGX_CONDUIT_COMPLAINTS  10000
+
+
 static void ngx_conduit_channel_read_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
+static void ngx_conduit_channel_too_large(ngx_conduit_channel_t *ch);
+static ngx_uint_t ngx_conduit_channel_count(ngx_conduit_channel_t *ch);
 static void ngx_conduit_channel_append(ngx_conduit_channel_t *ch,
     redisReply *reply);
+static ngx_int_t ngx_conduit_channel_take_in(ngx_conduit_channel_t *ch,
+    redisReply *list, conduit_stream_id_t *first);
+static void ngx_conduit_channel_nothing(ngx_conduit_channel_t *ch,
+    ngx_uint_t kept);
 static ngx_int_t ngx_conduit_channel_frames(ngx_conduit_channel_t *ch,
     redisReply *list, ngx_conduit_frames_t *frames, conduit_stream_id_t *last);
 static void ngx_conduit_channel_batch_reply(void *data, redisReply *reply,
@@ -38,6 +54,14 @@ ngx_conduit_channel_ring(ngx_conduit_channel_t *ch, ngx_uint_t rung)
 {
     if (rung) {
         ch->rung = 1;
+
+        /* rings for nothing: the server's table of keys overflows, and each
+           read costs another key its place; slower is what helps */
+
+        if (ch->spurious == NGX_CONDUIT_SPURIOUS) {
+            ngx_conduit_hub_retry(ch->hub, ch);
+            return;
+        }
     }
 
     if (ch->reading) {
@@ -54,9 +78,15 @@ ngx_conduit_channel_ask(ngx_conduit_channel_t *ch)
 {
     /* whatever happened meanwhile, an empty answer is to be looked into */
 
-    ch->check = 1;
+    ch->rung = 1;
 
-    ngx_conduit_channel_ring(ch, 1);
+    if (ch->reading) {
+        ch->dirty = 1;
+
+    } else {
+        ngx_conduit_channel_read(ch);
+    }
+
     ngx_conduit_channel_catch_up(ch);
 
     if (!ngx_queue_empty(&ch->opening)) {
@@ -65,37 +95,135 @@ ngx_conduit_channel_ask(ngx_conduit_channel_t *ch)
 }
 
 
-void
-ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
+ngx_conduit_link_t *
+ngx_conduit_channel_link(ngx_conduit_channel_t *ch)
 {
-    ngx_conduit_hub_t  *hub;
+    ngx_conduit_link_t  *link;
 
-    hub = ch->hub;
+    link = &ch->shard->doorbell.reader;
 
-    /* when the doorbell comes up, all channels are read */
+    if (ch->asking) {
+        /* when it fails, so does what follows */
+        (void) ngx_conduit_link_asking(link);
+    }
 
-    if (!hub->doorbell.is_up) {
+    return link;
+}
+
+
+void
+ngx_conduit_channel_unanswered(ngx_conduit_channel_t *ch,
+    ngx_conduit_outcome_e outcome)
+{
+    if (outcome == NGX_CONDUIT_TOO_LARGE) {
+        ngx_conduit_channel_too_large(ch);
+    }
+
+    /* when the doorbell comes up, all channels are read; this one may have
+       moved from a server that is lost to one that is up */
+
+    if (ch->shard->doorbell.is_up) {
+        ngx_conduit_hub_retry(ch->hub, ch);
+    }
+}
+
+
+/* the next try asks for less; one entry is the least */
+
+static void
+ngx_conduit_channel_too_large(ngx_conduit_channel_t *ch)
+{
+    ngx_uint_t          i;
+    ngx_queue_t         list, *q, *queues[6];
+    ngx_conduit_sub_t  *sub;
+
+    if (ngx_conduit_channel_count(ch) > 2) {
+        ch->shift++;
         return;
     }
 
-    /* commands of one link are answered in order: this answer is about the
-       cursor as it is now */
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "conduit: redis %V: an entry of \"%V\" is too large, its "
+                  "clients are sent away",
+                  &ch->shard->doorbell.redis->name, &ch->node.str);
+
+    queues[0] = &ch->opening;
+    queues[1] = &ch->waiting;
+    queues[2] = &ch->ready;
+    queues[3] = &ch->behind;
+    queues[4] = &ch->reading_batch;
+    queues[5] = &ch->blocked;
+
+    for (i = 0; i < 6; i++) {
+
+        ngx_conduit_channel_take(&list, queues[i]);
+
+        while (!ngx_queue_empty(&list)) {
+            q = ngx_queue_head(&list);
+            sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
+
+            ngx_conduit_channel_move(sub, queues[i]);
+            ngx_conduit_sub_end(sub, NGX_CONDUIT_CLOSE_OUTAGE);
+        }
+    }
+}
+
+
+/* how many entries to ask for: the one at the position, and as many as may be
+   new */
+
+static ngx_uint_t
+ngx_conduit_channel_count(ngx_conduit_channel_t *ch)
+{
+    ngx_uint_t  n;
+
+    n = ch->hub->settings.read_count >> ch->shift;
+
+    return ngx_max(n, 1) + 1;
+}
+
+
+void
+ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
+{
+    ngx_uint_t            from_start;
+    ngx_conduit_hub_t    *hub;
+    conduit_stream_id_t   before;
+
+    hub = ch->hub;
+
+    if (!ch->shard->doorbell.is_up) {
+        return;
+    }
+
+    from_start = (conduit_stream_id_cmp(&ch->cursor, &ngx_conduit_oldest)
+                  == 0);
+    ch->checked = 0;
 
     if (ch->check && !ch->probing) {
         ch->check = 0;
 
-        if (ch->known
-            && conduit_stream_id_cmp(&ch->cursor, &ngx_conduit_oldest) != 0)
-        {
+        /* commands of one link are answered in order: this answer is about
+           the cursor as it is now */
+
+        if (ch->known && !from_start) {
             ngx_conduit_channel_look_up(ch);
+            ch->checked = ch->probing;
+            ch->oldest.ms = UINT64_MAX;      /* not told */
         }
     }
 
     ch->dirty = 0;
     ch->read_epoch = ch->epoch;
 
-    if (ngx_conduit_stream_read(&hub->doorbell.reader, &ch->node.str,
-                                &ch->cursor, hub->settings.read_count,
+    before = ch->cursor;
+
+    if (!from_start) {
+        conduit_stream_id_before(&before);
+    }
+
+    if (ngx_conduit_stream_read(ngx_conduit_channel_link(ch), &ch->node.str,
+                                &before, ngx_conduit_channel_count(ch),
                                 ngx_conduit_channel_read_reply, ch)
         == NGX_OK)
     {
@@ -116,7 +244,10 @@ ngx_conduit_channel_read_reply(void *data, redisReply *reply,
     ch->reading = 0;
     ch->holds++;
 
-    if (outcome == NGX_CONDUIT_REPLIED) {
+    if (outcome != NGX_CONDUIT_REPLIED) {
+        ngx_conduit_channel_unanswered(ch, outcome);
+
+    } else if (ch->nsubs && !ngx_conduit_shard_redirect(ch, reply)) {
 
         if (ch->read_epoch == ch->epoch) {
             ngx_conduit_channel_append(ch, reply);
@@ -136,63 +267,145 @@ ngx_conduit_channel_read_reply(void *data, redisReply *reply,
 static void
 ngx_conduit_channel_append(ngx_conduit_channel_t *ch, redisReply *reply)
 {
-    ngx_int_t            rc;
-    ngx_uint_t           n;
-    redisReply          *list;
-    ngx_conduit_hub_t   *hub;
+    ngx_int_t             rc;
+    redisReply           *list;
+    ngx_conduit_hub_t    *hub;
+    ngx_conduit_entry_t   first;
 
     hub = ch->hub;
 
-    if (ngx_conduit_stream_entries(reply, &list) != NGX_OK) {
+    if (ngx_conduit_stream_entries(reply, &list) != NGX_OK
+        || (list != NULL
+            && ngx_conduit_stream_entry(list->element[0], &first) != NGX_OK))
+    {
         ngx_conduit_channel_complain(ch, reply);
         ngx_conduit_hub_retry(hub, ch);
         return;
     }
 
     ch->complained = 0;
+    ch->redirects = 0;
 
-    if (list == NULL) {
-
-        if (ch->dirty) {
-            ngx_conduit_channel_read(ch);
-
-        } else if (ch->rung) {
-            ch->rung = 0;
-            ngx_conduit_channel_look_up(ch);
-        }
-
+    if (list == NULL
+        || (list->elements == 1
+            && conduit_stream_id_cmp(&first.id, &ch->cursor) == 0))
+    {
+        ngx_conduit_channel_nothing(ch, list != NULL);
         return;
     }
 
-    n = ch->window.nelts;
+    if (ch->known && !ch->checked
+        && conduit_stream_id_cmp(&ch->cursor, &ngx_conduit_oldest) != 0
+        && conduit_stream_id_cmp(&ch->cursor, &first.id) != 0)
+    {
+        /* the entry at the cursor is gone: what else? */
 
-    rc = ngx_conduit_channel_frames(ch, list, &ch->window, &ch->cursor);
-
-    ch->known = 1;
-    ch->rung = 0;
-
-    if (ch->window.nelts > n) {
-        ch->ended = ch->window.elts[ch->window.nelts - 1]->end;
-        ngx_conduit_channel_wake(ch);
-        ngx_conduit_channel_trim(ch, hub->settings.window
-                                     * NGX_CONDUIT_WINDOW_SLACK);
+        ch->check = 1;
+        ngx_conduit_channel_read(ch);
+        return;
     }
+
+    rc = ngx_conduit_channel_take_in(ch, list, &first.id);
 
     if (rc != NGX_OK) {
         ngx_conduit_hub_retry(hub, ch);
         return;
     }
 
-    if (list->elements >= hub->settings.read_count) {
-
-        /* there is more, and what is next may go before it is read */
-
-        ch->check = 1;
-        ngx_conduit_channel_read(ch);
-
-    } else if (ch->dirty) {
+    if (list->elements >= ngx_conduit_channel_count(ch) || ch->dirty) {
         ngx_conduit_channel_read(ch);
     }
+}
+
+
+/* appends entries to the window, and those that come after a gap */
+
+static ngx_int_t
+ngx_conduit_channel_take_in(ngx_conduit_channel_t *ch, redisReply *list,
+    conduit_stream_id_t *first)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  n, continued;
+
+    n = ch->window.nelts;
+    continued = conduit_stream_id_cmp(first, &ch->cursor) == 0;
+
+    if (!continued
+        && conduit_stream_id_cmp(&ch->cursor, &ngx_conduit_oldest) != 0)
+    {
+        /* nobody is led across what may be a gap by the window */
+
+        ch->floor = *first;
+        conduit_stream_id_before(&ch->floor);
+
+        if (ch->checked
+            && conduit_stream_id_cmp(&ch->oldest, &ch->cursor) > 0
+            && conduit_stream_id_cmp(&ch->oldest, first) < 0)
+        {
+
+            /* it was there a moment ago, and went before it was read */
+
+            ngx_conduit_channel_lost(ch, first);
+            ch->numbered = 0;
+        }
+    }
+
+    rc = ngx_conduit_channel_frames(ch, list, &ch->window, &ch->cursor);
+
+    ch->number += list->elements - continued;
+    ch->numbered = (ch->numbered && rc == NGX_OK);
+    ch->known = 1;
+    ch->kept = 1;
+    ch->spurious = 0;
+    ch->lull = 0;
+
+    if (!ch->dirty) {
+        ch->rung = 0;
+    }
+
+    if (ch->window.nelts > n) {
+        ch->ended = ch->window.elts[ch->window.nelts - 1]->end;
+        ngx_conduit_channel_wake(ch);
+        ngx_conduit_channel_trim(ch, ch->hub->settings.window
+                                     * NGX_CONDUIT_WINDOW_SLACK);
+    }
+
+    return rc;
+}
+
+
+/* nothing is after the cursor; whether the entry there is still kept */
+
+static void
+ngx_conduit_channel_nothing(ngx_conduit_channel_t *ch, ngx_uint_t kept)
+{
+    ngx_uint_t  was_kept;
+
+    was_kept = ch->kept;
+    ch->kept = kept;
+
+    if (kept) {
+        ch->known = 1;
+    }
+
+    if (ch->lull < 255) {
+        ch->lull++;
+    }
+
+    if (ch->dirty) {
+        ngx_conduit_channel_read(ch);
+        return;
+    }
+
+    if (ch->rung && ch->spurious < NGX_CONDUIT_SPURIOUS) {
+        ch->spurious++;
+    }
+
+    if (!kept && (ch->rung || was_kept)) {
+        ngx_conduit_channel_look_up(ch);
+    }
+
+    ch->rung = 0;
 }
 
 
@@ -215,7 +428,7 @@ ngx_conduit_channel_frames(ngx_conduit_channel_t *ch, redisReply *list,
         if (ngx_conduit_stream_entry(list->element[i], &entry) != NGX_OK) {
             ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                           "conduit: redis %V sent an invalid entry of \"%V\"",
-                          &ch->hub->redis->name, &ch->node.str);
+                          &ch->shard->doorbell.redis->name, &ch->node.str);
             return NGX_ERROR;
         }
 
@@ -243,18 +456,29 @@ ngx_conduit_channel_frames(ngx_conduit_channel_t *ch, redisReply *list,
 }
 
 
+/* one line a channel, until reading works again, and one a server in a while:
+   what is wrong with one is often wrong with all */
+
 void
 ngx_conduit_channel_complain(ngx_conduit_channel_t *ch, redisReply *reply)
 {
-    if (ch->complained) {
+    ngx_conduit_shard_t  *shard;
+
+    shard = ch->shard;
+
+    if (ch->complained
+        || (shard->complained
+            && ngx_current_msec - shard->complained < NGX_CONDUIT_COMPLAINTS))
+    {
         return;
     }
 
     ch->complained = 1;
+    shard->complained = ngx_current_msec | 1;
 
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "conduit: redis %V: reading \"%V\" failed: %s",
-                  &ch->hub->redis->name, &ch->node.str,
+                  &shard->doorbell.redis->name, &ch->node.str,
                   reply->type == REDIS_REPLY_ERROR ? reply->str
                                                    : "unexpected reply");
 }
@@ -271,7 +495,7 @@ ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
     hub = ch->hub;
 
     if (ch->catching || !ngx_queue_empty(&ch->reading_batch)
-        || ngx_queue_empty(&ch->behind) || !hub->doorbell.is_up)
+        || ngx_queue_empty(&ch->behind) || !ch->shard->doorbell.is_up)
     {
         return;
     }
@@ -295,9 +519,8 @@ ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
     batch->start = sub->pos;
     batch->epoch = ch->epoch;
 
-    if (ngx_conduit_stream_range(&hub->doorbell.reader, &ch->node.str,
-                                 &batch->start,
-                                 hub->settings.read_count + 1,
+    if (ngx_conduit_stream_range(ngx_conduit_channel_link(ch), &ch->node.str,
+                                 &batch->start, ngx_conduit_channel_count(ch),
                                  ngx_conduit_channel_batch_reply, ch)
         == NGX_OK)
     {
@@ -318,7 +541,10 @@ ngx_conduit_channel_batch_reply(void *data, redisReply *reply,
     ch->catching = 0;
     ch->holds++;
 
-    if (outcome == NGX_CONDUIT_REPLIED) {
+    if (outcome != NGX_CONDUIT_REPLIED) {
+        ngx_conduit_channel_unanswered(ch, outcome);
+
+    } else if (!ngx_conduit_shard_redirect(ch, reply)) {
 
         if (ch->batch->epoch == ch->epoch) {
             ngx_conduit_channel_batch(ch, reply);
@@ -414,33 +640,41 @@ ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
 static ngx_int_t
 ngx_conduit_channel_judge(ngx_conduit_batch_t *batch, ngx_conduit_sub_t *sub)
 {
-    if (sub->judged
+    ngx_uint_t  gone;
+
+    if (sub->lost
         || conduit_stream_id_cmp(&sub->pos, &ngx_conduit_oldest) == 0)
     {
         return NGX_OK;
     }
 
-    if (conduit_stream_id_cmp(&batch->first, &ngx_conduit_oldest) != 0
-        && conduit_stream_id_cmp(&batch->first, &sub->pos) <= 0)
-    {
-        /* trimming starts with the oldest: it has not come that far */
+    /* trimming starts with the oldest: has it come that far? */
 
+    gone = (conduit_stream_id_cmp(&batch->first, &ngx_conduit_oldest) == 0);
+
+    if (!gone && conduit_stream_id_cmp(&batch->first, &sub->pos) <= 0) {
         return NGX_OK;
     }
 
     if (!sub->next_known) {
-        return NGX_AGAIN;
+        return sub->judged ? NGX_OK : NGX_AGAIN;
     }
 
-    /* the entry that comes next is known: it is there, or it is lost */
+    /* an entry that was there, after the position or before it, still is, or
+       some are lost */
 
-    sub->judged = 1;
+    if (gone || conduit_stream_id_cmp(&batch->first, &sub->next) > 0) {
 
-    if (conduit_stream_id_cmp(&batch->first, &ngx_conduit_oldest) == 0
-        || conduit_stream_id_cmp(&batch->first, &sub->next) > 0)
-    {
+        if (sub->judged) {
+            sub->judged = 0;
+            sub->next_known = 0;
+            return NGX_AGAIN;
+        }
+
         sub->lost = 1;
     }
+
+    sub->judged = 1;
 
     return NGX_OK;
 }

@@ -33,6 +33,20 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
 
     status = ngx_conduit_frame_decode(hub, entry, &message);
 
+    if (status == CONDUIT_MESSAGE_OK) {
+
+        b = &hub->scratch;
+
+        conduit_buf_reset(b);
+        conduit_sse_write_stream(&message, &entry->id, hub->arena, b);
+
+        /* no other try would do better */
+
+        if (b->failed && conduit_arena_full(hub->arena)) {
+            status = CONDUIT_MESSAGE_NO_MEMORY;
+        }
+    }
+
     if (status != CONDUIT_MESSAGE_OK) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                       "conduit: redis %V: entry %uL-%uL of \"%V\" is skipped: "
@@ -42,11 +56,6 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
                       : conduit_message_status_text(status));
         return NGX_DECLINED;
     }
-
-    b = &hub->scratch;
-
-    conduit_buf_reset(b);
-    conduit_sse_write_stream(&message, &entry->id, hub->arena, b);
 
     f = ngx_conduit_frame_copy(b);
 
@@ -61,7 +70,14 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
 
     *frame = f;
 
-    return f ? NGX_OK : NGX_ERROR;
+    if (f == NULL) {
+        ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
+                      "conduit: no memory for entry %uL-%uL of \"%V\", it is "
+                      "read again", entry->id.ms, entry->id.seq, key);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 

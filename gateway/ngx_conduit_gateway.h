@@ -2,10 +2,11 @@
  * The gateway's engine: a worker's hub holds channels, a channel holds frames
  * and subscribers.
  *
- *   hub          one Redis server, one doorbell, the worker's timers
- *     channel    one Redis stream: a cursor, a window of recent frames
- *       frame    one entry as the bytes of its event, made once, shared
- *       sub      one SSE response: a position in the stream, and its pace
+ *   hub            one deployment of Redis, the worker's timers
+ *     shard        one server of it, one doorbell
+ *       channel    one Redis stream: a cursor, a window of recent frames
+ *         frame    one entry as the bytes of its event, made once, shared
+ *         sub      one SSE response: a position in the stream, and its pace
  *
  * Every entry of the stream after channel.floor up to channel.cursor is in the
  * window (but for entries that are no messages).  A subscriber whose position
@@ -37,6 +38,7 @@
 #include "ngx_conduit_doorbell.h"
 #include "ngx_conduit_http.h"
 #include "ngx_conduit_stream.h"
+#include "ngx_conduit_topology.h"
 
 /* the one name here that NGINX looks up in the .so */
 extern ngx_module_t  ngx_conduit_gateway_module;
@@ -44,6 +46,7 @@ extern ngx_module_t  ngx_conduit_gateway_module;
 #pragma GCC visibility push(hidden)
 
 typedef struct ngx_conduit_hub_s      ngx_conduit_hub_t;
+typedef struct ngx_conduit_shard_s    ngx_conduit_shard_t;
 typedef struct ngx_conduit_channel_s  ngx_conduit_channel_t;
 typedef struct ngx_conduit_sub_s      ngx_conduit_sub_t;
 typedef struct ngx_conduit_out_s      ngx_conduit_out_t;
@@ -137,6 +140,8 @@ struct ngx_conduit_sub_s {
     unsigned                lost:1;        /* it did; to be told */
     unsigned                started:1;     /* the header was sent */
     unsigned                blocked:1;     /* stands in that queue */
+    unsigned                losses:8;      /* how often it was told, 255 at
+                                              most */
 };
 
 /* of a request to a gateway's location, in its pool */
@@ -151,7 +156,8 @@ typedef struct {
 struct ngx_conduit_channel_s {
     ngx_str_node_t          node;          /* by key */
     ngx_conduit_hub_t      *hub;
-    ngx_queue_t             all;           /* of the hub */
+    ngx_conduit_shard_t    *shard;         /* where its stream is read */
+    ngx_queue_t             all;           /* of the shard */
     ngx_queue_t             run;           /* of the hub, when running */
     ngx_queue_t             retry;         /* of the hub, when retrying */
 
@@ -164,6 +170,10 @@ struct ngx_conduit_channel_s {
     ngx_uint_t              nsubs;
 
     conduit_stream_id_t     cursor;        /* read up to here */
+    uint64_t                number;        /* of the entry there, valid when
+                                              numbered */
+    conduit_stream_id_t     oldest;        /* entry, as a look-up said that
+                                              went with a read */
     conduit_stream_id_t     floor;
     ngx_conduit_frames_t    window;
     uint64_t                base;          /* number of the oldest frame */
@@ -175,18 +185,45 @@ struct ngx_conduit_channel_s {
     uint32_t                probes;        /* look-ups sent */
     uint32_t                holds;         /* callers that still use it */
 
-    unsigned                reading:1;     /* XREAD from the cursor */
+    unsigned                spurious:3;    /* rings in a row for nothing */
+    unsigned                redirects:3;   /* in a row */
+    unsigned                shift:4;       /* halves of read_count */
+    unsigned                lull:8;        /* polls in a row for nothing */
+    unsigned                asking:1;      /* its slot is on its way: ASKING */
+    unsigned                reading:1;     /* XRANGE from the cursor */
     unsigned                dirty:1;       /* rang since it was sent */
     unsigned                rung:1;        /* it was sent for a ring */
-    unsigned                catching:1;    /* XREAD of a batch */
+    unsigned                checked:1;     /* after a look-up */
+    unsigned                catching:1;    /* XRANGE of a batch */
     unsigned                probing:1;     /* XINFO */
     unsigned                running:1;
     unsigned                retrying:1;
     unsigned                ended:1;       /* the last frame is an end */
     unsigned                known:1;       /* the cursor is one of the stream */
+    unsigned                kept:1;        /* its entry is there */
+    unsigned                numbered:1;
     unsigned                check:1;       /* what follows the cursor may have
                                               gone: look before reading */
     unsigned                complained:1;  /* an error reply was logged */
+};
+
+/* what a worker reads from one server */
+struct ngx_conduit_shard_s {
+    ngx_conduit_hub_t              *hub;
+    ngx_conduit_node_t             *node;          /* NULL: of the channels
+                                                      whose server is not
+                                                      known */
+    ngx_conduit_doorbell_t          doorbell;      /* never up then */
+    ngx_queue_t                     channels;      /* as swept */
+    ngx_uint_t                      nchannels;
+    ngx_uint_t                      round;         /* of the poll */
+    ngx_msec_t                      sweep_due;     /* channels, times ms */
+    ngx_msec_t                      down_since;
+    ngx_msec_t                      unused_since;  /* without channels */
+    ngx_msec_t                      complained;    /* an error reply was
+                                                      logged; 0: none */
+    unsigned                        impatient:1;   /* nobody waits for Redis
+                                                      before the header */
 };
 
 struct ngx_conduit_hub_s {
@@ -195,12 +232,12 @@ struct ngx_conduit_hub_s {
 
     /* of a worker, from the first subscriber on */
     ngx_uint_t                      opened;
-    ngx_conduit_doorbell_t          doorbell;
+    ngx_conduit_topology_t          topology;
+    ngx_conduit_shard_t             nowhere;       /* its server is unknown */
     ngx_rbtree_t                    channels;
     ngx_rbtree_node_t               sentinel;
     ngx_uint_t                      nchannels;
     ngx_uint_t                      nsubs;
-    ngx_queue_t                     all;           /* channels, as swept */
     ngx_queue_t                     run;
     ngx_queue_t                     retry;
     ngx_queue_t                     idle;
@@ -210,14 +247,10 @@ struct ngx_conduit_hub_s {
     ngx_event_t                     sweep_timer;
     ngx_event_t                     check_timer;   /* outage and deadlines */
     ngx_event_t                     drain_timer;
-    ngx_msec_t                      down_since;
     ngx_msec_t                      drain_until;
     ngx_uint_t                      nlimited;
     ngx_uint_t                      draining;
     ngx_uint_t                      serving;       /* a slice is under way */
-    ngx_uint_t                      impatient;     /* nobody waits for Redis
-                                                      before the header */
-    ngx_msec_t                      sweep_due;     /* channels, times ms */
     conduit_arena_t                *arena;         /* of the message at hand */
     conduit_buf_t                   scratch;
     conduit_buf_t                   hello;         /* first line of responses */
@@ -233,14 +266,8 @@ struct ngx_conduit_hub_s {
 ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
     ngx_conduit_redis_t *redis, ngx_conduit_gateway_settings_t *settings);
 
-/* Makes a hub ready in a worker and opens its doorbell.  NGX_OK, NGX_ERROR. */
+/* Makes a hub ready in a worker.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
-
-/*
- * Whether the links are on their way up, so that an answer that needs Redis is
- * worth a little waiting.
- */
-ngx_uint_t ngx_conduit_hub_connecting(ngx_conduit_hub_t *hub);
 
 /* Ends all responses at once and closes the links. */
 void ngx_conduit_hub_close(ngx_conduit_hub_t *hub);
@@ -254,12 +281,56 @@ void ngx_conduit_hub_run(ngx_conduit_hub_t *hub, ngx_conduit_channel_t *ch);
 /* Sees to it that the channel asks again a little later what it could not. */
 void ngx_conduit_hub_retry(ngx_conduit_hub_t *hub, ngx_conduit_channel_t *ch);
 
+/* Somebody's server is down: sees to it that outages are looked after. */
+void ngx_conduit_hub_check(ngx_conduit_hub_t *hub);
+
 /* Takes note of a subscriber that came, wrote, or goes. */
 void ngx_conduit_hub_sub_added(ngx_conduit_hub_t *hub, ngx_conduit_sub_t *sub);
 void ngx_conduit_hub_sub_written(ngx_conduit_hub_t *hub,
     ngx_conduit_sub_t *sub);
 void ngx_conduit_hub_sub_removed(ngx_conduit_hub_t *hub,
     ngx_conduit_sub_t *sub);
+
+/* --- shard --- */
+
+/* Makes the hub's topology and its shard of nowhere.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_shard_init(ngx_conduit_hub_t *hub);
+
+/* Closes all doorbells; channels without subscribers go with their replies. */
+void ngx_conduit_shard_close_all(ngx_conduit_hub_t *hub);
+
+/*
+ * Puts a new channel where its key is.  Returns NGX_OK, or NGX_ERROR when
+ * memory is out.
+ */
+ngx_int_t ngx_conduit_shard_add(ngx_conduit_channel_t *ch);
+
+/* Takes a channel out. */
+void ngx_conduit_shard_remove(ngx_conduit_channel_t *ch);
+
+/*
+ * Moves a channel to where an error reply says its key is, and asks there.
+ * Returns 1, or 0 when the reply does not say.
+ */
+ngx_uint_t ngx_conduit_shard_redirect(ngx_conduit_channel_t *ch,
+    redisReply *reply);
+
+/*
+ * Whether the links are on their way up, so that an answer that needs Redis is
+ * worth a little waiting.
+ */
+ngx_uint_t ngx_conduit_shard_connecting(ngx_conduit_shard_t *shard);
+
+/* Calls a function for each channel; any channel may go meanwhile. */
+void ngx_conduit_shard_each(ngx_conduit_shard_t *shard,
+    void (*handler)(ngx_conduit_channel_t *ch));
+
+/* Calls a function for each shard, that of nowhere included. */
+void ngx_conduit_shard_all(ngx_conduit_hub_t *hub,
+    void (*handler)(ngx_conduit_shard_t *shard, void *data), void *data);
+
+/* Reads the channels that are due, of interval ms. */
+void ngx_conduit_shard_sweep(ngx_conduit_shard_t *shard, ngx_msec_t interval);
 
 /* --- channel --- */
 

@@ -1,5 +1,5 @@
 /*
- * The hub: what one worker keeps for one Redis server.  Owns the doorbell, the
+ * The hub: what one worker keeps for one deployment of Redis.  Owns the
  * channels and every timer of the gateway; nothing here is per connection.
  *
  * Timers keep a worker that was told to quit alive: all of them are cancelable
@@ -24,25 +24,22 @@
 /* ms */
 #define NGX_CONDUIT_RETRY_INTERVAL  500
 #define NGX_CONDUIT_SWEEP_INTERVAL  100
-#define NGX_CONDUIT_SWEEP_CYCLE     20000
 #define NGX_CONDUIT_CHECK_INTERVAL  200
-#define NGX_CONDUIT_PATIENCE        300
 #define NGX_CONDUIT_DRAIN_INTERVAL  20
 
 
 static void ngx_conduit_hub_timer(ngx_conduit_hub_t *hub, ngx_event_t *ev,
     ngx_event_handler_pt handler, ngx_uint_t cancelable);
-static void ngx_conduit_hub_each(ngx_conduit_hub_t *hub,
-    void (*handler)(ngx_conduit_channel_t *ch));
-static void ngx_conduit_hub_up(void *data);
-static void ngx_conduit_hub_down(void *data);
-static void ngx_conduit_hub_ring(void *data, u_char *key, size_t len);
 static void ngx_conduit_hub_run_handler(ngx_event_t *ev);
 static void ngx_conduit_hub_retry_handler(ngx_event_t *ev);
 static void ngx_conduit_hub_keepalive_handler(ngx_event_t *ev);
 static void ngx_conduit_hub_sweep_handler(ngx_event_t *ev);
+static void ngx_conduit_hub_sweep(ngx_conduit_shard_t *shard, void *data);
 static void ngx_conduit_hub_check_handler(ngx_event_t *ev);
-static void ngx_conduit_hub_check_arm(ngx_conduit_hub_t *hub);
+static void ngx_conduit_hub_check_shard(ngx_conduit_shard_t *shard,
+    void *data);
+static ngx_uint_t ngx_conduit_hub_outage(ngx_conduit_hub_t *hub,
+    ngx_conduit_shard_t *shard);
 static void ngx_conduit_hub_drain_handler(ngx_event_t *ev);
 static void ngx_conduit_hub_delete_timers(ngx_conduit_hub_t *hub);
 
@@ -88,8 +85,6 @@ ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
 ngx_int_t
 ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
 {
-    ngx_conduit_doorbell_t  *db;
-
     if (hub->opened) {
         return NGX_OK;
     }
@@ -106,12 +101,17 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
         return NGX_ERROR;
     }
 
+    if (ngx_conduit_shard_init(hub) != NGX_OK) {
+        conduit_arena_free(hub->arena);
+        hub->arena = NULL;
+        return NGX_ERROR;
+    }
+
     hub->opened = 1;
 
     ngx_rbtree_init(&hub->channels, &hub->sentinel,
                     ngx_str_rbtree_insert_value);
 
-    ngx_queue_init(&hub->all);
     ngx_queue_init(&hub->run);
     ngx_queue_init(&hub->retry);
     ngx_queue_init(&hub->idle);
@@ -129,28 +129,11 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
     ngx_conduit_hub_timer(hub, &hub->drain_timer,
                           ngx_conduit_hub_drain_handler, 0);
 
-    db = &hub->doorbell;
-
-    db->redis = hub->redis;
-    db->data = hub;
-    db->poll = (hub->settings.poll != 0);
-    db->up = ngx_conduit_hub_up;
-    db->down = ngx_conduit_hub_down;
-    db->ring = ngx_conduit_hub_ring;
-
-    hub->down_since = ngx_current_msec;
-
-    ngx_conduit_doorbell_open(db);
+    ngx_add_timer(&hub->sweep_timer, hub->settings.poll
+                                     ? hub->settings.poll
+                                     : NGX_CONDUIT_SWEEP_INTERVAL);
 
     return NGX_OK;
-}
-
-
-ngx_uint_t
-ngx_conduit_hub_connecting(ngx_conduit_hub_t *hub)
-{
-    return !hub->doorbell.is_up && !hub->impatient
-           && ngx_current_msec - hub->down_since < NGX_CONDUIT_PATIENCE;
 }
 
 
@@ -170,9 +153,8 @@ ngx_conduit_hub_timer(ngx_conduit_hub_t *hub, ngx_event_t *ev,
 void
 ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
 {
-    ngx_queue_t            *q;
-    ngx_conduit_sub_t      *sub;
-    ngx_conduit_channel_t  *ch;
+    ngx_queue_t        *q;
+    ngx_conduit_sub_t  *sub;
 
     if (!hub->opened) {
         return;
@@ -186,20 +168,14 @@ ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
         ngx_conduit_sub_end(sub, NGX_CONDUIT_CLOSE_DRAIN);
     }
 
-    /* the replies that channels wait for end here */
+    /* the replies that channels wait for end here, and with them the rest of
+       the channels */
 
-    ngx_conduit_doorbell_close(&hub->doorbell);
+    ngx_conduit_shard_close_all(hub);
 
-    while (!ngx_queue_empty(&hub->all)) {
-
-        /* not reached: a channel goes with its last client and reply */
-
-        q = ngx_queue_head(&hub->all);
-        ch = ngx_queue_data(q, ngx_conduit_channel_t, all);
-        ngx_queue_remove(q);
-
+    if (hub->nchannels) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
-                      "conduit: channel \"%V\" left over", &ch->node.str);
+                      "conduit: %ui channels left over", hub->nchannels);
     }
 
     ngx_conduit_hub_delete_timers(hub);
@@ -233,85 +209,6 @@ ngx_conduit_hub_delete_timers(ngx_conduit_hub_t *hub)
 
     if (hub->run_event.posted) {
         ngx_delete_posted_event(&hub->run_event);
-    }
-}
-
-
-/* calls a function for each channel; any channel may go meanwhile */
-
-static void
-ngx_conduit_hub_each(ngx_conduit_hub_t *hub,
-    void (*handler)(ngx_conduit_channel_t *ch))
-{
-    ngx_queue_t             list, *q;
-    ngx_conduit_channel_t  *ch;
-
-    if (ngx_queue_empty(&hub->all)) {
-        return;
-    }
-
-    ngx_queue_init(&list);
-    ngx_queue_add(&list, &hub->all);
-    ngx_queue_init(&hub->all);
-
-    while (!ngx_queue_empty(&list)) {
-
-        q = ngx_queue_head(&list);
-        ch = ngx_queue_data(q, ngx_conduit_channel_t, all);
-
-        ngx_queue_remove(q);
-        ngx_queue_insert_tail(&hub->all, q);
-
-        handler(ch);
-    }
-}
-
-
-static void
-ngx_conduit_hub_up(void *data)
-{
-    ngx_conduit_hub_t  *hub = data;
-
-    ngx_conduit_hub_each(hub, ngx_conduit_channel_ask);
-
-    if (!hub->sweep_timer.timer_set) {
-        ngx_add_timer(&hub->sweep_timer, NGX_CONDUIT_SWEEP_INTERVAL);
-    }
-}
-
-
-static void
-ngx_conduit_hub_down(void *data)
-{
-    ngx_conduit_hub_t  *hub = data;
-
-    hub->down_since = ngx_current_msec;
-    hub->impatient = 1;
-
-    ngx_conduit_hub_each(hub, ngx_conduit_channel_down);
-    ngx_conduit_hub_check_arm(hub);
-}
-
-
-static void
-ngx_conduit_hub_ring(void *data, u_char *key, size_t len)
-{
-    ngx_str_t           name;
-    ngx_str_node_t     *node;
-    ngx_conduit_hub_t  *hub = data;
-
-    if (key == NULL) {
-        ngx_conduit_hub_each(hub, ngx_conduit_channel_ask);
-        return;
-    }
-
-    name.data = key;
-    name.len = len;
-
-    node = ngx_str_rbtree_lookup(&hub->channels, &name,
-                                 ngx_crc32_long(key, len));
-    if (node != NULL) {
-        ngx_conduit_channel_ring((ngx_conduit_channel_t *) node, 1);
     }
 }
 
@@ -426,8 +323,8 @@ ngx_conduit_hub_sub_added(ngx_conduit_hub_t *hub, ngx_conduit_sub_t *sub)
         ngx_add_timer(&hub->keepalive_timer, keepalive);
     }
 
-    if (!hub->doorbell.is_up || hub->nlimited) {
-        ngx_conduit_hub_check_arm(hub);
+    if (!sub->channel->shard->doorbell.is_up || hub->nlimited) {
+        ngx_conduit_hub_check(hub);
     }
 }
 
@@ -476,7 +373,12 @@ ngx_conduit_hub_keepalive_handler(ngx_event_t *ev)
         idle = ngx_current_msec - sub->written;
 
         if (idle < keepalive) {
-            ngx_add_timer(&hub->keepalive_timer, keepalive - idle);
+
+            /* those who are due soon are served together: a wake-up costs more
+               than a comment */
+
+            ngx_add_timer(&hub->keepalive_timer,
+                          keepalive - idle + keepalive / 64);
             return;
         }
 
@@ -501,50 +403,29 @@ ngx_conduit_hub_keepalive_handler(ngx_event_t *ev)
 static void
 ngx_conduit_hub_sweep_handler(ngx_event_t *ev)
 {
-    ngx_uint_t              n;
-    ngx_msec_t              interval, cycle;
-    ngx_queue_t            *q;
-    ngx_conduit_hub_t      *hub = ev->data;
-    ngx_conduit_channel_t  *ch;
+    ngx_msec_t          interval;
+    ngx_conduit_hub_t  *hub = ev->data;
 
-    interval = NGX_CONDUIT_SWEEP_INTERVAL;
-    cycle = NGX_CONDUIT_SWEEP_CYCLE;
-
-    if (hub->doorbell.polling) {
-
-        if (hub->settings.poll) {
-            interval = hub->settings.poll;
-        }
-
-        cycle = interval;
-    }
+    interval = hub->settings.poll ? hub->settings.poll
+                                  : NGX_CONDUIT_SWEEP_INTERVAL;
 
     ngx_add_timer(&hub->sweep_timer, interval);
 
-    if (!hub->doorbell.is_up) {
-        return;
-    }
-
-    /* the part of a channel that is due is kept for the next time */
-
-    hub->sweep_due += hub->nchannels * interval;
-    n = hub->sweep_due / cycle;
-    hub->sweep_due %= cycle;
-
-    while (n--) {
-        q = ngx_queue_head(&hub->all);
-        ch = ngx_queue_data(q, ngx_conduit_channel_t, all);
-
-        ngx_queue_remove(q);
-        ngx_queue_insert_tail(&hub->all, q);
-
-        ngx_conduit_channel_ring(ch, 0);
-    }
+    ngx_conduit_shard_all(hub, ngx_conduit_hub_sweep, &interval);
 }
 
 
 static void
-ngx_conduit_hub_check_arm(ngx_conduit_hub_t *hub)
+ngx_conduit_hub_sweep(ngx_conduit_shard_t *shard, void *data)
+{
+    ngx_msec_t  *interval = data;
+
+    ngx_conduit_shard_sweep(shard, *interval);
+}
+
+
+void
+ngx_conduit_hub_check(ngx_conduit_hub_t *hub)
 {
     if (hub->nsubs && !hub->check_timer.timer_set) {
         ngx_add_timer(&hub->check_timer, NGX_CONDUIT_CHECK_INTERVAL);
@@ -552,27 +433,20 @@ ngx_conduit_hub_check_arm(ngx_conduit_hub_t *hub)
 }
 
 
-/* ends those whose time is over, and all when Redis stays away */
+/* ends those whose time is over, and those whose server stays away */
 
 static void
 ngx_conduit_hub_check_handler(ngx_event_t *ev)
 {
-    ngx_uint_t          n, outage;
+    ngx_uint_t          n, down;
     ngx_queue_t         due, *q, *next;
     ngx_conduit_hub_t  *hub = ev->data;
     ngx_conduit_sub_t  *sub;
 
     ngx_queue_init(&due);
 
-    if (!hub->doorbell.is_up && !hub->impatient
-        && ngx_current_msec - hub->down_since >= NGX_CONDUIT_PATIENCE)
-    {
-        hub->impatient = 1;
-        ngx_conduit_hub_each(hub, ngx_conduit_channel_down);
-    }
-
-    outage = !hub->doorbell.is_up
-             && ngx_current_msec - hub->down_since >= hub->settings.outage;
+    down = 0;
+    ngx_conduit_shard_all(hub, ngx_conduit_hub_check_shard, &down);
 
     n = 0;
 
@@ -583,7 +457,7 @@ ngx_conduit_hub_check_handler(ngx_event_t *ev)
         next = ngx_queue_next(q);
         sub = ngx_queue_data(q, ngx_conduit_sub_t, idle);
 
-        if (outage
+        if ((down && ngx_conduit_hub_outage(hub, sub->channel->shard))
             || (sub->limited
                 && (ngx_msec_int_t) (sub->deadline - ngx_current_msec) <= 0))
         {
@@ -596,14 +470,43 @@ ngx_conduit_hub_check_handler(ngx_event_t *ev)
     while (!ngx_queue_empty(&due)) {
         q = ngx_queue_head(&due);
         sub = ngx_queue_data(q, ngx_conduit_sub_t, idle);
-        ngx_conduit_sub_end(sub, outage ? NGX_CONDUIT_CLOSE_OUTAGE
-                                        : sub->limit);
+        ngx_conduit_sub_end(sub, ngx_conduit_hub_outage(hub,
+                                                        sub->channel->shard)
+                                 ? NGX_CONDUIT_CLOSE_OUTAGE : sub->limit);
     }
 
-    if (hub->nsubs && (!hub->doorbell.is_up || hub->nlimited)) {
+    if (hub->nsubs && (down || hub->nlimited)) {
         ngx_add_timer(&hub->check_timer,
                       n == NGX_CONDUIT_SLICE ? 1 : NGX_CONDUIT_CHECK_INTERVAL);
     }
+}
+
+
+/* those who wait for Redis before their header do so for a moment only */
+
+static void
+ngx_conduit_hub_check_shard(ngx_conduit_shard_t *shard, void *data)
+{
+    ngx_uint_t  *down = data;
+
+    if (shard->doorbell.is_up || shard->nchannels == 0) {
+        return;
+    }
+
+    *down = 1;
+
+    if (!shard->impatient && !ngx_conduit_shard_connecting(shard)) {
+        shard->impatient = 1;
+        ngx_conduit_shard_each(shard, ngx_conduit_channel_down);
+    }
+}
+
+
+static ngx_uint_t
+ngx_conduit_hub_outage(ngx_conduit_hub_t *hub, ngx_conduit_shard_t *shard)
+{
+    return !shard->doorbell.is_up
+           && ngx_current_msec - shard->down_since >= hub->settings.outage;
 }
 
 

@@ -141,6 +141,7 @@ ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     }
 
     sub->lost = 0;
+    sub->losses += (sub->losses < 255);
 
     return ngx_conduit_sub_push(sub, frame, first, last);
 }

@@ -23,6 +23,7 @@ static ngx_int_t ngx_conduit_sub_header(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_sub_begin(ngx_conduit_sub_t *sub);
 static ngx_int_t ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b,
     ngx_uint_t last);
+static ngx_uint_t ngx_conduit_sub_gone(ngx_connection_t *c);
 static void ngx_conduit_sub_write_handler(ngx_http_request_t *r);
 static void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub,
     ngx_conduit_close_e why, conduit_buf_t *b);
@@ -275,6 +276,21 @@ ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b, ngx_uint_t last)
 }
 
 
+/* HTTP/2 and HTTP/3 tell of a client that went by a write event */
+
+static ngx_uint_t
+ngx_conduit_sub_gone(ngx_connection_t *c)
+{
+#if (nginx_version >= 1025000 && (NGX_QUIC || NGX_COMPAT))
+    if (c->quic && c->write->error) {
+        return 1;
+    }
+#endif
+
+    return c->error;
+}
+
+
 static void
 ngx_conduit_sub_write_handler(ngx_http_request_t *r)
 {
@@ -297,14 +313,7 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "conduit: subscriber's write handler");
 
-    /* HTTP/2 and HTTP/3 tell of a client that went here */
-
-    if (c->error
-#if (nginx_version >= 1025000 && (NGX_QUIC || NGX_COMPAT))
-        || (c->quic && wev->error)
-#endif
-       )
-    {
+    if (ngx_conduit_sub_gone(c)) {
         ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
         return;
     }
@@ -345,7 +354,9 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
         return;
     }
 
-    if (wev->timer_set) {
+    /* limit_rate may have set it a moment ago */
+
+    if (wev->timer_set && !wev->delayed) {
         ngx_del_timer(wev);
     }
 

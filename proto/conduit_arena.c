@@ -55,6 +55,7 @@ struct conduit_arena_s {
     size_t                  next;    /* offset of the next block in it */
     size_t                  held;    /* bytes of all chunks */
     size_t                  limit;
+    int                     full;    /* a block was refused for the limit */
 };
 
 
@@ -121,6 +122,8 @@ conduit_arena_reset(conduit_arena_t *a)
 {
     conduit_arena_chunk_t  *chunk, *next;
 
+    a->full = 0;
+
     if (a->first == NULL) {
         return;
     }
@@ -147,6 +150,7 @@ conduit_arena_alloc(conduit_arena_t *a, size_t size)
     conduit_arena_chunk_t  *chunk;
 
     if (a->first == NULL || size > a->limit - CONDUIT_ARENA_START) {
+        a->full = 1;
         return NULL;
     }
 
@@ -193,6 +197,13 @@ conduit_arena_alloc(conduit_arena_t *a, size_t size)
 }
 
 
+int
+conduit_arena_full(const conduit_arena_t *a)
+{
+    return a->full;
+}
+
+
 size_t
 conduit_arena_size(const void *block)
 {
@@ -208,6 +219,7 @@ conduit_arena_grow(conduit_arena_t *a, size_t size)
     conduit_arena_chunk_t  *chunk;
 
     if (size > a->limit - a->held) {
+        a->full = 1;
         return NULL;
     }
 

@@ -29,6 +29,9 @@ void conduit_arena_reset(conduit_arena_t *a);
 /* Returns size bytes aligned for any type, or NULL (memory out, or limit). */
 void *conduit_arena_alloc(conduit_arena_t *a, size_t size);
 
+/* Whether a block was refused for the limit since the last reset. */
+int conduit_arena_full(const conduit_arena_t *a);
+
 /* The size a block of conduit_arena_alloc() was asked for. */
 size_t conduit_arena_size(const void *block);
 

@@ -1,0 +1,67 @@
+/*
+ * A publisher: what a worker keeps to publish to one deployment of Redis.  A
+ * link to each server that is published to, and the operations that wait until
+ * it is known which.
+ */
+
+#ifndef NGX_CONDUIT_PUBLISHER_H
+#define NGX_CONDUIT_PUBLISHER_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_conduit_link.h"
+#include "ngx_conduit_topology.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef struct {
+    ngx_conduit_redis_t     *redis;      /* set by the owner */
+
+    /* private */
+    ngx_conduit_topology_t   topology;
+    ngx_queue_t              waiting;    /* ngx_conduit_waiter_t */
+    ngx_uint_t               opened;
+    ngx_uint_t               lost;       /* no map, nobody answers */
+    ngx_msec_t               complained; /* when an error was logged; 0: none */
+} ngx_conduit_publisher_t;
+
+/* somebody who waits for the topology; part of the caller's memory */
+typedef struct {
+    ngx_queue_t              queue;
+    /* ok: the topology is known; else nobody tells, or it closes */
+    void                   (*handler)(void *data, ngx_uint_t ok);
+    void                    *data;
+} ngx_conduit_waiter_t;
+
+
+/*
+ * Finds the server for a key.  Returns NGX_OK with *node set; NGX_AGAIN when
+ * that is not known yet: the waiter's handler is called once; NGX_DECLINED when
+ * nobody tells; NGX_ERROR when memory is out.
+ */
+ngx_int_t ngx_conduit_publisher_node(ngx_conduit_publisher_t *pub,
+    ngx_str_t *key, ngx_conduit_waiter_t *waiter, ngx_conduit_node_t **node);
+
+/*
+ * Returns the link to a server, made with the first call for it; NULL when
+ * memory is out.
+ */
+ngx_conduit_link_t *ngx_conduit_publisher_link(ngx_conduit_publisher_t *pub,
+    ngx_conduit_node_t *node);
+
+/*
+ * The level at which to log that a message failed: what one meets, a thousand
+ * others do, so that one in 10 seconds is an error and the rest are info.
+ */
+ngx_uint_t ngx_conduit_publisher_level(ngx_conduit_publisher_t *pub);
+
+/*
+ * Closes all links and forgets what was learnt: operations under way end
+ * before the return.  Does nothing before the first one.
+ */
+void ngx_conduit_publisher_close(ngx_conduit_publisher_t *pub);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_PUBLISHER_H */

@@ -1,0 +1,620 @@
+/*
+ * Topology: which Redis server holds a key now.
+ *
+ * The owner is told of news by an event of its own, never from within the reply
+ * that brought them: links may be closed there.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_conduit_topology_map.h"
+
+
+/* ms */
+#define NGX_CONDUIT_ASK_INTERVAL  1000
+#define NGX_CONDUIT_ASK_SOON      100
+#define NGX_CONDUIT_ASK_TIMEOUT   1000
+#define NGX_CONDUIT_ASK_FIRST     20
+
+/* answers without news to a doubt, after which another one is asked: one who
+   has lost touch with the rest tells what was */
+#define NGX_CONDUIT_ASK_IN_VAIN   5
+
+
+static ngx_int_t ngx_conduit_topology_single(ngx_conduit_topology_t *t);
+static void ngx_conduit_topology_open_scout(ngx_conduit_topology_t *t);
+static void ngx_conduit_topology_ask_handler(ngx_event_t *ev);
+static void ngx_conduit_topology_ask(ngx_conduit_topology_t *t);
+static void ngx_conduit_topology_unanswered(ngx_conduit_topology_t *t);
+static void ngx_conduit_topology_scout_up(ngx_conduit_link_t *link);
+static void ngx_conduit_topology_reply(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static void ngx_conduit_topology_weigh(ngx_conduit_topology_t *t);
+static void ngx_conduit_topology_refused(ngx_conduit_topology_t *t,
+    redisReply *reply);
+static void ngx_conduit_topology_crier_up(ngx_conduit_link_t *link);
+static void ngx_conduit_topology_cry(void *data, redisReply *reply);
+static void ngx_conduit_topology_news(ngx_conduit_topology_t *t);
+static void ngx_conduit_topology_news_handler(ngx_event_t *ev);
+static void ngx_conduit_topology_review(ngx_conduit_topology_t *t);
+static void ngx_conduit_topology_guides(ngx_conduit_topology_t *t);
+
+
+ngx_int_t
+ngx_conduit_topology_open(ngx_conduit_topology_t *t)
+{
+    ngx_int_t  rc;
+
+    if (t->opened) {
+        return NGX_OK;
+    }
+
+    t->known = 0;
+    t->asking = 0;
+    t->again = 0;
+    t->news = 0;
+    t->refused = 0;
+    t->doubted = 0;
+    t->in_vain = 0;
+    t->master = NULL;
+    t->slots = NULL;
+
+    ngx_queue_init(&t->nodes);
+
+    ngx_memzero(&t->ask_timer, sizeof(ngx_event_t));
+    t->ask_timer.data = t;
+    t->ask_timer.handler = ngx_conduit_topology_ask_handler;
+    t->ask_timer.log = ngx_cycle->log;
+    t->ask_timer.cancelable = 1;
+
+    ngx_memzero(&t->news_event, sizeof(ngx_event_t));
+    t->news_event.data = t;
+    t->news_event.handler = ngx_conduit_topology_news_handler;
+    t->news_event.log = ngx_cycle->log;
+
+    rc = NGX_OK;
+
+    switch (t->redis->scheme) {
+
+    case CONDUIT_REDIS_CLUSTER:
+
+        t->slots = ngx_calloc(CONDUIT_SLOTS * sizeof(ngx_conduit_node_t *),
+                              ngx_cycle->log);
+        if (t->slots == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_conduit_topology_open_scout(t);
+        break;
+
+    case CONDUIT_REDIS_SENTINEL:
+        ngx_conduit_topology_open_scout(t);
+        break;
+
+    default:
+        rc = ngx_conduit_topology_single(t);
+        break;
+    }
+
+    if (rc == NGX_OK) {
+        t->opened = 1;
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_conduit_topology_single(ngx_conduit_topology_t *t)
+{
+    ngx_conduit_node_t  *node;
+
+    node = ngx_calloc(sizeof(ngx_conduit_node_t), ngx_cycle->log);
+    if (node == NULL) {
+        return NGX_ERROR;
+    }
+
+    node->redis = *t->redis;
+    node->slots = CONDUIT_SLOTS;
+    ngx_queue_insert_tail(&t->nodes, &node->queue);
+
+    t->master = node;
+    t->known = 1;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_conduit_topology_open_scout(ngx_conduit_topology_t *t)
+{
+    t->guides = *t->redis;
+    t->guides.db = 0;
+    t->guides.timeout = ngx_min(t->redis->timeout, NGX_CONDUIT_ASK_TIMEOUT);
+    t->guides.connect_timeout = ngx_min(t->redis->connect_timeout,
+                                        NGX_CONDUIT_ASK_TIMEOUT);
+
+    t->scout.redis = &t->guides;
+    t->scout.role = "scout";
+    t->scout.data = t;
+    t->scout.internal = 1;
+    t->scout.up = ngx_conduit_topology_scout_up;
+
+    if (t->redis->scheme == CONDUIT_REDIS_SENTINEL) {
+
+        /* the log-in is the server's; the Sentinels have none */
+
+        ngx_str_null(&t->guides.user);
+        ngx_str_null(&t->guides.password);
+
+        t->crier.redis = &t->guides;
+        t->crier.role = "sentinel";
+        t->crier.data = t;
+        t->crier.internal = 1;
+        t->crier.up = ngx_conduit_topology_crier_up;
+
+        ngx_conduit_link_open(&t->crier);
+    }
+
+    ngx_conduit_link_open(&t->scout);
+
+    /* not all workers at the same moment */
+
+    ngx_add_timer(&t->ask_timer, NGX_CONDUIT_ASK_INTERVAL / 2
+                                 + ngx_random() % NGX_CONDUIT_ASK_INTERVAL);
+
+    ngx_conduit_topology_ask(t);
+}
+
+
+void
+ngx_conduit_topology_close(ngx_conduit_topology_t *t)
+{
+    ngx_queue_t  *q;
+
+    if (!t->opened) {
+        return;
+    }
+
+    t->opened = 0;
+
+    if (t->ask_timer.timer_set) {
+        ngx_del_timer(&t->ask_timer);
+    }
+
+    ngx_conduit_link_close(&t->scout);
+    ngx_conduit_link_close(&t->crier);
+
+    if (t->news_event.posted) {
+        ngx_delete_posted_event(&t->news_event);
+    }
+
+    while (!ngx_queue_empty(&t->nodes)) {
+        q = ngx_queue_head(&t->nodes);
+        ngx_queue_remove(q);
+        ngx_free(ngx_queue_data(q, ngx_conduit_node_t, queue));
+    }
+
+    if (t->slots != NULL) {
+        ngx_free(t->slots);
+        t->slots = NULL;
+    }
+
+    if (t->guides.addrs != t->redis->addrs && t->guides.addrs != NULL) {
+        ngx_free(t->guides.addrs);
+    }
+
+    t->guides.addrs = NULL;
+    t->master = NULL;
+}
+
+
+ngx_conduit_node_t *
+ngx_conduit_topology_node(ngx_conduit_topology_t *t, ngx_str_t *key)
+{
+    if (t->slots == NULL) {
+        return t->master;
+    }
+
+    return t->slots[conduit_slot((char *) key->data, key->len)];
+}
+
+
+ngx_conduit_node_t *
+ngx_conduit_topology_redirect(ngx_conduit_topology_t *t,
+    ngx_conduit_node_t *from, redisReply *reply, ngx_uint_t *ask)
+{
+    ngx_str_t            host;
+    conduit_redirect_t   r;
+    ngx_conduit_node_t  *node, *old;
+
+    *ask = 0;
+
+    if (t->slots == NULL || reply->type != REDIS_REPLY_ERROR
+        || conduit_redirect_parse(reply->str, reply->len, &r)
+           == CONDUIT_REDIRECT_NONE)
+    {
+        return NULL;
+    }
+
+    host.data = (u_char *) r.host;
+    host.len = r.host_len;
+
+    if (host.len == 0) {
+        host = from->host;
+    }
+
+    node = ngx_conduit_topology_find(t, &host, r.port);
+    if (node == NULL) {
+        node = ngx_conduit_topology_add(t, &host, &host, r.port);
+    }
+
+    if (r.kind == CONDUIT_REDIRECT_ASK) {
+        *ask = 1;
+        return node;
+    }
+
+    old = t->slots[r.slot];
+
+    if (node != NULL && old != node) {
+
+        t->slots[r.slot] = node;
+        t->news = 1;
+        node->slots++;
+
+        if (old != NULL && --old->slots == 0) {
+            old->since = ngx_current_msec;
+        }
+    }
+
+    ngx_conduit_topology_doubt(t);
+
+    return node;
+}
+
+
+void
+ngx_conduit_topology_doubt(ngx_conduit_topology_t *t)
+{
+    ngx_msec_t  passed;
+
+    if (!t->opened || t->redis->scheme < CONDUIT_REDIS_CLUSTER) {
+        return;
+    }
+
+    t->doubted = 1;
+
+    if (t->asking) {
+        t->again = 1;
+        return;
+    }
+
+    passed = ngx_current_msec - t->asked;
+
+    ngx_add_timer(&t->ask_timer, passed < NGX_CONDUIT_ASK_SOON
+                                 ? NGX_CONDUIT_ASK_SOON - passed : 1);
+}
+
+
+void
+ngx_conduit_topology_each(ngx_conduit_topology_t *t,
+    void (*handler)(void *data, ngx_conduit_node_t *node), void *data)
+{
+    ngx_queue_t         *q, *next;
+    ngx_conduit_node_t  *node;
+
+    if (!t->opened) {
+        return;
+    }
+
+    for (q = ngx_queue_head(&t->nodes);
+         q != ngx_queue_sentinel(&t->nodes);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        node = ngx_queue_data(q, ngx_conduit_node_t, queue);
+
+        if (node->data != NULL) {
+            handler(data, node);
+        }
+    }
+}
+
+
+static void
+ngx_conduit_topology_ask_handler(ngx_event_t *ev)
+{
+    ngx_conduit_topology_t  *t = ev->data;
+
+    ngx_add_timer(&t->ask_timer, NGX_CONDUIT_ASK_INTERVAL);
+
+    ngx_conduit_topology_ask(t);
+    ngx_conduit_topology_review(t);
+}
+
+
+static void
+ngx_conduit_topology_ask(ngx_conduit_topology_t *t)
+{
+    int                argc;
+    size_t             argvlen[3];
+    const char        *argv[3];
+
+    if (t->asking) {
+        return;
+    }
+
+    if (t->redis->scheme == CONDUIT_REDIS_CLUSTER) {
+        argc = 2;
+        argv[0] = "CLUSTER";
+        argvlen[0] = 7;
+        argv[1] = "SLOTS";
+        argvlen[1] = 5;
+
+    } else {
+        argc = 3;
+        argv[0] = "SENTINEL";
+        argvlen[0] = 8;
+        argv[1] = "GET-MASTER-ADDR-BY-NAME";
+        argvlen[1] = 23;
+        argv[2] = (char *) t->redis->service.data;
+        argvlen[2] = t->redis->service.len;
+    }
+
+    t->asked = ngx_current_msec;
+
+    if (ngx_conduit_link_command(&t->scout, ngx_conduit_topology_reply, t,
+                                 argc, argv, argvlen)
+        == NGX_OK)
+    {
+        t->asking = 1;
+
+    } else {
+        ngx_conduit_topology_unanswered(t);
+    }
+}
+
+
+/* nothing is known until all have been asked */
+
+static void
+ngx_conduit_topology_unanswered(ngx_conduit_topology_t *t)
+{
+    if (t->known) {
+        return;
+    }
+
+    if (t->scout.addr >= t->guides.naddrs
+        && t->scout.state == NGX_CONDUIT_LINK_WAITING)
+    {
+        ngx_conduit_topology_news(t);
+        return;
+    }
+
+    ngx_add_timer(&t->ask_timer, NGX_CONDUIT_ASK_FIRST);
+}
+
+
+static void
+ngx_conduit_topology_scout_up(ngx_conduit_link_t *link)
+{
+    ngx_conduit_topology_ask(link->data);
+}
+
+
+static void
+ngx_conduit_topology_reply(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_int_t                rc;
+    ngx_conduit_topology_t  *t = data;
+
+    t->asking = 0;
+
+    if (!t->opened) {
+        return;
+    }
+
+    if (outcome == NGX_CONDUIT_REPLIED) {
+
+        rc = (t->slots != NULL) ? ngx_conduit_topology_slots(t, reply)
+                                : ngx_conduit_topology_master(t, reply);
+
+        if (rc == NGX_OK) {
+            t->refused = 0;
+            ngx_conduit_topology_weigh(t);
+
+        } else if (rc == NGX_DECLINED) {
+            ngx_conduit_topology_refused(t, reply);
+
+            /* another one may know better */
+
+            ngx_conduit_link_reset(&t->scout, NULL);
+        }
+    }
+
+    if (t->news) {
+        ngx_conduit_topology_news(t);
+    }
+
+    ngx_conduit_topology_unanswered(t);
+
+    if (t->again) {
+        t->again = 0;
+        ngx_conduit_topology_doubt(t);
+    }
+}
+
+
+static void
+ngx_conduit_topology_weigh(ngx_conduit_topology_t *t)
+{
+    if (t->news) {
+        t->in_vain = 0;
+
+    } else if (t->doubted && ++t->in_vain == NGX_CONDUIT_ASK_IN_VAIN) {
+        t->in_vain = 0;
+        ngx_conduit_link_reset(&t->scout, NULL);
+    }
+
+    t->doubted = 0;
+}
+
+
+static void
+ngx_conduit_topology_refused(ngx_conduit_topology_t *t, redisReply *reply)
+{
+    if (t->refused) {
+        return;
+    }
+
+    t->refused = 1;
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "conduit: redis %V does not tell who holds what: %s",
+                  &t->redis->name,
+                  reply->type == REDIS_REPLY_ERROR ? reply->str
+                  : t->slots ? "no slots are served"
+                  : "no master of that name");
+}
+
+
+static void
+ngx_conduit_topology_crier_up(ngx_conduit_link_t *link)
+{
+    if (ngx_conduit_link_subscribe(link, "+switch-master",
+                                   ngx_conduit_topology_cry)
+        != NGX_OK)
+    {
+        ngx_conduit_link_reset(link, "out of memory");
+    }
+}
+
+
+/* ["message", "+switch-master", "name ip port ip port"]; asked, not believed */
+
+static void
+ngx_conduit_topology_cry(void *data, redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3
+        && reply->element[0]->type == REDIS_REPLY_STRING
+        && ngx_strcmp(reply->element[0]->str, "message") == 0)
+    {
+        ngx_conduit_topology_doubt(data);
+    }
+}
+
+
+static void
+ngx_conduit_topology_news(ngx_conduit_topology_t *t)
+{
+    if (!t->news_event.posted) {
+        ngx_post_event(&t->news_event, &ngx_posted_events);
+    }
+}
+
+
+static void
+ngx_conduit_topology_news_handler(ngx_event_t *ev)
+{
+    ngx_conduit_topology_t  *t = ev->data;
+
+    if (!t->known) {
+        t->failed(t->data);
+        return;
+    }
+
+    t->news = 0;
+
+    ngx_conduit_topology_guides(t);
+
+    t->changed(t->data);
+
+    ngx_conduit_topology_review(t);
+}
+
+
+static void
+ngx_conduit_topology_review(ngx_conduit_topology_t *t)
+{
+    ngx_queue_t         *q, *next;
+    ngx_conduit_node_t  *node;
+
+    for (q = ngx_queue_head(&t->nodes);
+         q != ngx_queue_sentinel(&t->nodes);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        node = ngx_queue_data(q, ngx_conduit_node_t, queue);
+
+        if (node->data != NULL) {
+            t->review(t->data, node);
+        }
+
+        if (node->slots == 0 && node->data == NULL) {
+            ngx_queue_remove(&node->queue);
+            ngx_free(node);
+        }
+    }
+}
+
+
+/* in a cluster, any node can be asked: the seeds may be gone one day */
+
+static void
+ngx_conduit_topology_guides(ngx_conduit_topology_t *t)
+{
+    size_t                     size;
+    u_char                    *p;
+    ngx_uint_t                 i, n;
+    ngx_queue_t               *q;
+    ngx_conduit_node_t        *node;
+    ngx_conduit_redis_addr_t  *addrs;
+
+    if (t->slots == NULL) {
+        return;
+    }
+
+    n = t->redis->naddrs;
+
+    for (q = ngx_queue_head(&t->nodes);
+         q != ngx_queue_sentinel(&t->nodes);
+         q = ngx_queue_next(q))
+    {
+        n++;
+    }
+
+    size = sizeof(ngx_conduit_redis_addr_t) + NGX_SOCKADDR_STRLEN;
+
+    addrs = ngx_calloc(n * size, ngx_cycle->log);
+    if (addrs == NULL) {
+        return;
+    }
+
+    p = (u_char *) &addrs[n];
+
+    for (i = 0; i < t->redis->naddrs; i++) {
+        addrs[i] = t->redis->addrs[i];
+    }
+
+    for (q = ngx_queue_head(&t->nodes);
+         q != ngx_queue_sentinel(&t->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_conduit_node_t, queue);
+
+        addrs[i] = node->addr;
+        addrs[i].host.data = p;
+        p = ngx_cpymem(p, node->addr.host.data, node->addr.host.len + 1);
+        i++;
+    }
+
+    if (t->guides.addrs != t->redis->addrs) {
+        ngx_free(t->guides.addrs);
+    }
+
+    t->guides.addrs = addrs;
+    t->guides.naddrs = n;
+}
