@@ -57,6 +57,7 @@ FUZZERS = $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%, \
 
 
 TESTS = $(sort $(wildcard t/*.t t/faults/*.t))
+LOAD_TESTS = $(sort $(wildcard t/load/*.t))
 SUITE_ENV = TEST_NGINX_BINARY=$(NGINX_BIN) CONDUIT_MODULES=$(CURDIR)/$(BUILD)
 
 # V=1 shows the compiler's commands
@@ -153,7 +154,9 @@ test:  ## install what tests need, build, run every test
 	@$(call step,symbols,$(MAKE) symbols)
 	@$(call step,unit tests,$(MAKE) unit)
 	@$(call step,suites,$(MAKE) suites)
+	@$(call step,load,$(MAKE) load)
 	@$(call step,e2e,$(MAKE) e2e)
+	@$(call step,sanitizers,$(MAKE) asan)
 
 symbols: all  ## check that the modules share nothing with other modules
 	@tools/check-symbols $(MODULE_FILES)
@@ -161,10 +164,51 @@ symbols: all  ## check that the modules share nothing with other modules
 suites: all  ## run the Test::Nginx suites (TESTS=t/name.t: one of them)
 	@$(SUITE_ENV) prove -It/lib $(TESTS)
 
+load: all  ## run the load suites of t/load at a size for two cores
+	@$(SUITE_ENV) prove -It/lib $(LOAD_TESTS)
+
+load-full: all  ## run them at full size: 20,000 clients, 1,000 reloads
+	@CONDUIT_LOAD=full $(SUITE_ENV) prove -vIt/lib $(LOAD_TESTS)
+
+soak: all  ## faults at random under load, for SOAK_SECONDS (120)
+	@$(SUITE_ENV) perl t/soak.pl
+
 valgrind:  ## run the suites with NGINX under memcheck (TESTS as above)
 	@tools/install-deps build valgrind
 	@$(MAKE) all
-	@$(SUITE_ENV) tools/run-valgrind $(TESTS)
+	@$(SUITE_ENV) tools/run-checked valgrind $(TESTS)
+
+# NGINX itself and both modules; what is left out is what NGINX does on purpose
+ASAN = $(BUILD)/asan
+ASAN_FLAGS = -fsanitize=address,undefined
+ASAN_CC_OPT = -g -O1 -fPIC -fno-omit-frame-pointer $(ASAN_FLAGS) \
+	-fno-sanitize-recover=undefined \
+	-fno-sanitize=nonnull-attribute,alignment,pointer-overflow \
+	-Wno-error=stringop-overread
+
+asan:  ## run the suites on an NGINX built with ASan and UBSan (TESTS as above)
+	@tools/install-deps build asan
+	@$(MAKE) $(ASAN)/objs/nginx
+	@TEST_NGINX_BINARY=$(CURDIR)/$(ASAN)/objs/nginx \
+	    CONDUIT_MODULES=$(CURDIR)/$(ASAN)/objs \
+	    tools/run-checked asan $(TESTS)
+
+# NGINX's whole source; nginx-dev has only what modules need
+$(BUILD)/nginx-src/configure:
+	@tools/fetch-nginx $(BUILD)/nginx-src
+	@cp $(NGINX_SRC)/conf_flags $(BUILD)/nginx-src/
+	@touch $@
+
+$(ASAN)/objs/Makefile: $(BUILD)/nginx-src/configure config proto/publish.proto tools/configure \
+		$(BUILD)/files
+	@echo 'configuring NGINX with sanitizers'
+	@CC_OPT='$(ASAN_CC_OPT)' LD_OPT='$(ASAN_FLAGS)' \
+	    tools/configure $(BUILD)/nginx-src $(ASAN) $(NGINX_CONF_FLAGS)
+
+$(ASAN)/objs/nginx: $(ASAN)/objs/Makefile $(ALL_SRCS) $(HEADERS)
+	@echo 'building NGINX and the modules with sanitizers'
+	@$(MAKE) $(QUIET) -j2 -C $(ASAN) -f objs/Makefile build
+	@touch $@
 
 e2e: all  ## run the npm client in a browser against the modules
 	@$(SUITE_ENV) t/e2e/run

@@ -19,6 +19,9 @@ my $keys = "conduit_publish_jwt_secret_file $tmp/secret;"
            . "conduit_gateway_jwt_key_file $tmp/key.pub;";
 
 
+# "nginx -t" leaves without giving anything back
+$ENV{ASAN_OPTIONS} .= ':detect_leaks=0' if defined $ENV{ASAN_OPTIONS};
+
 # returns the output of nginx -t, empty when it is satisfied
 sub check {
     my ($http, $location) = @_;
@@ -63,7 +66,11 @@ for my $x (qw(publish gateway)) {
 
     for my $url (qw(redis://127.0.0.1 redis://localhost:6379/3 redis://[::1]:7
                     redis://:pass@127.0.0.1 redis://user:p%40ss@127.0.0.1/1
-                    unix:/tmp/redis.sock unix:/tmp/redis.sock?db=2))
+                    unix:/tmp/redis.sock unix:/tmp/redis.sock?db=2
+                    redis+cluster://user:p%40ss@127.0.0.1
+                    redis+sentinel://:pass@[::1]/my-master/2),
+                 'redis+cluster://127.0.0.1:7000,[::1]:7001,localhost',
+                 'redis+sentinel://127.0.0.1:26379,localhost/mymaster')
     {
         is_fine $keys, "conduit_$x $url;", "$x: $url";
     }
@@ -79,8 +86,11 @@ for my $x (qw(publish gateway)) {
                   ['redis://no-such-host.invalid', 'host not found'],
                   ['unix:relative', 'no absolute path'],
                   ['rediss://127.0.0.1', 'not supported'],
-                  ['redis+cluster://127.0.0.1', 'not supported'],
-                  ['redis+sentinel://127.0.0.1/m', 'not supported'])
+                  ['redis+cluster://127.0.0.1/0', 'no database number'],
+                  ['redis+cluster://127.0.0.1,', 'no host'],
+                  ['redis+cluster://no-such-host.invalid', 'host not found'],
+                  ['redis+sentinel://127.0.0.1', 'no name of a Sentinel'],
+                  ['redis+sentinel://127.0.0.1/m/x', 'invalid database'])
     {
         my ($url, $text) = @$case;
 

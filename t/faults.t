@@ -162,6 +162,19 @@ like $r->{body}, qr/out of memory/, 'that tells why';
 redis('CONFIG', 'SET', 'maxmemory', 0);
 
 
+# --- an entry that was delivered is deleted
+
+my $deleted = uuid();
+my @deleted = map { xadd(channel_id => $deleted, sequence => $_) } 1, 2;
+my $reader = sse_open($nginx, channel_id => $deleted);
+
+is scalar(my @two = $reader->events(2)), 2, 'entries are delivered';
+redis('XDEL', stream_key($ORG, $deleted), $deleted[1]);
+$id = xadd(channel_id => $deleted, sequence => 3);
+is $reader->event->{id}, $id, 'nothing is lost with the last one of them';
+$reader->close;
+
+
 # --- reload
 
 my ($old) = $nginx->workers;

@@ -227,20 +227,6 @@ EOS
     return scalar(<$out>) // '';
 }
 
-# bytes that were sent to Redis and that it has not read, being stopped
-
-sub redis_input {
-    my $local = sprintf '0100007F:%04X', $Conduit::REDIS_PORT;
-    my $bytes = 0;
-
-    for (split /\n/, read_file('/proc/net/tcp')) {
-        my (undef, $from, undef, undef, $queues) = split;
-        $bytes += hex((split /:/, $queues)[1]) if $from eq $local;
-    }
-
-    return $bytes;
-}
-
 sub works {
     my $channel = uuid();
     my $r = post("/open/$ORG/$channel", message(channel_id => $channel));

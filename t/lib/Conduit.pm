@@ -42,7 +42,8 @@ use Conduit::SSE;
 
 our @EXPORT = qw(
     $ORG $CHANNEL
-    redis redis_start redis_stop redis_pause redis_resume stream_key xadd
+    redis redis_start redis_stop redis_pause redis_resume redis_input
+    stream_key xadd
     publish_token gateway_token jwt
     message publish_request uuid
     publish_location gateway_location
@@ -141,6 +142,24 @@ sub redis_stop {
 sub redis_pause { kill 'STOP', $redis_pid }
 
 sub redis_resume { kill 'CONT', $redis_pid }
+
+
+# How many bytes lie in the connections to Redis that it has not read: with it
+# stopped or busy, a way to see that a command was sent.
+
+sub redis_input {
+    my $local = sprintf '0100007F:%04X', $REDIS_PORT;
+    my $bytes = 0;
+
+    open my $fh, '<', '/proc/net/tcp' or die "/proc/net/tcp: $!";
+
+    while (<$fh>) {
+        my (undef, $from, undef, undef, $queues) = split;
+        $bytes += hex((split /:/, $queues)[1]) if $from eq $local;
+    }
+
+    return $bytes;
+}
 
 
 sub redis_gone {

@@ -142,6 +142,92 @@ START_TEST(reset_gives_all_back)
 END_TEST
 
 
+START_TEST(full_tells_that_the_limit_refused)
+{
+    size_t            i;
+    conduit_arena_t  *a;
+
+    a = conduit_arena_create(1024 * 1024);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(conduit_arena_full(a), 0);
+
+    for (i = 0; i < 3; i++) {
+
+        /* each way a block is refused: at once, a chunk of its own, a chunk */
+
+        ck_assert_ptr_nonnull(conduit_arena_alloc(a, 500000));
+        ck_assert_int_eq(conduit_arena_full(a), 0);
+
+        switch (i) {
+        case 0:
+            ck_assert_ptr_null(conduit_arena_alloc(a, 2 * 1024 * 1024));
+            break;
+
+        case 1:
+            ck_assert_ptr_null(conduit_arena_alloc(a, 600000));
+            break;
+
+        default:
+            while (conduit_arena_alloc(a, 40) != NULL) {
+                ck_assert_int_eq(conduit_arena_full(a), 0);
+            }
+        }
+
+        ck_assert_int_eq(!conduit_arena_full(a), 0);
+
+        /* a smaller block may fit still: what was refused is remembered */
+
+        (void) conduit_arena_alloc(a, 1);
+        ck_assert_int_eq(!conduit_arena_full(a), 0);
+
+        conduit_arena_reset(a);
+        ck_assert_int_eq(conduit_arena_full(a), 0);
+    }
+
+    conduit_arena_free(a);
+}
+END_TEST
+
+
+START_TEST(full_without_any_chunk)
+{
+    conduit_arena_t  *a;
+
+    a = conduit_arena_create(0);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(conduit_arena_full(a), 0);
+
+    ck_assert_ptr_null(conduit_arena_alloc(a, 0));
+    ck_assert_int_eq(!conduit_arena_full(a), 0);
+
+    conduit_arena_reset(a);
+    ck_assert_int_eq(conduit_arena_full(a), 0);
+
+    conduit_arena_free(a);
+}
+END_TEST
+
+
+/* the limit allows it, the system does not */
+
+START_TEST(full_does_not_tell_of_memory_that_is_out)
+{
+    conduit_arena_t  *a;
+
+    a = conduit_arena_create(SIZE_MAX);
+    ck_assert_ptr_nonnull(a);
+
+    ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX / 4));
+    ck_assert_int_eq(conduit_arena_full(a), 0);
+
+    ck_assert_ptr_null(conduit_arena_alloc(a, SIZE_MAX));
+    ck_assert_int_eq(!conduit_arena_full(a), 0);
+
+    conduit_arena_free(a);
+}
+END_TEST
+
+
 START_TEST(free_takes_null)
 {
     conduit_arena_free(NULL);
@@ -164,6 +250,9 @@ main(void)
     tcase_add_test(tc, limit_holds);
     tcase_add_test(tc, sizes_do_not_overflow);
     tcase_add_test(tc, reset_gives_all_back);
+    tcase_add_test(tc, full_tells_that_the_limit_refused);
+    tcase_add_test(tc, full_without_any_chunk);
+    tcase_add_test(tc, full_does_not_tell_of_memory_that_is_out);
     tcase_add_test(tc, free_takes_null);
     suite_add_tcase(s, tc);
 

@@ -243,6 +243,48 @@ START_TEST(stream_ids_are_ordered)
 END_TEST
 
 
+START_TEST(stream_id_before_is_the_one_before)
+{
+    size_t               i;
+    conduit_stream_id_t  id;
+    static const struct {
+        conduit_stream_id_t  id;
+        conduit_stream_id_t  before;
+    } cases[] = {
+        { { 1736467200000, 7 }, { 1736467200000, 6 } },
+        { { 1736467200000, 1 }, { 1736467200000, 0 } },
+        { { 1736467200000, 0 }, { 1736467199999, UINT64_MAX } },
+        { { 0, 1 }, { 0, 0 } },
+        { { 1, 0 }, { 0, UINT64_MAX } },
+        { { 0, UINT64_MAX }, { 0, UINT64_MAX - 1 } },
+        { { UINT64_MAX, 0 }, { UINT64_MAX - 1, UINT64_MAX } },
+        { { UINT64_MAX, UINT64_MAX }, { UINT64_MAX, UINT64_MAX - 1 } }
+    };
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        id = cases[i].id;
+        conduit_stream_id_before(&id);
+        ck_assert_uint_eq(id.ms, cases[i].before.ms);
+        ck_assert_uint_eq(id.seq, cases[i].before.seq);
+        ck_assert_int_lt(conduit_stream_id_cmp(&id, &cases[i].id), 0);
+    }
+}
+END_TEST
+
+
+START_TEST(nothing_is_before_the_first_stream_id)
+{
+    conduit_stream_id_t  id;
+
+    id.ms = 0;
+    id.seq = 0;
+    conduit_stream_id_before(&id);
+    ck_assert_uint_eq(id.ms, 0);
+    ck_assert_uint_eq(id.seq, 0);
+}
+END_TEST
+
+
 START_TEST(stream_key_is_written)
 {
     char    buf[CONDUIT_KEY_MAX + 1];
@@ -281,6 +323,8 @@ main(void)
     tcase_add_test(tc, stream_id_takes_nothing_else);
     tcase_add_test(tc, stream_id_is_written);
     tcase_add_test(tc, stream_ids_are_ordered);
+    tcase_add_test(tc, stream_id_before_is_the_one_before);
+    tcase_add_test(tc, nothing_is_before_the_first_stream_id);
     tcase_add_test(tc, stream_key_is_written);
     suite_add_tcase(s, tc);
 

@@ -47,6 +47,9 @@ sub conf {
     my $modules = join "\n",
         map { "load_module $Conduit::MODULES/ngx_conduit_${_}_module.so;" }
         qw(publish gateway);
+    # a new binary is checked, too
+    my $env = join "\n", map { "env $_;" } grep { defined $ENV{$_} }
+                         qw(ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS);
     my $temp = join "\n", map { "    ${_}_temp_path temp_$_;" }
         qw(client_body proxy fastcgi uwsgi scgi);
 
@@ -59,6 +62,7 @@ daemon off;
 worker_processes $workers;
 error_log logs/error.log debug;
 pid nginx.pid;
+$env
 $o{main}
 
 events {

@@ -1,0 +1,391 @@
+# Responses that NGINX ends: a reload, an upgrade, a stop, a time that is over,
+# a Redis that stays away.  They end cleanly, one after the other, and clients
+# that come back miss nothing.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Conduit::H2;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $TMP = $Conduit::TMP;
+my $SLOW = $ENV{TEST_NGINX_USE_VALGRIND} ? 10 : 1;
+my $old = nginx_version() < 1025001 ? ' http2' : '';
+
+my $LOG = <<'EOC';
+    log_format close '$status $conduit_gateway_close $msec $request_time '
+                     '$conduit_channel_id';
+    access_log logs/close.log close;
+EOC
+
+my $DRAINING = qr/event:\ control\n
+                  data:\ \{"event_type":"control","message_id":"[0-9a-f-]{36}",
+                  "control_type":"server_draining"\}\n\n\z/x;
+
+my $path = events_path();
+
+
+# so many lines of the access log; they are written after the end
+sub log_lines {
+    my ($nginx, $n, $pattern) = @_;
+
+    my @lines;
+
+    wait_for(5, sub {
+        @lines = grep { /$pattern/ }
+                 split /\n/, read_file($nginx->root . '/logs/close.log');
+        @lines >= $n;
+    });
+
+    return @lines;
+}
+
+sub open_many {
+    my ($nginx, $n, $where) = @_;
+
+    my $p = defined $where ? $path =~ s/events/$where/r : $path;
+
+    return map { sse_open($nginx, path => $p) } 1 .. $n;
+}
+
+# how many responses have ended cleanly, with a text at their end
+sub ended {
+    my ($pattern, @clients) = @_;
+
+    return scalar grep { $_->end(20) && $_->body =~ $pattern } @clients;
+}
+
+sub left {
+    my ($nginx, $seconds, @pids) = @_;
+
+    return wait_for($seconds, sub {
+        my %now = map { $_ => 1 } $nginx->workers;
+        return !grep { $now{$_} } @pids;
+    });
+}
+
+# a location of another name, with other directives
+sub location { return gateway_location($_[1] // '') =~ s/events/$_[0]/r }
+
+sub crashed { return scalar(() = $_[0]->error_log =~ /exited on signal/g) }
+
+
+# --- a reload
+
+my $h2_port = free_port();
+my $drain = gateway_location('conduit_gateway_drain 3s;');
+my $nginx = nginx_start(workers => 2, main => 'worker_shutdown_timeout 60s;',
+    server => $drain, http => $LOG . ($old ? '' : 'http2 on;')
+    . "server { listen 127.0.0.1:$h2_port$old; $drain }");
+
+my @clients = open_many($nginx, 60);
+my $h2 = Conduit::H2->connect($h2_port);
+push @clients, my @streams = map { $h2->get($path) } 1 .. 20;
+$h2->until(10, sub { !grep { $_->body eq '' } @streams });
+
+my @workers = $nginx->workers;
+
+$nginx->reload;
+
+is ended($DRAINING, @clients), 80,
+    'a reload: each response ends with server_draining, cleanly';
+is scalar(grep { defined $_->{broken} } @streams), 0,
+    'no stream of HTTP/2 is reset';
+ok $h2->goaway, 'its connection is told to end';
+$h2->close;
+ok left($nginx, 20, @workers), 'the old workers leave';
+my $gone = time;
+
+my @times = sort { $a <=> $b }
+            map { (split)[2] } log_lines($nginx, 80, qr/^200 drain /);
+
+is scalar(@times), 80, 'the log says why they ended';
+
+my $tenth = grep { $_ - $times[0] < 0.3 } @times;
+my $half = grep { $_ - $times[0] < 1.5 } @times;
+
+cmp_ok $tenth, '<', 40, 'not all end in the first tenth of the time';
+cmp_ok $half, '>', 16, 'some end in its first half';
+cmp_ok $half, '<', 64, 'and some in its second';
+cmp_ok $times[-1] - $times[0], '<', 6 * $SLOW,
+    'all within about the time that was set';
+cmp_ok $gone - $times[-1], '<', 5 * $SLOW,
+    'the workers leave after the last of them';
+unlike $nginx->error_log, qr/\[alert\]|\[crit\]/, 'without an alert';
+is crashed($nginx), 0, 'or a crash';
+
+my ($sse) = open_many($nginx, 1);
+my $id = xadd(sequence => 1);
+is $sse->event->{id}, $id, 'the new workers serve';
+
+
+# --- a client that is behind, a request that comes late, during a drain
+
+@workers = $nginx->workers;
+my $channel = uuid();
+my $slow_path = events_path(channel_id => $channel);
+my $h2_slow = Conduit::H2->connect($h2_port, window => 5000, update => 0);
+my $slow = $h2_slow->get($slow_path);
+
+$h2_slow->until(10, sub { $slow->body ne '' });
+xadd(channel_id => $channel, sequence => $_, payload => { v => 'x' x 3000 })
+    for 1 .. 5;
+$h2_slow->until(10, sub { length $slow->body == 5000 });
+
+my $late = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port)
+    or die "connect: $!";
+$late->print("GET $path HTTP/1.1\r\nHost: localhost\r\nX-Part: 1\r\n");
+wait_for(5, sub { $nginx->error_log =~ /http header: "X-Part: 1"/ })
+    or sleep 0.5;                           # without a debugging log
+
+$nginx->reload;
+my $quitting = join '|', map { "$_#$_: gracefully shutting down" } @workers;
+wait_for(10, sub { 2 == (() = $nginx->error_log =~ /$quitting/g) })
+    or die 'the workers are not told to quit';
+
+$late->print("\r\n");
+my $answer = do { local $/; <$late> };
+
+my ($head, $body) = split /\r\n\r\n/, $answer, 2;
+like $head, qr{^HTTP/1\.1 200 .*^Content-Type: text/event-stream\r$}ms,
+    'a request that comes while the worker drains is answered with 200';
+my ($retry) = $body =~ /^[0-9a-f]+\r\nretry: (\d+)\n\n\r\n0\r\n\r\n\z/;
+ok defined $retry && $retry >= 375 && $retry <= 625,
+    'and "retry:" alone, of half a second with some randomness';
+
+is ended($DRAINING, $sse), 1, 'the one that was there is drained';
+
+# its end is decided, what it has to get first is not sent
+my $finalized = qr/http finalize request: 0, "[^"]*\Q$channel\E/;
+wait_for(10, sub { $nginx->error_log =~ $finalized });
+
+$h2_slow->open_window(1 << 20, $slow->id);
+is ended($DRAINING, $slow), 1,
+    'one that is behind gets what was on its way, and server_draining';
+my @got = $slow->events(9, 0);
+pop @got;
+cmp_ok scalar(@got), '>=', 2, 'what has begun is finished';
+$sse = sse_open($nginx, path => "$slow_path&last_event_id=$got[-1]{id}");
+is_deeply [map { $_->{json}{sequence} } @got, $sse->events(5 - @got)],
+    [1 .. 5], 'the rest comes from the new worker';
+$sse->close;
+$h2_slow->close;
+ok left($nginx, 20, @workers), 'then the old worker leaves';
+
+
+# --- QUIT
+
+@clients = open_many($nginx, 10);
+my $started = time;
+is $nginx->stop('QUIT', 30), 0, 'QUIT: NGINX leaves';
+cmp_ok time - $started, '<', 15 * $SLOW, 'when the drain is over';
+is ended($DRAINING, @clients), 10, 'each response ends with server_draining';
+
+
+# --- ten reloads while messages are published
+
+system('gcc', '-O2', '-o', "$TMP/sse_load", "$Conduit::ROOT/bench/sse_load.c")
+    == 0 or die 'sse_load.c does not compile';
+
+$nginx = nginx_start(workers => 2,
+    server => gateway_location('conduit_gateway_auth off;'
+                               . 'conduit_gateway_drain 400ms;'));
+
+my $result;
+my $port = $nginx->port;
+my @load = map { sprintf '00000000-0000-4000-8000-%012x', $_ } 0 .. 3;
+
+open my $load, '-|', "$TMP/sse_load", '-p', $port, '-n', 80, '-c', 4,
+    '-t', 60, '-e', 300, '-k' or die "sse_load: $!";
+
+for my $n (1 .. 300) {
+    xadd(org => 1, channel_id => $_, sequence => $n) for @load;
+    sleep 0.01;
+    $nginx->reload if $n % 30 == 15;
+}
+
+$result = JSON::PP::decode_json(do { local $/; <$load> });
+close $load;
+
+is_deeply { map { $_ => $result->{$_} }
+            qw(complete events gaps repeats failed refused history_lost) },
+    { complete => 80, events => 80 * 300, gaps => 0, repeats => 0, failed => 0,
+      refused => 0, history_lost => 0 },
+    'ten reloads: 80 clients get 300 messages each, once and in order';
+cmp_ok $result->{drained}, '>', 0, 'though they had to come again';
+ok wait_for(20, sub { $nginx->workers == 2 }), 'the old workers leave';
+is crashed($nginx), 0, 'none crashed';
+
+
+# --- TERM
+
+@clients = open_many($nginx, 10);
+$h2 = Conduit::H2->connect($port);          # a connection without a request
+$started = time;
+is $nginx->stop('TERM', 30), 0, 'TERM: NGINX leaves';
+cmp_ok time - $started, '<', 5 * $SLOW, 'at once';
+is scalar(grep { $_->eof(5) } @clients), 10, 'the clients are cut off';
+is crashed($nginx), 0, 'without a crash';
+$h2->close;
+
+
+# --- worker_shutdown_timeout
+
+$nginx = nginx_start(main => 'worker_shutdown_timeout 1s;',
+    server => gateway_location('conduit_gateway_drain 60s;'));
+
+@clients = open_many($nginx, 30);
+@workers = $nginx->workers;
+$started = time;
+$nginx->reload;
+
+ok left($nginx, 20, @workers),
+    'a worker_shutdown_timeout that is shorter than the drain is respected';
+cmp_ok time - $started, '>', 0.9, 'not before it is over';
+is scalar(grep { $_->eof(5) } @clients), 30, 'the clients are cut off';
+cmp_ok scalar(grep { $_->{ended} && $_->body !~ $DRAINING } @clients), '==', 0,
+    'none of them with an end that lies';
+is crashed($nginx), 0, 'without a crash';
+
+($sse) = open_many($nginx, 1);
+$sse->events(1);
+$id = xadd(sequence => 2);
+is $sse->event->{id}, $id, 'the new worker serves';
+$sse->close;
+$nginx->stop('TERM');
+
+
+# --- an upgrade of the binary
+
+# In the foreground NGINX takes no USR2.  So it runs in the background here, and
+# is known by its pid file.
+
+$nginx = nginx_start(server => gateway_location('conduit_gateway_drain 1s;'));
+$nginx->stop;
+
+my $root = $nginx->root;
+write_file("$root/nginx.conf",
+           read_file("$root/nginx.conf") =~ s/daemon off/daemon on/r);
+
+sub master { return (eval { read_file("$root/$_[0]") } // '') =~ /(\d+)/
+                    ? $1 : 0 }
+
+sub alive { return $_[0] && -d "/proc/$_[0]" ? 1 : 0 }
+
+my @command = ($ENV{TEST_NGINX_BINARY}, '-p', $root, '-c', "$root/nginx.conf",
+               '-e', "$root/logs/error.log");
+unshift @command, 'valgrind', '-q', split ' ', $ENV{TEST_NGINX_USE_VALGRIND}
+    if $ENV{TEST_NGINX_USE_VALGRIND};
+my $own = $$;
+
+# whatever happens, none stays behind
+END {
+    if (defined $own && $$ == $own && defined $root) {
+        kill 'KILL', grep { alive($_) } map { master($_) }
+                     qw(nginx.pid nginx.pid.oldbin);
+    }
+}
+
+system("@command > /dev/null 2>&1 < /dev/null") == 0 or die 'nginx: no start';
+wait_for(10, sub { IO::Socket::INET->new(
+    PeerAddr => '127.0.0.1:' . $nginx->port) }) or die 'nginx: no start';
+
+my $before = master('nginx.pid');
+@clients = open_many($nginx, 10);
+my $last = ($clients[0]->events(2))[-1]{id};
+
+kill 'USR2', $before;
+ok wait_for(20, sub { my $pid = master('nginx.pid');
+                      $pid && $pid != $before && alive($pid) }),
+    'USR2: a new NGINX runs';
+my $after = master('nginx.pid');
+
+kill 'QUIT', $before;
+is ended($DRAINING, @clients), 10,
+    'when the old one quits, each response ends with server_draining';
+$id = xadd(sequence => 3);
+ok wait_for(20, sub { !alive($before) }), 'the old one leaves';
+
+@clients = map { sse_open($nginx, path => "$path&last_event_id=$last") } 1 .. 9;
+is scalar(grep { ($_->event // { id => '' })->{id} eq $id } @clients), 9,
+    'clients get from the new one what they missed';
+
+kill 'QUIT', $after;
+is ended($DRAINING, @clients), 9, 'which drains them as well';
+ok wait_for(20, sub { !alive($after) }), 'and leaves';
+is crashed($nginx), 0, 'none crashed';
+
+
+# --- times that are over
+
+$nginx = nginx_start(http => $LOG, server => join '',
+    gateway_location('conduit_gateway_keepalive 200ms;'),
+    location(brief => 'conduit_gateway_max_duration 2s;'),
+    location(expiring => 'conduit_gateway_expire on;'),
+    location(outage => 'conduit_gateway_outage 1s;'));
+
+@clients = open_many($nginx, 20, 'brief');
+is scalar(grep { ($_->events(3))[-1]{id} eq $id } @clients), 20,
+    'max_duration: clients get what there is';
+is ended(qr/\n\nretry: (?:37[5-9]|3[89]\d|[45]\d\d|6[01]\d|62[0-5])\n\n\z/,
+         @clients), 20,
+    'each response ends cleanly, and says when to come back';
+
+my @lasted = sort { $a <=> $b } map { (split)[3] }
+             log_lines($nginx, 20, qr/^200 duration /);
+is scalar(@lasted), 20, 'the log says why';
+cmp_ok $lasted[0], '>', 1.4, 'none lasts less than three quarters';
+cmp_ok $lasted[-1], '<', 6 * $SLOW, 'none much more than five';
+cmp_ok $lasted[-1] - $lasted[0], '>', 0.1, 'not all end at once';
+
+$sse = sse_open($nginx, path => ($path =~ s/events/brief/r)
+                                . "&last_event_id=$id");
+$id = xadd(sequence => 4);
+is $sse->event->{id}, $id, 'a client that comes back goes on';
+$sse->close;
+
+# accepted for 60 seconds after "exp"
+my $token = gateway_token(exp => int(time) - 57);
+my $expiring = events_path(token => $token);
+my $stays = sse_open($nginx, path => $expiring);
+$sse = sse_open($nginx, path => $expiring =~ s/events/expiring/r);
+
+is ended(qr/\n\nretry: \d{3}\n\n\z/, $sse), 1,
+    'expire: the response ends with its token';
+is scalar(log_lines($nginx, 1, qr/^200 expired /)), 1, 'the log says why';
+
+ok wait_for(10, sub {
+    http($nginx, 'GET', $expiring =~ s/events/expiring/r)->{status} == 401
+}), 'which is not taken again';
+is http($nginx, 'GET', $expiring)->{body}, 'Token expired', 'as it is expired';
+ok $stays->comment(10) && !$stays->{ended}, 'without "expire" it goes on';
+
+
+# --- Redis stays away
+
+@clients = open_many($nginx, 10, 'outage');
+$_->events(4) for @clients, $stays;
+$started = time;
+redis_stop();
+
+is ended(qr/\n\nevent:\ error\nretry:\ 3000\n
+            data:\ Too\ many\ errors,\ closing\ stream\n\n\z/x, @clients), 10,
+    'outage: each response ends with the error event';
+my @outage = map { (split)[2] - $started }
+             log_lines($nginx, 10, qr/^200 outage /);
+is scalar(@outage), 10, 'the log says why';
+is scalar(grep { $_ < 0.9 } @outage), 0, 'none before the time that was set';
+is scalar(grep { $_ > 10 * $SLOW } @outage), 0, 'none much later';
+
+redis_start();
+$id = xadd(id => '5-5', sequence => 5);
+ok !$stays->{ended}, 'with a longer time the response stays open';
+is $stays->event(10)->{id}, $id, 'and goes on when Redis is back';
+
+is $nginx->stop('QUIT', 30), 0, 'NGINX quits';
+
+done_testing();

@@ -1,0 +1,683 @@
+# Clients that come back: from where they go on, and what they get.
+#
+# The positions of a channel are served in three ways: from the window of a
+# channel that the worker has, by reads of its own stretch below the window, and
+# by the first read of a channel that the worker has not.  No way may lose an
+# event, or send one twice.
+#
+# The random part prints its seed; CONDUIT_SEED repeats one.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use IO::Select;
+use IO::Socket::INET;
+use POSIX ();
+use Socket qw(SOL_SOCKET SO_RCVBUF);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $SLOW = $ENV{TEST_NGINX_USE_VALGRIND} ? 10 : 1;
+my $LIMIT = 20;
+
+# locations that differ in how much is read at once, and kept
+my %LOCATIONS = (
+    events => '',
+    small => 'conduit_gateway_window 4k; conduit_gateway_read_count 7;',
+    tiny => 'conduit_gateway_window 1; conduit_gateway_read_count 1;'
+            . 'conduit_gateway_buffer_size 1;',
+    poll => 'conduit_gateway_wakeup poll 50ms; conduit_gateway_window 2k;'
+            . 'conduit_gateway_read_count 5;',
+);
+
+package Quiet {
+    our @ISA = 'Conduit::Nginx';
+
+    sub conf { return shift->SUPER::conf(@_) =~ s/log debug;/log info;/r }
+}
+
+# a client that need not wait for its response, and can be slow
+package Client {
+    our @ISA = 'Conduit::SSE';
+
+    sub ask {
+        my ($class, $port, $path, %o) = @_;
+
+        my $s = IO::Socket::INET->new(Proto => 'tcp') or die "socket: $!";
+
+        setsockopt $s, Socket::SOL_SOCKET(), Socket::SO_RCVBUF(),
+                   pack 'i', $o{rcvbuf} if $o{rcvbuf};
+        connect $s, Socket::pack_sockaddr_in($port,
+                                             Socket::inet_aton('127.0.0.1'))
+            or die "connect: $!";
+
+        my $header = defined $o{header} ? "Last-Event-ID: $o{header}\r\n" : '';
+        $s->syswrite("GET $path HTTP/1.1\r\nHost: localhost\r\n$header\r\n");
+
+        return bless { raw => '', body => '', parsed => 0, events => [],
+                       taken => 0, comments => [], method => 'GET',
+                       socket => $s }, $class;
+    }
+
+    # what is there, as the socket says
+    sub pump {
+        my $self = shift;
+
+        $self->{eof} = 1 if !$self->{socket}->sysread($self->{raw}, 65536,
+                                                      length $self->{raw});
+        $self->{headers} ? $self->parse_body : $self->parse_header;
+    }
+
+    sub until {
+        my ($self, $seconds, $condition) = @_;
+
+        return $self->SUPER::until($seconds, sub {
+            $self->parse_header && $condition->() });
+    }
+
+    sub status {
+        my $self = shift;
+
+        $self->until(10, sub { 1 });
+        return $self->{status};
+    }
+
+    # JSON is looked at elsewhere
+    sub dispatch {
+        my $self = shift;
+
+        my $event = delete $self->{current} or return;
+        my $data = join "\n", @{ $event->{lines} // [] };
+
+        $event->{data} = $data;
+        ($event->{sequence}) = $data =~ /"sequence":(\d+)/;
+        $event->{end} = 1 if $data =~ /"phase":"PHASE_END"/;
+
+        push @{ $self->{events} }, $event;
+    }
+}
+
+my $locations = join '', map {
+    my $name = $_;
+    gateway_location("conduit_gateway_auth off; $LOCATIONS{$name}")
+        =~ s{/events/}{/$name/}r
+} sort keys %LOCATIONS;
+
+# the second server is for clients that do not read: the system takes little
+# for them; the channels are those of the first one
+my $slow_port = free_port();
+
+my $nginx = Quiet->start(
+    http => <<"EOC",
+    log_format ends '\$arg_n \$status \$conduit_gateway_events '
+                    '\$conduit_gateway_close';
+    access_log logs/ends.log ends;
+
+    server {
+        listen 127.0.0.1:$slow_port sndbuf=8k;
+$locations
+    }
+EOC
+    server => publish_location("conduit_publish_rate off;"
+                               . "conduit_publish_max_len 1000000;")
+              . $locations);
+
+my ($channels, $requests) = (0, 0);
+
+
+# --- helpers
+
+sub channel { return sprintf '%08x-0000-4000-8000-000000000000', ++$channels }
+
+# Asks for a channel's events at a location: after => the position, as an
+# argument; header => likewise, as a header; rcvbuf => 4096: for a slow one.
+sub ask {
+    my ($where, $channel, %o) = @_;
+
+    my $path = "/$where/$ORG?channel_id=$channel&n=" . ++$requests;
+    $path .= "&last_event_id=$o{after}" if defined $o{after};
+
+    my $client = Client->ask($o{rcvbuf} ? $slow_port : $nginx->port, $path,
+                             %o);
+    $client->{n} = $requests;
+
+    return $client;
+}
+
+# the entry of a sequence number has the ID 1000-<number>
+sub id { return '1000-' . shift }
+
+# Adds messages of these sequence numbers, without waiting for each reply.
+sub fill {
+    my ($channel, $first, $last, %o) = @_;
+
+    our ($raw, $of);
+    ($raw, $of) = (IO::Socket::INET->new("127.0.0.1:$Conduit::REDIS_PORT"), $$)
+        if !$raw || $of != $$;
+
+    $raw->print(join '', map { command(
+        'XADD', stream_key($ORG, $channel), $o{id} ? $o{id}->($_) : id($_),
+        'data', message(channel_id => $channel, sequence => $_,
+                        phase => $o{phase} // 'DELTA',
+                        payload => { value => 'x' x ($o{size} // 20) }))
+    } $first .. $last);
+    $raw->flush;
+
+    for ($first .. $last) {
+        (<$raw> // '') =~ /^\$/ or die 'no ID';
+        <$raw>;
+    }
+}
+
+sub command {
+    return join '', '*' . @_ . "\r\n",
+                map { '$' . length($_) . "\r\n$_\r\n" } @_;
+}
+
+# the last message of a stream
+sub finish {
+    my ($channel, $sequence) = @_;
+    fill($channel, $sequence, $sequence, phase => 'END');
+}
+
+# "1..5 9" for a list of sequence numbers
+sub ranges {
+    my @out;
+
+    for my $n (map { $_ // 'other' } @_) {
+        if (@out && $n =~ /^\d/ && $out[-1][1] =~ /^\d/
+            && $n == $out[-1][1] + 1)
+        {
+            $out[-1][1] = $n;
+        } else {
+            push @out, [$n, $n];
+        }
+    }
+
+    return join ' ', map { $_->[0] eq $_->[1] ? $_->[0] : "$_->[0]..$_->[1]" }
+                     @out;
+}
+
+# all that a response has to its clean end
+sub whole {
+    my $client = shift;
+
+    my $end = $client->end($LIMIT) ? '' : ', no end';
+
+    $client->close;
+    return ranges(map { $_->{sequence} } @{ $client->{events} }) . $end;
+}
+
+sub got {
+    my ($client, $n) = @_;
+    return ranges(map { $_->{sequence} } $client->events($n, $LIMIT));
+}
+
+# "204 0 end": status, events and $conduit_gateway_close of a request
+sub logged {
+    my $client = shift;
+    my $line;
+
+    wait_for(10, sub {
+        ($line) = read_file($nginx->root . '/logs/ends.log')
+                  =~ /^$client->{n} (.*)$/m;
+    });
+
+    return $line;
+}
+
+sub calls {
+    my $command = shift;
+
+    return redis('INFO', 'commandstats') =~ /^cmdstat_\Q$command\E:calls=(\d+)/m
+           ? $1 : 0;
+}
+
+
+# --- where the position stands
+
+for my $where (sort keys %LOCATIONS) {
+    my $c = channel();
+    fill($c, 1, 9);
+    finish($c, 10);
+
+    is whole(ask($where, $c)), '1..10', "$where: all without a position";
+    is whole(ask($where, $c, header => id(4))), '5..10',
+        "$where: strictly after the position in the header";
+    is whole(ask($where, $c, after => id(4))), '5..10',
+        "$where: strictly after the position in the argument";
+    is whole(ask($where, $c, after => id(2), header => id(7))), '8..10',
+        "$where: the header goes before the argument";
+    is whole(ask($where, $c, after => id(7), header => id(2))), '3..10',
+        "$where: the header does, be it the older one";
+    is whole(ask($where, $c, header => id(9))), '10',
+        "$where: the position before END gets END";
+    is whole(ask($where, $c, header => '1000-0')), '1..10',
+        "$where: a position that no entry ever had is one";
+    is whole(ask($where, $c, header => '1000')), '1..10',
+        "$where: a position without its second part is its first";
+    is whole(ask($where, $c, header => '0-0')), '1..10',
+        "$where: the position 0-0 is the beginning";
+
+    my $client = ask($where, $c, header => id(4));
+    whole($client);
+    is logged($client), '200 6 end', "$where: \$conduit_gateway_close is end";
+}
+
+
+# --- malformed positions
+
+my $live = channel();
+fill($live, 1, 3);
+
+my @MALFORMED = ('x', '-', '5-', '-5', '5-x', 'x-5', '5-5-5', '5--5', '+5-0',
+                 '0x5-0', '5.0', '5 -0', '18446744073709551616-0',
+                 '0-18446744073709551616', '$', '9' x 200);
+
+for my $id (@MALFORMED) {
+    my $title = length $id < 30 ? $id : 'of 200 digits';
+    my $encoded = $id =~ s/([^\w.-])/sprintf '%%%02x', ord $1/ger;
+
+    my $client = ask('events', $live, header => $id, after => '1000-1');
+    is $client->status, 400, "the header $title is refused";
+    $client->end;
+    is $client->body, 'Invalid Last-Event-ID', 'and the reply says which';
+
+    $client = ask('events', $live, after => $encoded);
+    is $client->status, 400, "the argument $title is refused";
+    $client->end;
+    is $client->body, 'Invalid last_event_id', 'and the reply says which';
+
+    $client = ask('events', $live, after => $encoded, header => id(2));
+    is got($client, 1), '3', 'but is not looked at when there is a header';
+    $client->close;
+}
+
+my $client = ask('events', $live, header => '', after => id(2));
+is got($client, 1), '3', 'an empty header is none: the argument counts';
+$client->close;
+
+
+# --- at END, and after it
+
+sub refused {
+    my ($title, $client) = @_;
+
+    is $client->status, 204, "$title: 204";
+    ok $client->end, 'which ends';
+    is $client->body, '', 'without a body';
+    is logged($client), '204 0 end', 'and is logged as the end';
+    $client->close;
+}
+
+for my $where (sort keys %LOCATIONS) {
+    my $c = channel();
+
+    fill($c, 1, 59, size => 8000);
+    finish($c, 60);
+
+    refused("$where, cold, at END", ask($where, $c, header => id(60)));
+    refused("$where, cold, after END", ask($where, $c, after => '1000-61'));
+    refused("$where, cold, long after END", ask($where, $c, after => '2000-0'));
+
+    my $stalled = ask($where, $c, rcvbuf => 4096, after => id(1));
+    is $stalled->status, 200, "$where: a client before END is served";
+
+    # the worker has the channel while that client does not read on
+
+    is whole(ask($where, $c, header => id(58))), '59..60',
+        "$where: the last two, cold or warm";
+
+    my $asked = calls('xinfo|stream') || die 'no XINFO';
+    refused("$where, warm, at END", ask($where, $c, header => id(60)));
+    is calls('xinfo|stream'), $asked, 'which takes no question to Redis';
+    refused("$where, warm, after END", ask($where, $c, after => '1000-61'));
+    is whole(ask($where, $c, header => id(59))), '60',
+        "$where: the position before END gets END, from memory";
+
+    is whole($stalled), '2..60', "$where: so does the one that was slow";
+
+    # what comes after END is a stream again
+
+    fill($c, 61, 61);
+    my $after = ask($where, $c, header => id(60));
+    is got($after, 1), '61', "$where: what follows an END is delivered";
+    finish($c, 62);
+    is whole($after), '61..62', "$where: up to the next END";
+}
+
+
+# --- a position below the window
+
+for my $where (sort keys %LOCATIONS) {
+    my $c = channel();
+    my $keeper = ask($where, $c);
+
+    fill($c, 1, 600, size => 200);
+    is got($keeper, 600), '1..600', "$where: a client has all there is";
+
+    my $xrange = calls('xrange');
+    my @clients = map { ask($where, $c, after => id($_)) } 10, 11, 300, 500;
+
+    is got($clients[0], 590), '11..600',
+        "$where: a position below the window is read up to it";
+    is got($clients[1], 589), '12..600', 'so is the one after it';
+    is got($clients[2], 300), '301..600', 'and one in the middle';
+    is got($clients[3], 100), '501..600', 'and one near the window';
+
+    my $reads = calls('xrange') - $xrange;
+
+    if ($where eq 'events') {
+        is $reads, 0, "$where: all of it was in memory";
+    } else {
+        cmp_ok $reads, '>', 10, "$where: in several reads";
+    }
+
+    fill($c, 601, 700, size => 200);
+    finish($c, 701);
+
+    is whole($_->[0]), $_->[1], "$where: and live, up to END"
+        for [$keeper, '1..701'], [$clients[0], '11..701'],
+            [$clients[1], '12..701'], [$clients[2], '301..701'],
+            [$clients[3], '501..701'];
+}
+
+
+# --- many at once, at distinct positions
+
+for my $where (sort keys %LOCATIONS) {
+    for my $kind ('cold', 'warm') {
+        my ($c, $last, $keeper) = (channel(), 400);
+
+        fill($c, 1, $last, size => 100);
+
+        if ($kind eq 'warm') {
+            $keeper = ask($where, $c);
+            got($keeper, $last);
+        }
+
+        # the stream goes on while they come
+
+        my %clients;
+        for my $n (1 .. 80) {
+            my $from = 5 * ($n * 37 % 80);
+            $clients{$from} = ask($where, $c, after => id($from));
+            fill($c, $last + 1, $last += 5, size => 100) if $n % 4 == 0;
+        }
+
+        finish($c, ++$last);
+
+        my @wrong = grep { $_ } map {
+            my $got = whole($clients{$_});
+            $got eq ($_ + 1) . "..$last" ? '' : "from $_: $got, not $last";
+        } sort { $a <=> $b } keys %clients;
+
+        is join("\n", @wrong), '',
+            "$where, $kind: 80 clients at 80 positions get what follows";
+        is whole($keeper), "1..$last", "$where, $kind: and the one before"
+            if $keeper;
+    }
+}
+
+
+# --- streams that are not what they were
+
+for my $where (sort keys %LOCATIONS) {
+    my $c = channel();
+
+    my $early = ask($where, $c, after => '99999-5');
+    is $early->status, 200, "$where: no stream: a client with a position waits";
+
+    fill($c, 1, 50);
+    is got($early, 50), '1..50', 'and gets the stream from its start';
+
+    my $future = ask($where, $c, header => '99999-5');
+    is got($future, 50), '1..50',
+        "$where: a position in the future, warm: the stream from its start";
+
+    redis('DEL', stream_key($ORG, $c));
+    fill($c, 1, 30, id => sub { "7-$_[0]" });
+
+    is got($early, 30), '1..30',
+        "$where: a client that stays gets the stream made anew";
+    is got($future, 30), '1..30', 'so does the other one';
+
+    my $again = ask($where, $c, header => id(50));
+    is got($again, 30), '1..30',
+        "$where: a position of the stream before, warm: the new one's start";
+    $_->close for $early, $future, $again;
+
+    # the worker has the channel no more when its log lines are there
+
+    logged($_) for $early, $future, $again;
+
+    $again = ask($where, $c, header => id(50));
+    is got($again, 30), '1..30',
+        "$where: a position of the stream before, cold: the new one's start";
+
+    fill($c, 31, 31, id => sub { "7-$_[0]" });
+    is got($again, 1), '31', 'and what follows';
+    $again->close;
+    is logged($again), '200 31 client', 'a client that goes is logged as such';
+
+    $future = ask($where, $c,
+                  header => join '-', ('18446744073709551615') x 2);
+    is got($future, 31), '1..31',
+        "$where: the largest position there is, cold: the stream's start";
+    $future->close;
+
+}
+
+
+# --- END, and a read under way
+
+{
+    my $c = channel();
+    my ($worker) = $nginx->workers;
+
+    fill($c, 1, 59, size => 8000);
+    finish($c, 60);
+
+    my $stalled = ask('events', $c, rcvbuf => 4096, after => id(1));
+    is $stalled->status, 200, 'a client that does not read keeps the channel';
+    is whole(ask('events', $c, header => id(58))), '59..60',
+        'the channel has read END';
+
+    # a ring reaches the worker, whose read is not answered
+
+    kill 'STOP', $worker;
+    redis('EXPIRE', stream_key($ORG, $c), 100);
+    redis_pause();
+    kill 'CONT', $worker;
+
+    ok wait_for(10, sub { redis_input() }), 'a read is under way';
+
+    my $client = ask('events', $c, header => id(60));
+    sleep 0.2;
+    redis_resume();
+
+    ok $client->end(10), 'a client at END, who comes meanwhile, is let go';
+    is ranges(map { $_->{sequence} } @{ $client->{events} }), '',
+        'with no event';
+    is whole($stalled), '2..60', 'the slow one gets all';
+}
+
+
+# --- at random
+
+my $seed = $ENV{CONDUIT_SEED} // int(time * 1000) % 1_000_000_007;
+my $SECONDS = 8;
+
+diag "CONDUIT_SEED=$seed";
+srand $seed;
+
+random_test();
+
+is $nginx->stop, 0, 'NGINX quits';
+done_testing();
+
+
+# Publishes until the time is up, then END: bursts to Redis itself, single ones
+# through the publish module.
+
+sub publisher {
+    my @channels = @_;
+
+    my %last = map { $_ => 0 } @channels;
+    my $until = time + $SECONDS;
+    my $any = sub { '*' };
+
+    while (time < $until) {
+        my $c = $channels[rand @channels];
+        my $size = rand() < 0.1 ? 2000 : 50;
+
+        if (rand() < 0.3) {
+            publish($nginx, channel_id => $c, sequence => ++$last{$c},
+                    payload => { value => 'y' x $size });
+        } else {
+            my $n = rand() < 0.05 ? 40 : 1 + int rand 6;
+            fill($c, $last{$c} + 1, $last{$c} + $n, id => $any, size => $size);
+            $last{$c} += $n;
+        }
+
+        sleep rand() * 0.02;
+    }
+
+    fill($_, $last{$_} + 1, $last{$_} + 1, id => $any, phase => 'END')
+        for @channels;
+}
+
+
+# A session: the IDs it has, by sequence number, the number it goes on after,
+# and what is wrong.
+
+sub connect_session {
+    my $s = shift;
+
+    my @where = sort keys %LOCATIONS;
+    my ($have, $dice, %o) = ($s->{have}, rand);
+
+    # mostly where it was, or some way back, or anew
+
+    if ($dice < 0.3 && $have) {
+        my $back = $dice < 0.05 ? $have : 60;
+        $have -= int rand($back < $have ? $back : $have);
+    } elsif ($dice > 0.98) {
+        $have = 0;
+    }
+
+    $o{$dice * 100 % 2 ? 'after' : 'header'} = $s->{ids}[$have] if $have;
+    $o{rcvbuf} = 4096 if rand() < 0.3;
+
+    @$s{qw(have seen sleep_until)} = ($have, 0, 0);
+    $s->{where} = $where[rand @where];
+    $s->{client} = ask($s->{where}, $s->{channel}, %o);
+    $s->{close_at} = time + rand() ** 2 * 1.5;
+    $s->{connections}++;
+}
+
+sub take {
+    my $s = shift;
+    my $client = $s->{client};
+
+    while ($s->{seen} < @{ $client->{events} }) {
+        my $event = $client->{events}[$s->{seen}++];
+        my $want = $s->{have} + 1;
+
+        if (($event->{sequence} // 0) != $want) {
+            push @{ $s->{wrong} }, "$s->{where}: request $client->{n} has "
+                . ($event->{sequence} // $event->{data}) . ", not $want";
+            $s->{have} = $event->{sequence} // $s->{have};
+            next;
+        }
+
+        $s->{events}++;
+        $s->{have}++;
+        $s->{ids}[$s->{have}] = $event->{id};
+        $s->{ended} = $s->{have} if $event->{end};
+    }
+}
+
+sub random_test {
+    my @channels = map { channel() } 1 .. 4;
+
+    my $pid = fork() // die "fork: $!";
+
+    if ($pid == 0) {
+        srand $seed + 1;
+        eval { publisher(@channels); 1 } or print STDERR "# publisher: $@";
+        POSIX::_exit($@ ? 1 : 0);
+    }
+
+    my @sessions = map { { channel => $channels[$_ % 4], have => 0, ids => [],
+                           connections => 0, events => 0, wrong => [] } }
+                   0 .. 23;
+
+    connect_session($_) for @sessions;
+
+    my $quiet_at = time + $SECONDS + 1;
+    my $deadline = time + ($SECONDS + $LIMIT) * $SLOW;
+
+    while (grep { !$_->{ended} } @sessions) {
+        last if time > $deadline;
+
+        my $now = time;
+        my @open = grep { !$_->{ended} } @sessions;
+        my %by = map { fileno $_->{client}->socket => $_ }
+                 grep { $_->{sleep_until} < $now } @open;
+        my $select = IO::Select->new(map { $_->{client}->socket }
+                                     values %by);
+
+        for my $socket ($select->can_read(0.02)) {
+            my $s = $by{fileno $socket};
+
+            $s->{client}->pump;
+            take($s);
+
+            $s->{sleep_until} = $now + rand() * 0.3 if rand() < 0.02;
+            $s->{close_at} = 0 if $s->{client}{eof} || $s->{client}{ended};
+        }
+
+        for my $s (grep { !$_->{ended} } @open) {
+            next if $s->{close_at} > $now
+                    || ($s->{close_at} && $now > $quiet_at);
+
+            $s->{client}->close;
+            connect_session($s);
+        }
+    }
+
+    waitpid $pid, 0;
+    is $?, 0, 'messages were published all the time';
+
+    my ($connections, $events) = (0, 0);
+
+    for my $i (0 .. $#sessions) {
+        my $s = $sessions[$i];
+        my $length = redis('XLEN', stream_key($ORG, $s->{channel}));
+
+        $connections += $s->{connections};
+        $events += $s->{events};
+
+        is join("\n", @{ $s->{wrong} }), '',
+            "session $i: every event once and in order";
+        is $s->{ended}, $length, 'to the last one';
+
+        my $ids = join ' ', map { $_->[0] } @{ redis('XRANGE',
+            stream_key($ORG, $s->{channel}), '-', '+') };
+        is join(' ', map { $_ // '?' } @{ $s->{ids} }[1 .. $#{ $s->{ids} }]),
+            $ids, 'with the IDs that Redis gave';
+
+        my $client = ask($s->{where}, $s->{channel},
+                         header => $s->{ids}[-1]);
+        is $client->status, 204, 'and a last reconnect gets 204';
+        $client->close;
+        $s->{client}->close;
+    }
+
+    diag "$connections connections, $events events";
+    cmp_ok $connections, '>', 100, 'clients came back many times';
+}

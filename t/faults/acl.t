@@ -1,0 +1,261 @@
+# The users of docs/redis.md, with exactly what it grants them.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my %grants = map { /^    ACL SETUSER (\w+) on >PASSWORD (.+)$/ ? ($1 => $2) : () }
+             split /\n/, read_file("$Conduit::ROOT/docs/redis.md");
+
+is_deeply [sort keys %grants], ['gateway', 'publisher'],
+    'the docs have a user for each module';
+
+redis('ACL', 'SETUSER', $_, 'on', '>secret', split ' ', $grants{$_})
+    for sort keys %grants;
+
+my $nginx = start('publisher', 'gateway');
+
+
+sub start {
+    my ($publisher, $gateway) = @_;
+
+    my $url = sub { "redis://$_[0]:secret\@127.0.0.1:$Conduit::REDIS_PORT" };
+
+    return nginx_start(server =>
+        publish_location('conduit_publish_timeout 1s;')
+            =~ s{redis://[^;]+}{$url->($publisher)}er
+        . gateway_location('conduit_gateway_timeout 1s;'
+                           . 'conduit_gateway_read_count 5;'
+                           . 'conduit_gateway_window 1k;')
+            =~ s{redis://[^;]+}{$url->($gateway)}er);
+}
+
+sub post {
+    my ($nginx, %o) = @_;
+    my $channel = $o{channel_id};
+
+    return http($nginx, 'POST', "/publish/$ORG/$channel",
+                body => message(%o),
+                headers => { Authorization => 'Bearer ' . publish_token() });
+}
+
+sub errors {
+    my $nginx = shift;
+
+    return grep { /\[(?:error|warn|crit|alert)\]/ }
+           split /\n/, read_file($nginx->root . '/logs/error.log');
+}
+
+
+# --- everything works
+
+redis('SCRIPT', 'FLUSH');
+
+my $channel = uuid();
+my @ids;
+
+for my $sequence (1 .. 12) {
+    my $r = post($nginx, channel_id => $channel, sequence => $sequence);
+
+    is $r->{status}, 200, "message $sequence is taken";
+    push @ids, $r->{body};
+}
+
+my $live = sse_open($nginx, channel_id => $channel);
+is_deeply [map { $_->{id} } $live->events(12)], \@ids, 'history';
+
+my $resumed = sse_open($nginx, channel_id => $channel,
+                       last_event_id => $ids[1]);
+is_deeply [map { $_->{id} } $resumed->events(10)], [@ids[2 .. 11]],
+    'from a position below the window';
+
+my $last = post($nginx, channel_id => $channel, phase => 'END')->{body};
+is $_->event->{id}, $last, 'live' for $live, $resumed;
+
+is http($nginx, 'GET', events_path(channel_id => $channel,
+                                   last_event_id => $last))->{status}, 204,
+    'at the end';
+
+redis('XTRIM', stream_key($ORG, $channel), 'MAXLEN', '=', 2);
+is http($nginx, 'POST', "/publish/$ORG/$channel", body => 'x',
+        headers => { Authorization => 'Bearer ' . publish_token() })->{status},
+    400, 'a message that is none is refused';
+
+my $status = 200;
+$status = post($nginx, channel_id => $channel)->{status}
+    while $status == 200;
+is $status, 429, 'the rate is counted';
+
+is_deeply [grep { !/limited to/ } errors($nginx)], [],
+    'no permission is missed';
+
+
+# --- without one of a gateway's permissions
+
+# What is left: "all" of history, resuming and live messages; whether streams
+# are polled; what the log says.  An answer to PING is a sign of life whatever
+# it says, so that PING alone is not missed.
+
+my %POLLED = (history => 1, resume => 1, live => 1, polled => 1);
+
+my %left = (
+    '%R~stream:*' => { line => qr/reading "[^"]+" failed: NOPERM .*keys/ },
+    '+xread' => { line => qr/reading "[^"]+" failed: NOPERM .*'xread'/ },
+    '+xrange' => { history => 1, live => 1,
+                   line => qr/reading "[^"]+" failed: NOPERM .*'xrange'/ },
+    '+xinfo|stream' => { history => 1, resume => 1, live => 1,
+        line => qr/reading "[^"]+" failed: NOPERM .*'xinfo\|stream'/ },
+    '&__redis__:invalidate' => { %POLLED, bell => 1, line =>
+        qr/has no CLIENT TRACKING \(NOPERM .*\), streams are polled/ },
+    '+subscribe' => { %POLLED, bell => 1, line =>
+        qr/has no CLIENT TRACKING \(NOPERM .*'subscribe'.*are polled/ },
+    '+client|id' => { %POLLED, line =>
+        qr/has no CLIENT TRACKING \(NOPERM .*'client\|id'.*are polled/ },
+    '+client|tracking' => { %POLLED, line =>
+        qr/has no CLIENT TRACKING \(NOPERM .*'client\|tracking'.*are polled/ },
+    '+ping' => { history => 1, resume => 1, live => 1 },
+);
+
+is_deeply [sort keys %left],
+    [sort grep { !/^(?:reset|-)/ } split ' ', $grants{gateway}],
+    'every permission of a gateway is looked at';
+
+sub user_without {
+    my ($module, $grant) = @_;
+
+    redis('ACL', 'SETUSER', 'less', 'reset', 'on', '>secret',
+          grep { $_ ne $grant } split ' ', $grants{$module});
+}
+
+sub connections_made {
+    return redis('INFO', 'stats') =~ /^total_connections_received:(\d+)/m
+           ? $1 : 0;
+}
+
+# the first event, of which nothing is known when it does not come soon
+sub arrives {
+    my ($client, $id, $expected) = @_;
+
+    my $event = $client->event($expected ? 10 : 0.5);
+
+    return $event && $event->{id} eq $id ? 1 : 0;
+}
+
+for my $grant (sort keys %left) {
+    my $expected = $left{$grant};
+
+    user_without('gateway', $grant);
+
+    my $nginx = start('publisher', 'less');
+    my $channel = uuid();
+    my @ids = map { xadd(channel_id => $channel, sequence => $_) } 1 .. 30;
+    my $connections = connections_made();
+
+    my $client = sse_open($nginx, channel_id => $channel);
+    is arrives($client, $ids[0], $expected->{history}),
+        $expected->{history} // 0, "without $grant: history";
+    $client->events(29) if $expected->{history};
+
+    my $resumed = sse_open($nginx, channel_id => $channel,
+                           last_event_id => $ids[2]);
+    is arrives($resumed, $ids[3], $expected->{resume}),
+        $expected->{resume} // 0, 'a client that resumes';
+
+    my $id = xadd(channel_id => $channel, sequence => 31);
+    is arrives($client, $id, $expected->{live}), $expected->{live} // 0,
+        'what is live';
+
+    # enough for some tries
+    sleep 1;
+
+    my @errors = errors($nginx);
+
+    # hiredis ends a connection that may not subscribe, which is a line, too
+    @errors = grep { !/bell: connection lost \(NOPERM/ } @errors
+        if $expected->{bell};
+
+    is scalar(@errors), $expected->{line} ? 1 : 0, 'one line, or none';
+    like $errors[0], $expected->{line}, 'which says what is missing'
+        if $expected->{line};
+    is scalar(grep { /streams are polled/ } @errors),
+        $expected->{polled} // 0, 'polled or not';
+    cmp_ok connections_made() - $connections, '<=', 3, 'no storm';
+
+    $_->close for $client, $resumed;
+    is $nginx->stop('QUIT'), 0, 'NGINX quits';
+}
+
+
+# --- without one of a publisher's permissions
+
+for my $grant (grep { !/^(?:reset|-)/ } split ' ', $grants{publisher}) {
+    user_without('publisher', $grant);
+    redis('SCRIPT', 'FLUSH');
+
+    my $nginx = start('less', 'gateway');
+    my $channel = uuid();
+    my $connections = connections_made();
+    my %statuses;
+
+    # some permissions are for a message over the rate of 20
+    $statuses{post($nginx, channel_id => $channel)->{status}} = 1 for 1 .. 30;
+
+    my @errors = grep { !/limited to/ } errors($nginx);
+
+    if ($grant eq '+ping') {
+        is join(' ', sort keys %statuses), '200 429', "without $grant: all";
+        is scalar(@errors), 0, 'no line';
+
+    } else {
+        ok $statuses{500}, "without $grant: messages are refused";
+        is scalar(@errors), 1, 'one line';
+        like $errors[0], qr/refused to publish to .*(?:NOPERM|ACL|can't run)/,
+            'which says why';
+    }
+
+    is connections_made() - $connections, 1, 'no storm';
+    $nginx->stop;
+}
+
+
+# --- a user who lacks all
+
+redis('ACL', 'SETUSER', 'nobody', 'on', '>secret', 'resetkeys', '-@all',
+      '+ping');
+
+my $barred = start('nobody', 'nobody');
+
+is post($barred, channel_id => $channel)->{status}, 500,
+    'a publisher that may not publish gets 500';
+ok wait_for(5, sub { grep { /NOPERM/ } errors($barred) }), 'the log says why';
+
+my ($before) = redis('INFO', 'stats') =~ /total_connections_received:(\d+)/;
+my $waiting = sse_open($barred, channel_id => $channel);
+is $waiting->status, 200, 'a client is not turned away for it';
+ok wait_for(5, sub { grep { /reading .* failed: NOPERM/ } errors($barred) }),
+    'the log says why';
+
+my ($after) = redis('INFO', 'stats') =~ /total_connections_received:(\d+)/;
+cmp_ok $after - $before, '<', 20, 'without a storm of connections';
+
+
+# --- a wrong password
+
+my $wrong = nginx_start(server => gateway_location('conduit_gateway_auth off;')
+    =~ s{redis://}{redis://gateway:wrong\@}r);
+
+$waiting = sse_open($wrong, channel_id => $channel);
+is $waiting->status, 200, 'a wrong password is an outage for a client';
+ok $waiting->end(20), 'which ends it';
+
+for my $role ('bell', 'reader') {
+    is scalar(grep { /$role: connect failed \(AUTH refused: WRONGPASS/ }
+              errors($wrong)), 1, "the $role says so once";
+}
+
+done_testing;

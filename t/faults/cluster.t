@@ -1,0 +1,395 @@
+# A Redis Cluster: channels on all masters, slots that move while messages are
+# published and streamed, slots that nobody serves, seeds that are gone.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Conduit::Servers;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $cluster = Conduit::Servers->cluster;
+my @masters = $cluster->masters;
+
+
+# Two ways to publish: with a rate, which is kept in a key of its own, and
+# without.
+
+sub locations {
+    my $url = shift;
+    my @redis = (redis => $url);
+
+    return publish_location('conduit_publish_rate 10000r/s;', @redis)
+           . publish_location('conduit_publish_rate off;', @redis)
+             =~ s{/publish/}{/free/}r
+           . gateway_location('conduit_gateway_outage 30s;'
+                              . 'conduit_gateway_drain 500ms;', @redis);
+}
+
+my $nginx = nginx_start(server => locations($cluster->url(@masters[0, 1])));
+
+
+# --- channels
+
+# A new channel whose stream the given master has.
+
+sub channel_on {
+    my $port = shift;
+
+    while (1) {
+        my $id = uuid();
+        my $key = stream_key($ORG, $id);
+
+        return { id => $id, key => $key, sequence => 0, acked => [],
+                 got => [] }
+            if $cluster->owner($key) == $port;
+    }
+}
+
+sub another_than {
+    my $port = shift;
+
+    return (grep { $_ != $port } @masters)[0];
+}
+
+
+sub try_publish {
+    my ($ch, $path, $server) = @_;
+
+    my $sequence = ++$ch->{sequence};
+
+    my $r = http($server // $nginx, 'POST', "/$path/$ORG/$ch->{id}",
+                 body => message(channel_id => $ch->{id},
+                                 sequence => $sequence),
+                 headers => { Authorization => 'Bearer ' . publish_token() });
+
+    push @{ $ch->{acked} }, "$r->{body} $sequence" if $r->{status} == 200;
+
+    return $r;
+}
+
+# Publishes once in both ways; returns the status codes.
+
+sub publish_both {
+    my ($ch) = @_;
+
+    return join ' ', map { try_publish($ch, $_)->{status} } qw(publish free);
+}
+
+sub rate_key { "conduit:rate:{$_[0]{key}}" }
+
+
+sub open_stream {
+    my ($ch, %o) = @_;
+
+    return sse_open($o{nginx} // $nginx, channel_id => $ch->{id}, %o);
+}
+
+# Whether all acknowledged messages have arrived, once and in order, in the
+# response that was opened with the first.
+
+sub all_arrive {
+    my ($ch, $title, $seconds) = @_;
+
+    my $missing = @{ $ch->{acked} } - @{ $ch->{got} };
+
+    push @{ $ch->{got} }, map { "$_->{id} $_->{json}{sequence}" }
+                          $ch->{sse}->events($missing, $seconds // 10);
+
+    is_deeply $ch->{got}, $ch->{acked}, $title;
+}
+
+
+# The connections to a server, without the one that asks and replication.
+
+sub connections {
+    my $port = shift;
+
+    my %count;
+
+    $count{$_->{cmd} =~ s/\|.*//r}++
+        for grep { $_->{flags} !~ /[SM]/ && $_->{cmd} ne 'client|list' }
+            $cluster->clients($port);
+
+    return \%count;
+}
+
+
+# --- all masters are used, each when there is something for it
+
+my @channels = map { channel_on($_) } @masters;
+
+is publish_both($_), '200 200', 'a message is stored' for @channels;
+is $cluster->command($masters[$_], 'XLEN', $channels[$_]{key}), 2,
+    'on the master that has its slot' for 0 .. 2;
+
+my ($first, @others) = @channels;
+
+$first->{sse} = open_stream($first);
+all_arrive($first, 'the history of a channel is streamed');
+
+is_deeply [map { connections($_)->{subscribe} // 0 } @masters], [1, 0, 0],
+    'only the master that is read from has a bell';
+
+for my $ch (@others) {
+    $ch->{sse} = open_stream($ch);
+    all_arrive($ch, 'and that of a channel of another master');
+}
+
+is publish_both($_), '200 200', 'messages are taken' for @channels;
+all_arrive($_, 'and streamed live') for @channels;
+
+for my $ch (@channels) {
+    my ($id) = split ' ', $ch->{acked}[1];
+    my $late = open_stream($ch, last_event_id => $id);
+
+    is_deeply [map { "$_->{id} $_->{json}{sequence}" } $late->events(2)],
+        [@{ $ch->{acked} }[2, 3]], 'a client resumes after its last event';
+    $late->close;
+}
+
+my @counts = map { connections($_) } @masters;
+my $scouts = 0;
+$scouts += $_->{cluster} // 0 for @counts;
+
+is_deeply [map { $_->{subscribe} } @counts], [1, 1, 1],
+    'a worker has one bell at each master';
+is_deeply [map { $_->{evalsha} // $_->{eval} } @counts], [1, 1, 1],
+    'one link to publish';
+is_deeply [map { ($_->{xread} // 0) + ($_->{xrange} // 0) + ($_->{xinfo} // 0)
+                 + ($_->{ping} // 0) } @counts],
+    [1, 1, 1], 'and one reader';
+is $scouts, 2, 'and one scout for publishing, one for streaming';
+
+
+
+# --- a slot moves: its stream exists and is read
+
+my $ch = $channels[0];
+my $from = $masters[0];
+my $to = $masters[1];
+my $step = $cluster->migration($ch->{key}, $to);
+
+$cluster->command($from, 'SET', rate_key($ch), 1, 'PX', 60000);
+$step->open;
+
+is publish_both($ch), '200 200', 'while a slot migrates, messages are taken';
+
+$cluster->command($from, 'DEL', rate_key($ch));
+is publish_both($ch), '200 200', 'with one of two keys missing, too';
+is $cluster->command($from, 'XLEN', $ch->{key}), 8,
+    'they are stored where the stream is';
+all_arrive($ch, 'and streamed');
+
+is_deeply [$step->move], [$ch->{key}], 'the stream moves';
+
+is publish_both($ch), '200 200', 'messages are taken with no key left behind';
+all_arrive($ch, 'and streamed from where the stream is now');
+
+my $new = open_stream($ch);
+is scalar(my @history = $new->events(10)), 10,
+    'a client that comes now gets the history';
+
+$step->close;
+
+is publish_both($ch), '200 200',
+    'messages are taken when the slot has its new master';
+all_arrive($ch, 'and streamed');
+is scalar(@history = $new->events(2)), 2, 'to all';
+$new->close;
+
+is $cluster->command($to, 'XLEN', $ch->{key}), 12, 'and stored there';
+
+
+# --- a slot moves back under load, the stream before the key of the rate
+
+$cluster->command($to, 'SET', rate_key($ch), 1, 'PX', 60000);
+$step = $cluster->migration($ch->{key}, $from);
+
+my %steps = (
+    10 => sub { $step->open }, 20 => sub { $step->move($ch->{key}) },
+    30 => sub { $step->move }, 40 => sub { $step->close },
+);
+
+my %statuses;
+
+for my $n (1 .. 60) {
+    $steps{$n}->() if $steps{$n};
+    $statuses{try_publish($ch, $n % 2 ? 'publish' : 'free')->{status}}++;
+}
+
+is_deeply \%statuses, { 200 => 60 }, 'no step of a migration costs a message';
+all_arrive($ch, 'nor does a client miss one, or get it twice');
+
+
+# --- a slot moves before its stream exists: nothing rings
+
+my $none = channel_on($from);
+$none->{sse} = open_stream($none);
+ok wait_for(5, sub { connections($from)->{xinfo} || connections($from)->{xread}
+                   }), 'a stream that does not exist is looked for';
+
+$step = $cluster->migration($none->{key}, $to);
+$step->open;
+
+is publish_both($none), '200 200', 'its first message goes to the target';
+is $cluster->command($to, 'CLUSTER', 'COUNTKEYSINSLOT',
+                     $cluster->slot($none->{key})) > 0, 1,
+    'which has the key before it has the slot';
+
+my $started = time;
+all_arrive($none, 'and arrives', 15);
+note sprintf 'a stream made on the way arrived after %.1fs', time - $started;
+
+$step->close;
+is publish_both($none), '200 200', 'as do those that follow';
+all_arrive($none, 'the move', 15);
+
+my $quiet = channel_on($from);
+$quiet->{sse} = open_stream($quiet);
+
+$step = $cluster->migration($quiet->{key}, $to);
+$step->open;
+$step->close;
+
+is publish_both($quiet), '200 200', 'nor does a move between tell';
+$started = time;
+all_arrive($quiet, 'the first message arrives all the same', 15);
+note sprintf 'a stream made after the move arrived after %.1fs',
+    time - $started;
+
+
+# --- a slot moves while nothing is published
+
+my $idle = channel_on($from);
+publish_both($idle);
+$idle->{sse} = open_stream($idle);
+all_arrive($idle, 'a stream is read to its end');
+
+$step = $cluster->migration($idle->{key}, $to);
+$step->open;
+$step->move;
+$step->close;
+
+ok wait_for(5, sub { $cluster->owner($idle->{key}, $_) == $to ? 1 : 0 }),
+    'the slot moves' for $from, $to;
+
+is publish_both($idle), '200 200', 'a message comes later';
+$started = time;
+all_arrive($idle, 'and arrives', 15);
+note sprintf 'after an idle move a message arrived after %.1fs',
+    time - $started;
+
+all_arrive($_, 'the other channels have what they had') for @channels;
+
+
+# --- a migration that is given up
+
+my $stays = channel_on($from);
+
+$step = $cluster->migration($stays->{key}, $to);
+$step->open;
+
+# a client that comes now is sent to the target, where nothing is
+
+$stays->{sse} = open_stream($stays);
+is $stays->{sse}->status, 200, 'a client comes while a slot migrates';
+
+$step->cancel;
+
+is publish_both($stays), '200 200',
+    'when the migration is given up, messages are taken';
+is $cluster->command($from, 'XLEN', $stays->{key}), 2, 'by the old master';
+
+$started = time;
+all_arrive($stays, 'and streamed', 15);
+note sprintf 'after a migration that was given up a message arrived after '
+             . '%.1fs', time - $started;
+
+
+# --- a slot that nobody serves
+
+my ($lost, $other) = @channels[2, 1];
+my $slot = $cluster->slot($lost->{key});
+
+$cluster->command($_, 'CONFIG', 'SET', 'cluster-require-full-coverage', 'no')
+    for $cluster->ports;
+$cluster->command($_, 'CLUSTER', 'DELSLOTS', $slot) for $cluster->ports;
+
+ok wait_for(5, sub { try_publish($lost, 'publish')->{status} == 503 }),
+    'without a master of its slot a message is refused with 503';
+
+my $r = try_publish($lost, 'free');
+is $r->{status}, 503, 'again';
+is $r->{headers}{'retry-after'}, 1, 'and when to try again';
+like $r->{body}, qr/not stored/, 'and that it was not stored';
+
+is publish_both($other), '200 200', 'other slots go on';
+all_arrive($other, 'with their clients');
+
+my $waiting = open_stream($lost);
+is $waiting->status, 200, 'a client of the lost slot gets a 200';
+
+# --- full coverage wanted: all of the cluster is down
+
+$cluster->command($_, 'CONFIG', 'SET', 'cluster-require-full-coverage', 'yes')
+    for $cluster->ports;
+$cluster->command($_, 'CLUSTER', 'DELSLOTS', $slot - 1) for $cluster->ports;
+
+ok wait_for(5, sub {
+    $r = try_publish($other, 'publish');
+    return $r->{status} == 503;
+}), 'a cluster that is down is a 503';
+is $r->{headers}{'retry-after'}, 1, 'and when to try again';
+
+$cluster->command($masters[2], 'CLUSTER', 'ADDSLOTS', $slot - 1, $slot);
+
+for my $ch ($lost, $other) {
+    ok wait_for(15, sub { try_publish($ch, 'publish')->{status} == 200 }),
+        'when the slot is served again, messages are taken';
+    all_arrive($ch, 'and streamed in the old response', 15);
+}
+
+is scalar(my @late = $waiting->events(scalar @{ $lost->{acked} }, 10)),
+    scalar @{ $lost->{acked} }, 'and in the one that waited';
+$waiting->close;
+
+
+# --- the log
+
+my $log = $nginx->error_log;
+my @errors = $log =~ /^(.*\[error\].*)$/mg;
+
+cmp_ok scalar(@errors), '<', 10, 'the log is not flooded';
+note "error log: $_" for @errors;
+
+is $nginx->stop, 0, 'NGINX quits';
+
+
+# --- seeds that are gone
+
+my @dead = map { Conduit::Servers::unused_port() } 1 .. 2;
+
+$nginx = nginx_start(server => locations($cluster->url(@dead, $masters[2])));
+
+$ch = channel_on($masters[0]);
+$started = time;
+$ch->{sse} = open_stream($ch);
+is $ch->{sse}->status, 200, 'with one seed of three a stream is opened';
+
+is try_publish($ch, 'publish')->{status}, 200, 'and a message taken';
+all_arrive($ch, 'and streamed');
+note sprintf 'with two dead seeds this took %.1fs', time - $started;
+
+is $nginx->stop, 0, 'NGINX quits';
+
+$nginx = nginx_start(server => locations($cluster->url(@dead, $masters[2])));
+$cluster->pause_for($masters[2], 0.3);
+is try_publish($ch, 'publish')->{status}, 200,
+    'a message waits for a seed that answers late';
+is $nginx->stop, 0, 'NGINX quits';
+
+done_testing();

@@ -1,0 +1,79 @@
+# A reply of Redis that is too large for a worker's memory.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Test::More;
+
+my $nginx = nginx_start(server =>
+    gateway_location('conduit_gateway_auth off;'));
+my ($worker) = $nginx->workers;
+
+my $LIMIT = 64 << 20;
+
+
+sub lines {
+    my $re = shift;
+
+    return grep { /\[error\]/ && /$re/ }
+           split /\n/, read_file($nginx->root . '/logs/error.log');
+}
+
+# what a worker had at most, in bytes
+sub peak {
+    return 1024 * (read_file("/proc/$worker/status") =~ /VmHWM:\s+(\d+)/)[0];
+}
+
+
+# --- entries that are too many for one reply
+
+my $many = uuid();
+my $message = message(channel_id => $many,
+                      payload => { text => 'x' x (2 << 20) });
+
+my @ids = map { redis('XADD', stream_key($ORG, $many), '*', 'data', $message) }
+          1 .. 40;
+push @ids, xadd(channel_id => $many, phase => 'END');
+
+my $url = "http://127.0.0.1:" . $nginx->port . events_path(channel_id => $many);
+
+is_deeply [map { /^id: (\S+)/ } `curl -sSN --max-time 120 '$url'`], \@ids,
+    'entries of 80m in all are delivered by smaller replies';
+cmp_ok scalar(lines('a reply of more than 64m')), '>=', 1,
+    'the reply that was too large is logged';
+
+
+# --- one entry that is
+
+my $huge = uuid();
+my $other = sse_open($nginx);
+
+ok $other->status == 200, 'another stream is open';
+
+redis('XADD', stream_key($ORG, $huge), '*', 'data', 'y' x (96 << 20));
+
+my $sse = sse_open($nginx, channel_id => $huge);
+my $event = $sse->event(60);
+
+is $event && $event->{event}, 'error', 'who asks for it gets an error';
+ok $sse->end(60), 'and the end';
+is scalar(lines('an entry of "stream:\S+" is too large')), 1,
+    'it is logged';
+
+my $id = xadd(sequence => 1);
+is $other->event(60)->{id}, $id, 'the other stream goes on';
+
+SKIP: {
+    skip 'memory is not the worker\'s own here', 1
+        if $ENV{CONDUIT_CHECKED} || $ENV{TEST_NGINX_USE_VALGRIND};
+
+    cmp_ok peak(), '<', 5 * $LIMIT, 'the worker takes no more than it must';
+}
+
+is_deeply [$nginx->workers], [$worker], 'the worker lives';
+redis('DEL', stream_key($ORG, $_)) for $many, $huge;
+
+done_testing;

@@ -1,0 +1,386 @@
+# A master that Sentinels watch: the one they name is used, whatever happens to
+# the others.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Conduit::Servers;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $set = Conduit::Servers->sentinel;
+my @sentinels = $set->sentinels;
+
+# s, from the moment that a Sentinel names the new master until a message
+# arrives; less than one at rest
+my $SOON = $ENV{CONDUIT_CHECKED} ? 50 : 5;
+
+sub locations {
+    my ($url, $events) = @_;
+
+    $events //= '';
+
+    return publish_location('conduit_publish_rate 10000r/s;'
+                            . 'conduit_publish_timeout 500ms;', redis => $url)
+           . gateway_location("conduit_gateway_drain 500ms;$events",
+                              redis => $url);
+}
+
+my $nginx = nginx_start(server => locations($set->url(@sentinels[0, 1]),
+                                            'conduit_gateway_outage 30s;'));
+my $sequence = 0;
+my @acked;
+my %unknown;
+
+sub try_publish {
+    my ($server) = @_;
+
+    $sequence++;
+
+    my $r = http($server // $nginx, 'POST', "/publish/$ORG/$CHANNEL",
+                 body => message(sequence => $sequence),
+                 headers => { Authorization => 'Bearer ' . publish_token() });
+
+    if ($r->{status} == 200) {
+        push @acked, "$r->{body} $sequence";
+
+    } elsif ($r->{body} =~ /may have been stored/) {
+        $unknown{$sequence} = 1;
+    }
+
+    return $r;
+}
+
+
+# Takes what has arrived: messages, and what else.
+
+my @got;
+my @other;
+
+sub take {
+    for my $event (@_) {
+        if (defined $event->{id}) {
+            push @got, "$event->{id} $event->{json}{sequence}";
+        } else {
+            push @other, $event->{data};
+        }
+    }
+}
+
+# Reads until the last acknowledged message has arrived.
+
+sub read_on {
+    my $sse = shift;
+
+    while (!@got || $got[-1] ne $acked[-1]) {
+        take($sse->event(10) // last);
+    }
+}
+
+# Whether all acknowledged messages arrive, once and in order, in a response
+# that stays open.  Those that may have been stored may be among them.
+
+sub all_arrive {
+    my ($sse, $title) = @_;
+
+    read_on($sse);
+
+    is_deeply [grep { !$unknown{(split)[1]} } @got], \@acked, $title;
+    is_deeply [splice @other], [], 'no loss is told of';
+    ok !$sse->{eof}, 'the client has stayed';
+}
+
+sub has {
+    my ($port, $line) = @_;
+
+    my ($id) = split ' ', $line;
+    my $entries = $set->command($port, 'XRANGE', stream_key(), $id, $id);
+
+    return scalar @$entries;
+}
+
+
+# Publishes until a message that the new master has was taken, and arrived.
+
+sub publish_through {
+    my ($sse, $old, $new, $how) = @_;
+
+    my ($named, $taken, $arrived);
+    my %since;
+
+    wait_for(30, sub {
+        $named //= time if $set->master != $old;
+
+        if (try_publish()->{status} == 200 && $named && has($new, $acked[-1])) {
+            $taken //= time;
+            $since{$acked[-1]} = 1;
+        }
+
+        $sse->until(0.02, sub { @{ $sse->{events} } > $sse->{taken} });
+
+        take($sse->events(1000, 0));
+        $arrived //= time if @got && $since{$got[-1]};
+
+        return $arrived;
+    });
+
+    my $seconds = $arrived ? $arrived - $named : 1000;
+
+    cmp_ok $seconds, '<', $SOON, "$how: messages arrive from the new master";
+    note sprintf '%s: taken %.2fs, arrived %.2fs after a Sentinel named the '
+                 . 'new master', $how, ($taken // 0) - ($named // 0), $seconds;
+}
+
+
+sub links {
+    my $port = shift;
+
+    return grep { $_->{flags} !~ /[SM]/
+                  && $_->{cmd} =~ /^(?:subscribe|xread|xinfo|ping|eval)/
+                  && ($_->{name} // '') !~ /^sentinel/ }
+           $set->clients($port);
+}
+
+sub error_lines {
+    my $from = shift;
+
+    return grep { /\[error\]/ && !/ client: / }
+           split /\n/, substr $nginx->error_log, $from;
+}
+
+
+# --- the master that is named
+
+my $master = $set->master;
+my ($replica) = grep { $_ != $master } $set->data;
+
+is try_publish()->{status}, 200, 'a message is stored' for 1 .. 3;
+is $set->command($master, 'XLEN', stream_key()), 3, 'on the master';
+
+my $sse = sse_open($nginx);
+all_arrive($sse, 'and streamed');
+
+is try_publish()->{status}, 200, 'another one is stored';
+all_arrive($sse, 'and streamed live');
+
+is scalar(links($replica)), 0, 'the replica has no connection';
+is scalar(links($master)), 3,
+    'the master has a bell, a reader and one to publish';
+
+
+# --- a failover by hand
+
+my $at = length $nginx->error_log;
+
+$set->settle($master);
+$set->command($sentinels[2], 'SENTINEL', 'FAILOVER', 'mymaster');
+publish_through($sse, $master, $replica, 'a failover by hand');
+
+# until it is told, NGINX uses the old master: what that took since is lost with
+# the failover, and a client that has it may get the rest once more
+
+read_on($sse);
+
+my %seen;
+my @kept = grep { has($replica, $_) } @acked;
+
+is_deeply [grep { has($replica, $_) && !$unknown{(split)[1]} && !$seen{$_}++ }
+           @got],
+    \@kept, 'nothing that the new master has is missing';
+is_deeply [splice @other], [], 'nothing was trimmed, and no loss is told of';
+ok !$sse->{eof}, 'the client has stayed';
+note sprintf '%d acknowledged, %d lost by Redis', scalar @acked, @acked - @kept;
+
+is $set->master, $replica, 'the replica is the master';
+
+ok wait_for(20, sub {
+    $set->info($master, 'replication')->{role} eq 'slave'
+}), 'the old master is a replica of it';
+ok wait_for(5, sub { !links($master) }), 'and left';
+
+my @lines = error_lines($at);
+cmp_ok scalar(@lines), '<=', 6, 'few error lines';
+note substr $_, 0, 200 for @lines;
+
+
+# --- masters that are killed or hang
+
+for my $how ('a killed master', 'a hung master') {
+    ($master, $replica) = ($replica, $master);
+    $at = length $nginx->error_log;
+
+    ok wait_for(20, sub {
+        my $info = $set->info($replica, 'replication');
+
+        return $info->{role} eq 'slave' && $info->{master_link_status} eq 'up';
+    }), 'the replica follows';
+
+    # what the failover before has lost is no matter here
+
+    @acked = @got = ();
+    $sse->close;
+    is try_publish()->{status}, 200, 'a message is stored';
+    $sse = sse_open($nginx, last_event_id => (split ' ', $acked[0])[0]);
+    shift @acked;
+    is try_publish()->{status}, 200, 'and more' for 1 .. 5;
+    all_arrive($sse, 'and streamed');
+
+    $set->settle($master);
+
+    if ($how =~ /killed/) {
+        $set->kill($master);
+    } else {
+        $set->pause($master);
+    }
+
+    publish_through($sse, $master, $replica, $how);
+    all_arrive($sse, 'nothing acknowledged is missing, or came twice');
+
+    my $late = sse_open($nginx, last_event_id => (split ' ', $acked[0])[0]);
+
+    is_deeply [map { "$_->{id} $_->{json}{sequence}" }
+               $late->events($#got)], [@got[1 .. $#got]],
+        'the new master serves old positions';
+    $late->close;
+
+    # the old one is back as a master, until the Sentinels see it
+
+    if ($how =~ /killed/) {
+        $set->run($master);
+    } else {
+        $set->resume($master);
+    }
+
+    my %statuses;
+
+    ok wait_for(20, sub {
+        $statuses{try_publish()->{status}}++;
+        sleep 0.05;
+
+        return eval {
+            $set->info($master, 'replication')->{role} eq 'slave'
+        };
+    }), 'the old master comes back, and is made a replica';
+
+    is_deeply [keys %statuses], [200], 'messages are taken meanwhile';
+    is scalar(grep { !has($replica, $_) } @acked), 0,
+        'the new master has got all of them';
+    all_arrive($sse, 'the client, too');
+
+    @lines = error_lines($at);
+    cmp_ok scalar(@lines), '<=', 6, 'few error lines';
+    note substr $_, 0, 200 for @lines;
+}
+
+
+# --- Sentinels that are gone
+
+$set->kill($sentinels[0]);
+
+ok wait_for(5, sub { $nginx->error_log =~ /scout: connect(?:ion)? / }),
+    'a Sentinel is missed';
+is try_publish()->{status}, 200, 'the master is known all the same';
+all_arrive($sse, 'and streamed');
+
+is $nginx->stop, 0, 'NGINX quits';
+
+$nginx = nginx_start(server => locations($set->url(@sentinels[0, 1])));
+$sse = sse_open($nginx, last_event_id => (split ' ', $acked[-1])[0]);
+@acked = @got = ();
+
+is $sse->status, 200, 'with the first Sentinel gone, a stream is opened';
+is try_publish()->{status}, 200, 'and a message taken';
+ok wait_for(5, sub { try_publish()->{status} == 200 }), 'and more';
+is $sse->event->{id}, (split ' ', $acked[0])[0], 'and streamed';
+is $nginx->stop, 0, 'NGINX quits';
+
+
+# --- a Sentinel that has lost touch, and names the master that was
+
+($master, $replica) = ($replica, $master);
+
+ok wait_for(20, sub {
+    my $info = $set->info($replica, 'replication');
+
+    return $info->{role} eq 'slave' && $info->{master_link_status} eq 'up';
+}), 'the replica follows';
+
+my $pretender = Conduit::Servers->new->pretender(
+    SENTINEL => ['127.0.0.1', \"$master"]);
+
+$nginx = nginx_start(server => locations($set->url($pretender, $sentinels[1]),
+                                         'conduit_gateway_outage 60s;'));
+$sse = sse_open($nginx, last_event_id => (split ' ', $acked[-1])[0]);
+@acked = @got = ();
+
+is try_publish()->{status}, 200, 'a message is stored';
+all_arrive($sse, 'and streamed');
+
+$set->settle($master);
+$set->kill($master);
+publish_through($sse, $master, $replica, 'a Sentinel that has lost touch');
+all_arrive($sse, 'nothing acknowledged is missing, or came twice');
+
+is $nginx->stop, 0, 'NGINX quits';
+
+
+# --- a name that no Sentinel knows
+
+$nginx = nginx_start(server => locations(
+    'redis+sentinel://' . join(',', map { "127.0.0.1:$_" } @sentinels[1, 2])
+    . '/nobody', 'conduit_gateway_outage 1s;'));
+
+$sse = sse_open($nginx);
+is $sse->status, 200, 'without a master, a stream is opened';
+
+my $r = try_publish();
+is $r->{status}, 503, 'a message is not taken';
+is $r->{headers}{'retry-after'}, 1, 'it is told when to try again';
+like $r->{body}, qr/not stored/, 'and that it is not stored';
+
+ok $sse->end(5), 'the response ends';
+like $sse->body, qr/\nevent:\ error\nretry:\ 3000\n
+                    data:\ Too\ many\ errors,\ closing\ stream\n\n\z/x,
+    'with the error event';
+
+@lines = $nginx->error_log =~ /^.*\[error\].*no master of that name.*$/mg;
+is scalar(@lines), 2, 'the log says why, once for publishing, once for reading';
+like $lines[0], qr/nobody/, 'and of whom';
+note $_ for @lines;
+
+is $nginx->stop, 0, 'NGINX quits';
+
+
+# --- a master that is named by its host's name, from Redis 6.2 on
+
+my $named = Conduit::Servers->sentinel(replicas => 0, sentinels => 1);
+my ($sentinel) = $named->sentinels;
+my ($data) = $named->data;
+
+SKIP: {
+    for my $option ('resolve-hostnames', 'announce-hostnames') {
+        eval { $named->command($sentinel, qw(SENTINEL CONFIG SET), $option,
+                               'yes') }
+            or skip 'this Sentinel resolves no names', 3;
+    }
+
+    $named->command($sentinel, qw(SENTINEL REMOVE mymaster));
+    $named->command($sentinel, qw(SENTINEL MONITOR mymaster localhost), $data,
+                    1);
+
+    is $named->command($sentinel, qw(SENTINEL GET-MASTER-ADDR-BY-NAME),
+                       'mymaster')->[0], 'localhost', 'a name is told';
+
+    $nginx = nginx_start(server => locations($named->url));
+
+    ok try_publish()->{status} == 200
+        || $nginx->error_log =~ /\[error\].*conduit: redis.*localhost/,
+        'a message is taken, or the log tells why not';
+
+    is $nginx->stop, 0, 'NGINX quits';
+}
+
+done_testing();

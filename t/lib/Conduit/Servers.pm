@@ -1,0 +1,386 @@
+package Conduit::Servers;
+
+# Several Redis servers: a cluster, or a master that Sentinels watch.
+#
+#     use Conduit;
+#     use Conduit::Servers;
+#
+#     my $cluster = Conduit::Servers->cluster;      # 3 masters, 3 replicas
+#     my $port = $cluster->owner($key);
+#     $cluster->command($port, 'XLEN', $key);
+#     $cluster->kill($port);
+#
+#     my $step = $cluster->migration($key, $to);    # of the key's slot
+#     $step->open; $step->move; $step->close;
+#
+#     my $set = Conduit::Servers->sentinel;         # 3 Sentinels
+#     $set->master;
+#
+# A server is known by its port.  All are stopped at the end, by their ids.
+
+use strict;
+use warnings;
+
+use IO::Select;
+use IO::Socket::INET;
+use POSIX ();
+use Socket qw(SOL_SOCKET SO_RCVTIMEO);
+use Time::HiRes ();
+
+# s; a server starts, a cluster agrees
+our $PATIENCE = 20;
+
+my $owner = $$;
+my %running;     # the ids of all processes => 1
+my %used;        # ports
+
+
+# --- servers
+
+sub new {
+    my $class = shift;
+
+    return bless { servers => {}, sockets => {} }, $class;
+}
+
+
+# Starts a redis-server with the options given; returns its port.
+
+sub start {
+    my ($self, @options) = @_;
+
+    my $port = unused_port();
+    my $dir = "$Conduit::TMP/redis-$port";
+
+    mkdir $dir or die "$dir: $!";
+
+    $self->{servers}{$port} = {
+        dir => $dir,
+        command => ['--port', $port, '--bind', '127.0.0.1', '--dir', $dir,
+                    '--save', '', '--appendonly', 'no', @options],
+    };
+
+    $self->run($port);
+
+    return $port;
+}
+
+
+# Runs a server, again after a stop or a kill: what it held is lost, but for
+# what it keeps about its cluster.
+
+sub run {
+    my ($self, $port) = @_;
+
+    my $server = $self->{servers}{$port};
+    my $pid = fork() // die "fork: $!";
+
+    if ($pid == 0) {
+        open STDIN, '<', '/dev/null';
+        open STDOUT, '>>', "$server->{dir}/log";
+        open STDERR, '>&', \*STDOUT;
+        exec $ENV{REDIS_SERVER} || '/usr/bin/redis-server',
+            @{ $server->{command} } or POSIX::_exit(127);
+    }
+
+    $server->{pid} = $pid;
+    $running{$pid} = 1;
+
+    Conduit::wait_for($PATIENCE, sub { $self->gone($port)
+                                       || Conduit::redis_answers($port) });
+
+    die "redis-server did not start:\n"
+        . Conduit::read_file("$server->{dir}/log") if !$server->{pid};
+}
+
+
+# A port that is free, and the one of the cluster bus 10000 above it, too.
+
+sub unused_port {
+    for (1 .. 1000) {
+        my $port = Conduit::free_port();
+
+        next if $port > 55535 || $used{$port} || $used{$port + 10000};
+
+        my $bus = IO::Socket::INET->new(
+            LocalAddr => '127.0.0.1:' . ($port + 10000), Listen => 1,
+            ReuseAddr => 1) or next;
+
+        $used{$port} = $used{$port + 10000} = 1;
+        return $port;
+    }
+
+    die "no free port";
+}
+
+
+sub gone {
+    my ($self, $port) = @_;
+
+    my $server = $self->{servers}{$port};
+
+    return 1 if !$server->{pid};
+    return 0 if waitpid($server->{pid}, POSIX::WNOHANG()) == 0;
+
+    delete $running{$server->{pid}};
+    $server->{pid} = undef;
+
+    return 1;
+}
+
+
+# Ends a server; KILL gives it no chance to say so.
+
+sub kill {
+    my ($self, $port, $signal) = @_;
+
+    my $pid = $self->{servers}{$port}{pid} or return;
+
+    delete $self->{sockets}{$port};
+
+    CORE::kill $signal // 'KILL', $pid;
+    CORE::kill 'CONT', $pid;
+
+    Conduit::wait_for(10, sub { $self->gone($port) })
+        or die "redis-server $pid does not leave";
+}
+
+
+# Connections stay open, and nothing is answered.
+
+sub pause {
+    my ($self, $port) = @_;
+
+    delete $self->{sockets}{$port};
+    $self->{servers}{$port}{paused} = 1;
+    CORE::kill 'STOP', $self->{servers}{$port}{pid};
+}
+
+sub resume {
+    my ($self, $port) = @_;
+
+    $self->{servers}{$port}{paused} = 0;
+    CORE::kill 'CONT', $self->{servers}{$port}{pid};
+}
+
+
+# Pauses a server for so many seconds, and returns at once.
+
+sub pause_for {
+    my ($self, $port, $seconds) = @_;
+
+    $self->pause($port);
+
+    my $pid = fork() // die "fork: $!";
+
+    if ($pid == 0) {
+        Time::HiRes::sleep($seconds);
+        $self->resume($port);
+        POSIX::_exit(0);
+    }
+
+    $running{$pid} = 1;
+    $self->{servers}{$port}{paused} = 0;
+}
+
+
+sub ports { sort { $a <=> $b } keys %{ $_[0]{servers} } }
+
+# those that run
+sub live { grep { $_[0]{servers}{$_}{pid} } $_[0]->ports }
+
+# those that run and are not paused
+sub answering { grep { !$_[0]{servers}{$_}{paused} } $_[0]->live }
+
+sub log_of {
+    my ($self, $port) = @_;
+
+    return Conduit::read_file("$self->{servers}{$port}{dir}/log");
+}
+
+
+# Sends a command to a server; replies and errors are those of
+# Conduit::redis().
+
+sub command {
+    my ($self, $port, @args) = @_;
+
+    my $s = $self->{sockets}{$port} //= connection($port);
+
+    $s->syswrite(join '', '*' . @args . "\r\n",
+                 map { '$' . length($_) . "\r\n$_\r\n" } @args);
+
+    my $reply = eval { Conduit::redis_reply($s) };
+
+    if ($@) {
+        delete $self->{sockets}{$port} if $@ =~ /^redis: connection/;
+        die $@;
+    }
+
+    return $reply;
+}
+
+
+sub connection {
+    my $port = shift;
+
+    my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 5)
+        or die "redis: connection to port $port: $!\n";
+
+    setsockopt $s, SOL_SOCKET, SO_RCVTIMEO, pack 'l!l!', 10, 0;
+
+    return $s;
+}
+
+
+# A section of INFO as a hash.
+
+sub info {
+    my ($self, $port, $section) = @_;
+
+    return { map { /^(\w+):(.*)/ ? ($1 => $2) : () }
+             split /\r\n/, $self->command($port, 'INFO', $section) };
+}
+
+
+# The connections to a server, from NGINX or from here, as a list of hashes.
+
+sub clients {
+    my ($self, $port) = @_;
+
+    return map { +{ map { split /=/, $_, 2 } split } }
+           split /\n/, $self->command($port, 'CLIENT', 'LIST');
+}
+
+
+# Waits until a server's replicas have all that was written there until now.
+
+sub settle {
+    my ($self, $port) = @_;
+
+    my $target = $self->info($port, 'replication')->{master_repl_offset};
+
+    Conduit::wait_for($PATIENCE, sub {
+        my $info = $self->info($port, 'replication');
+
+        for my $n (0 .. $info->{connected_slaves} - 1) {
+            my ($offset) = $info->{"slave$n"} =~ /offset=(\d+)/;
+            return 0 if $offset < $target;
+        }
+
+        return $info->{connected_slaves};
+    }) or die "the replicas of port $port do not follow";
+}
+
+
+# Starts a process that answers as a server that has lost touch: to the commands
+# given (upper case) with the replies given, as command() returns them; to PING
+# and SUBSCRIBE as Redis does.  Returns its port.
+
+sub pretender {
+    my ($self, %replies) = @_;
+
+    my $port = unused_port();
+    my $listen = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port",
+                                       Listen => 16, ReuseAddr => 1)
+        or die "port $port: $!";
+    my $pid = fork() // die "fork: $!";
+
+    if ($pid == 0) {
+        eval { pretend($listen, %replies) };
+        POSIX::_exit(0);
+    }
+
+    $running{$pid} = 1;
+    $self->{servers}{$port} = { pid => $pid };
+
+    return $port;
+}
+
+
+sub pretend {
+    my ($listen, %replies) = @_;
+
+    my $select = IO::Select->new($listen);
+
+    while (1) {
+        for my $s ($select->can_read) {
+
+            if ($s == $listen) {
+                $select->add($listen->accept);
+                next;
+            }
+
+            # a command is short, and not followed by another one before its
+            # reply, but in a log-in
+
+            my $data = '';
+
+            if (!$s->sysread($data, 65536)) {
+                $select->remove($s);
+                $s->close;
+                next;
+            }
+
+            for my $command (grep { length } split /^\*\d+\r\n/m, $data) {
+                my @words = $command =~ /^\$\d+\r\n(.*?)\r\n/msg;
+                my $name = uc shift @words;
+
+                $s->syswrite(
+                    exists $replies{$name} ? encode($replies{$name})
+                    : $name eq 'SUBSCRIBE' ? encode(['subscribe', $words[0], 1])
+                    : $name eq 'PING' ? "+PONG\r\n" : "-ERR unknown\r\n");
+            }
+        }
+    }
+}
+
+
+# RESP; digits are a number, a reference to them is a string
+
+sub encode {
+    my $value = shift;
+
+    return "\$-1\r\n" if !defined $value;
+    return '*' . @$value . "\r\n" . join '', map { encode($_) } @$value
+        if ref $value eq 'ARRAY';
+
+    return ":$value\r\n" if !ref $value && $value =~ /^\d+$/;
+
+    $value = $$value if ref $value;
+    return '$' . length($value) . "\r\n$value\r\n";
+}
+
+
+# --- what they form, see Conduit::Servers::Cluster and ::Sentinel
+
+sub cluster {
+    my ($class, %o) = @_;
+
+    require Conduit::Servers::Cluster;
+    return Conduit::Servers::Cluster->create(%o);
+}
+
+
+sub sentinel {
+    my ($class, %o) = @_;
+
+    require Conduit::Servers::Sentinel;
+    return Conduit::Servers::Sentinel->create(%o);
+}
+
+
+END {
+    if ($$ == $owner) {
+        my $status = $?;
+
+        for my $pid (keys %running) {
+            CORE::kill 'KILL', $pid;
+            waitpid $pid, 0;
+        }
+
+        $? = $status;
+    }
+}
+
+1;

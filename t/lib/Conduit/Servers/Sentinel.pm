@@ -1,0 +1,143 @@
+package Conduit::Servers::Sentinel;
+
+# A master, its replicas, and the Sentinels that watch them.
+#
+#     my $set = Conduit::Servers->sentinel;         # 3 Sentinels
+#     $set->master;
+
+use strict;
+use warnings;
+
+our @ISA = 'Conduit::Servers';
+
+
+# Options: replicas (1), sentinels (3), name (mymaster).
+
+sub create {
+    my ($class, %o) = @_;
+
+    my $self = $class->new;
+
+    $self->{name} = $o{name} // 'mymaster';
+
+    my $replicas = $o{replicas} // 1;
+    my @options = ('--repl-diskless-sync', 'yes',
+                   '--repl-diskless-sync-delay', 0);
+
+    my $master = $self->start(@options);
+
+    $self->start(@options, '--replicaof', "127.0.0.1 $master")
+        for 1 .. $replicas;
+
+    $self->{data} = [$self->ports];
+
+    Conduit::wait_for($Conduit::Servers::PATIENCE, sub {
+        $self->info($master, 'replication')->{connected_slaves} == $replicas
+    }) or die "no replica";
+
+    $self->settle($master) if $replicas;
+
+    $self->{sentinels} = [map { $self->start_sentinel($master) }
+                          1 .. $o{sentinels} // 3];
+
+    $self->know_each_other;
+
+    return $self;
+}
+
+
+sub start_sentinel {
+    my ($self, $master) = @_;
+
+    my $port = Conduit::Servers::unused_port();
+    my $dir = "$Conduit::TMP/sentinel-$port";
+    my $name = $self->{name};
+
+    mkdir $dir or die "$dir: $!";
+
+    # it writes what it learns to its configuration
+
+    Conduit::write_file("$dir/sentinel.conf", <<"EOC");
+port $port
+bind 127.0.0.1
+dir $dir
+sentinel monitor $name 127.0.0.1 $master 2
+sentinel down-after-milliseconds $name 500
+sentinel failover-timeout $name 3000
+sentinel parallel-syncs $name 1
+EOC
+
+    $self->{servers}{$port} = { dir => $dir,
+                                command => ["$dir/sentinel.conf",
+                                            '--sentinel'] };
+    $self->run($port);
+
+    # from Redis 7 on its periods can be shortened
+
+    eval { $self->command($port, qw(SENTINEL DEBUG info-period 500
+                                    publish-period 200 ask-period 200)) };
+
+    return $port;
+}
+
+
+# A Sentinel cuts all connections to a server that it gives another role.
+
+sub command {
+    my ($self, $port, @args) = @_;
+
+    delete $self->{sockets}{$port};
+
+    return $self->SUPER::command($port, @args);
+}
+
+
+sub know_each_other {
+    my $self = shift;
+
+    my @sentinels = $self->sentinels;
+
+    for my $port (@sentinels) {
+        Conduit::wait_for($Conduit::Servers::PATIENCE, sub {
+            my $reply = $self->command($port, qw(SENTINEL MASTER),
+                                       $self->{name});
+            my %h = @$reply;
+
+            return $h{'num-other-sentinels'} == @sentinels - 1
+                   && $h{'num-slaves'} == @{ $self->{data} } - 1
+                   && $h{flags} eq 'master';
+        }) or die "the Sentinels do not know each other";
+    }
+}
+
+
+# The URL, with the Sentinels given, or all.
+
+sub url {
+    my ($self, @ports) = @_;
+
+    @ports = $self->sentinels if !@ports;
+
+    return 'redis+sentinel://' . join(',', map { "127.0.0.1:$_" } @ports)
+           . "/$self->{name}";
+}
+
+
+sub sentinels { @{ $_[0]{sentinels} } }
+
+# the servers with data
+sub data { @{ $_[0]{data} } }
+
+
+# The port of the master, as a Sentinel (or the last one) says.
+
+sub master {
+    my ($self, $port) = @_;
+
+    $port //= (grep { $self->{servers}{$_}{pid} } $self->sentinels)[-1];
+
+    return $self->command($port, qw(SENTINEL GET-MASTER-ADDR-BY-NAME),
+                          $self->{name})->[1];
+}
+
+1;

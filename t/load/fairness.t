@@ -1,0 +1,140 @@
+# A channel with many subscribers gets messages: nobody else on the same worker
+# waits for long, neither who publishes nor who listens to another channel.
+
+use strict;
+use warnings;
+
+use lib 't/lib', 't/load';
+
+use Conduit;
+use IO::Socket::INET;
+use Load;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $CLIENTS = size(1000, 10_000);
+my $MESSAGES = size(40, 60);
+my $PAUSE = size(0.1, 0.25);
+my $LONGEST_MS = 250;
+
+# the channel of the probe
+my $OTHER = 7;
+
+my $nginx = load_nginx();
+my ($worker) = $nginx->workers;
+
+warm_up($nginx);
+
+my $load = load($nginx, -n => $CLIENTS, -r => 4000);
+
+is $load->reaches('connected', $CLIENTS)->{connected}, $CLIENTS,
+    "$CLIENTS subscribers of a channel are connected";
+
+my $listener = sse_open($nginx, path => load_path($OTHER));
+my $publisher = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port)
+    or die "connect: $!";
+
+my $body = message(channel_id => channel_name($OTHER),
+                   payload => { value => 'probe' });
+my $request = join "\r\n", "POST /publish/1/" . channel_name($OTHER)
+    . ' HTTP/1.1', 'Host: localhost', 'Authorization: Bearer '
+    . publish_token(), 'Content-Type: application/x-protobuf',
+    'Content-Length: ' . length $body, '', $body;
+
+
+# Publishes and listens, one after the other; returns ms until the answer and
+# until the event, and whether they belong together.
+
+sub probe {
+    my $started = time;
+
+    $publisher->print($request);
+    $publisher->flush;
+
+    my $answer = '';
+
+    until ($answer =~ /Content-Length: (\d+).*?\r\n\r\n/s
+           && length $answer == $+[0] + $1)
+    {
+        sysread $publisher, $answer, 4096, length $answer or die 'no answer';
+    }
+
+    my $published = time;
+    my ($id) = $answer =~ /(\d+-\d+)\z/;
+    my $event = $listener->event(30);
+    my $listened = time;
+
+    return (1000 * ($published - $started), 1000 * ($listened - $started),
+            $answer =~ m{^HTTP/1\.1 200 } && $event && $event->{id} eq $id);
+}
+
+
+# Probes for a while; returns the numbers in order, and counts what went wrong.
+
+my $wrong = 0;
+
+sub probes {
+    my ($until, $publish, $listen) = @_;
+
+    do {
+        my ($published, $listened, $good) = probe();
+
+        push @$publish, $published;
+        push @$listen, $listened;
+        $wrong++ if !$good;
+    } while (time < $until);
+}
+
+
+sub summary {
+    my @ms = sort { $a <=> $b } @_;
+
+    return sprintf '%.2f, %.2f, %.2f ms', map { $ms[$#ms * $_] } 0.5, 0.99, 1;
+}
+
+
+sub longest { return (sort { $b <=> $a } @_)[0] }
+
+
+# --- alone, then with messages to all
+
+my (@quiet, @alone, @publish, @listen);
+
+probes(time + 1, \@quiet, \@alone);
+
+my $payload = { value => 'm' x 200 };
+$load->tell('m');
+
+for my $n (1 .. $MESSAGES) {
+    publish_many(first => $n, last => $n, payload => $payload);
+    probes(time + $PAUSE, \@publish, \@listen);
+}
+
+my $stat = $load->reaches('events', $CLIENTS * $MESSAGES);
+
+is $stat->{events}, $CLIENTS * $MESSAGES,
+    "each of them got each of $MESSAGES messages";
+is_deeply [@$stat{qw(gaps repeats ended refused)}], [0, 0, 0, 0],
+    'once, in order';
+
+is $wrong, 0, 'every probe was published and heard';
+
+diag sprintf '%d subscribers, %d messages: median, 99%%, longest of a'
+     . ' message to them: %d, %d, %d ms', $CLIENTS, $MESSAGES,
+     @$stat{qw(p50_ms p99_ms max_ms)};
+diag 'a publish beside it: ', summary(@publish), ' (alone ', summary(@quiet),
+     ')';
+diag 'another channel: ', summary(@listen), ' (alone ', summary(@alone), ')';
+
+cmp_ok longest(@publish), '<', $LONGEST_MS,
+    "no publish beside it takes $LONGEST_MS ms";
+cmp_ok longest(@listen), '<', $LONGEST_MS,
+    "no event of another channel takes $LONGEST_MS ms";
+
+is_deeply [$nginx->workers], [$worker], 'one worker did it all';
+
+$listener->close;
+$load->ends;
+log_is_quiet($nginx, 'nothing is wrong in the log');
+
+done_testing();
