@@ -21,7 +21,7 @@ MODULES_DIR = /usr/lib/nginx/modules
 
 FUZZ_SECONDS = 20
 
-ROOMS = common auth proto broker gateway
+ROOMS = common auth proto broker publish gateway
 MODULES = ngx_conduit_publish_module.so ngx_conduit_gateway_module.so
 MODULE_FILES = $(MODULES:%=$(BUILD)/%)
 

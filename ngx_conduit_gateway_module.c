@@ -16,7 +16,13 @@
 #include "conduit_query.h"
 #include "ngx_conduit_conf.h"
 #include "ngx_conduit_gateway.h"
+#include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_http.h"
+#include "ngx_conduit_status.h"
+
+
+/* ms: how old the last canary that came back may be */
+#define NGX_CONDUIT_GATEWAY_READY  5000
 
 
 typedef struct {
@@ -29,6 +35,11 @@ typedef struct {
 
 typedef struct {
     ngx_array_t                      hubs;     /* ngx_conduit_hub_t * */
+    ngx_shm_zone_t                  *zone;     /* NULL: not in use */
+    ngx_uint_t                       used;     /* some location is of the
+                                                  module */
+    ngx_uint_t                       watched;  /* and one tells whether Redis
+                                                  works */
 
     /* of a worker: NGINX closes it, being idle, when the worker is to quit */
     ngx_connection_t                *watcher;
@@ -63,6 +74,11 @@ static ngx_int_t ngx_conduit_gateway_close_variable(ngx_http_request_t *r,
 
 static char *ngx_conduit_gateway(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_conduit_gateway_status(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_conduit_gateway_health(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_conduit_gateway_page_handler(ngx_http_request_t *r);
 static char *ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -77,6 +93,9 @@ static char *ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
     ngx_conduit_gateway_settings_t *prev,
     ngx_conduit_gateway_settings_t *conf);
 static ngx_int_t ngx_conduit_gateway_init_process(ngx_cycle_t *cycle);
+static ngx_int_t ngx_conduit_gateway_watch(
+    ngx_conduit_gateway_main_conf_t *gmcf);
+static void ngx_conduit_gateway_proved(void);
 static void ngx_conduit_gateway_watcher_handler(ngx_event_t *ev);
 static void ngx_conduit_gateway_close_hubs(void *data);
 static void ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle);
@@ -85,6 +104,17 @@ static void ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle);
 static ngx_conf_num_bounds_t  ngx_conduit_gateway_read_count_bounds = {
     ngx_conf_check_num_bounds, 1, 10000
 };
+
+
+static ngx_conduit_pages_t  ngx_conduit_gateway_pages = {
+    &ngx_conduit_gateway_stats,
+    "conduit_gateway_",
+    ngx_conduit_gateway_metrics,
+    NGX_CONDUIT_GATEWAY_READY
+};
+
+#define ngx_conduit_gateway_denied(reason)                                    \
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_AUTH + (reason))
 
 
 static ngx_command_t  ngx_conduit_gateway_commands[] = {
@@ -234,6 +264,20 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, expire),
+      NULL },
+
+    { ngx_string("conduit_gateway_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_conduit_gateway_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("conduit_gateway_health"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_gateway_health,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
       NULL },
 
       ngx_null_command
@@ -464,6 +508,8 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
         /* while a body comes in, NGINX would not see the client go */
 
+        ngx_conduit_gateway_refused(NGX_HTTP_BAD_REQUEST);
+
         return ngx_conduit_http_text(r, NGX_HTTP_BAD_REQUEST,
                                      "Unexpected request body",
                                      sizeof("Unexpected request body") - 1);
@@ -513,6 +559,9 @@ ngx_conduit_gateway_method(ngx_http_request_t *r)
         {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
+
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
+                                  + NGX_CONDUIT_REQUEST_PREFLIGHT);
 
         return NGX_HTTP_NO_CONTENT;
     }
@@ -619,9 +668,11 @@ ngx_conduit_gateway_token(ngx_http_request_t *r,
             return NULL;
         }
 
+        ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_MISSING);
         return "Missing token";
 
     default:
+        ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_FORMAT);
         return "Invalid token argument";
     }
 }
@@ -645,6 +696,7 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
     status = ngx_conduit_conf_verify(r, &glcf->common, token, 1, &claims);
 
     if (status != CONDUIT_JWT_OK) {
+        ngx_conduit_gateway_denied(status);
         return ngx_conduit_gateway_refuse(r, NGX_HTTP_UNAUTHORIZED,
                                           status == CONDUIT_JWT_EXPIRED
                                           ? "Token expired"
@@ -660,6 +712,7 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
                       claims.org_id, (size_t) CONDUIT_UUID_LEN,
                       claims.channel_id, ids->org, (size_t) CONDUIT_UUID_LEN,
                       ids->channel);
+        ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_CLAIMS);
         return ngx_conduit_gateway_refuse(r, NGX_HTTP_FORBIDDEN,
                                           "Invalid token claims");
     }
@@ -684,6 +737,8 @@ ngx_conduit_gateway_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *text)
 {
     ngx_int_t  rc;
+
+    ngx_conduit_gateway_refused(status);
 
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
@@ -784,8 +839,62 @@ ngx_conduit_gateway(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_conduit_gateway_loc_conf_t  *glcf = conf;
 
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_gateway_module);
+    gmcf->used = 1;
+
     return ngx_conduit_conf_enable(cf, &glcf->common,
                                    ngx_conduit_gateway_handler);
+}
+
+
+static char *
+ngx_conduit_gateway_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf = conf;
+
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_gateway_module);
+    gmcf->used = 1;
+
+    return ngx_conduit_status_enable(cf, &glcf->common.page,
+                                     ngx_conduit_gateway_page_handler);
+}
+
+
+static char *
+ngx_conduit_gateway_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf = conf;
+
+    char                             *rv;
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_gateway_module);
+    gmcf->used = 1;
+
+    rv = ngx_conduit_health_enable(cf, &glcf->common.page,
+                                   ngx_conduit_gateway_page_handler);
+
+    if (glcf->common.page == NGX_CONDUIT_PAGE_READY) {
+        gmcf->watched = 1;
+    }
+
+    return rv;
+}
+
+
+static ngx_int_t
+ngx_conduit_gateway_page_handler(ngx_http_request_t *r)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    return ngx_conduit_status_send(r, glcf->common.page,
+                                   &ngx_conduit_gateway_pages);
 }
 
 
@@ -879,8 +988,23 @@ ngx_conduit_gateway_add_variables(ngx_conf_t *cf)
 static ngx_int_t
 ngx_conduit_gateway_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
+    ngx_http_handler_pt              *h;
+    ngx_http_core_main_conf_t        *cmcf;
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    static ngx_str_t  name = ngx_string("conduit_gateway");
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_gateway_module);
+
+    if (!gmcf->used) {
+        return NGX_OK;
+    }
+
+    gmcf->zone = ngx_conduit_stats_zone(cf, &name,
+                                        &ngx_conduit_gateway_module);
+    if (gmcf->zone == NULL) {
+        return NGX_ERROR;
+    }
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
@@ -935,7 +1059,8 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    ngx_conduit_conf_init(&glcf->common, NGX_CONDUIT_GATEWAY);
+    ngx_conduit_conf_init(&glcf->common, NGX_CONDUIT_GATEWAY,
+                          &ngx_conduit_gateway_stats);
 
     s = &glcf->settings;
 
@@ -1035,8 +1160,14 @@ ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
     gmcf = ngx_http_cycle_get_module_main_conf(cycle,
                                                ngx_conduit_gateway_module);
 
-    if (gmcf == NULL || gmcf->hubs.nelts == 0) {
+    if (gmcf == NULL || !gmcf->used) {
         return NGX_OK;
+    }
+
+    ngx_conduit_stats_open(&ngx_conduit_gateway_stats, gmcf->zone);
+
+    if (ngx_conduit_gateway_watch(gmcf) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
@@ -1070,6 +1201,61 @@ ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
 }
 
 
+static ngx_int_t
+ngx_conduit_gateway_watch(ngx_conduit_gateway_main_conf_t *gmcf)
+{
+    ngx_uint_t           i;
+    ngx_conduit_hub_t  **hubs;
+
+    hubs = gmcf->hubs.elts;
+
+    for (i = 0; gmcf->watched && i < gmcf->hubs.nelts; i++) {
+        if (ngx_conduit_canary_start(hubs[i], ngx_conduit_gateway_proved)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* the worker is as ready as the deployment that showed it least lately */
+
+static void
+ngx_conduit_gateway_proved(void)
+{
+    ngx_uint_t                        i;
+    ngx_msec_t                        ready;
+    ngx_conduit_hub_t               **hubs;
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    gmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
+                                               ngx_conduit_gateway_module);
+    hubs = gmcf->hubs.elts;
+    ready = ngx_current_msec | 1;
+
+    for (i = 0; i < gmcf->hubs.nelts; i++) {
+
+        if (hubs[i]->sick) {
+            ready = 0;
+            break;
+        }
+
+        if (hubs[i]->ready == 0) {
+            return;
+        }
+
+        if ((ngx_msec_int_t) (hubs[i]->ready - ready) < 0) {
+            ready = hubs[i]->ready;
+        }
+    }
+
+    ngx_conduit_gateway_stats.slot->ready = ready;
+}
+
+
 /* NGINX closes idle connections when the worker is to quit: the notice */
 
 static void
@@ -1085,6 +1271,8 @@ ngx_conduit_gateway_watcher_handler(ngx_event_t *ev)
 
     gmcf->watcher = NULL;
     ngx_close_connection(c);
+
+    ngx_conduit_gateway_stats.slot->leaving = 1;
 
     hubs = gmcf->hubs.elts;
 
@@ -1122,7 +1310,8 @@ ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle)
     gmcf = ngx_http_cycle_get_module_main_conf(cycle,
                                                ngx_conduit_gateway_module);
 
-    if (gmcf != NULL) {
+    if (gmcf != NULL && gmcf->used) {
         ngx_conduit_gateway_close_hubs(gmcf);
+        ngx_conduit_stats_close(&ngx_conduit_gateway_stats);
     }
 }

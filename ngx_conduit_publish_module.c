@@ -15,11 +15,16 @@
 #include "conduit_message.h"
 #include "ngx_conduit_conf.h"
 #include "ngx_conduit_http.h"
+#include "ngx_conduit_publish_metrics.h"
 #include "ngx_conduit_script.h"
+#include "ngx_conduit_status.h"
 
 
 /* memory that decoding one message may take, a byte of it */
 #define NGX_CONDUIT_PUBLISH_ARENA  128
+
+/* ms: between two looks at Redis, and one more for its answer */
+#define NGX_CONDUIT_PUBLISH_READY  2000
 
 
 typedef struct {
@@ -39,6 +44,10 @@ typedef struct {
 
 typedef struct {
     ngx_array_t               publishers;   /* ngx_conduit_publisher_t * */
+    ngx_shm_zone_t           *zone;         /* NULL: not in use */
+    ngx_uint_t                used;         /* some location is of the module */
+    ngx_uint_t                watched;      /* and one tells whether Redis
+                                               works */
 } ngx_conduit_publish_main_conf_t;
 
 
@@ -49,7 +58,7 @@ typedef struct {
     ngx_conduit_script_op_t  *op;           /* under way */
     ngx_str_t                 id;
     conduit_phase_t           phase;
-    ngx_msec_t                started;
+    uint64_t                  started;      /* microseconds */
     ngx_msec_t                redis_time;
     unsigned                  decoded:1;
     unsigned                  answered:1;   /* Redis has */
@@ -62,6 +71,10 @@ static ngx_int_t ngx_conduit_publish_authenticate(ngx_http_request_t *r,
     ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx);
 static ngx_int_t ngx_conduit_publish_refuse(ngx_http_request_t *r,
     ngx_uint_t status, const char *text);
+static ngx_int_t ngx_conduit_publish_text(ngx_http_request_t *r,
+    ngx_uint_t status, const char *text, size_t len);
+static void ngx_conduit_publish_timed(ngx_http_request_t *r);
+static uint64_t ngx_conduit_publish_clock(void);
 static ngx_int_t ngx_conduit_publish_too_large(ngx_http_request_t *r,
     off_t size, size_t limit);
 static void ngx_conduit_publish_body_handler(ngx_http_request_t *r);
@@ -95,7 +108,13 @@ static char *ngx_conduit_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_conduit_publish_status(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_conduit_publish_health(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_conduit_publish_page_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_add_variables(ngx_conf_t *cf);
+static ngx_int_t ngx_conduit_publish_init(ngx_conf_t *cf);
 static void *ngx_conduit_publish_create_main_conf(ngx_conf_t *cf);
 static void *ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent,
@@ -103,12 +122,28 @@ static char *ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent,
 static ngx_conduit_publisher_t *ngx_conduit_publish_publisher(ngx_conf_t *cf,
     ngx_conduit_redis_t *redis);
 static void ngx_conduit_publish_close(void *data);
+static ngx_int_t ngx_conduit_publish_init_process(ngx_cycle_t *cycle);
+static void ngx_conduit_publish_proved(void);
 static void ngx_conduit_publish_exit_process(ngx_cycle_t *cycle);
 
 
 static ngx_conf_num_bounds_t  ngx_conduit_publish_max_len_bounds = {
     ngx_conf_check_num_bounds, 1, NGX_MAX_INT_T_VALUE
 };
+
+
+static ngx_conduit_stats_t  ngx_conduit_publish_stats;
+
+static ngx_conduit_pages_t  ngx_conduit_publish_pages = {
+    &ngx_conduit_publish_stats,
+    "conduit_publish_",
+    ngx_conduit_publish_metrics,
+    NGX_CONDUIT_PUBLISH_READY
+};
+
+#define ngx_conduit_publish_denied(reason)                                    \
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,                       \
+                            NGX_CONDUIT_PUBLISH_AUTH + (reason))
 
 
 static ngx_command_t  ngx_conduit_publish_commands[] = {
@@ -232,13 +267,27 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
       offsetof(ngx_conduit_publish_loc_conf_t, end_ttl),
       &ngx_conduit_conf_not_zero },
 
+    { ngx_string("conduit_publish_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_conduit_publish_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("conduit_publish_health"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_publish_health,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
 
 static ngx_http_module_t  ngx_conduit_publish_module_ctx = {
     ngx_conduit_publish_add_variables,     /* preconfiguration */
-    NULL,                                  /* postconfiguration */
+    ngx_conduit_publish_init,              /* postconfiguration */
 
     ngx_conduit_publish_create_main_conf,  /* create main configuration */
     NULL,                                  /* init main configuration */
@@ -258,7 +307,7 @@ ngx_module_t  ngx_conduit_publish_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_conduit_publish_init_process,      /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     ngx_conduit_publish_exit_process,      /* exit process */
@@ -318,6 +367,9 @@ ngx_conduit_publish_handler(ngx_http_request_t *r)
 
     err = ngx_conduit_http_ids(r, &plcf->common, &ctx->ids);
     if (err != NULL) {
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_INVALID
+                                + NGX_CONDUIT_INVALID_IDS);
         return ngx_conduit_publish_refuse(r, NGX_HTTP_BAD_REQUEST, err);
     }
 
@@ -369,6 +421,9 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
     rc = ngx_conduit_http_bearer(r, &token);
 
     if (rc != NGX_OK) {
+        ngx_conduit_publish_denied(rc == NGX_DECLINED
+                                   ? NGX_CONDUIT_AUTH_MISSING
+                                   : NGX_CONDUIT_AUTH_FORMAT);
         return ngx_conduit_publish_refuse(r, NGX_HTTP_UNAUTHORIZED,
                                           rc == NGX_DECLINED
                                           ? "Missing authorization header"
@@ -379,6 +434,7 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
                                      plcf->org_claim, &claims);
 
     if (status != CONDUIT_JWT_OK) {
+        ngx_conduit_publish_denied(status);
         return ngx_conduit_publish_refuse(r, NGX_HTTP_UNAUTHORIZED,
                                           status == CONDUIT_JWT_EXPIRED
                                           ? "Token expired"
@@ -389,6 +445,7 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "conduit: client sent a token of org %uL for org %uL",
                       claims.org_id, ctx->ids.org);
+        ngx_conduit_publish_denied(NGX_CONDUIT_AUTH_ORG);
         return ngx_conduit_publish_refuse(r, NGX_HTTP_FORBIDDEN,
                                           "Invalid token claims");
     }
@@ -416,7 +473,21 @@ ngx_conduit_publish_refuse(ngx_http_request_t *r, ngx_uint_t status,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_conduit_http_text(r, status, text, ngx_strlen(text));
+    return ngx_conduit_publish_text(r, status, text, ngx_strlen(text));
+}
+
+
+/* answers, and counts the answer */
+
+static ngx_int_t
+ngx_conduit_publish_text(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text, size_t len)
+{
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                            NGX_CONDUIT_PUBLISH_REQUESTS
+                            + ngx_conduit_publish_outcome(status));
+
+    return ngx_conduit_http_text(r, status, text, len);
 }
 
 
@@ -440,7 +511,7 @@ ngx_conduit_publish_too_large(ngx_http_request_t *r, off_t size, size_t limit)
         return rc;
     }
 
-    return ngx_conduit_http_text(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+    return ngx_conduit_publish_text(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
                                  (char *) text, last - text);
 }
 
@@ -572,6 +643,7 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
 {
     const char                      *text;
     conduit_arena_t                 *arena;
+    ngx_conduit_invalid_e            reason;
     conduit_message_t                message;
     conduit_message_status_t         status;
     ngx_conduit_publish_loc_conf_t  *plcf;
@@ -601,14 +673,17 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
             return NGX_DECLINED;
         }
 
+        reason = NGX_CONDUIT_INVALID_MISMATCH;
         text = "Channel_id of the message is not the one of the path";
         break;
 
     case CONDUIT_MESSAGE_CHANNEL_ID:
+        reason = NGX_CONDUIT_INVALID_CHANNEL_ID;
         text = "Invalid channel_id in the message";
         break;
 
     case CONDUIT_MESSAGE_MESSAGE_ID:
+        reason = NGX_CONDUIT_INVALID_MESSAGE_ID;
         text = "Invalid message_id in the message";
         break;
 
@@ -616,9 +691,15 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
 
     default:
+        reason = (status == CONDUIT_MESSAGE_UTF8) ? NGX_CONDUIT_INVALID_UTF8
+               : (status == CONDUIT_MESSAGE_DEPTH) ? NGX_CONDUIT_INVALID_DEPTH
+               : NGX_CONDUIT_INVALID_PROTOBUF;
         text = "Invalid protobuf";
         break;
     }
+
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                            NGX_CONDUIT_PUBLISH_INVALID + reason);
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "conduit: client sent an invalid message: %s",
@@ -626,7 +707,7 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
                   ? "channel_id differs from the path"
                   : conduit_message_status_text(status));
 
-    return ngx_conduit_http_text(r, NGX_HTTP_BAD_REQUEST, text,
+    return ngx_conduit_publish_text(r, NGX_HTTP_BAD_REQUEST, text,
                                  ngx_strlen(text));
 }
 
@@ -657,7 +738,7 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
     p->handler = ngx_conduit_publish_done;
     p->data = ctx;
 
-    ctx->started = ngx_current_msec;
+    ctx->started = ngx_conduit_publish_clock();
     ctx->op = ngx_conduit_script_publish(plcf->publisher, p, &status);
 
     if (ctx->op != NULL) {
@@ -671,6 +752,7 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
 static void
 ngx_conduit_publish_done(void *data, ngx_conduit_published_t *result)
 {
+    uint64_t                    usec;
     ngx_int_t                   rc;
     ngx_connection_t           *c;
     ngx_http_request_t         *r;
@@ -678,7 +760,12 @@ ngx_conduit_publish_done(void *data, ngx_conduit_published_t *result)
 
     ctx->op = NULL;
     ctx->answered = 1;
-    ctx->redis_time = ngx_current_msec - ctx->started;
+    usec = ngx_conduit_publish_clock() - ctx->started;
+    ctx->redis_time = usec / 1000;
+
+    conduit_metrics_observe(ngx_conduit_publish_stats.slot->cells
+                            + NGX_CONDUIT_PUBLISH_REDIS_TIME,
+                            conduit_metrics_seconds, usec);
 
     r = ctx->request;
     c = r->connection;
@@ -687,6 +774,39 @@ ngx_conduit_publish_done(void *data, ngx_conduit_published_t *result)
 
     ngx_http_finalize_request(r, rc);
     ngx_http_run_posted_requests(c);
+}
+
+
+/* of a clock that nobody sets */
+
+static uint64_t
+ngx_conduit_publish_clock(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+
+/* the time of a whole request, to the millisecond that NGINX has of its start */
+
+static void
+ngx_conduit_publish_timed(ngx_http_request_t *r)
+{
+    ngx_time_t      *tp;
+    ngx_msec_int_t   ms;
+
+    tp = ngx_timeofday();
+
+    ms = (ngx_msec_int_t) ((tp->sec - r->start_sec) * 1000
+                           + (tp->msec - r->start_msec));
+
+    conduit_metrics_observe(ngx_conduit_publish_stats.slot->cells
+                            + NGX_CONDUIT_PUBLISH_TIME,
+                            conduit_metrics_seconds,
+                            (uint64_t) ngx_max(ms, 0) * 1000);
 }
 
 
@@ -712,7 +832,12 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
 
         ctx->id.len = result->id.len;
 
-        return ngx_conduit_http_text(r, NGX_HTTP_OK, (char *) ctx->id.data,
+        ngx_conduit_stats_add(&ngx_conduit_publish_stats,
+                              NGX_CONDUIT_PUBLISH_BYTES,
+                              ctx->publish.message.len);
+        ngx_conduit_publish_timed(r);
+
+        return ngx_conduit_publish_text(r, NGX_HTTP_OK, (char *) ctx->id.data,
                                      ctx->id.len);
 
     case NGX_CONDUIT_RATE_LIMITED:
@@ -780,7 +905,7 @@ ngx_conduit_publish_limited(ngx_http_request_t *r,
                   "conduit: publishing is limited to %ui messages in %Mms a "
                   "channel", plcf->rate, plcf->rate_window);
 
-    return ngx_conduit_http_text(r, NGX_HTTP_TOO_MANY_REQUESTS,
+    return ngx_conduit_publish_text(r, NGX_HTTP_TOO_MANY_REQUESTS,
                                  (char *) text, last - text);
 }
 
@@ -830,7 +955,7 @@ ngx_conduit_publish_failed(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_conduit_http_text(r, code, text, ngx_strlen(text));
+    return ngx_conduit_publish_text(r, code, text, ngx_strlen(text));
 }
 
 
@@ -844,6 +969,10 @@ ngx_conduit_publish_cleanup(void *data)
     if (ctx->op != NULL) {
         ngx_conduit_script_cancel(ctx->op);
         ctx->op = NULL;
+
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_REQUESTS
+                                + NGX_CONDUIT_OUTCOME_ABORTED);
     }
 }
 
@@ -943,8 +1072,62 @@ ngx_conduit_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_conduit_publish_loc_conf_t  *plcf = conf;
 
+    ngx_conduit_publish_main_conf_t  *pmcf;
+
+    pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_publish_module);
+    pmcf->used = 1;
+
     return ngx_conduit_conf_enable(cf, &plcf->common,
                                    ngx_conduit_publish_handler);
+}
+
+
+static char *
+ngx_conduit_publish_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_conduit_publish_loc_conf_t  *plcf = conf;
+
+    ngx_conduit_publish_main_conf_t  *pmcf;
+
+    pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_publish_module);
+    pmcf->used = 1;
+
+    return ngx_conduit_status_enable(cf, &plcf->common.page,
+                                     ngx_conduit_publish_page_handler);
+}
+
+
+static char *
+ngx_conduit_publish_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_conduit_publish_loc_conf_t  *plcf = conf;
+
+    char                             *rv;
+    ngx_conduit_publish_main_conf_t  *pmcf;
+
+    pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_publish_module);
+    pmcf->used = 1;
+
+    rv = ngx_conduit_health_enable(cf, &plcf->common.page,
+                                   ngx_conduit_publish_page_handler);
+
+    if (plcf->common.page == NGX_CONDUIT_PAGE_READY) {
+        pmcf->watched = 1;
+    }
+
+    return rv;
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_page_handler(ngx_http_request_t *r)
+{
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+
+    return ngx_conduit_status_send(r, plcf->common.page,
+                                   &ngx_conduit_publish_pages);
 }
 
 
@@ -1020,6 +1203,26 @@ ngx_conduit_publish_add_variables(ngx_conf_t *cf)
 }
 
 
+static ngx_int_t
+ngx_conduit_publish_init(ngx_conf_t *cf)
+{
+    ngx_conduit_publish_main_conf_t  *pmcf;
+
+    static ngx_str_t  name = ngx_string("conduit_publish");
+
+    pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_publish_module);
+
+    if (!pmcf->used) {
+        return NGX_OK;
+    }
+
+    pmcf->zone = ngx_conduit_stats_zone(cf, &name,
+                                        &ngx_conduit_publish_module);
+
+    return pmcf->zone ? NGX_OK : NGX_ERROR;
+}
+
+
 static void *
 ngx_conduit_publish_create_main_conf(ngx_conf_t *cf)
 {
@@ -1067,7 +1270,8 @@ ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf)
      *     plcf->publisher = NULL;
      */
 
-    ngx_conduit_conf_init(&plcf->common, NGX_CONDUIT_PUBLISH);
+    ngx_conduit_conf_init(&plcf->common, NGX_CONDUIT_PUBLISH,
+                          &ngx_conduit_publish_stats);
 
     plcf->org_claim = NGX_CONF_UNSET;
     plcf->max_size = NGX_CONF_UNSET_SIZE;
@@ -1167,6 +1371,73 @@ ngx_conduit_publish_close(void *data)
 }
 
 
+static ngx_int_t
+ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                        i;
+    ngx_conduit_publisher_t         **pubs;
+    ngx_conduit_publish_main_conf_t  *pmcf;
+
+    /* cache processes come here, too */
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    pmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_conduit_publish_module);
+
+    if (pmcf == NULL || !pmcf->used) {
+        return NGX_OK;
+    }
+
+    ngx_conduit_stats_open(&ngx_conduit_publish_stats, pmcf->zone);
+
+    pubs = pmcf->publishers.elts;
+
+    for (i = 0; pmcf->watched && i < pmcf->publishers.nelts; i++) {
+        if (ngx_conduit_publisher_watch(pubs[i], ngx_conduit_publish_proved)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* the worker is as ready as the deployment that showed it least lately */
+
+static void
+ngx_conduit_publish_proved(void)
+{
+    ngx_uint_t                        i;
+    ngx_msec_t                        ready;
+    ngx_conduit_publisher_t         **pubs;
+    ngx_conduit_publish_main_conf_t  *pmcf;
+
+    pmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
+                                               ngx_conduit_publish_module);
+    pubs = pmcf->publishers.elts;
+    ready = ngx_current_msec | 1;
+
+    for (i = 0; i < pmcf->publishers.nelts; i++) {
+
+        if (pubs[i]->ready == 0) {
+            return;
+        }
+
+        if ((ngx_msec_int_t) (pubs[i]->ready - ready) < 0) {
+            ready = pubs[i]->ready;
+        }
+    }
+
+    ngx_conduit_publish_stats.slot->ready = ready;
+}
+
+
 static void
 ngx_conduit_publish_exit_process(ngx_cycle_t *cycle)
 {
@@ -1175,7 +1446,8 @@ ngx_conduit_publish_exit_process(ngx_cycle_t *cycle)
     pmcf = ngx_http_cycle_get_module_main_conf(cycle,
                                                ngx_conduit_publish_module);
 
-    if (pmcf != NULL) {
+    if (pmcf != NULL && pmcf->used) {
         ngx_conduit_publish_close(pmcf);
+        ngx_conduit_stats_close(&ngx_conduit_publish_stats);
     }
 }

@@ -65,6 +65,8 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
 
     ngx_queue_insert_tail(&link->pending, &cmd->queue);
 
+    ngx_conduit_stats_count(link->redis->stats, NGX_CONDUIT_REDIS_COMMANDS);
+
     if (!link->command_timer.timer_set) {
         ngx_conduit_command_arm(link);
     }
@@ -223,6 +225,8 @@ ngx_conduit_link_command_timer(ngx_event_t *ev)
             /* replies come in order: nothing behind this one can come */
 
             if (link->ac == cmd->ac) {
+                ngx_conduit_stats_count(link->redis->stats,
+                                        NGX_CONDUIT_REDIS_TIMEOUTS);
                 link->stuck = 1;
                 ngx_conduit_link_drop(link, "no reply in time");
                 link->stuck = 0;

@@ -33,6 +33,7 @@ static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
     void *data);
 static void ngx_conduit_link_ready(ngx_conduit_link_t *link);
 static void ngx_conduit_link_wait(ngx_conduit_link_t *link);
+static void ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n);
 
 
 void
@@ -65,6 +66,8 @@ ngx_conduit_link_open(ngx_conduit_link_t *link)
     link->command_timer.cancelable = link->internal;
 
     link->state = NGX_CONDUIT_LINK_CONNECTING;
+    link->stats = ngx_conduit_stats_link_open(link->redis->stats,
+                                              &link->redis->name, link->role);
 
     ngx_post_event(&link->connect_timer, &ngx_posted_events);
 }
@@ -79,6 +82,13 @@ ngx_conduit_link_close(ngx_conduit_link_t *link)
 
     if (link->state == NGX_CONDUIT_LINK_CLOSED) {
         return;
+    }
+
+    ngx_conduit_link_count(link, -1);
+
+    if (link->stats != NULL) {
+        ngx_conduit_stats_link_close(link->stats);
+        link->stats = NULL;
     }
 
     link->state = NGX_CONDUIT_LINK_CLOSED;
@@ -378,6 +388,9 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
     link->state = NGX_CONDUIT_LINK_UP;
     link->ready = ngx_current_msec;
 
+    ngx_conduit_stats_count(link->redis->stats, NGX_CONDUIT_REDIS_CONNECTS);
+    ngx_conduit_link_count(link, 1);
+
     if (link->failed) {
         link->failed = 0;
         level = link->quiet ? NGX_LOG_INFO : NGX_LOG_NOTICE;
@@ -433,6 +446,11 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
     ngx_conduit_command_t  *cmd;
 
     was_up = (link->state == NGX_CONDUIT_LINK_UP);
+
+    ngx_conduit_stats_count(link->redis->stats,
+                            was_up ? NGX_CONDUIT_REDIS_LOSSES
+                                   : NGX_CONDUIT_REDIS_FAILURES);
+    ngx_conduit_link_count(link, -1);
 
     link->ac = NULL;
     link->message = NULL;
@@ -521,4 +539,15 @@ ngx_conduit_link_wait(ngx_conduit_link_t *link)
     delay = link->delay / 2 + ngx_random() % (link->delay + 1);
 
     ngx_add_timer(&link->connect_timer, delay);
+}
+
+
+/* before a change of the state: one that is up more, or fewer */
+
+static void
+ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n)
+{
+    if (link->stats != NULL && (n > 0 || link->state == NGX_CONDUIT_LINK_UP)) {
+        link->stats->up += n;
+    }
 }

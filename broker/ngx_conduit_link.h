@@ -91,6 +91,7 @@ struct ngx_conduit_link_s {
                                              first: sent, then not yet sent */
     ngx_queue_t                free;
     ngx_conduit_message_pt     message;   /* of a subscription */
+    ngx_conduit_stats_link_t  *stats;     /* NULL: not counted */
     u_char                     peer[NGX_SOCKADDR_STRLEN];   /* its address,
                                              zero-terminated, once connected */
 };

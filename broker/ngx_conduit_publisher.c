@@ -16,6 +16,10 @@
 #define NGX_CONDUIT_PUBLISHER_COMPLAINTS  10000
 
 
+/* ms between two pings of the watch */
+#define NGX_CONDUIT_PUBLISHER_WATCH       1000
+
+
 static ngx_int_t ngx_conduit_publisher_open(ngx_conduit_publisher_t *pub);
 static void ngx_conduit_publisher_changed(void *data);
 static void ngx_conduit_publisher_failed(void *data);
@@ -24,6 +28,11 @@ static void ngx_conduit_publisher_wake(ngx_conduit_publisher_t *pub,
 static void ngx_conduit_publisher_review(void *data,
     ngx_conduit_node_t *node);
 static void ngx_conduit_publisher_drop(void *data, ngx_conduit_node_t *node);
+static void ngx_conduit_publisher_look(ngx_event_t *ev);
+static ngx_int_t ngx_conduit_publisher_ping(void *data,
+    ngx_conduit_node_t *node);
+static void ngx_conduit_publisher_pong(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
 
 
 ngx_int_t
@@ -125,9 +134,14 @@ ngx_conduit_publisher_close(ngx_conduit_publisher_t *pub)
         return;
     }
 
+    if (pub->watch_timer.timer_set) {
+        ngx_del_timer(&pub->watch_timer);
+    }
+
     /* what ends now is not sent elsewhere */
 
     pub->opened = 0;
+    pub->watched = 0;
 
     ngx_conduit_publisher_wake(pub, 0);
     ngx_conduit_topology_each(&pub->topology, ngx_conduit_publisher_drop, pub);
@@ -206,4 +220,116 @@ ngx_conduit_publisher_drop(void *data, ngx_conduit_node_t *node)
 
     node->data = NULL;
     ngx_free(link);
+}
+
+
+ngx_int_t
+ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
+    void (*proved)(void))
+{
+    if (pub->watched) {
+        return NGX_OK;
+    }
+
+    if (!pub->opened && ngx_conduit_publisher_open(pub) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    pub->watched = 1;
+    pub->proved = proved;
+    pub->pings = 0;
+    pub->ready = 0;
+
+    ngx_memzero(&pub->watch_timer, sizeof(ngx_event_t));
+    pub->watch_timer.data = pub;
+    pub->watch_timer.handler = ngx_conduit_publisher_look;
+    pub->watch_timer.log = ngx_cycle->log;
+    pub->watch_timer.cancelable = 1;
+
+    ngx_add_timer(&pub->watch_timer, 1);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_conduit_publisher_look(ngx_event_t *ev)
+{
+    ngx_conduit_publisher_t  *pub = ev->data;
+
+    ngx_add_timer(&pub->watch_timer, pub->ready ? NGX_CONDUIT_PUBLISHER_WATCH
+                                     : NGX_CONDUIT_PUBLISHER_WATCH / 10);
+
+    pub->redis->stats->slot->leaving = ngx_exiting;
+
+    if (pub->pings) {
+        return;
+    }
+
+    /* the walk itself is the one that holds the round open: a command may fail
+       before it returns */
+
+    pub->pings = 1;
+    pub->failed = 0;
+    pub->pinged = ngx_current_msec;
+
+    if (ngx_conduit_topology_masters(&pub->topology,
+                                     ngx_conduit_publisher_ping, pub)
+        != NGX_OK)
+    {
+        pub->failed = 1;
+    }
+
+    ngx_conduit_publisher_pong(pub, NULL, NGX_CONDUIT_REPLIED);
+}
+
+
+static ngx_int_t
+ngx_conduit_publisher_ping(void *data, ngx_conduit_node_t *node)
+{
+    size_t                    argvlen[1];
+    const char               *argv[1];
+    ngx_conduit_link_t       *link;
+    ngx_conduit_publisher_t  *pub = data;
+
+    link = ngx_conduit_publisher_link(pub, node);
+    if (link == NULL) {
+        return NGX_ERROR;
+    }
+
+    argv[0] = "PING";
+    argvlen[0] = 4;
+
+    if (ngx_conduit_link_command(link, ngx_conduit_publisher_pong, pub, 1,
+                                 argv, argvlen)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    pub->pings++;
+
+    return NGX_OK;
+}
+
+
+/* any answer will do, but that of a server which does not serve */
+
+static void
+ngx_conduit_publisher_pong(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_publisher_t  *pub = data;
+
+    if (outcome != NGX_CONDUIT_REPLIED
+        || (reply != NULL && reply->type == REDIS_REPLY_ERROR
+            && ngx_strncmp(reply->str, "NOPERM", 6) != 0))
+    {
+        pub->failed = 1;
+    }
+
+    if (--pub->pings == 0 && !pub->failed) {
+        pub->ready = pub->pinged | 1;
+        pub->proved();
+    }
 }

@@ -24,6 +24,16 @@ typedef struct {
     ngx_uint_t               opened;
     ngx_uint_t               lost;       /* no map, nobody answers */
     ngx_msec_t               complained; /* when an error was logged; 0: none */
+
+    /* of the watch */
+    ngx_event_t              watch_timer;
+    ngx_uint_t               watched;
+    void                   (*proved)(void);
+    ngx_uint_t               pings;      /* answers still to come */
+    ngx_uint_t               failed;     /* one of them was none */
+    ngx_msec_t               pinged;     /* when they were sent */
+    ngx_msec_t               ready;      /* when all masters had answered last,
+                                            ngx_current_msec; 0: never */
 } ngx_conduit_publisher_t;
 
 /* somebody who waits for the topology; part of the caller's memory */
@@ -49,6 +59,13 @@ ngx_int_t ngx_conduit_publisher_node(ngx_conduit_publisher_t *pub,
  */
 ngx_conduit_link_t *ngx_conduit_publisher_link(ngx_conduit_publisher_t *pub,
     ngx_conduit_node_t *node);
+
+/*
+ * Sees to it, from now on, that pub->ready is kept: pings every master once a
+ * second, and calls proved() when all have answered.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
+    void (*proved)(void));
 
 /*
  * The level at which to log that a message failed: what one meets, a thousand

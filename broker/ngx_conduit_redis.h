@@ -10,6 +10,7 @@
 #include <ngx_core.h>
 
 #include "conduit_redis_url.h"
+#include "ngx_conduit_stats.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -34,6 +35,7 @@ typedef struct {
     ngx_uint_t                 db;
     ngx_msec_t                 connect_timeout;  /* AUTH and SELECT included */
     ngx_msec_t                 timeout;  /* of one command */
+    ngx_conduit_stats_t       *stats;    /* of the module; set by it */
 } ngx_conduit_redis_t;
 
 

@@ -239,6 +239,8 @@ ngx_conduit_topology_redirect(ngx_conduit_topology_t *t,
         return NULL;
     }
 
+    ngx_conduit_stats_count(t->redis->stats, NGX_CONDUIT_REDIS_REDIRECTS);
+
     host.data = (u_char *) r.host;
     host.len = r.host_len;
 
@@ -320,6 +322,39 @@ ngx_conduit_topology_each(ngx_conduit_topology_t *t,
             handler(data, node);
         }
     }
+}
+
+
+ngx_int_t
+ngx_conduit_topology_masters(ngx_conduit_topology_t *t,
+    ngx_int_t (*handler)(void *data, ngx_conduit_node_t *node), void *data)
+{
+    ngx_int_t            rc;
+    ngx_queue_t         *q;
+    ngx_conduit_node_t  *node;
+
+    rc = NGX_DECLINED;
+
+    if (!t->opened) {
+        return rc;
+    }
+
+    for (q = ngx_queue_head(&t->nodes);
+         q != ngx_queue_sentinel(&t->nodes);
+         q = ngx_queue_next(q))
+    {
+        node = ngx_queue_data(q, ngx_conduit_node_t, queue);
+
+        if (node->slots) {
+            rc = handler(data, node);
+
+            if (rc != NGX_OK) {
+                return rc;
+            }
+        }
+    }
+
+    return rc;
 }
 
 

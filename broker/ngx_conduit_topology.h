@@ -114,6 +114,14 @@ void ngx_conduit_topology_doubt(ngx_conduit_topology_t *t);
 void ngx_conduit_topology_each(ngx_conduit_topology_t *t,
     void (*handler)(void *data, ngx_conduit_node_t *node), void *data);
 
+/*
+ * Calls a function for each master, with data of the owner or without, while it
+ * returns NGX_OK.  Returns NGX_OK, NGX_DECLINED when no master is known, or what
+ * the function returned.
+ */
+ngx_int_t ngx_conduit_topology_masters(ngx_conduit_topology_t *t,
+    ngx_int_t (*handler)(void *data, ngx_conduit_node_t *node), void *data);
+
 #pragma GCC visibility pop
 
 #endif /* NGX_CONDUIT_TOPOLOGY_H */

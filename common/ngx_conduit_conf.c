@@ -32,11 +32,13 @@ static const char  *ngx_conduit_keys[] = { "jwt_secret_file", "jwt_key_file" };
 
 
 void
-ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind)
+ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
+    ngx_conduit_stats_t *stats)
 {
     /*
      * set by ngx_pcalloc():
      *
+     *     conf->page = NGX_CONDUIT_PAGE_NONE;
      *     conf->redis = NULL;
      *     conf->redis_user = { 0, NULL };
      *     conf->redis_password = { 0, NULL };
@@ -46,6 +48,7 @@ ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind)
      */
 
     conf->kind = kind;
+    conf->stats = stats;
     conf->connect_timeout = NGX_CONF_UNSET_MSEC;
     conf->timeout = NGX_CONF_UNSET_MSEC;
     conf->org_id = NGX_CONF_UNSET_PTR;
@@ -137,6 +140,7 @@ ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
         return NGX_CONF_ERROR;
     }
 
+    conf->redis->stats = conf->stats;
     conf->file = cf->conf_file->file.name.data;
     conf->line = cf->conf_file->line;
 

@@ -12,6 +12,7 @@
 
 #include "conduit_jwt.h"
 #include "ngx_conduit_redis.h"
+#include "ngx_conduit_stats.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -23,6 +24,9 @@ typedef enum {
 /* the first member of both modules' location configurations */
 typedef struct {
     ngx_conduit_kind_e         kind;
+    ngx_conduit_stats_t       *stats;
+    ngx_uint_t                 page;             /* ngx_conduit_page_e; not
+                                                    inherited */
 
     /* set by the directive that turns the location on; not inherited */
     ngx_conduit_redis_t       *redis;
@@ -44,8 +48,9 @@ typedef struct {
 } ngx_conduit_conf_t;
 
 
-/* Sets the fields to "not set". */
-void ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind);
+/* Sets the fields to "not set"; stats are those of the module. */
+void ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
+    ngx_conduit_stats_t *stats);
 
 /*
  * Merges the fields; completes and checks a location that was turned on.

@@ -215,13 +215,23 @@ ngx_int_t
 ngx_conduit_http_text(ngx_http_request_t *r, ngx_uint_t status,
     const char *text, size_t len)
 {
+    static ngx_str_t  plain = ngx_string("text/plain");
+
+    return ngx_conduit_http_content(r, status, &plain, text, len);
+}
+
+
+ngx_int_t
+ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, const char *data, size_t len)
+{
     ngx_int_t     rc;
     ngx_buf_t    *b;
     ngx_chain_t   out;
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = len;
-    ngx_str_set(&r->headers_out.content_type, "text/plain");
+    r->headers_out.content_type = *type;
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = NULL;
 
@@ -230,7 +240,7 @@ ngx_conduit_http_text(ngx_http_request_t *r, ngx_uint_t status,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    b->last = ngx_cpymem(b->last, text, len);
+    b->last = ngx_cpymem(b->last, data, len);
     b->last_buf = 1;
     b->last_in_chain = 1;
 

@@ -59,6 +59,10 @@ ngx_int_t ngx_conduit_http_header(ngx_http_request_t *r, const char *key,
 ngx_int_t ngx_conduit_http_text(ngx_http_request_t *r, ngx_uint_t status,
     const char *text, size_t len);
 
+/* Does the same with content of another type. */
+ngx_int_t ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, const char *data, size_t len);
+
 /* Gives the location's configuration of the calling module. */
 typedef ngx_conduit_conf_t *(*ngx_conduit_http_conf_pt)(ngx_http_request_t *r);
 

@@ -8,9 +8,12 @@
 #include <ngx_http.h>
 
 #include "ngx_conduit_channel.h"
+#include "ngx_conduit_gateway_metrics.h"
 
 
 static void ngx_conduit_channel_free(ngx_conduit_channel_t *ch);
+static void ngx_conduit_channel_set_blocked(ngx_conduit_sub_t *sub,
+    ngx_uint_t blocked);
 static ngx_uint_t ngx_conduit_channel_before_all(ngx_conduit_channel_t *ch,
     ngx_conduit_sub_t *sub);
 static void ngx_conduit_channel_leave(ngx_conduit_channel_t *ch,
@@ -66,6 +69,7 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *key,
 
     ngx_rbtree_insert(&hub->channels, &ch->node.node);
     hub->nchannels++;
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_CHANNELS, 1);
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                    "conduit: channel \"%V\" opened at %uL-%uL",
@@ -98,6 +102,7 @@ ngx_conduit_channel_free(ngx_conduit_channel_t *ch)
     ngx_conduit_shard_remove(ch);
     ngx_rbtree_delete(&hub->channels, &ch->node.node);
     hub->nchannels--;
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_CHANNELS, -1);
 
     ngx_conduit_frames_clear(&ch->window);
     ngx_conduit_channel_drop_batch(ch);
@@ -194,6 +199,8 @@ ngx_conduit_channel_remove(ngx_conduit_sub_t *sub)
         return;
     }
 
+    ngx_conduit_channel_set_blocked(sub, 0);
+
     sub->channel = NULL;
     ngx_queue_remove(&sub->queue);
     ch->nsubs--;
@@ -233,7 +240,22 @@ ngx_conduit_channel_move(ngx_conduit_sub_t *sub, ngx_queue_t *queue)
 {
     ngx_queue_remove(&sub->queue);
     ngx_queue_insert_tail(queue, &sub->queue);
-    sub->blocked = (queue == &sub->channel->blocked);
+
+    ngx_conduit_channel_set_blocked(sub, queue == &sub->channel->blocked);
+}
+
+
+static void
+ngx_conduit_channel_set_blocked(ngx_conduit_sub_t *sub, ngx_uint_t blocked)
+{
+    if (blocked == sub->blocked) {
+        return;
+    }
+
+    sub->blocked = blocked;
+
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_BLOCKED, blocked ? 1 : -1);
+    ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_SLOW, blocked);
 }
 
 

@@ -15,6 +15,7 @@
 #include <ngx_http.h>
 
 #include "ngx_conduit_channel.h"
+#include "ngx_conduit_gateway_metrics.h"
 
 
 static void ngx_conduit_channel_info_reply(void *data, redisReply *reply,
@@ -53,6 +54,7 @@ ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch)
     {
         ch->probing = 1;
         ch->probes++;
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOOK_UPS);
         return;
     }
 
@@ -317,6 +319,8 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
 static void
 ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
 {
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_RESTARTS);
+
     ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
                   "conduit: redis %V: stream \"%V\" is gone or was made anew, "
                   "reading it from its oldest entry",

@@ -19,6 +19,7 @@
 #include <ngx_http.h>
 
 #include "ngx_conduit_channel.h"
+#include "ngx_conduit_gateway_metrics.h"
 
 
 /* rings in a row for nothing, after which the next one is not followed at
@@ -228,6 +229,7 @@ ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
         == NGX_OK)
     {
         ch->reading = 1;
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_READS);
         return;
     }
 
@@ -359,6 +361,9 @@ ngx_conduit_channel_take_in(ngx_conduit_channel_t *ch, redisReply *list,
     ch->spurious = 0;
     ch->lull = 0;
 
+    ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_SWEPT, ch->swept && !ch->rung);
+    ch->swept = 0;
+
     if (!ch->dirty) {
         ch->rung = 0;
     }
@@ -383,6 +388,7 @@ ngx_conduit_channel_nothing(ngx_conduit_channel_t *ch, ngx_uint_t kept)
 
     was_kept = ch->kept;
     ch->kept = kept;
+    ch->swept = 0;
 
     if (kept) {
         ch->known = 1;
@@ -396,6 +402,8 @@ ngx_conduit_channel_nothing(ngx_conduit_channel_t *ch, ngx_uint_t kept)
         ngx_conduit_channel_read(ch);
         return;
     }
+
+    ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_SPURIOUS, ch->rung);
 
     if (ch->rung && ch->spurious < NGX_CONDUIT_SPURIOUS) {
         ch->spurious++;
@@ -525,6 +533,7 @@ ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
         == NGX_OK)
     {
         ch->catching = 1;
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CATCH_UPS);
         return;
     }
 

@@ -10,6 +10,7 @@
 #include "conduit_message.h"
 #include "conduit_sse.h"
 #include "ngx_conduit_gateway.h"
+#include "ngx_conduit_gateway_metrics.h"
 
 
 /* a scratch buffer that one large message left behind is not kept */
@@ -54,6 +55,7 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
                       entry->data.data == NULL
                       ? "no field \"data\""
                       : conduit_message_status_text(status));
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SKIPPED);
         return NGX_DECLINED;
     }
 
@@ -62,6 +64,7 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     if (f != NULL) {
         f->id = entry->id;
         f->end = (message.phase == CONDUIT_PHASE_END);
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_FRAMES);
     }
 
     if (b->cap > NGX_CONDUIT_SCRATCH_KEEP) {

@@ -205,7 +205,20 @@ struct ngx_conduit_channel_s {
     unsigned                check:1;       /* what follows the cursor may have
                                               gone: look before reading */
     unsigned                complained:1;  /* an error reply was logged */
+    unsigned                swept:1;       /* read though nothing rang */
 };
+
+/* shows that what is written to a server comes back by its doorbell */
+typedef struct {
+    ngx_str_t               key;           /* empty before the first */
+    conduit_stream_id_t     last;          /* entry seen */
+    ngx_msec_t              sent;
+    ngx_msec_t              proof;         /* when one was sent that came back;
+                                              0: none has */
+    unsigned                pending:1;     /* one is on its way */
+    unsigned                refused:1;     /* an error was logged */
+    u_char                  name[sizeof("conduit:canary:0123456789abcdef")];
+} ngx_conduit_canary_t;
 
 /* what a worker reads from one server */
 struct ngx_conduit_shard_s {
@@ -222,6 +235,7 @@ struct ngx_conduit_shard_s {
     ngx_msec_t                      unused_since;  /* without channels */
     ngx_msec_t                      complained;    /* an error reply was
                                                       logged; 0: none */
+    ngx_conduit_canary_t            canary;
     unsigned                        impatient:1;   /* nobody waits for Redis
                                                       before the header */
 };
@@ -247,6 +261,12 @@ struct ngx_conduit_hub_s {
     ngx_event_t                     sweep_timer;
     ngx_event_t                     check_timer;   /* outage and deadlines */
     ngx_event_t                     drain_timer;
+    ngx_event_t                     canary_timer;
+    void                          (*proved)(void); /* NULL: no canaries */
+    ngx_msec_t                      ready;         /* when Redis was last known
+                                                      to work; 0: never */
+    ngx_msec_t                      oldest_proof;  /* of the servers */
+    ngx_uint_t                      sick;          /* one is known to be away */
     ngx_msec_t                      drain_until;
     ngx_uint_t                      nlimited;
     ngx_uint_t                      draining;
@@ -331,6 +351,26 @@ void ngx_conduit_shard_all(ngx_conduit_hub_t *hub,
 
 /* Reads the channels that are due, of interval ms. */
 void ngx_conduit_shard_sweep(ngx_conduit_shard_t *shard, ngx_msec_t interval);
+
+/*
+ * Returns the shard of a server (NULL: that of nowhere), made and opened with
+ * the first call; NULL when memory is out.
+ */
+ngx_conduit_shard_t *ngx_conduit_shard_of(ngx_conduit_hub_t *hub,
+    ngx_conduit_node_t *node);
+
+/* --- canary --- */
+
+/*
+ * Opens the hub and keeps hub->ready from now on; proved() is called whenever
+ * it was looked at.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_canary_start(ngx_conduit_hub_t *hub,
+    void (*proved)(void));
+
+/* A key has rung.  Returns whether it is the canary's. */
+ngx_uint_t ngx_conduit_canary_ring(ngx_conduit_shard_t *shard, u_char *key,
+    size_t len);
 
 /* --- channel --- */
 

@@ -13,6 +13,7 @@
 
 #include "conduit_sse.h"
 #include "ngx_conduit_gateway.h"
+#include "ngx_conduit_gateway_metrics.h"
 
 
 /* subscribers served in one turn of the event loop: about a millisecond */
@@ -193,15 +194,16 @@ static void
 ngx_conduit_hub_delete_timers(ngx_conduit_hub_t *hub)
 {
     ngx_uint_t    i;
-    ngx_event_t  *timers[5];
+    ngx_event_t  *timers[6];
 
     timers[0] = &hub->retry_timer;
     timers[1] = &hub->keepalive_timer;
     timers[2] = &hub->sweep_timer;
     timers[3] = &hub->check_timer;
     timers[4] = &hub->drain_timer;
+    timers[5] = &hub->canary_timer;
 
-    for (i = 0; i < 5; i++) {
+    for (i = 0; i < 6; i++) {
         if (timers[i]->timer_set) {
             ngx_del_timer(timers[i]);
         }
@@ -314,6 +316,8 @@ ngx_conduit_hub_sub_added(ngx_conduit_hub_t *hub, ngx_conduit_sub_t *sub)
     hub->nsubs++;
     hub->nlimited += sub->limited;
 
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_SUBSCRIBERS, 1);
+
     sub->written = ngx_current_msec;
     ngx_queue_insert_tail(&hub->idle, &sub->idle);
 
@@ -344,6 +348,9 @@ ngx_conduit_hub_sub_removed(ngx_conduit_hub_t *hub, ngx_conduit_sub_t *sub)
 {
     hub->nsubs--;
     hub->nlimited -= sub->limited;
+
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_SUBSCRIBERS, -1);
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CLOSED + sub->close);
 
     ngx_queue_remove(&sub->idle);
 

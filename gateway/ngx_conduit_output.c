@@ -17,12 +17,15 @@
 #include <ngx_http.h>
 
 #include "conduit_sse.h"
+#include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_subscriber.h"
 
 
 static ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
     ngx_conduit_frames_t *frames, ngx_uint_t *i, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last, ngx_uint_t *end);
+static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame);
 static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
@@ -119,6 +122,8 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
 
         *end = frame->end;
 
+        ngx_conduit_sub_count(sub, frame);
+
         sub->pos = frame->id;
         sub->judged = 0;
         sub->next_known = 0;
@@ -126,6 +131,36 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * Counts an event, and the time since Redis gave its entry the ID, which starts
+ * with that millisecond, unless the entry is older than the request.
+ */
+
+static void
+ngx_conduit_sub_count(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame)
+{
+    uint64_t             now, start;
+    ngx_time_t          *tp;
+    ngx_http_request_t  *r;
+
+    r = sub->request;
+    tp = ngx_timeofday();
+
+    start = (uint64_t) r->start_sec * 1000 + r->start_msec;
+    now = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_EVENTS);
+
+    if (frame->id.ms >= start) {
+        conduit_metrics_observe(ngx_conduit_gateway_stats.slot->cells
+                                + NGX_CONDUIT_GATEWAY_DELIVERY,
+                                ngx_conduit_gateway_delivery,
+                                now > frame->id.ms
+                                ? (now - frame->id.ms) * 1000 : 0);
+    }
 }
 
 
@@ -142,6 +177,7 @@ ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 
     sub->lost = 0;
     sub->losses += (sub->losses < 255);
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST);
 
     return ngx_conduit_sub_push(sub, frame, first, last);
 }
@@ -227,6 +263,7 @@ ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
     last->buf.last_buf = end;
 
     sub->bytes += sub->pending;
+    ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_BYTES, sub->pending);
 
     rc = ngx_http_output_filter(sub->request, &first->link);
 
@@ -274,6 +311,8 @@ ngx_conduit_sub_ping(ngx_conduit_sub_t *sub)
     if (!sub->started || ngx_conduit_sub_blocked(sub)) {
         return;
     }
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_KEEPALIVES);
 
     out = ngx_conduit_sub_out(sub, comment, sizeof(comment) - 1);
 

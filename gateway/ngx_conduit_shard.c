@@ -14,6 +14,7 @@
 #include <ngx_http.h>
 
 #include "ngx_conduit_channel.h"
+#include "ngx_conduit_gateway_metrics.h"
 
 
 /* ms */
@@ -33,8 +34,6 @@
 
 static void ngx_conduit_shard_prepare(ngx_conduit_shard_t *shard,
     ngx_conduit_hub_t *hub, ngx_conduit_node_t *node);
-static ngx_conduit_shard_t *ngx_conduit_shard_of(ngx_conduit_hub_t *hub,
-    ngx_conduit_node_t *node);
 static void ngx_conduit_shard_insert(ngx_conduit_shard_t *shard,
     ngx_conduit_channel_t *ch);
 static void ngx_conduit_shard_move(ngx_conduit_channel_t *ch,
@@ -102,9 +101,7 @@ ngx_conduit_shard_close_all(ngx_conduit_hub_t *hub)
 }
 
 
-/* the shard of a server, made with the first channel there */
-
-static ngx_conduit_shard_t *
+ngx_conduit_shard_t *
 ngx_conduit_shard_of(ngx_conduit_hub_t *hub, ngx_conduit_node_t *node)
 {
     ngx_conduit_shard_t     *shard;
@@ -327,7 +324,9 @@ ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
 
     if (shard->nchannels == 0
         && (node->slots == 0
-            || ngx_current_msec - shard->unused_since >= NGX_CONDUIT_UNUSED))
+            || (shard->hub->proved == NULL
+                && ngx_current_msec - shard->unused_since
+                   >= NGX_CONDUIT_UNUSED)))
     {
         ngx_conduit_shard_close(data, node);
     }
@@ -377,6 +376,8 @@ ngx_conduit_shard_down(void *data)
     shard->down_since = ngx_current_msec;
     shard->impatient = 1;
 
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_BELLS_LOST);
+
     ngx_conduit_topology_doubt(&shard->hub->topology);
 
     ngx_conduit_shard_each(shard, ngx_conduit_channel_down);
@@ -396,12 +397,17 @@ ngx_conduit_shard_ring(void *data, u_char *key, size_t len)
         return;
     }
 
+    if (ngx_conduit_canary_ring(shard, key, len)) {
+        return;
+    }
+
     name.data = key;
     name.len = len;
 
     node = ngx_str_rbtree_lookup(&shard->hub->channels, &name,
                                  ngx_crc32_long(key, len));
     if (node != NULL) {
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_RINGS);
         ngx_conduit_channel_ring((ngx_conduit_channel_t *) node, 1);
     }
 }
@@ -501,7 +507,12 @@ ngx_conduit_shard_sweep(ngx_conduit_shard_t *shard, ngx_msec_t interval)
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&shard->channels, q);
 
-        if (!shard->doorbell.polling || ngx_conduit_shard_lull(shard, ch)) {
+        if (!shard->doorbell.polling) {
+            ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SWEEPS);
+            ch->swept = !ch->reading;
+            ngx_conduit_channel_ring(ch, 0);
+
+        } else if (ngx_conduit_shard_lull(shard, ch)) {
             ngx_conduit_channel_ring(ch, 0);
         }
     }

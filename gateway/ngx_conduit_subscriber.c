@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 
 #include "conduit_sse.h"
+#include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_subscriber.h"
 
 
@@ -69,8 +70,13 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
 
     rc = ngx_conduit_channel_add(ch, sub);
 
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
+                              + NGX_CONDUIT_REQUEST_ACCEPTED);
+
     if (rc == NGX_DONE) {
         sub->close = NGX_CONDUIT_CLOSE_END;
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CLOSED
+                                  + NGX_CONDUIT_CLOSE_END);
         return NGX_HTTP_NO_CONTENT;
     }
 
@@ -78,6 +84,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
         rc = ngx_conduit_sub_begin(sub);
 
         if (rc != NGX_OK) {
+            sub->close = NGX_CONDUIT_CLOSE_ERROR;
             ngx_conduit_channel_remove(sub);
             return rc;
         }
@@ -480,6 +487,9 @@ ngx_conduit_sub_turn_away(ngx_http_request_t *r, ngx_msec_t retry)
 {
     ngx_int_t      rc;
     conduit_buf_t  b;
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
+                              + NGX_CONDUIT_REQUEST_TURNED_AWAY);
 
     rc = ngx_conduit_sub_header(r);
 

@@ -1,0 +1,364 @@
+/*
+ * Counters in shared memory.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_conduit_stats.h"
+
+
+/* workers, those that drain after reloads included */
+#define NGX_CONDUIT_STATS_SLOTS  128
+
+
+struct ngx_conduit_stats_shared_s {
+    time_t                start;
+    ngx_atomic_t          generation;    /* how often it was configured */
+    ngx_conduit_slot_t    slots[NGX_CONDUIT_STATS_SLOTS];
+};
+
+
+static ngx_int_t ngx_conduit_stats_init(ngx_shm_zone_t *zone, void *data);
+static ngx_uint_t ngx_conduit_stats_alive(ngx_atomic_uint_t pid);
+static ngx_conduit_slot_t *ngx_conduit_stats_take(
+    ngx_conduit_stats_shared_t *sh);
+static void ngx_conduit_stats_clear(ngx_conduit_slot_t *slot);
+static ngx_uint_t ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links,
+    ngx_uint_t n, ngx_uint_t nmax, ngx_conduit_stats_link_t *link);
+
+
+ngx_shm_zone_t *
+ngx_conduit_stats_zone(ngx_conf_t *cf, ngx_str_t *name, void *tag)
+{
+    size_t           size;
+    ngx_shm_zone_t  *zone;
+
+    /* the pool of pages takes some, for itself and for each page */
+
+    size = sizeof(ngx_conduit_stats_shared_t);
+    size = ngx_align(size + size / 64, ngx_pagesize) + 8 * ngx_pagesize;
+
+    zone = ngx_shared_memory_add(cf, name, size, tag);
+
+    if (zone != NULL) {
+        zone->init = ngx_conduit_stats_init;
+    }
+
+    return zone;
+}
+
+
+/* data: that of the zone in the configuration before */
+
+static ngx_int_t
+ngx_conduit_stats_init(ngx_shm_zone_t *zone, void *data)
+{
+    ngx_slab_pool_t             *pool;
+    ngx_conduit_stats_shared_t  *sh;
+
+    sh = data;
+
+    if (sh == NULL) {
+        pool = (ngx_slab_pool_t *) zone->shm.addr;
+
+        sh = zone->shm.exists
+             ? pool->data
+             : ngx_slab_calloc(pool, sizeof(ngx_conduit_stats_shared_t));
+
+        if (sh == NULL) {
+            return NGX_ERROR;
+        }
+
+        if (pool->data == NULL) {
+            sh->start = ngx_time();
+            pool->data = sh;
+        }
+    }
+
+    (void) ngx_atomic_fetch_add(&sh->generation, 1);
+
+    zone->data = sh;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_conduit_stats_open(ngx_conduit_stats_t *stats, ngx_shm_zone_t *zone)
+{
+    ngx_uint_t                   i;
+    ngx_atomic_uint_t            ready;
+    ngx_conduit_slot_t          *slot;
+    ngx_conduit_stats_shared_t  *sh;
+
+    sh = zone ? zone->data : NULL;
+
+    stats->slot = &stats->own;
+    stats->shared = sh;
+
+    if (sh == NULL) {
+        return;
+    }
+
+    slot = ngx_conduit_stats_take(sh);
+
+    if (slot == NULL) {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "conduit: more than %d workers, this one is not counted",
+                      NGX_CONDUIT_STATS_SLOTS);
+        return;
+    }
+
+    stats->slot = slot;
+
+    /* what the workers before knew of Redis is as good as it was */
+
+    ready = 0;
+
+    for (i = 0; i < NGX_CONDUIT_STATS_SLOTS; i++) {
+        ready = ngx_max(ready, sh->slots[i].ready);
+    }
+
+    slot->ready = ready;
+}
+
+
+/* the slot of the worker that this one takes the place of, or a free one */
+
+static ngx_conduit_slot_t *
+ngx_conduit_stats_take(ngx_conduit_stats_shared_t *sh)
+{
+    ngx_uint_t           i, round;
+    ngx_atomic_uint_t    pid;
+    ngx_conduit_slot_t  *slot;
+
+    for (round = 0; round < 2; round++) {
+
+        for (i = 0; i < NGX_CONDUIT_STATS_SLOTS; i++) {
+            slot = &sh->slots[i];
+            pid = slot->pid;
+
+            if (round == 0
+                && (slot->generation != sh->generation
+                    || slot->worker != ngx_worker || pid == 0))
+            {
+                continue;
+            }
+
+            if (round && ngx_conduit_stats_alive(pid)) {
+                continue;
+            }
+
+            if (ngx_atomic_cmp_set(&slot->pid, pid, ngx_pid)) {
+                ngx_conduit_stats_clear(slot);
+                slot->generation = sh->generation;
+                slot->worker = ngx_worker;
+                return slot;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_uint_t
+ngx_conduit_stats_alive(ngx_atomic_uint_t pid)
+{
+    return pid != 0 && (kill((ngx_pid_t) pid, 0) == 0 || ngx_errno != ESRCH);
+}
+
+
+static void
+ngx_conduit_stats_clear(ngx_conduit_slot_t *slot)
+{
+    slot->leaving = 0;
+    slot->ready = 0;
+
+    ngx_memzero(slot->gauges, sizeof(slot->gauges));
+    ngx_memzero(slot->links, sizeof(slot->links));
+}
+
+
+void
+ngx_conduit_stats_close(ngx_conduit_stats_t *stats)
+{
+    ngx_conduit_slot_t  *slot;
+
+    slot = stats->slot;
+
+    if (slot == NULL || slot == &stats->own) {
+        return;
+    }
+
+    stats->slot = &stats->own;
+
+    ngx_memzero(slot->gauges, sizeof(slot->gauges));
+    ngx_memzero(slot->links, sizeof(slot->links));
+
+    ngx_memory_barrier();
+
+    slot->pid = 0;
+}
+
+
+ngx_conduit_stats_link_t *
+ngx_conduit_stats_link_open(ngx_conduit_stats_t *stats, ngx_str_t *node,
+    const char *role)
+{
+    size_t                     len;
+    ngx_uint_t                 i;
+    ngx_conduit_stats_link_t  *link, *unused;
+
+    unused = NULL;
+    len = ngx_min(node->len, NGX_CONDUIT_STATS_NAME - 1);
+
+    for (i = 0; i < NGX_CONDUIT_STATS_LINKS; i++) {
+        link = &stats->slot->links[i];
+
+        if (link->open == 0) {
+            unused = unused ? unused : link;
+            continue;
+        }
+
+        if (ngx_strncmp(link->node, node->data, len) == 0
+            && link->node[len] == '\0' && ngx_strcmp(link->role, role) == 0)
+        {
+            link->open++;
+            return link;
+        }
+    }
+
+    if (unused == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(unused->node, node->data, len);
+    unused->node[len] = '\0';
+    (void) ngx_cpystrn((u_char *) unused->role, (u_char *) role,
+                       sizeof(unused->role));
+    unused->up = 0;
+
+    ngx_memory_barrier();
+
+    unused->open = 1;
+
+    return unused;
+}
+
+
+void
+ngx_conduit_stats_link_close(ngx_conduit_stats_link_t *link)
+{
+    link->open--;
+}
+
+
+ngx_uint_t
+ngx_conduit_stats_sum(ngx_conduit_stats_t *stats, uint64_t *cells,
+    uint64_t *gauges, ngx_conduit_stats_link_t *links, ngx_uint_t nmax)
+{
+    ngx_uint_t           i, k, n;
+    ngx_conduit_slot_t  *slot;
+
+    n = 0;
+
+    ngx_memzero(cells, NGX_CONDUIT_STATS_CELLS * sizeof(uint64_t));
+    ngx_memzero(gauges, NGX_CONDUIT_STATS_GAUGES * sizeof(uint64_t));
+
+    for (i = 0; i < NGX_CONDUIT_STATS_SLOTS && stats->shared; i++) {
+        slot = &stats->shared->slots[i];
+
+        for (k = 0; k < NGX_CONDUIT_STATS_CELLS; k++) {
+            cells[k] += slot->cells[k];
+        }
+
+        if (!ngx_conduit_stats_alive(slot->pid)) {
+            continue;
+        }
+
+        for (k = 0; k < NGX_CONDUIT_STATS_GAUGES; k++) {
+            gauges[k] += slot->gauges[k];
+        }
+
+        for (k = 0; k < NGX_CONDUIT_STATS_LINKS; k++) {
+            n = ngx_conduit_stats_add_link(links, n, nmax, &slot->links[k]);
+        }
+    }
+
+    return n;
+}
+
+
+static ngx_uint_t
+ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links, ngx_uint_t n,
+    ngx_uint_t nmax, ngx_conduit_stats_link_t *link)
+{
+    ngx_uint_t                i;
+    ngx_conduit_stats_link_t  copy;
+
+    if (link->open == 0) {
+        return n;
+    }
+
+    /* another process writes it */
+
+    copy = *link;
+    copy.node[sizeof(copy.node) - 1] = '\0';
+    copy.role[sizeof(copy.role) - 1] = '\0';
+
+    for (i = 0; i < n; i++) {
+        if (ngx_strcmp(links[i].node, copy.node) == 0
+            && ngx_strcmp(links[i].role, copy.role) == 0)
+        {
+            links[i].open += copy.open;
+            links[i].up += copy.up;
+            return n;
+        }
+    }
+
+    if (n < nmax) {
+        links[n++] = copy;
+    }
+
+    return n;
+}
+
+
+ngx_uint_t
+ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age)
+{
+    ngx_uint_t           i, n;
+    ngx_conduit_slot_t  *slot;
+
+    n = 0;
+
+    for (i = 0; i < NGX_CONDUIT_STATS_SLOTS && stats->shared; i++) {
+        slot = &stats->shared->slots[i];
+
+        if (slot->leaving || !ngx_conduit_stats_alive(slot->pid)) {
+            continue;
+        }
+
+        n++;
+
+        /* clocks of processes are one, but read at different moments */
+
+        if (slot->ready == 0
+            || (ngx_msec_int_t) (ngx_current_msec - slot->ready)
+               > (ngx_msec_int_t) age)
+        {
+            return 0;
+        }
+    }
+
+    return n != 0;
+}
+
+
+time_t
+ngx_conduit_stats_uptime(ngx_conduit_stats_t *stats)
+{
+    return stats->shared ? ngx_time() - stats->shared->start : 0;
+}

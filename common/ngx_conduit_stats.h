@@ -1,0 +1,134 @@
+/*
+ * Counters in shared memory: over all workers, kept across reloads.
+ *
+ * Each worker counts in a slot of its own, without locks; a page adds the slots
+ * up.  A slot outlives its worker, and the next worker counts on in it, so that
+ * counters never go back; gauges are those of workers that live.
+ */
+
+#ifndef NGX_CONDUIT_STATS_H
+#define NGX_CONDUIT_STATS_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "conduit_metrics.h"
+
+#pragma GCC visibility push(hidden)
+
+#define NGX_CONDUIT_STATS_CELLS   160
+#define NGX_CONDUIT_STATS_GAUGES  8
+#define NGX_CONDUIT_STATS_LINKS   32    /* servers and roles, of a worker */
+#define NGX_CONDUIT_STATS_NAME    64
+
+/* the first cells: what the broker counts, for either module */
+enum {
+    NGX_CONDUIT_REDIS_COMMANDS = 0,
+    NGX_CONDUIT_REDIS_CONNECTS,         /* connections that came up */
+    NGX_CONDUIT_REDIS_FAILURES,         /* attempts that did not */
+    NGX_CONDUIT_REDIS_LOSSES,           /* connections that went */
+    NGX_CONDUIT_REDIS_TIMEOUTS,         /* for a command without a reply */
+    NGX_CONDUIT_REDIS_REDIRECTS,        /* MOVED and ASK */
+    NGX_CONDUIT_REDIS_CELLS
+};
+
+/* their part of a metrics' table */
+#define NGX_CONDUIT_REDIS_METRICS                                             \
+    { "redis_commands_total", "Commands sent to Redis, logging in and "       \
+      "subscribing not included.", CONDUIT_COUNTER,                           \
+      NGX_CONDUIT_REDIS_COMMANDS, NULL, NULL, NULL },                         \
+    { "redis_connects_total", "Connections to Redis that came up.",           \
+      CONDUIT_COUNTER, NGX_CONDUIT_REDIS_CONNECTS, NULL, NULL, NULL },        \
+    { "redis_connect_failures_total", "Attempts to connect to Redis that "    \
+      "failed.", CONDUIT_COUNTER, NGX_CONDUIT_REDIS_FAILURES, NULL, NULL,     \
+      NULL },                                                                 \
+    { "redis_connections_lost_total", "Connections to Redis that were lost.", \
+      CONDUIT_COUNTER, NGX_CONDUIT_REDIS_LOSSES, NULL, NULL, NULL },          \
+    { "redis_timeouts_total", "Connections given up as Redis did not answer " \
+      "in time.", CONDUIT_COUNTER, NGX_CONDUIT_REDIS_TIMEOUTS, NULL, NULL,    \
+      NULL },                                                                 \
+    { "redis_redirects_total", "Replies MOVED and ASK of a cluster.",         \
+      CONDUIT_COUNTER, NGX_CONDUIT_REDIS_REDIRECTS, NULL, NULL, NULL }
+
+/* links of one role to one server, in a worker; open is 0: the place is free */
+typedef struct {
+    char                      node[NGX_CONDUIT_STATS_NAME];
+    char                      role[16];
+    uint32_t                  open;
+    uint32_t                  up;
+} ngx_conduit_stats_link_t;
+
+/* of one worker; written by it alone */
+typedef struct {
+    ngx_atomic_t              pid;       /* 0: nobody counts in it */
+    ngx_atomic_t              generation;
+    ngx_atomic_t              worker;
+    ngx_atomic_t              leaving;   /* was told to quit */
+    ngx_atomic_t              ready;     /* ngx_current_msec when Redis was
+                                            last known to work; 0: never */
+    uint64_t                  cells[NGX_CONDUIT_STATS_CELLS];
+    uint64_t                  gauges[NGX_CONDUIT_STATS_GAUGES];
+    ngx_conduit_stats_link_t  links[NGX_CONDUIT_STATS_LINKS];
+} ngx_conduit_slot_t;
+
+typedef struct ngx_conduit_stats_shared_s  ngx_conduit_stats_shared_t;
+
+/* of a module, in each process */
+typedef struct {
+    ngx_conduit_slot_t          *slot;   /* never NULL in a worker that was
+                                            opened */
+    ngx_conduit_stats_shared_t  *shared; /* NULL: not counted */
+    ngx_conduit_slot_t           own;    /* in place of one there */
+} ngx_conduit_stats_t;
+
+
+/*
+ * Adds the shared memory of a module to the configuration; name is that of the
+ * zone, tag the module.  Returns NULL when memory is out.
+ */
+ngx_shm_zone_t *ngx_conduit_stats_zone(ngx_conf_t *cf, ngx_str_t *name,
+    void *tag);
+
+/*
+ * A worker starts: takes a slot of the zone.  With none left, or without a zone
+ * (NULL), it counts for itself.
+ */
+void ngx_conduit_stats_open(ngx_conduit_stats_t *stats, ngx_shm_zone_t *zone);
+
+/* A worker quits: its gauges are no more. */
+void ngx_conduit_stats_close(ngx_conduit_stats_t *stats);
+
+#define ngx_conduit_stats_add(stats, cell, n)                                 \
+    ((stats)->slot->cells[cell] += (n))
+
+#define ngx_conduit_stats_count(stats, cell)                                  \
+    ngx_conduit_stats_add(stats, cell, 1)
+
+/*
+ * Takes note of a link: role and node are copied.  Returns the place to keep
+ * the number that are up in, or NULL when there is none left.
+ */
+ngx_conduit_stats_link_t *ngx_conduit_stats_link_open(
+    ngx_conduit_stats_t *stats, ngx_str_t *node, const char *role);
+void ngx_conduit_stats_link_close(ngx_conduit_stats_link_t *link);
+
+/*
+ * Adds up all slots: counters into cells, gauges of living workers into gauges,
+ * links of the same server and role into links (of nmax places).  Returns how
+ * many links there are.
+ */
+ngx_uint_t ngx_conduit_stats_sum(ngx_conduit_stats_t *stats, uint64_t *cells,
+    uint64_t *gauges, ngx_conduit_stats_link_t *links, ngx_uint_t nmax);
+
+/*
+ * Whether Redis was known to work, within so many ms, to every worker that
+ * lives and was not told to quit.
+ */
+ngx_uint_t ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age);
+
+/* Seconds since the memory was made: the start of NGINX, reloads aside. */
+time_t ngx_conduit_stats_uptime(ngx_conduit_stats_t *stats);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_STATS_H */

@@ -1,0 +1,215 @@
+/*
+ * Pages about a module: its metrics, and whether it is well.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_http.h"
+#include "ngx_conduit_status.h"
+
+
+#define NGX_CONDUIT_STATUS_LINKS  256
+
+
+static char *ngx_conduit_page_enable(ngx_conf_t *cf, ngx_uint_t *page,
+    ngx_http_handler_pt handler, ngx_conduit_page_e first,
+    const char * const *names);
+static void ngx_conduit_status_write(ngx_uint_t page,
+    ngx_conduit_pages_t *pages, conduit_buf_t *b);
+static ngx_uint_t ngx_conduit_health_write(ngx_uint_t page,
+    ngx_conduit_pages_t *pages, conduit_buf_t *b);
+
+
+char *
+ngx_conduit_status_enable(ngx_conf_t *cf, ngx_uint_t *page,
+    ngx_http_handler_pt handler)
+{
+    static const char * const  names[] = { "prometheus", "json", NULL };
+
+    return ngx_conduit_page_enable(cf, page, handler,
+                                   NGX_CONDUIT_PAGE_PROMETHEUS, names);
+}
+
+
+char *
+ngx_conduit_health_enable(ngx_conf_t *cf, ngx_uint_t *page,
+    ngx_http_handler_pt handler)
+{
+    static const char * const  names[] = { "live", "ready", NULL };
+
+    return ngx_conduit_page_enable(cf, page, handler, NGX_CONDUIT_PAGE_LIVE,
+                                   names);
+}
+
+
+static char *
+ngx_conduit_page_enable(ngx_conf_t *cf, ngx_uint_t *page,
+    ngx_http_handler_pt handler, ngx_conduit_page_e first,
+    const char * const *names)
+{
+    ngx_str_t                 *value;
+    ngx_uint_t                 i;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (*page) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    i = 0;
+
+    if (cf->args->nelts > 1) {
+
+        while (names[i] && ngx_strcmp(value[1].data, names[i]) != 0) {
+            i++;
+        }
+
+        if (names[i] == NULL) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", it must be \"%s\" or "
+                               "\"%s\"", &value[1], names[0], names[1]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler != NULL) {
+        return "is in a location that has another content handler";
+    }
+
+    clcf->handler = handler;
+    *page = first + i;
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
+    ngx_conduit_pages_t *pages)
+{
+    ngx_int_t      rc;
+    ngx_uint_t     status;
+    conduit_buf_t  b;
+
+    static ngx_str_t  types[] = {
+        ngx_string("text/plain; version=0.0.4; charset=utf-8"),
+        ngx_string("application/json"),
+        ngx_string("application/json"),
+        ngx_string("application/json")
+    };
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        return NGX_HTTP_NOT_ALLOWED;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ngx_memzero(&b, sizeof(conduit_buf_t));
+    status = NGX_HTTP_OK;
+
+    if (page == NGX_CONDUIT_PAGE_LIVE || page == NGX_CONDUIT_PAGE_READY) {
+        status = ngx_conduit_health_write(page, pages, &b);
+
+    } else {
+        ngx_conduit_status_write(page, pages, &b);
+    }
+
+    rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+    if (!b.failed
+        && ngx_conduit_http_header(r, "Cache-Control", "no-store") == NGX_OK)
+    {
+        rc = ngx_conduit_http_content(r, status,
+                                      &types[page - NGX_CONDUIT_PAGE_PROMETHEUS],
+                                      b.data, b.len);
+    }
+
+    conduit_buf_free(&b);
+
+    return rc;
+}
+
+
+static void
+ngx_conduit_status_write(ngx_uint_t page, ngx_conduit_pages_t *pages,
+    conduit_buf_t *b)
+{
+    size_t                     i, n;
+    conduit_metrics_t          m;
+    conduit_metrics_link_t    *links;
+    ngx_conduit_stats_link_t  *sums;
+    uint64_t                   cells[NGX_CONDUIT_STATS_CELLS];
+    uint64_t                   gauges[NGX_CONDUIT_STATS_GAUGES];
+
+    sums = ngx_alloc(NGX_CONDUIT_STATUS_LINKS
+                     * (sizeof(ngx_conduit_stats_link_t)
+                        + sizeof(conduit_metrics_link_t)),
+                     ngx_cycle->log);
+    if (sums == NULL) {
+        b->failed = 1;
+        return;
+    }
+
+    links = (conduit_metrics_link_t *) (sums + NGX_CONDUIT_STATUS_LINKS);
+
+    n = ngx_conduit_stats_sum(pages->stats, cells, gauges, sums,
+                              NGX_CONDUIT_STATUS_LINKS);
+
+    for (i = 0; i < n; i++) {
+        links[i].node = sums[i].node;
+        links[i].link = sums[i].role;
+        links[i].open = sums[i].open;
+        links[i].up = sums[i].up;
+    }
+
+    m.prefix = pages->prefix;
+    m.table = pages->table;
+    m.cells = cells;
+    m.gauges = gauges;
+
+    if (page == NGX_CONDUIT_PAGE_JSON) {
+        conduit_metrics_json(&m, links, n, b);
+
+    } else {
+        conduit_metrics_prometheus(&m, links, n, b);
+    }
+
+    ngx_free(sums);
+}
+
+
+/* the contract's answers; returns the status */
+
+static ngx_uint_t
+ngx_conduit_health_write(ngx_uint_t page, ngx_conduit_pages_t *pages,
+    conduit_buf_t *b)
+{
+    u_char  *last;
+    u_char   text[sizeof("{\"status\":\"ok\",\"uptime\":}") + NGX_TIME_T_LEN];
+
+    if (page == NGX_CONDUIT_PAGE_LIVE) {
+        last = ngx_sprintf(text, "{\"status\":\"ok\",\"uptime\":%T}",
+                           ngx_conduit_stats_uptime(pages->stats));
+        conduit_buf_append(b, text, last - text);
+
+        return NGX_HTTP_OK;
+    }
+
+    if (ngx_conduit_stats_ready(pages->stats, pages->age)) {
+        conduit_buf_lit(b, "{\"status\":\"ok\","
+                           "\"dependencies\":{\"redis\":\"ok\"}}");
+        return NGX_HTTP_OK;
+    }
+
+    conduit_buf_lit(b, "{\"status\":\"fail\","
+                       "\"dependencies\":{\"redis\":\"fail\"}}");
+
+    return NGX_HTTP_SERVICE_UNAVAILABLE;
+}

@@ -1,0 +1,355 @@
+/*
+ * The canary: shows that what is written to a server comes back by its doorbell.
+ *
+ * A worker has a stream of its own on each server, under a private key:
+ *
+ *   arm     XREAD on the reader, so that the next change rings
+ *   send    XADD and PEXPIRE
+ *   ring    the bell's message for the key: XREAD again
+ *   back    an entry that was not there before: at the time of "send" all worked
+ *
+ * Where streams are polled, the read follows the write.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_channel.h"
+#include "ngx_conduit_gateway_metrics.h"
+
+
+#define NGX_CONDUIT_CANARY_PREFIX    "conduit:canary:"
+
+/* ms */
+#define NGX_CONDUIT_CANARY_INTERVAL  1000
+#define NGX_CONDUIT_CANARY_EAGER     100      /* before the first is back */
+#define NGX_CONDUIT_CANARY_PATIENCE  3000     /* then the next one is sent */
+#define NGX_CONDUIT_CANARY_OUTAGE    1000     /* of a link */
+#define NGX_CONDUIT_CANARY_TTL       "60000"
+
+/* tags tried for one that is in a slot of the server */
+#define NGX_CONDUIT_CANARY_TRIES     20000
+
+
+static void ngx_conduit_canary_tick(ngx_event_t *ev);
+static ngx_int_t ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node);
+static ngx_int_t ngx_conduit_canary_name(ngx_conduit_shard_t *shard);
+static void ngx_conduit_canary_send(ngx_conduit_shard_t *shard);
+static void ngx_conduit_canary_read(ngx_conduit_shard_t *shard,
+    ngx_conduit_reply_pt handler);
+static void ngx_conduit_canary_armed(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static void ngx_conduit_canary_back(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static ngx_uint_t ngx_conduit_canary_last(ngx_conduit_shard_t *shard,
+    redisReply *reply, ngx_conduit_outcome_e outcome);
+static void ngx_conduit_canary_sent(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static void ngx_conduit_canary_complain(ngx_conduit_shard_t *shard,
+    redisReply *reply);
+
+
+ngx_int_t
+ngx_conduit_canary_start(ngx_conduit_hub_t *hub, void (*proved)(void))
+{
+    if (ngx_conduit_hub_open(hub) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    hub->proved = proved;
+
+    ngx_memzero(&hub->canary_timer, sizeof(ngx_event_t));
+    hub->canary_timer.data = hub;
+    hub->canary_timer.handler = ngx_conduit_canary_tick;
+    hub->canary_timer.log = ngx_cycle->log;
+    hub->canary_timer.cancelable = 1;
+
+    ngx_add_timer(&hub->canary_timer, 1);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_conduit_canary_tick(ngx_event_t *ev)
+{
+    ngx_conduit_hub_t  *hub = ev->data;
+
+    hub->oldest_proof = ngx_current_msec | 1;
+    hub->sick = 0;
+
+    if (ngx_conduit_topology_masters(&hub->topology, ngx_conduit_canary_look,
+                                     hub)
+        != NGX_OK)
+    {
+        hub->oldest_proof = 0;
+    }
+
+    /* before its first proof a worker lives on that of the workers before */
+
+    if (hub->sick) {
+        hub->oldest_proof = 0;
+    }
+
+    ngx_add_timer(&hub->canary_timer, hub->oldest_proof
+                                      ? NGX_CONDUIT_CANARY_INTERVAL
+                                      : NGX_CONDUIT_CANARY_EAGER);
+
+    hub->ready = hub->oldest_proof;
+    hub->proved();
+}
+
+
+/* one server: its last proof counts, and another one is asked for */
+
+static ngx_int_t
+ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
+{
+    ngx_conduit_hub_t     *hub = data;
+    ngx_conduit_shard_t   *shard;
+    ngx_conduit_canary_t  *c;
+
+    shard = ngx_conduit_shard_of(hub, node);
+    if (shard == NULL) {
+        return NGX_ERROR;
+    }
+
+    c = &shard->canary;
+
+    if (!shard->doorbell.is_up) {
+
+        /* what was on its way is lost, and the key is not armed any more */
+
+        c->pending = 0;
+
+        if (ngx_current_msec - shard->down_since >= NGX_CONDUIT_CANARY_OUTAGE) {
+            c->proof = 0;
+            hub->sick = 1;
+        }
+
+    } else if (!c->pending
+               || ngx_current_msec - c->sent >= NGX_CONDUIT_CANARY_PATIENCE)
+    {
+        ngx_conduit_canary_send(shard);
+    }
+
+    if (c->proof == 0) {
+        hub->oldest_proof = 0;
+
+    } else if (hub->oldest_proof
+               && (ngx_msec_int_t) (c->proof - hub->oldest_proof) < 0)
+    {
+        hub->oldest_proof = c->proof;
+    }
+
+    return NGX_OK;
+}
+
+
+/* a key of the server's: in a cluster it stays one as long as its slot does */
+
+static ngx_int_t
+ngx_conduit_canary_name(ngx_conduit_shard_t *shard)
+{
+    ngx_uint_t               i;
+    ngx_conduit_canary_t    *c;
+    ngx_conduit_topology_t  *t;
+
+    c = &shard->canary;
+    t = &shard->hub->topology;
+
+    for (i = 0; i < NGX_CONDUIT_CANARY_TRIES; i++) {
+
+        if (c->key.len
+            && ngx_conduit_topology_node(t, &c->key) == shard->node)
+        {
+            return NGX_OK;
+        }
+
+        c->key.data = c->name;
+        c->key.len = ngx_sprintf(c->name, NGX_CONDUIT_CANARY_PREFIX
+                                 "%08xD%08xD", (uint32_t) ngx_random(),
+                                 (uint32_t) ngx_random())
+                     - c->name;
+        c->last = ngx_conduit_oldest;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static void
+ngx_conduit_canary_send(ngx_conduit_shard_t *shard)
+{
+    size_t                 argvlen[7];
+    const char            *argv[7];
+    ngx_conduit_link_t    *reader;
+    ngx_conduit_canary_t  *c;
+
+    c = &shard->canary;
+    reader = &shard->doorbell.reader;
+
+    if (ngx_conduit_canary_name(shard) != NGX_OK) {
+        return;
+    }
+
+    c->pending = 1;
+    c->sent = ngx_current_msec;
+
+    ngx_conduit_canary_read(shard, ngx_conduit_canary_armed);
+
+    argv[0] = "XADD";
+    argvlen[0] = 4;
+    argv[1] = (char *) c->key.data;
+    argvlen[1] = c->key.len;
+    argv[2] = "MAXLEN";
+    argvlen[2] = 6;
+    argv[3] = "1";
+    argvlen[3] = 1;
+    argv[4] = "*";
+    argvlen[4] = 1;
+    argv[5] = "t";
+    argvlen[5] = 1;
+    argv[6] = "";
+    argvlen[6] = 0;
+
+    (void) ngx_conduit_link_command(reader, ngx_conduit_canary_sent, shard, 7,
+                                    argv, argvlen);
+
+    argv[0] = "PEXPIRE";
+    argvlen[0] = 7;
+    argv[2] = NGX_CONDUIT_CANARY_TTL;
+    argvlen[2] = sizeof(NGX_CONDUIT_CANARY_TTL) - 1;
+
+    (void) ngx_conduit_link_command(reader, ngx_conduit_canary_sent, shard, 3,
+                                    argv, argvlen);
+
+    if (shard->doorbell.polling) {
+        ngx_conduit_canary_read(shard, ngx_conduit_canary_back);
+    }
+}
+
+
+static void
+ngx_conduit_canary_read(ngx_conduit_shard_t *shard,
+    ngx_conduit_reply_pt handler)
+{
+    /* a failure is that of the link, and shows by itself */
+
+    (void) ngx_conduit_stream_read(&shard->doorbell.reader, &shard->canary.key,
+                                   &shard->canary.last, 1, handler, shard);
+}
+
+
+ngx_uint_t
+ngx_conduit_canary_ring(ngx_conduit_shard_t *shard, u_char *key, size_t len)
+{
+    ngx_conduit_canary_t  *c;
+
+    c = &shard->canary;
+
+    if (len != c->key.len || ngx_memcmp(key, c->key.data, len) != 0) {
+        return 0;
+    }
+
+    if (c->pending) {
+        ngx_conduit_canary_read(shard, ngx_conduit_canary_back);
+    }
+
+    return 1;
+}
+
+
+static void
+ngx_conduit_canary_armed(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    (void) ngx_conduit_canary_last(data, reply, outcome);
+}
+
+
+static void
+ngx_conduit_canary_back(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_shard_t   *shard = data;
+    ngx_conduit_canary_t  *c;
+
+    c = &shard->canary;
+
+    if (!ngx_conduit_canary_last(shard, reply, outcome) || !c->pending) {
+        return;
+    }
+
+    c->pending = 0;
+    c->proof = c->sent | 1;
+    c->refused = 0;
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CANARIES);
+}
+
+
+/* takes note of the last entry; returns whether there is a new one */
+
+static ngx_uint_t
+ngx_conduit_canary_last(ngx_conduit_shard_t *shard, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    redisReply           *list;
+    ngx_conduit_entry_t   entry;
+
+    if (outcome != NGX_CONDUIT_REPLIED) {
+        return 0;
+    }
+
+    if (ngx_conduit_stream_entries(reply, &list) != NGX_OK) {
+        ngx_conduit_canary_complain(shard, reply);
+        return 0;
+    }
+
+    if (list == NULL
+        || ngx_conduit_stream_entry(list->element[list->elements - 1], &entry)
+           != NGX_OK)
+    {
+        return 0;
+    }
+
+    shard->canary.last = entry.id;
+
+    return 1;
+}
+
+
+static void
+ngx_conduit_canary_sent(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    if (outcome == NGX_CONDUIT_REPLIED && reply->type == REDIS_REPLY_ERROR) {
+        ngx_conduit_canary_complain(data, reply);
+    }
+}
+
+
+/* one line, until a canary is back */
+
+static void
+ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
+{
+    ngx_conduit_canary_t  *c;
+
+    c = &shard->canary;
+
+    if (c->refused) {
+        return;
+    }
+
+    c->refused = 1;
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "conduit: redis %V: the check of \"conduit_gateway_health\" "
+                  "failed: %s", &shard->doorbell.redis->name,
+                  reply->type == REDIS_REPLY_ERROR ? reply->str
+                                                   : "unexpected reply");
+}

@@ -1,0 +1,168 @@
+/*
+ * What the gateway module counts.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_gateway_metrics.h"
+
+
+ngx_conduit_stats_t  ngx_conduit_gateway_stats;
+
+
+static const char * const  ngx_conduit_gateway_outcomes[] = {
+    "accepted", "turned_away", "invalid", "unauthorized", "forbidden",
+    "method", "preflight", "failed", NULL
+};
+
+static const char * const  ngx_conduit_gateway_denials[] = {
+    "missing", "expired", "not_yet_valid", "malformed", "algorithm", "kid",
+    "signature", "issuer", "audience", "claim", "no_memory", "format",
+    "org_or_channel", NULL
+};
+
+/* as ngx_conduit_close_name() has them */
+static const char * const  ngx_conduit_gateway_closes[] = {
+    "client", "end", "drain", "outage", "expired", "duration", "timeout",
+    "error", NULL
+};
+
+/* from 1 ms, which is what an entry's ID tells, to 30 s */
+const uint32_t  ngx_conduit_gateway_delivery[] = {
+    1000, 2000, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000,
+    2500000, 5000000, 10000000, 30000000, 0
+};
+
+
+/* a counter, or gauge, of one series */
+#define ngx_conduit_single(type, name, cell, help)                            \
+    { name, help, type, cell, NULL, NULL, NULL }
+
+
+const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
+
+    ngx_conduit_single(CONDUIT_GAUGE, "subscribers",
+                       NGX_CONDUIT_GATEWAY_SUBSCRIBERS,
+                       "Subscribers connected now."),
+    ngx_conduit_single(CONDUIT_GAUGE, "channels",
+                       NGX_CONDUIT_GATEWAY_CHANNELS,
+                       "Channels with a subscriber, added up over workers."),
+    ngx_conduit_single(CONDUIT_GAUGE, "slow_subscribers",
+                       NGX_CONDUIT_GATEWAY_BLOCKED,
+                       "Subscribers whose socket is full now."),
+
+    { "requests_total", "Requests to the gateway, by what came of them.",
+      CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_REQUESTS,
+      "outcome", ngx_conduit_gateway_outcomes, NULL },
+
+    { "auth_failures_total", "Requests refused for their token, by what was "
+      "wrong with it.",
+      CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_AUTH,
+      "reason", ngx_conduit_gateway_denials, NULL },
+
+    { "closed_total", "Subscribers that ended, by why.",
+      CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_CLOSED,
+      "reason", ngx_conduit_gateway_closes, NULL },
+
+    { "delivery_seconds", "Time from the millisecond in an entry's ID to its "
+      "write to a subscriber who was there by then.",
+      CONDUIT_HISTOGRAM, NGX_CONDUIT_GATEWAY_DELIVERY,
+      NULL, NULL, ngx_conduit_gateway_delivery },
+
+    ngx_conduit_single(CONDUIT_COUNTER, "events_total",
+                       NGX_CONDUIT_GATEWAY_EVENTS,
+                       "Events written to subscribers."),
+    ngx_conduit_single(CONDUIT_COUNTER, "bytes_total",
+                       NGX_CONDUIT_GATEWAY_BYTES,
+                       "Bytes written to subscribers, before compression and "
+                       "framing."),
+    ngx_conduit_single(CONDUIT_COUNTER, "keepalives_total",
+                       NGX_CONDUIT_GATEWAY_KEEPALIVES,
+                       "Comments written to idle subscribers."),
+    ngx_conduit_single(CONDUIT_COUNTER, "slow_total",
+                       NGX_CONDUIT_GATEWAY_SLOW,
+                       "Times that a subscriber's socket was full."),
+    ngx_conduit_single(CONDUIT_COUNTER, "history_lost_total",
+                       NGX_CONDUIT_GATEWAY_LOST,
+                       "Subscribers told that Redis no longer has entries "
+                       "that they missed."),
+
+    ngx_conduit_single(CONDUIT_COUNTER, "frames_total",
+                       NGX_CONDUIT_GATEWAY_FRAMES,
+                       "Entries decoded into events, each once in a worker "
+                       "for all subscribers that are not behind."),
+    ngx_conduit_single(CONDUIT_COUNTER, "skipped_total",
+                       NGX_CONDUIT_GATEWAY_SKIPPED,
+                       "Entries skipped that are no valid message."),
+    ngx_conduit_single(CONDUIT_COUNTER, "restarts_total",
+                       NGX_CONDUIT_GATEWAY_RESTARTS,
+                       "Streams found to be gone, or made anew, and read from "
+                       "their oldest entry."),
+
+    ngx_conduit_single(CONDUIT_COUNTER, "reads_total",
+                       NGX_CONDUIT_GATEWAY_READS,
+                       "Reads of a channel from its last entry on (XREAD)."),
+    ngx_conduit_single(CONDUIT_COUNTER, "catch_up_reads_total",
+                       NGX_CONDUIT_GATEWAY_CATCH_UPS,
+                       "Reads for subscribers that are behind (XRANGE)."),
+    ngx_conduit_single(CONDUIT_COUNTER, "look_ups_total",
+                       NGX_CONDUIT_GATEWAY_LOOK_UPS,
+                       "Questions about the state of a stream (XINFO)."),
+
+    ngx_conduit_single(CONDUIT_COUNTER, "doorbells_total",
+                       NGX_CONDUIT_GATEWAY_RINGS,
+                       "Changes of a channel's key that Redis rang for."),
+    ngx_conduit_single(CONDUIT_COUNTER, "doorbells_spurious_total",
+                       NGX_CONDUIT_GATEWAY_SPURIOUS,
+                       "Rings after which there was nothing to read."),
+    ngx_conduit_single(CONDUIT_COUNTER, "doorbells_lost_total",
+                       NGX_CONDUIT_GATEWAY_BELLS_LOST,
+                       "Times that the connections which ring and read were "
+                       "lost, and all channels read again."),
+    ngx_conduit_single(CONDUIT_COUNTER, "sweeps_total",
+                       NGX_CONDUIT_GATEWAY_SWEEPS,
+                       "Reads of a channel that nothing rang for."),
+    ngx_conduit_single(CONDUIT_COUNTER, "sweeps_found_total",
+                       NGX_CONDUIT_GATEWAY_SWEPT,
+                       "Those of them that found entries."),
+    ngx_conduit_single(CONDUIT_COUNTER, "canaries_total",
+                       NGX_CONDUIT_GATEWAY_CANARIES,
+                       "Canaries that came back from Redis."),
+
+    NGX_CONDUIT_REDIS_METRICS,
+
+    { NULL, NULL, CONDUIT_COUNTER, 0, NULL, NULL, NULL }
+};
+
+
+void
+ngx_conduit_gateway_refused(ngx_uint_t status)
+{
+    ngx_conduit_request_e  outcome;
+
+    switch (status) {
+
+    case NGX_HTTP_BAD_REQUEST:
+        outcome = NGX_CONDUIT_REQUEST_INVALID;
+        break;
+
+    case NGX_HTTP_UNAUTHORIZED:
+        outcome = NGX_CONDUIT_REQUEST_UNAUTHORIZED;
+        break;
+
+    case NGX_HTTP_FORBIDDEN:
+        outcome = NGX_CONDUIT_REQUEST_FORBIDDEN;
+        break;
+
+    case NGX_HTTP_NOT_ALLOWED:
+        outcome = NGX_CONDUIT_REQUEST_METHOD;
+        break;
+
+    default:
+        outcome = NGX_CONDUIT_REQUEST_FAILED;
+    }
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS + outcome);
+}

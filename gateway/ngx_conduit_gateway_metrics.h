@@ -1,0 +1,101 @@
+/*
+ * What the gateway module counts.
+ */
+
+#ifndef NGX_CONDUIT_GATEWAY_METRICS_H
+#define NGX_CONDUIT_GATEWAY_METRICS_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "conduit_jwt.h"
+#include "ngx_conduit_stats.h"
+
+#pragma GCC visibility push(hidden)
+
+/* values of "outcome" of requests_total, in the order of their cells */
+typedef enum {
+    NGX_CONDUIT_REQUEST_ACCEPTED = 0,   /* it is a subscriber */
+    NGX_CONDUIT_REQUEST_TURNED_AWAY,    /* 200 and an end at once */
+    NGX_CONDUIT_REQUEST_INVALID,        /* 400 */
+    NGX_CONDUIT_REQUEST_UNAUTHORIZED,   /* 401 */
+    NGX_CONDUIT_REQUEST_FORBIDDEN,      /* 403 */
+    NGX_CONDUIT_REQUEST_METHOD,         /* 405 */
+    NGX_CONDUIT_REQUEST_PREFLIGHT,      /* OPTIONS */
+    NGX_CONDUIT_REQUEST_FAILED,         /* 500 */
+    NGX_CONDUIT_REQUESTS
+} ngx_conduit_request_e;
+
+/* values of "reason" of auth_failures_total: a status of conduit_jwt_verify(),
+   or one of these */
+enum {
+    NGX_CONDUIT_DENIED_MISSING = 0,     /* in the place of CONDUIT_JWT_OK */
+    NGX_CONDUIT_DENIED_FORMAT = CONDUIT_JWT_NO_MEMORY + 1,
+    NGX_CONDUIT_DENIED_CLAIMS,          /* name another org or channel */
+    NGX_CONDUIT_DENIALS
+};
+
+#define NGX_CONDUIT_CLOSES  8           /* ngx_conduit_close_e */
+
+/* 14 bounds, what is above, the sum */
+#define NGX_CONDUIT_DELIVERY_CELLS  16
+
+enum {
+    NGX_CONDUIT_GATEWAY_REQUESTS = NGX_CONDUIT_REDIS_CELLS,
+    NGX_CONDUIT_GATEWAY_AUTH = NGX_CONDUIT_GATEWAY_REQUESTS
+                               + NGX_CONDUIT_REQUESTS,
+    NGX_CONDUIT_GATEWAY_CLOSED = NGX_CONDUIT_GATEWAY_AUTH
+                                 + NGX_CONDUIT_DENIALS,
+    NGX_CONDUIT_GATEWAY_EVENTS = NGX_CONDUIT_GATEWAY_CLOSED
+                                 + NGX_CONDUIT_CLOSES,
+    NGX_CONDUIT_GATEWAY_BYTES,
+    NGX_CONDUIT_GATEWAY_KEEPALIVES,
+    NGX_CONDUIT_GATEWAY_FRAMES,
+    NGX_CONDUIT_GATEWAY_SKIPPED,
+    NGX_CONDUIT_GATEWAY_READS,
+    NGX_CONDUIT_GATEWAY_CATCH_UPS,
+    NGX_CONDUIT_GATEWAY_LOOK_UPS,
+    NGX_CONDUIT_GATEWAY_RINGS,
+    NGX_CONDUIT_GATEWAY_SPURIOUS,
+    NGX_CONDUIT_GATEWAY_BELLS_LOST,
+    NGX_CONDUIT_GATEWAY_SWEEPS,
+    NGX_CONDUIT_GATEWAY_SWEPT,
+    NGX_CONDUIT_GATEWAY_LOST,
+    NGX_CONDUIT_GATEWAY_SLOW,
+    NGX_CONDUIT_GATEWAY_RESTARTS,
+    NGX_CONDUIT_GATEWAY_CANARIES,
+    NGX_CONDUIT_GATEWAY_DELIVERY,
+    NGX_CONDUIT_GATEWAY_CELLS = NGX_CONDUIT_GATEWAY_DELIVERY
+                                + NGX_CONDUIT_DELIVERY_CELLS
+};
+
+/* gauges */
+enum {
+    NGX_CONDUIT_GATEWAY_SUBSCRIBERS = 0,
+    NGX_CONDUIT_GATEWAY_CHANNELS,
+    NGX_CONDUIT_GATEWAY_BLOCKED,
+    NGX_CONDUIT_GATEWAY_GAUGES
+};
+
+extern const conduit_metric_t  ngx_conduit_gateway_metrics[];
+
+/* bounds of the delivery's histogram */
+extern const uint32_t  ngx_conduit_gateway_delivery[];
+
+extern ngx_conduit_stats_t  ngx_conduit_gateway_stats;
+
+#define ngx_conduit_gateway_add(cell, n)                                      \
+    ngx_conduit_stats_add(&ngx_conduit_gateway_stats, cell, n)
+
+#define ngx_conduit_gateway_count(cell)  ngx_conduit_gateway_add(cell, 1)
+
+/* adds n, which may be negative, to a gauge */
+#define ngx_conduit_gateway_gauge(gauge, n)                                   \
+    (ngx_conduit_gateway_stats.slot->gauges[gauge] += (n))
+
+/* Counts a refusal of this status. */
+void ngx_conduit_gateway_refused(ngx_uint_t status);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_GATEWAY_METRICS_H */

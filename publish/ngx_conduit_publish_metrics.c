@@ -1,0 +1,98 @@
+/*
+ * What the publish module counts.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_publish_metrics.h"
+
+
+static const char * const  ngx_conduit_publish_outcomes[] = {
+    "accepted", "invalid", "unauthorized", "forbidden", "method", "too_large",
+    "rate_limited", "failed", "unavailable", "timeout", "aborted", NULL
+};
+
+static const char * const  ngx_conduit_publish_invalids[] = {
+    "ids", "protobuf", "utf8", "depth", "channel_id", "message_id",
+    "channel_mismatch", NULL
+};
+
+static const char * const  ngx_conduit_publish_auths[] = {
+    "missing", "expired", "not_yet_valid", "malformed", "algorithm", "kid",
+    "signature", "issuer", "audience", "claim", "no_memory", "format", "org",
+    NULL
+};
+
+
+const conduit_metric_t  ngx_conduit_publish_metrics[] = {
+
+    { "requests_total", "Requests to publish, by what came of them.",
+      CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_REQUESTS,
+      "outcome", ngx_conduit_publish_outcomes, NULL },
+
+    { "invalid_total", "Requests refused as invalid, by what was wrong.",
+      CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_INVALID,
+      "reason", ngx_conduit_publish_invalids, NULL },
+
+    { "auth_failures_total", "Requests refused for their token, by what was "
+      "wrong with it.",
+      CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_AUTH,
+      "reason", ngx_conduit_publish_auths, NULL },
+
+    { "bytes_total", "Bytes of the messages that were accepted.",
+      CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_BYTES, NULL, NULL, NULL },
+
+    { "redis_duration_seconds", "Time until Redis had answered, for messages "
+      "that reached it.",
+      CONDUIT_HISTOGRAM, NGX_CONDUIT_PUBLISH_REDIS_TIME,
+      NULL, NULL, conduit_metrics_seconds },
+
+    { "request_duration_seconds", "Time from the first byte of a request that "
+      "was accepted to its answer.",
+      CONDUIT_HISTOGRAM, NGX_CONDUIT_PUBLISH_TIME,
+      NULL, NULL, conduit_metrics_seconds },
+
+    NGX_CONDUIT_REDIS_METRICS,
+
+    { NULL, NULL, CONDUIT_COUNTER, 0, NULL, NULL, NULL }
+};
+
+
+ngx_conduit_outcome_label_e
+ngx_conduit_publish_outcome(ngx_uint_t status)
+{
+    switch (status) {
+
+    case NGX_HTTP_OK:
+        return NGX_CONDUIT_OUTCOME_ACCEPTED;
+
+    case NGX_HTTP_BAD_REQUEST:
+        return NGX_CONDUIT_OUTCOME_INVALID;
+
+    case NGX_HTTP_UNAUTHORIZED:
+        return NGX_CONDUIT_OUTCOME_UNAUTHORIZED;
+
+    case NGX_HTTP_FORBIDDEN:
+        return NGX_CONDUIT_OUTCOME_FORBIDDEN;
+
+    case NGX_HTTP_NOT_ALLOWED:
+        return NGX_CONDUIT_OUTCOME_METHOD;
+
+    case NGX_HTTP_REQUEST_ENTITY_TOO_LARGE:
+        return NGX_CONDUIT_OUTCOME_TOO_LARGE;
+
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+        return NGX_CONDUIT_OUTCOME_LIMITED;
+
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+        return NGX_CONDUIT_OUTCOME_UNAVAILABLE;
+
+    case NGX_HTTP_GATEWAY_TIME_OUT:
+        return NGX_CONDUIT_OUTCOME_TIMEOUT;
+
+    default:
+        return NGX_CONDUIT_OUTCOME_FAILED;
+    }
+}

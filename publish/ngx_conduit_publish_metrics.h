@@ -1,0 +1,77 @@
+/*
+ * What the publish module counts.
+ */
+
+#ifndef NGX_CONDUIT_PUBLISH_METRICS_H
+#define NGX_CONDUIT_PUBLISH_METRICS_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "conduit_jwt.h"
+#include "ngx_conduit_stats.h"
+
+#pragma GCC visibility push(hidden)
+
+/* values of "outcome" of requests_total, in the order of their cells */
+typedef enum {
+    NGX_CONDUIT_OUTCOME_ACCEPTED = 0,
+    NGX_CONDUIT_OUTCOME_INVALID,        /* 400 */
+    NGX_CONDUIT_OUTCOME_UNAUTHORIZED,   /* 401 */
+    NGX_CONDUIT_OUTCOME_FORBIDDEN,      /* 403 */
+    NGX_CONDUIT_OUTCOME_METHOD,         /* 405 */
+    NGX_CONDUIT_OUTCOME_TOO_LARGE,      /* 413 */
+    NGX_CONDUIT_OUTCOME_LIMITED,        /* 429 */
+    NGX_CONDUIT_OUTCOME_FAILED,         /* 500 */
+    NGX_CONDUIT_OUTCOME_UNAVAILABLE,    /* 503 */
+    NGX_CONDUIT_OUTCOME_TIMEOUT,        /* 504 */
+    NGX_CONDUIT_OUTCOME_ABORTED,        /* the client went before the answer */
+    NGX_CONDUIT_OUTCOMES
+} ngx_conduit_outcome_label_e;
+
+/* values of "reason" of invalid_total */
+typedef enum {
+    NGX_CONDUIT_INVALID_IDS = 0,        /* of the request */
+    NGX_CONDUIT_INVALID_PROTOBUF,
+    NGX_CONDUIT_INVALID_UTF8,
+    NGX_CONDUIT_INVALID_DEPTH,
+    NGX_CONDUIT_INVALID_CHANNEL_ID,     /* of the message */
+    NGX_CONDUIT_INVALID_MESSAGE_ID,
+    NGX_CONDUIT_INVALID_MISMATCH,       /* channels of both differ */
+    NGX_CONDUIT_INVALIDS
+} ngx_conduit_invalid_e;
+
+/* values of "reason" of auth_failures_total: a status of conduit_jwt_verify(),
+   or one of these */
+enum {
+    NGX_CONDUIT_AUTH_MISSING = 0,       /* in the place of CONDUIT_JWT_OK */
+    NGX_CONDUIT_AUTH_FORMAT = CONDUIT_JWT_NO_MEMORY + 1,
+    NGX_CONDUIT_AUTH_ORG,               /* of the claim, is another one */
+    NGX_CONDUIT_AUTHS
+};
+
+/* 14 bounds, what is above, the sum */
+#define NGX_CONDUIT_HISTOGRAM  16
+
+enum {
+    NGX_CONDUIT_PUBLISH_REQUESTS = NGX_CONDUIT_REDIS_CELLS,
+    NGX_CONDUIT_PUBLISH_INVALID = NGX_CONDUIT_PUBLISH_REQUESTS
+                                  + NGX_CONDUIT_OUTCOMES,
+    NGX_CONDUIT_PUBLISH_AUTH = NGX_CONDUIT_PUBLISH_INVALID
+                               + NGX_CONDUIT_INVALIDS,
+    NGX_CONDUIT_PUBLISH_BYTES = NGX_CONDUIT_PUBLISH_AUTH + NGX_CONDUIT_AUTHS,
+    NGX_CONDUIT_PUBLISH_REDIS_TIME,
+    NGX_CONDUIT_PUBLISH_TIME = NGX_CONDUIT_PUBLISH_REDIS_TIME
+                               + NGX_CONDUIT_HISTOGRAM,
+    NGX_CONDUIT_PUBLISH_CELLS = NGX_CONDUIT_PUBLISH_TIME
+                                + NGX_CONDUIT_HISTOGRAM
+};
+
+extern const conduit_metric_t  ngx_conduit_publish_metrics[];
+
+/* Returns the outcome that an answer of this status stands for. */
+ngx_conduit_outcome_label_e ngx_conduit_publish_outcome(ngx_uint_t status);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_PUBLISH_METRICS_H */
