@@ -116,8 +116,8 @@ void ngx_conduit_topology_each(ngx_conduit_topology_t *t,
 
 /*
  * Calls a function for each master, with data of the owner or without, while it
- * returns NGX_OK.  Returns NGX_OK, NGX_DECLINED when no master is known, or what
- * the function returned.
+ * returns NGX_OK.  Returns NGX_OK, NGX_DECLINED when no master is known, or
+ * what the function returned.
  */
 ngx_int_t ngx_conduit_topology_masters(ngx_conduit_topology_t *t,
     ngx_int_t (*handler)(void *data, ngx_conduit_node_t *node), void *data);

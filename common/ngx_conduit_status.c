@@ -95,6 +95,7 @@ ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
     ngx_uint_t     status;
     conduit_buf_t  b;
 
+    /* from the first page on */
     static ngx_str_t  types[] = {
         ngx_string("text/plain; version=0.0.4; charset=utf-8"),
         ngx_string("application/json"),
@@ -127,8 +128,7 @@ ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
         && ngx_conduit_http_header(r, "Cache-Control", "no-store") == NGX_OK)
     {
         rc = ngx_conduit_http_content(r, status,
-                                      &types[page - NGX_CONDUIT_PAGE_PROMETHEUS],
-                                      b.data, b.len);
+                                      &types[page - 1], b.data, b.len);
     }
 
     conduit_buf_free(&b);

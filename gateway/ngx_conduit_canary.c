@@ -1,12 +1,12 @@
 /*
- * The canary: shows that what is written to a server comes back by its doorbell.
+ * The canary: shows that what is written to a server comes back by its bell.
  *
  * A worker has a stream of its own on each server, under a private key:
  *
  *   arm     XREAD on the reader, so that the next change rings
  *   send    XADD and PEXPIRE
  *   ring    the bell's message for the key: XREAD again
- *   back    an entry that was not there before: at the time of "send" all worked
+ *   back    an entry that was not there before: when it was sent all worked
  *
  * Where streams are polled, the read follows the write.
  */

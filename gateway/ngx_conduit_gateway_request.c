@@ -1,0 +1,452 @@
+/*
+ * A request to the gateway: who wants to listen to which channel, from where.
+ *
+ *   preaccess: the token is taken out of the request, before anything logs it
+ *     -> handler: method, ids, position, token -> subscriber
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_query.h"
+#include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_gateway_request.h"
+
+
+#define ngx_conduit_gateway_denied(reason)                                    \
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_AUTH + (reason))
+
+
+static ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_ctx(
+    ngx_http_request_t *r);
+static void ngx_conduit_gateway_mask(ngx_str_t *uri);
+static void ngx_conduit_gateway_forget_token(ngx_conduit_gateway_ctx_t *ctx);
+static void ngx_conduit_gateway_cleanup(void *data);
+static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r);
+static const char *ngx_conduit_gateway_position(ngx_http_request_t *r,
+    conduit_stream_id_t *pos, ngx_uint_t *given);
+static ngx_str_t *ngx_conduit_gateway_last_event_id(ngx_http_request_t *r);
+static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
+static ngx_int_t ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_ids_t *ids,
+    ngx_str_t *token, ngx_msec_t *expires);
+static ngx_int_t ngx_conduit_gateway_refuse(ngx_http_request_t *r,
+    ngx_uint_t status, const char *text);
+
+
+/*
+ * NGINX logs the request line with every error of a request, limit_conn's and
+ * limit_req's among them, and their handlers run in this phase, after this one.
+ */
+
+ngx_int_t
+ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    if (glcf->common.redis == NULL || r != r->main
+        || ngx_http_get_module_ctx(r, ngx_conduit_gateway_module) != NULL)
+    {
+        return NGX_DECLINED;
+    }
+
+    return ngx_conduit_gateway_ctx(r) ? NGX_DECLINED
+                                      : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+/* makes the context of a request, with the token, which the request loses */
+
+static ngx_conduit_gateway_ctx_t *
+ngx_conduit_gateway_ctx(ngx_http_request_t *r)
+{
+    u_char                     *copy;
+    ngx_pool_cleanup_t         *cln;
+    ngx_conduit_gateway_ctx_t  *ctx;
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_conduit_gateway_ctx_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ctx = cln->data;
+    ngx_memzero(ctx, sizeof(ngx_conduit_gateway_ctx_t));
+
+    ctx->taken = ngx_conduit_http_arg(r, "token", &ctx->token);
+
+    if (ctx->taken == NGX_OK) {
+
+        copy = ngx_alloc(ctx->token.len, r->connection->log);
+
+        if (copy != NULL) {
+            ngx_memcpy(copy, ctx->token.data, ctx->token.len);
+
+        } else {
+            ctx->taken = NGX_ERROR;
+        }
+
+        ctx->token.data = copy;
+    }
+
+    cln->handler = ngx_conduit_gateway_cleanup;
+
+    conduit_query_mask((char *) r->args.data, r->args.len, "token");
+    ngx_conduit_gateway_mask(&r->unparsed_uri);
+    ngx_conduit_gateway_mask(&r->request_line);
+
+    ngx_http_set_ctx(r, ctx, ngx_conduit_gateway_module);
+
+    return ctx;
+}
+
+
+static void
+ngx_conduit_gateway_mask(ngx_str_t *uri)
+{
+    u_char  *args, *last, *end;
+
+    last = uri->data + uri->len;
+    args = ngx_strlchr(uri->data, last, '?');
+
+    if (args == NULL) {
+        return;
+    }
+
+    args++;
+    end = ngx_strlchr(args, last, ' ');
+
+    conduit_query_mask((char *) args, (end ? end : last) - args, "token");
+}
+
+
+static void
+ngx_conduit_gateway_cleanup(void *data)
+{
+    ngx_conduit_gateway_ctx_t  *ctx = data;
+
+    ngx_conduit_gateway_forget_token(ctx);
+    ngx_conduit_sub_release(&ctx->sub);
+}
+
+
+static void
+ngx_conduit_gateway_forget_token(ngx_conduit_gateway_ctx_t *ctx)
+{
+    if (ctx->taken == NGX_OK && ctx->token.data != NULL) {
+        ngx_free(ctx->token.data);
+    }
+
+    ngx_str_null(&ctx->token);
+    ctx->taken = NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_conduit_gateway_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                        rc;
+    ngx_str_t                        token;
+    ngx_uint_t                       resumes;
+    ngx_msec_t                       expires;
+    const char                      *err;
+    ngx_conduit_ids_t                ids;
+    conduit_stream_id_t              pos;
+    ngx_conduit_gateway_ctx_t       *ctx;
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    if (r != r->main) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "conduit: \"conduit_gateway\" in a subrequest");
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_conduit_gateway_method(r);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+
+    if (ctx == NULL || ctx->taken == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    err = ngx_conduit_http_ids(r, &glcf->common, &ids);
+
+    ngx_str_null(&token);
+
+    if (err == NULL && glcf->common.auth) {
+        err = ngx_conduit_gateway_token(r, ctx, &token);
+    }
+
+    if (err == NULL) {
+        err = ngx_conduit_gateway_position(r, &pos, &resumes);
+    }
+
+    if (err != NULL) {
+        return ngx_conduit_gateway_refuse(r, NGX_HTTP_BAD_REQUEST, err);
+    }
+
+    expires = 0;
+
+    rc = ngx_conduit_gateway_authenticate(r, glcf, &ids, &token, &expires);
+
+    ngx_conduit_gateway_forget_token(ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (r->discard_body) {
+
+        /* while a body comes in, NGINX would not see the client go */
+
+        ngx_conduit_gateway_refused(NGX_HTTP_BAD_REQUEST);
+
+        return ngx_conduit_http_text(r, NGX_HTTP_BAD_REQUEST,
+                                     "Unexpected request body",
+                                     sizeof("Unexpected request body") - 1);
+    }
+
+    if (r->method == NGX_HTTP_HEAD || ngx_exiting || ngx_terminate
+        || (glcf->hub->opened && glcf->hub->draining))
+    {
+        return ngx_conduit_sub_turn_away(r, glcf->settings.retry);
+    }
+
+    return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &ids,
+                                  resumes ? &pos : NULL, expires);
+}
+
+
+/*
+ * Answers what is no GET or HEAD: a preflight (WHATWG Fetch, 3.2.2) or a wrong
+ * method; any page may read the answers, as no cookies are used.  Returns
+ * NGX_DECLINED to go on.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_method(ngx_http_request_t *r)
+{
+    if (ngx_conduit_http_header(r, "Access-Control-Allow-Origin", "*")
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) {
+        return NGX_DECLINED;
+    }
+
+    if (r->method == NGX_HTTP_OPTIONS) {
+
+        if (ngx_conduit_http_header(r, "Access-Control-Allow-Methods",
+                                    "GET, HEAD")
+            != NGX_OK
+            || ngx_conduit_http_header(r, "Access-Control-Allow-Headers",
+                                       "Authorization, Cache-Control, "
+                                       "Last-Event-ID")
+            != NGX_OK
+            || ngx_conduit_http_header(r, "Access-Control-Max-Age", "86400")
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
+                                  + NGX_CONDUIT_REQUEST_PREFLIGHT);
+
+        return NGX_HTTP_NO_CONTENT;
+    }
+
+    if (ngx_conduit_http_header(r, "Allow", "GET, HEAD, OPTIONS") != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_conduit_gateway_refuse(r, NGX_HTTP_NOT_ALLOWED,
+                                      "Method not allowed");
+}
+
+
+/*
+ * Where to go on from: the header wins, as the URL's value gets stale with the
+ * first reconnect.  Returns NULL, or what is wrong.
+ */
+
+static const char *
+ngx_conduit_gateway_position(ngx_http_request_t *r, conduit_stream_id_t *pos,
+    ngx_uint_t *given)
+{
+    ngx_int_t   rc;
+    ngx_str_t  *header, value;
+
+    *given = 0;
+
+    header = ngx_conduit_gateway_last_event_id(r);
+
+    if (header != NULL) {
+        value = *header;
+
+    } else {
+        rc = ngx_conduit_http_arg(r, "last_event_id", &value);
+
+        if (rc == NGX_DECLINED) {
+            return NULL;
+        }
+
+        if (rc != NGX_OK) {
+            return "Invalid last_event_id";
+        }
+    }
+
+    if (conduit_stream_id_parse((char *) value.data, value.len, pos) != 0) {
+        return header ? "Invalid Last-Event-ID" : "Invalid last_event_id";
+    }
+
+    *given = 1;
+
+    return NULL;
+}
+
+
+static ngx_str_t *
+ngx_conduit_gateway_last_event_id(ngx_http_request_t *r)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *header;
+
+    static ngx_str_t  name = ngx_string("last-event-id");
+
+    part = &r->headers_in.headers.part;
+    header = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            header = part->elts;
+            i = 0;
+        }
+
+        if (header[i].key.len == name.len
+            && ngx_strncasecmp(header[i].key.data, name.data, name.len) == 0)
+        {
+            return header[i].value.len ? &header[i].value : NULL;
+        }
+    }
+}
+
+
+/* the argument, or for clients that can send headers, one; NULL is success */
+
+static const char *
+ngx_conduit_gateway_token(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token)
+{
+    switch (ctx->taken) {
+
+    case NGX_OK:
+        *token = ctx->token;
+        return NULL;
+
+    case NGX_DECLINED:
+
+        if (ngx_conduit_http_bearer(r, token) == NGX_OK && token->len) {
+            return NULL;
+        }
+
+        ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_MISSING);
+        return "Missing token";
+
+    default:
+        ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_FORMAT);
+        return "Invalid token argument";
+    }
+}
+
+
+/* returns NGX_DECLINED to go on, or the result of an answer */
+
+static ngx_int_t
+ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_ids_t *ids,
+    ngx_str_t *token, ngx_msec_t *expires)
+{
+    int64_t                left;
+    conduit_jwt_claims_t   claims;
+    conduit_jwt_status_t   status;
+
+    if (!glcf->common.auth) {
+        return NGX_DECLINED;
+    }
+
+    status = ngx_conduit_conf_verify(r, &glcf->common, token, 1, &claims);
+
+    if (status != CONDUIT_JWT_OK) {
+        ngx_conduit_gateway_denied(status);
+        return ngx_conduit_gateway_refuse(r, NGX_HTTP_UNAUTHORIZED,
+                                          status == CONDUIT_JWT_EXPIRED
+                                          ? "Token expired"
+                                          : "Invalid token");
+    }
+
+    if (claims.org_id != ids->org
+        || ngx_memcmp(claims.channel_id, ids->channel, CONDUIT_UUID_LEN) != 0)
+    {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "conduit: client sent a token of org %uL channel %*s for "
+                      "org %uL channel %*s",
+                      claims.org_id, (size_t) CONDUIT_UUID_LEN,
+                      claims.channel_id, ids->org, (size_t) CONDUIT_UUID_LEN,
+                      ids->channel);
+        ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_CLAIMS);
+        return ngx_conduit_gateway_refuse(r, NGX_HTTP_FORBIDDEN,
+                                          "Invalid token claims");
+    }
+
+    if (glcf->expire) {
+
+        /* as long as the token would be taken, and a day at a time: NGINX's
+           timers count milliseconds in an int on some platforms */
+
+        left = claims.exp + CONDUIT_JWT_LEEWAY - ngx_time();
+        left = ngx_max(left, 1);
+
+        *expires = ngx_min(left, 24 * 3600) * 1000;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_conduit_gateway_refuse(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text)
+{
+    ngx_int_t  rc;
+
+    ngx_conduit_gateway_refused(status);
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_conduit_http_text(r, status, text, ngx_strlen(text));
+}

@@ -1,0 +1,39 @@
+/*
+ * A request to the gateway, up to where it becomes a subscriber.
+ */
+
+#ifndef NGX_CONDUIT_GATEWAY_REQUEST_H
+#define NGX_CONDUIT_GATEWAY_REQUEST_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_conf.h"
+#include "ngx_conduit_gateway.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef struct {
+    ngx_conduit_conf_t               common;
+    ngx_conduit_gateway_settings_t   settings;
+    ngx_flag_t                       expire;
+    ngx_conduit_hub_t               *hub;
+} ngx_conduit_gateway_loc_conf_t;
+
+
+/*
+ * Of the preaccess phase: takes the token out of the request, before anything
+ * logs it.  Returns NGX_DECLINED, or NGX_HTTP_INTERNAL_SERVER_ERROR when memory
+ * is out.
+ */
+ngx_int_t ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r);
+
+/*
+ * The content handler of "conduit_gateway".  Returns what such a handler does.
+ */
+ngx_int_t ngx_conduit_gateway_handler(ngx_http_request_t *r);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_GATEWAY_REQUEST_H */

@@ -1,0 +1,73 @@
+/*
+ * The publish module's parts to each other: the location's configuration, and a
+ * request on its way.
+ */
+
+#ifndef NGX_CONDUIT_PUBLISH_H
+#define NGX_CONDUIT_PUBLISH_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_message.h"
+#include "ngx_conduit_conf.h"
+#include "ngx_conduit_http.h"
+#include "ngx_conduit_publish_metrics.h"
+#include "ngx_conduit_script.h"
+
+/* the one name here that NGINX looks up in the .so */
+extern ngx_module_t  ngx_conduit_publish_module;
+
+#pragma GCC visibility push(hidden)
+
+typedef struct {
+    ngx_conduit_conf_t        common;
+
+    ngx_flag_t                org_claim;
+    size_t                    max_size;
+    ngx_uint_t                rate;         /* messages per rate_window */
+    ngx_msec_t                rate_window;
+    ngx_uint_t                max_len;
+    ngx_msec_t                idle_ttl;
+    ngx_msec_t                end_ttl;
+
+    ngx_conduit_publisher_t  *publisher;    /* one for equal servers */
+} ngx_conduit_publish_loc_conf_t;
+
+/* of a request; in its pool */
+typedef struct {
+    ngx_http_request_t       *request;
+    ngx_conduit_ids_t         ids;
+    ngx_conduit_publish_t     publish;
+    ngx_conduit_script_op_t  *op;           /* under way */
+    ngx_str_t                 id;
+    conduit_phase_t           phase;
+    uint64_t                  started;      /* microseconds */
+    ngx_msec_t                redis_time;
+    unsigned                  decoded:1;
+    unsigned                  answered:1;   /* Redis has */
+    u_char                    key[CONDUIT_KEY_MAX];
+} ngx_conduit_publish_ctx_t;
+
+
+extern ngx_conduit_stats_t  ngx_conduit_publish_stats;
+
+/*
+ * The content handler of "conduit_publish".  Returns what such a handler does.
+ */
+ngx_int_t ngx_conduit_publish_handler(ngx_http_request_t *r);
+
+/* Returns the size of the body that was read, in bytes. */
+off_t ngx_conduit_publish_body_size(ngx_http_request_t *r);
+
+/*
+ * Makes one piece of the body, which NGINX has in buffers in memory or in a
+ * temporary file; it lives as long as the request.  Returns NGX_OK, or
+ * NGX_HTTP_INTERNAL_SERVER_ERROR.
+ */
+ngx_int_t ngx_conduit_publish_body(ngx_http_request_t *r, ngx_str_t *body);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_PUBLISH_H */

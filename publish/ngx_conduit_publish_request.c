@@ -1,0 +1,617 @@
+/*
+ * A request to publish: checks who sends it and what it holds, and adds it to a
+ * Redis stream.
+ *
+ *   handler: method, ids, token, announced size
+ *     -> body handler: size, content (proto/)
+ *       -> script (broker/) -> the entry's ID, or why not
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_arena.h"
+#include "ngx_conduit_publish.h"
+
+
+/* memory that decoding one message may take, a byte of it */
+#define NGX_CONDUIT_PUBLISH_ARENA  128
+
+#define ngx_conduit_publish_denied(reason)                                    \
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,                       \
+                            NGX_CONDUIT_PUBLISH_AUTH + (reason))
+
+
+static ngx_int_t ngx_conduit_publish_authenticate(ngx_http_request_t *r,
+    ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx);
+static ngx_int_t ngx_conduit_publish_refuse(ngx_http_request_t *r,
+    ngx_uint_t status, const char *text);
+static ngx_int_t ngx_conduit_publish_text(ngx_http_request_t *r,
+    ngx_uint_t status, const char *text, size_t len);
+static void ngx_conduit_publish_timed(ngx_http_request_t *r);
+static uint64_t ngx_conduit_publish_clock(void);
+static ngx_int_t ngx_conduit_publish_too_large(ngx_http_request_t *r,
+    off_t size, size_t limit);
+static void ngx_conduit_publish_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_publish_check(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
+static ngx_int_t ngx_conduit_publish_send(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
+static void ngx_conduit_publish_done(void *data,
+    ngx_conduit_published_t *result);
+static ngx_int_t ngx_conduit_publish_answer(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
+static ngx_int_t ngx_conduit_publish_limited(ngx_http_request_t *r,
+    ngx_conduit_published_t *result);
+static ngx_int_t ngx_conduit_publish_failed(ngx_http_request_t *r,
+    ngx_conduit_published_e status);
+static void ngx_conduit_publish_cleanup(void *data);
+
+
+ngx_conduit_stats_t  ngx_conduit_publish_stats;
+
+
+ngx_int_t
+ngx_conduit_publish_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                        rc;
+    const char                      *err;
+    ngx_http_cleanup_t              *cln;
+    ngx_conduit_publish_ctx_t       *ctx;
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    if (r != r->main) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "conduit: \"conduit_publish\" in a subrequest");
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (r->method != NGX_HTTP_POST) {
+
+        if (ngx_conduit_http_header(r, "Allow", "POST") != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_conduit_publish_refuse(r, NGX_HTTP_NOT_ALLOWED,
+                                          "Method not allowed");
+    }
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_conduit_publish_ctx_t));
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->request = r;
+
+    err = ngx_conduit_http_ids(r, &plcf->common, &ctx->ids);
+    if (err != NULL) {
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_INVALID
+                                + NGX_CONDUIT_INVALID_IDS);
+        return ngx_conduit_publish_refuse(r, NGX_HTTP_BAD_REQUEST, err);
+    }
+
+    rc = ngx_conduit_publish_authenticate(r, plcf, ctx);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (r->headers_in.content_length_n > (off_t) plcf->max_size) {
+        return ngx_conduit_publish_too_large(r, r->headers_in.content_length_n,
+                                             plcf->max_size);
+    }
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_conduit_publish_cleanup;
+    cln->data = ctx;
+
+    ngx_http_set_ctx(r, ctx, ngx_conduit_publish_module);
+
+    rc = ngx_http_read_client_request_body(r, ngx_conduit_publish_body_handler);
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return rc;
+    }
+
+    return NGX_DONE;
+}
+
+
+/* returns NGX_DECLINED to go on, or the result of an answer */
+
+static ngx_int_t
+ngx_conduit_publish_authenticate(ngx_http_request_t *r,
+    ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx)
+{
+    ngx_int_t              rc;
+    ngx_str_t              token;
+    conduit_jwt_claims_t   claims;
+    conduit_jwt_status_t   status;
+
+    if (!plcf->common.auth) {
+        return NGX_DECLINED;
+    }
+
+    rc = ngx_conduit_http_bearer(r, &token);
+
+    if (rc != NGX_OK) {
+        ngx_conduit_publish_denied(rc == NGX_DECLINED
+                                   ? NGX_CONDUIT_AUTH_MISSING
+                                   : NGX_CONDUIT_AUTH_FORMAT);
+        return ngx_conduit_publish_refuse(r, NGX_HTTP_UNAUTHORIZED,
+                                          rc == NGX_DECLINED
+                                          ? "Missing authorization header"
+                                          : "Invalid authorization format");
+    }
+
+    status = ngx_conduit_conf_verify(r, &plcf->common, &token,
+                                     plcf->org_claim, &claims);
+
+    if (status != CONDUIT_JWT_OK) {
+        ngx_conduit_publish_denied(status);
+        return ngx_conduit_publish_refuse(r, NGX_HTTP_UNAUTHORIZED,
+                                          status == CONDUIT_JWT_EXPIRED
+                                          ? "Token expired"
+                                          : "Token validation failed");
+    }
+
+    if (plcf->org_claim && claims.org_id != ctx->ids.org) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "conduit: client sent a token of org %uL for org %uL",
+                      claims.org_id, ctx->ids.org);
+        ngx_conduit_publish_denied(NGX_CONDUIT_AUTH_ORG);
+        return ngx_conduit_publish_refuse(r, NGX_HTTP_FORBIDDEN,
+                                          "Invalid token claims");
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/* answers before the body is read */
+
+static ngx_int_t
+ngx_conduit_publish_refuse(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (status == NGX_HTTP_UNAUTHORIZED
+        && ngx_conduit_http_header(r, "WWW-Authenticate", "Bearer") != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_conduit_publish_text(r, status, text, ngx_strlen(text));
+}
+
+
+/* answers, and counts the answer */
+
+static ngx_int_t
+ngx_conduit_publish_text(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text, size_t len)
+{
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                            NGX_CONDUIT_PUBLISH_REQUESTS
+                            + ngx_conduit_publish_outcome(status));
+
+    return ngx_conduit_http_text(r, status, text, len);
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_too_large(ngx_http_request_t *r, off_t size, size_t limit)
+{
+    u_char     *last;
+    u_char      text[sizeof("Message of  bytes is over the limit of  bytes")
+                     + NGX_OFF_T_LEN + NGX_SIZE_T_LEN];
+    ngx_int_t   rc;
+
+    last = ngx_sprintf(text, "Message of %O bytes is over the limit of %uz "
+                       "bytes", size, limit);
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "conduit: client sent a message of %O bytes, the limit is "
+                  "%uz", size, limit);
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_conduit_publish_text(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                 (char *) text, last - text);
+}
+
+
+static void
+ngx_conduit_publish_body_handler(ngx_http_request_t *r)
+{
+    off_t                            size;
+    ngx_int_t                        rc;
+    ngx_str_t                        body;
+    ngx_conduit_publish_ctx_t       *ctx;
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_conduit_publish_module);
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+
+    size = ngx_conduit_publish_body_size(r);
+
+    if (size > (off_t) plcf->max_size) {
+        rc = ngx_conduit_publish_too_large(r, size, plcf->max_size);
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    rc = ngx_conduit_publish_body(r, &body);
+
+    if (rc == NGX_OK) {
+        rc = ngx_conduit_publish_check(r, ctx, &body);
+    }
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_conduit_publish_send(r, ctx, &body);
+    }
+
+    /* NGX_DONE: the answer comes with Redis' reply */
+
+    if (rc != NGX_DONE) {
+        ngx_http_finalize_request(r, rc);
+    }
+}
+
+
+/* returns NGX_DECLINED to go on, or the result of an answer */
+
+static ngx_int_t
+ngx_conduit_publish_check(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body)
+{
+    const char                      *text;
+    conduit_arena_t                 *arena;
+    ngx_conduit_invalid_e            reason;
+    conduit_message_t                message;
+    conduit_message_status_t         status;
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+
+    arena = conduit_arena_create(65536
+                                 + plcf->max_size * NGX_CONDUIT_PUBLISH_ARENA);
+    if (arena == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    status = conduit_message_decode(body->data, body->len, arena, &message);
+
+    conduit_arena_free(arena);
+
+    switch (status) {
+
+    case CONDUIT_MESSAGE_OK:
+
+        ctx->phase = message.phase;
+        ctx->decoded = 1;
+
+        if (ngx_memcmp(message.channel_id, ctx->ids.channel, CONDUIT_UUID_LEN)
+            == 0)
+        {
+            return NGX_DECLINED;
+        }
+
+        reason = NGX_CONDUIT_INVALID_MISMATCH;
+        text = "Channel_id of the message is not the one of the path";
+        break;
+
+    case CONDUIT_MESSAGE_CHANNEL_ID:
+        reason = NGX_CONDUIT_INVALID_CHANNEL_ID;
+        text = "Invalid channel_id in the message";
+        break;
+
+    case CONDUIT_MESSAGE_MESSAGE_ID:
+        reason = NGX_CONDUIT_INVALID_MESSAGE_ID;
+        text = "Invalid message_id in the message";
+        break;
+
+    case CONDUIT_MESSAGE_NO_MEMORY:
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+    default:
+        reason = (status == CONDUIT_MESSAGE_UTF8) ? NGX_CONDUIT_INVALID_UTF8
+               : (status == CONDUIT_MESSAGE_DEPTH) ? NGX_CONDUIT_INVALID_DEPTH
+               : NGX_CONDUIT_INVALID_PROTOBUF;
+        text = "Invalid protobuf";
+        break;
+    }
+
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                            NGX_CONDUIT_PUBLISH_INVALID + reason);
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "conduit: client sent an invalid message: %s",
+                  status == CONDUIT_MESSAGE_OK
+                  ? "channel_id differs from the path"
+                  : conduit_message_status_text(status));
+
+    return ngx_conduit_publish_text(r, NGX_HTTP_BAD_REQUEST, text,
+                                 ngx_strlen(text));
+}
+
+
+/* returns NGX_DONE when the answer is to come, or the result of an answer */
+
+static ngx_int_t
+ngx_conduit_publish_send(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body)
+{
+    ngx_conduit_publish_t           *p;
+    ngx_conduit_published_e          status;
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+
+    p = &ctx->publish;
+
+    p->key.data = ctx->key;
+    p->key.len = conduit_stream_key_write(ctx->ids.org, ctx->ids.channel,
+                                          (char *) ctx->key);
+    p->message = *body;
+    p->rate = plcf->rate;
+    p->window = plcf->rate_window;
+    p->max_len = plcf->max_len;
+    p->ttl = (ctx->phase == CONDUIT_PHASE_END) ? plcf->end_ttl
+                                               : plcf->idle_ttl;
+    p->handler = ngx_conduit_publish_done;
+    p->data = ctx;
+
+    ctx->started = ngx_conduit_publish_clock();
+    ctx->op = ngx_conduit_script_publish(plcf->publisher, p, &status);
+
+    if (ctx->op != NULL) {
+        return NGX_DONE;
+    }
+
+    return ngx_conduit_publish_failed(r, status);
+}
+
+
+static void
+ngx_conduit_publish_done(void *data, ngx_conduit_published_t *result)
+{
+    uint64_t                    usec;
+    ngx_int_t                   rc;
+    ngx_connection_t           *c;
+    ngx_http_request_t         *r;
+    ngx_conduit_publish_ctx_t  *ctx = data;
+
+    ctx->op = NULL;
+    ctx->answered = 1;
+    usec = ngx_conduit_publish_clock() - ctx->started;
+    ctx->redis_time = usec / 1000;
+
+    conduit_metrics_observe(ngx_conduit_publish_stats.slot->cells
+                            + NGX_CONDUIT_PUBLISH_REDIS_TIME,
+                            conduit_metrics_seconds, usec);
+
+    r = ctx->request;
+    c = r->connection;
+
+    rc = ngx_conduit_publish_answer(r, ctx, result);
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+/* of a clock that nobody sets */
+
+static uint64_t
+ngx_conduit_publish_clock(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+
+/* the time of a whole request; NGINX has the millisecond of its start */
+
+static void
+ngx_conduit_publish_timed(ngx_http_request_t *r)
+{
+    ngx_time_t      *tp;
+    ngx_msec_int_t   ms;
+
+    tp = ngx_timeofday();
+
+    ms = (ngx_msec_int_t) ((tp->sec - r->start_sec) * 1000
+                           + (tp->msec - r->start_msec));
+
+    conduit_metrics_observe(ngx_conduit_publish_stats.slot->cells
+                            + NGX_CONDUIT_PUBLISH_TIME,
+                            conduit_metrics_seconds,
+                            (uint64_t) ngx_max(ms, 0) * 1000);
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_answer(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result)
+{
+    ngx_log_t                       *log;
+    ngx_uint_t                       level;
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+    log = r->connection->log;
+
+    switch (result->status) {
+
+    case NGX_CONDUIT_PUBLISHED:
+
+        ctx->id.data = ngx_pstrdup(r->pool, &result->id);
+        if (ctx->id.data == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ctx->id.len = result->id.len;
+
+        ngx_conduit_stats_add(&ngx_conduit_publish_stats,
+                              NGX_CONDUIT_PUBLISH_BYTES,
+                              ctx->publish.message.len);
+        ngx_conduit_publish_timed(r);
+
+        return ngx_conduit_publish_text(r, NGX_HTTP_OK, (char *) ctx->id.data,
+                                     ctx->id.len);
+
+    case NGX_CONDUIT_RATE_LIMITED:
+        return ngx_conduit_publish_limited(r, result);
+
+    case NGX_CONDUIT_REDIS_BUSY:
+    case NGX_CONDUIT_REDIS_FULL:
+    case NGX_CONDUIT_REDIS_REFUSED:
+        level = ngx_conduit_publisher_level(plcf->publisher);
+
+        ngx_log_error(level, log, 0,
+                      "conduit: redis refused to publish to \"%V\": %V",
+                      &ctx->publish.key, &result->error);
+        break;
+
+    case NGX_CONDUIT_REDIS_LOST:
+    case NGX_CONDUIT_REDIS_TIMED_OUT:
+        level = ngx_conduit_publisher_level(plcf->publisher);
+
+        ngx_log_error(level, log, 0,
+                      "conduit: no reply of redis on publishing to \"%V\" "
+                      "in %Mms, the message may have been stored",
+                      &ctx->publish.key, ctx->redis_time);
+        break;
+
+    default:
+        break;
+    }
+
+    return ngx_conduit_publish_failed(r, result->status);
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_limited(ngx_http_request_t *r,
+    ngx_conduit_published_t *result)
+{
+    u_char                          *last, *after;
+    u_char                           text[sizeof("Rate limit of  messages per"
+                                                 "  seconds exceeded")
+                                          + 2 * NGX_INT_T_LEN];
+    ngx_msec_t                       seconds;
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+
+    seconds = (result->wait + 999) / 1000;
+
+    after = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 1);
+    if (after == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    *ngx_sprintf(after, "%M", ngx_max(seconds, 1)) = '\0';
+
+    if (ngx_conduit_http_header(r, "Retry-After", (char *) after) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    last = ngx_sprintf(text, "Rate limit of %ui messages per %M second%s "
+                       "exceeded", plcf->rate, plcf->rate_window / 1000,
+                       plcf->rate_window == 1000 ? "" : "s");
+
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                  "conduit: publishing is limited to %ui messages in %Mms a "
+                  "channel", plcf->rate, plcf->rate_window);
+
+    return ngx_conduit_publish_text(r, NGX_HTTP_TOO_MANY_REQUESTS,
+                                 (char *) text, last - text);
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_failed(ngx_http_request_t *r,
+    ngx_conduit_published_e status)
+{
+    ngx_uint_t   code;
+    const char  *text;
+
+    code = NGX_HTTP_SERVICE_UNAVAILABLE;
+
+    switch (status) {
+
+    case NGX_CONDUIT_NO_REDIS:
+        text = "Redis is not reachable, the message was not stored";
+        break;
+
+    case NGX_CONDUIT_REDIS_LOST:
+        text = "Connection to Redis lost, the message may have been stored";
+        break;
+
+    case NGX_CONDUIT_REDIS_TIMED_OUT:
+        code = NGX_HTTP_GATEWAY_TIME_OUT;
+        text = "Redis did not answer in time, the message may have been "
+               "stored";
+        break;
+
+    case NGX_CONDUIT_REDIS_BUSY:
+        text = "Redis is busy, the message was not stored";
+        break;
+
+    case NGX_CONDUIT_REDIS_FULL:
+        text = "Redis is out of memory, the message was not stored";
+        break;
+
+    default:
+        code = NGX_HTTP_INTERNAL_SERVER_ERROR;
+        text = "Redis refused the message";
+        break;
+    }
+
+    if (code == NGX_HTTP_SERVICE_UNAVAILABLE
+        && ngx_conduit_http_header(r, "Retry-After", "1") != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_conduit_publish_text(r, code, text, ngx_strlen(text));
+}
+
+
+/* the request goes before Redis has answered */
+
+static void
+ngx_conduit_publish_cleanup(void *data)
+{
+    ngx_conduit_publish_ctx_t  *ctx = data;
+
+    if (ctx->op != NULL) {
+        ngx_conduit_script_cancel(ctx->op);
+        ctx->op = NULL;
+
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_REQUESTS
+                                + NGX_CONDUIT_OUTCOME_ABORTED);
+    }
+}
