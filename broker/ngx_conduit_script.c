@@ -41,6 +41,7 @@ static void ngx_conduit_script_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static ngx_int_t ngx_conduit_script_again(ngx_conduit_script_op_t *op,
     redisReply *reply);
+static ngx_str_t *ngx_conduit_script_node(ngx_conduit_script_op_t *op);
 static void ngx_conduit_script_fail(ngx_conduit_script_op_t *op,
     ngx_conduit_published_e status);
 static void ngx_conduit_script_result(ngx_conduit_script_op_t *op,
@@ -290,6 +291,7 @@ ngx_conduit_script_reply(void *data, redisReply *reply,
     ngx_memzero(&result, sizeof(ngx_conduit_published_t));
 
     ngx_conduit_script_result(op, reply, &result);
+    result.node = ngx_conduit_script_node(op);
 
     ngx_free(op);
 
@@ -341,6 +343,15 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
 }
 
 
+/* for logs: the server, or the deployment when none was found */
+
+static ngx_str_t *
+ngx_conduit_script_node(ngx_conduit_script_op_t *op)
+{
+    return op->node ? &op->node->redis.name : &op->publisher->redis->name;
+}
+
+
 static void
 ngx_conduit_script_fail(ngx_conduit_script_op_t *op,
     ngx_conduit_published_e status)
@@ -351,10 +362,12 @@ ngx_conduit_script_fail(ngx_conduit_script_op_t *op,
     ngx_conduit_topology_doubt(&op->publisher->topology);
 
     p = op->publish;
-    ngx_free(op);
 
     ngx_memzero(&result, sizeof(ngx_conduit_published_t));
     result.status = status;
+    result.node = ngx_conduit_script_node(op);
+
+    ngx_free(op);
 
     p->handler(p->data, &result);
 }

@@ -30,6 +30,7 @@ typedef struct {
     ngx_str_t                id;      /* of the entry; until the return */
     ngx_msec_t               wait;    /* ms until the rate allows one more */
     ngx_str_t                error;   /* Redis' own words; until the return */
+    ngx_str_t               *node;    /* the server's name; likewise */
 } ngx_conduit_published_t;
 
 typedef void (*ngx_conduit_published_pt)(void *data,

@@ -489,8 +489,8 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
         level = ngx_conduit_publisher_level(plcf->publisher);
 
         ngx_log_error(level, log, 0,
-                      "conduit: redis refused to publish to \"%V\": %V",
-                      &ctx->publish.key, &result->error);
+                      "conduit: redis %V refused to publish to \"%V\": %V",
+                      result->node, &ctx->publish.key, &result->error);
         break;
 
     case NGX_CONDUIT_REDIS_LOST:
@@ -498,9 +498,9 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
         level = ngx_conduit_publisher_level(plcf->publisher);
 
         ngx_log_error(level, log, 0,
-                      "conduit: no reply of redis on publishing to \"%V\" "
-                      "in %Mms, the message may have been stored",
-                      &ctx->publish.key, ctx->redis_time);
+                      "conduit: redis %V did not reply on publishing to "
+                      "\"%V\" in %Mms, the message may have been stored",
+                      result->node, &ctx->publish.key, ctx->redis_time);
         break;
 
     default:

@@ -372,7 +372,7 @@ subtest 'TEST 15: rights that are not enough' => sub {
     is($r->{status}, 500, 'the message is refused, though PING is not allowed');
     is($r->{body}, 'Redis refused the message', 'without internals');
     like(join('', log_lines($nginx, qr/\[error\]/)),
-         qr/redis refused to publish to "stream:\d+:[0-9a-f-]+": .*(?:NOPERM|ACL|can't run this command)/,
+         qr/redis \S+ refused to publish to "stream:\d+:[0-9a-f-]+": .*(?:NOPERM|ACL|can't run this command)/,
          'the log says why');
 
     redis('ACL', 'DELUSER', 'reader');
@@ -391,7 +391,7 @@ subtest 'TEST 16: a key that is no stream' => sub {
     is($r->{headers}{'content-type'}, 'text/plain', 'with a text');
     is($r->{body}, 'Redis refused the message', 'without internals');
     like(join('', log_lines($nginx, qr/\[error\]/)),
-         qr/redis refused to publish to "stream:123:$channel": .*WRONGTYPE/,
+         qr/redis \S+ refused to publish to "stream:123:$channel": .*WRONGTYPE/,
          'the log says why');
     is(redis('GET', stream_key($ORG, $channel)), 'x', 'the key is as it was');
 
@@ -485,7 +485,7 @@ subtest 'TEST 21: Redis does not answer' => sub {
     cmp_ok($took, '<', 5, 'but soon after it');
 
     like(join('', log_lines($nginx, qr/\[error\]/)),
-         qr/connection lost \(no reply in time\).*no reply of redis on publishing to "stream:123:$channel" in \d+ms/s,
+         qr/connection lost \(no reply in time\).*redis \S+ did not reply on publishing to "stream:123:$channel" in \d+ms/s,
          'the log says so');
 
     redis_resume();
@@ -563,7 +563,7 @@ subtest 'TEST 24: the connection breaks before the answer' => sub {
     like($answer, qr{\r\n\r\nConnection to Redis lost, the message may have been stored\z},
          'and says what is known');
     like(join('', log_lines($nginx, qr/\[error\]/)),
-         qr/no reply of redis on publishing to "stream:123:$channel"/,
+         qr/redis \S+ did not reply on publishing to "stream:123:$channel"/,
          'the log has the stream');
 
     is_unavailable(post($nginx, 'a'),
