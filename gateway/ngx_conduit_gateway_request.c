@@ -14,6 +14,12 @@
 #include "ngx_conduit_gateway_request.h"
 
 
+/* what a page may send: the token, what an EventSource sends, and what tracing
+   adds to every fetch() */
+#define NGX_CONDUIT_GATEWAY_HEADERS                                           \
+    "Authorization, baggage, Cache-Control, Last-Event-ID, sentry-trace, "    \
+    "traceparent, tracestate"
+
 #define ngx_conduit_gateway_denied(reason)                                    \
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_AUTH + (reason))
 
@@ -254,8 +260,7 @@ ngx_conduit_gateway_method(ngx_http_request_t *r)
                                     "GET, HEAD")
             != NGX_OK
             || ngx_conduit_http_header(r, "Access-Control-Allow-Headers",
-                                       "Authorization, Cache-Control, "
-                                       "Last-Event-ID")
+                                       NGX_CONDUIT_GATEWAY_HEADERS)
             != NGX_OK
             || ngx_conduit_http_header(r, "Access-Control-Max-Age", "86400")
             != NGX_OK)

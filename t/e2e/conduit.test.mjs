@@ -4,9 +4,7 @@ import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 
-import { chromium } from 'playwright-core';
-
-import { ORG, World, waitFor } from './lib.mjs';
+import { ORG, World, launch, waitFor } from './lib.mjs';
 
 const PAYLOADS = 60;
 
@@ -19,13 +17,7 @@ let channel;
 
 before(async () => {
   world = await World.start();
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update',
-      '--disable-sync',
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'],
-  });
+  browser = await launch();
 });
 
 after(async () => {
@@ -42,11 +34,8 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  const bad = world.nginx.errorLog().split('\n')
-    .filter((line) => /\[(alert|emerg)\]|signal 11/.test(line));
-
   await context.close();
-  assert.deepEqual(bad, []);
+  assert.deepEqual(world.nginx.alarms(), []);
 });
 
 

@@ -11,6 +11,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { chromium } from 'playwright-core';
+
 const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.resolve(here, '../..');
 const modules = process.env.CONDUIT_MODULES || path.join(root, 'build');
@@ -18,6 +20,7 @@ const nginxBinary = process.env.TEST_NGINX_BINARY || '/usr/sbin/nginx';
 const redisBinary = process.env.REDIS_SERVER || '/usr/bin/redis-server';
 
 export const ORG = 123;
+export const demoPage = path.join(root, 'demo/index.html');
 
 const ISSUER = 'sentry';
 const AUDIENCE = 'conduit';
@@ -39,6 +42,19 @@ export async function waitFor(what, condition, seconds = 10) {
     }
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+}
+
+
+// Starts the browser, which knows no host but this one.
+
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+      '--disable-background-networking', '--disable-component-update',
+      '--disable-sync',
+      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'],
+  });
 }
 
 
@@ -161,29 +177,85 @@ class Redis {
 
 // --- NGINX
 
+const user = os.userInfo().uid === 0 ? 'user root;' : '';
+
+// Each change is [what, by what]; a text that does not hold one is not the one
+// that was meant.
+
+function replaceAll(text, changes) {
+  for (const [from, to] of changes) {
+    const changed = typeof from === 'string' ? text.split(from).join(to)
+      : text.replace(from, to);
+
+    if (changed === text) {
+      throw new Error(`the configuration has no ${from}`);
+    }
+    text = changed;
+  }
+  return text;
+}
+
+
 class Nginx {
-  static async start(tmp, redisPort) {
+  static async start(tmp, redisPort, example) {
     const nginx = new Nginx();
 
     nginx.tmp = path.join(tmp, 'nginx');
     nginx.port = await freePort();
 
     fs.mkdirSync(path.join(nginx.tmp, 'logs'), { recursive: true });
-    fs.writeFileSync(path.join(nginx.tmp, 'nginx.conf'),
-      nginx.conf(tmp, redisPort));
+    nginx.configure(example ? nginx.example(tmp, redisPort)
+      : nginx.conf(tmp, redisPort));
 
     await nginx.run();
     return nginx;
   }
 
-  conf(tmp, redisPort) {
-    const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-      .map((name) => `${name}_temp_path temp_${name};`).join('\n    ');
+  configure(text) {
+    this.text = text;
+    fs.writeFileSync(path.join(this.tmp, 'nginx.conf'), text);
+  }
 
+  // Replaces something in the configuration, which is to be loaded again.
+
+  replace(changes) {
+    this.configure(replaceAll(this.text, changes));
+  }
+
+  temp() {
+    return ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+      .map((name) => `${name}_temp_path temp_${name};`).join('\n    ');
+  }
+
+  // nginx.conf.example on free ports, with paths of its own.
+
+  example(tmp, redisPort) {
+    fs.mkdirSync(path.join(tmp, 'conf.d'));
+    fs.writeFileSync(path.join(tmp, 'conf.d/temp.conf'), this.temp());
+
+    return replaceAll(
+      fs.readFileSync(path.join(root, 'nginx.conf.example'), 'utf8'), [
+        ['/usr/lib/nginx/modules/', `${modules}/`],
+        [/^user www-data;$/m, `${user}\ndaemon off;`],
+        ['worker_processes auto;', 'worker_processes 2;'],
+        [/^worker_rlimit_nofile .*\n/m, ''],
+        ['worker_connections 16384;', 'worker_connections 512;'],
+        ['/run/nginx.pid', 'nginx.pid'],
+        ['/var/log/nginx/', 'logs/'],
+        [/^ *include .*mime\.types;\n/m, ''],
+        [/^.*_redis_password_file .*\n/mg, ''],
+        ['/etc/nginx/conduit/', `${tmp}/`],
+        ['/etc/nginx/conf.d/', `${tmp}/conf.d/`],
+        ['redis://127.0.0.1:6379', `redis://127.0.0.1:${redisPort}`],
+        ['listen 127.0.0.1:8080;', `listen 127.0.0.1:${this.port};`],
+      ]);
+  }
+
+  conf(tmp, redisPort) {
     return `
 load_module ${modules}/ngx_conduit_publish_module.so;
 load_module ${modules}/ngx_conduit_gateway_module.so;
-${os.userInfo().uid === 0 ? 'user root;' : ''}
+${user}
 daemon off;
 worker_processes 2;
 error_log logs/error.log info;
@@ -194,7 +266,7 @@ events {
 }
 
 http {
-    ${temp}
+    ${this.temp()}
     log_format e2e '$request_method $uri $status $arg_channel_id';
     access_log logs/access.log e2e;
 
@@ -203,7 +275,7 @@ http {
 
         location /publish/ {
             conduit_publish redis://127.0.0.1:${redisPort};
-            conduit_publish_jwt_secret_file ${tmp}/secret;
+            conduit_publish_jwt_secret_file ${tmp}/publish.secret;
             conduit_publish_jwt_issuer ${ISSUER};
             conduit_publish_jwt_audience ${AUDIENCE};
             conduit_publish_rate off;
@@ -211,7 +283,7 @@ http {
 
         location /events/ {
             conduit_gateway redis://127.0.0.1:${redisPort};
-            conduit_gateway_jwt_key_file ${tmp}/key.pub;
+            conduit_gateway_jwt_key_file ${tmp}/gateway.pem;
             conduit_gateway_jwt_issuer ${ISSUER};
             conduit_gateway_jwt_audience ${AUDIENCE};
             conduit_gateway_drain 500ms;
@@ -284,15 +356,26 @@ http {
     return stop(this.child, 'SIGQUIT');
   }
 
+  // What nobody may cause: a crash, or a fault of the modules themselves.
+
+  alarms() {
+    return this.errorLog().split('\n')
+      .filter((line) => /\[(alert|emerg)\]|signal 11/.test(line));
+  }
+
   errorLog() {
     return fs.readFileSync(path.join(this.tmp, 'logs/error.log'), 'utf8');
+  }
+
+  accessLog() {
+    return fs.readFileSync(path.join(this.tmp, 'logs/access.log'), 'utf8')
+      .split('\n').filter(Boolean);
   }
 
   // The requests for a channel's events that have ended.
 
   eventRequests(channel) {
-    return fs.readFileSync(path.join(this.tmp, 'logs/access.log'), 'utf8')
-      .split('\n')
+    return this.accessLog()
       .filter((line) => line.startsWith('GET /events/')
                         && line.endsWith(` ${channel}`));
   }
@@ -382,20 +465,23 @@ function token(alg, claims, sign) {
 // is of another origin than both the page and NGINX.
 
 export class World {
-  static async start() {
+
+  // With "example", NGINX runs nginx.conf.example.
+
+  static async start({ example = false } = {}) {
     const world = new World();
 
     world.tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'conduit-e2e-'));
     world.secret = crypto.randomBytes(32).toString('hex');
     world.keys = crypto.generateKeyPairSync('rsa', { modulusLength: 2048 });
 
-    fs.writeFileSync(path.join(world.tmp, 'secret'), world.secret);
-    fs.writeFileSync(path.join(world.tmp, 'key.pub'),
+    fs.writeFileSync(path.join(world.tmp, 'publish.secret'), world.secret);
+    fs.writeFileSync(path.join(world.tmp, 'gateway.pem'),
       world.keys.publicKey.export({ type: 'spki', format: 'pem' }));
 
     try {
       world.redis = await Redis.start(world.tmp);
-      world.nginx = await Nginx.start(world.tmp, world.redis.port);
+      world.nginx = await Nginx.start(world.tmp, world.redis.port, example);
       await world.serve();
     } catch (error) {
       await world.stop();
@@ -409,17 +495,20 @@ export class World {
       '/': ['text/html', 'page.html'],
       '/conduit-client.mjs': ['text/javascript',
         'node_modules/conduit-client/dist/index.mjs'],
+      '/viewer': ['text/html', demoPage],
+      '/blank': ['text/html', null],
     };
 
     this.site = http.createServer((request, response) => {
       const [type, name] = files[request.url] ?? [];
 
-      if (!name) {
+      if (!type) {
         response.writeHead(404).end();
         return;
       }
       response.writeHead(200, { 'Content-Type': type });
-      response.end(fs.readFileSync(path.join(here, name)));
+      response.end(name ? fs.readFileSync(path.resolve(here, name))
+        : '<!DOCTYPE html><link rel="icon" href="data:,">');
     });
 
     this.application = http.createServer((request, response) => {
@@ -448,16 +537,17 @@ export class World {
     });
 
     this.pageUrl = `http://127.0.0.1:${await listen(this.site)}/`;
+    this.gatewayUrl = `http://127.0.0.1:${this.nginx.port}`;
     this.startUrl = `http://127.0.0.1:${await listen(this.application)}/start`;
   }
 
-  gatewayToken(org, channel) {
-    return token('RS256', { org_id: org, channel_id: channel }, (text) =>
-      crypto.sign('sha256', Buffer.from(text), this.keys.privateKey));
+  gatewayToken(org, channel, claims = {}) {
+    return token('RS256', { org_id: org, channel_id: channel, ...claims },
+      (text) => crypto.sign('sha256', Buffer.from(text), this.keys.privateKey));
   }
 
   publishToken() {
-    return token('HS256', { sub: 'e2e' }, (text) =>
+    return token('HS256', { sub: 'e2e', org_id: ORG }, (text) =>
       crypto.createHmac('sha256', this.secret).update(text).digest());
   }
 
@@ -483,8 +573,10 @@ export class World {
   }
 
   async stop() {
-    this.site?.close();
-    this.application?.close();
+    for (const server of [this.site, this.application]) {
+      server?.close();
+      server?.closeAllConnections?.();
+    }
     await this.nginx?.stop();
     await this.redis?.stop();
     fs.rmSync(this.tmp, { recursive: true, force: true });
