@@ -14,6 +14,7 @@
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_request.h"
 #include "ngx_conduit_status.h"
+#include "ngx_conduit_time.h"
 
 
 /* ms: how old the last canary that came back may be */
@@ -783,7 +784,7 @@ ngx_conduit_gateway_proved(void)
     gmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
                                                ngx_conduit_gateway_module);
     hubs = gmcf->hubs.elts;
-    ready = ngx_current_msec | 1;
+    ready = ngx_conduit_moment(ngx_current_msec);
 
     for (i = 0; i < gmcf->hubs.nelts; i++) {
 

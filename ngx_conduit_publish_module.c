@@ -10,6 +10,7 @@
 
 #include "ngx_conduit_publish.h"
 #include "ngx_conduit_status.h"
+#include "ngx_conduit_time.h"
 
 
 /* ms: between two looks at Redis, and one more for its answer */
@@ -698,7 +699,7 @@ ngx_conduit_publish_proved(void)
     pmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
                                                ngx_conduit_publish_module);
     pubs = pmcf->publishers.elts;
-    ready = ngx_current_msec | 1;
+    ready = ngx_conduit_moment(ngx_current_msec);
 
     for (i = 0; i < pmcf->publishers.nelts; i++) {
 

@@ -7,6 +7,7 @@
 #include <ngx_event.h>
 
 #include "ngx_conduit_publisher.h"
+#include "ngx_conduit_time.h"
 
 
 /* ms that a server without slots may take for what it was sent */
@@ -121,7 +122,7 @@ ngx_conduit_publisher_level(ngx_conduit_publisher_t *pub)
         return NGX_LOG_INFO;
     }
 
-    pub->complained = ngx_current_msec | 1;
+    pub->complained = ngx_conduit_moment(ngx_current_msec);
 
     return NGX_LOG_ERR;
 }
@@ -329,7 +330,7 @@ ngx_conduit_publisher_pong(void *data, redisReply *reply,
     }
 
     if (--pub->pings == 0 && !pub->failed) {
-        pub->ready = pub->pinged | 1;
+        pub->ready = ngx_conduit_moment(pub->pinged);
         pub->proved();
     }
 }

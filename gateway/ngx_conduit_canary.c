@@ -18,6 +18,7 @@
 
 #include "ngx_conduit_channel.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_time.h"
 
 
 #define NGX_CONDUIT_CANARY_PREFIX    "conduit:canary:"
@@ -77,7 +78,7 @@ ngx_conduit_canary_tick(ngx_event_t *ev)
 {
     ngx_conduit_hub_t  *hub = ev->data;
 
-    hub->oldest_proof = ngx_current_msec | 1;
+    hub->oldest_proof = ngx_conduit_moment(ngx_current_msec);
     hub->sick = 0;
 
     if (ngx_conduit_topology_masters(&hub->topology, ngx_conduit_canary_look,
@@ -284,7 +285,7 @@ ngx_conduit_canary_back(void *data, redisReply *reply,
     }
 
     c->pending = 0;
-    c->proof = c->sent | 1;
+    c->proof = ngx_conduit_moment(c->sent);
     c->refused = 0;
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CANARIES);

@@ -20,6 +20,7 @@
 
 #include "ngx_conduit_channel.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_time.h"
 
 
 /* rings in a row for nothing, after which the next one is not followed at
@@ -482,7 +483,7 @@ ngx_conduit_channel_complain(ngx_conduit_channel_t *ch, redisReply *reply)
     }
 
     ch->complained = 1;
-    shard->complained = ngx_current_msec | 1;
+    shard->complained = ngx_conduit_moment(ngx_current_msec);
 
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "conduit: redis %V: reading \"%V\" failed: %s",

@@ -1,0 +1,490 @@
+package Faults;
+
+# What the suites of one Redis and its faults share: an NGINX with a location
+# for publishers and one for clients, words about both, and a way to Redis that
+# fails as it is told.
+
+use strict;
+use warnings;
+
+use Conduit;
+use Exporter 'import';
+use IO::Socket::INET;
+use Test::More;
+use Time::HiRes qw(time);
+
+our @EXPORT = qw(
+    $REDIS $UNREACHABLE $LOST $LATE $ERROR_EVENT $BELL $READER
+    $nginx $worker $proxy start stop post post_start post_end client line_of
+    is_told goes_on kept got_all lines is_logged_once errors_are lost
+    refused failed unanswered connections_made peers held nothing_is_left
+);
+
+our $REDIS = "127.0.0.1:$Conduit::REDIS_PORT";
+
+our $UNREACHABLE = 'Redis is not reachable, the message was not stored';
+our $LOST = 'Connection to Redis lost, the message may have been stored';
+our $LATE = 'Redis did not answer in time, the message may have been stored';
+our $ERROR_EVENT = "event: error\nretry: 3000\n"
+                   . "data: Too many errors, closing stream\n\n";
+
+our ($nginx, $worker, @workers, $proxy);
+
+# the connections of a gateway, as Redis lists them
+our $BELL = qr/ flags=P /;
+our $READER = qr/ redir=[1-9]/;
+
+
+# NGINX with a location for publishers and one for clients, which reach Redis at
+# a URL, or through a proxy.
+
+sub start {
+    my (%o) = @_;
+
+    $proxy = $o{proxy} ? Faults::Proxy->start($REDIS) : undef;
+
+    my $url = $o{redis} // ($proxy ? $proxy->url : "redis://$REDIS");
+    my $publish = $o{publish} // '';
+    my $events = $o{events} // '';
+
+    $nginx = nginx_start(workers => $o{workers}, server =>
+        publish_location('conduit_publish_auth off; conduit_publish_rate off;'
+                         . $publish, redis => $url)
+        . gateway_location('conduit_gateway_auth off;'
+                           . 'conduit_gateway_drain 200ms;' . $events,
+                           redis => $url));
+
+    @workers = $nginx->workers;
+    $worker = $workers[0];
+    redis('DEL', stream_key());
+}
+
+sub stop {
+    is($nginx->stop('QUIT', 20), 0, 'NGINX quits');
+    $proxy->stop if $proxy;
+}
+
+sub post {
+    my %f = @_;
+
+    my $channel = $f{channel_id} // $CHANNEL;
+
+    return http($nginx, 'POST', "/publish/$ORG/$channel", body => message(%f),
+                timeout => 20);
+}
+
+# A message whose answer is not waited for.
+
+sub post_start {
+    my %f = @_;
+
+    my $channel = $f{channel_id} // $CHANNEL;
+    my $body = message(%f);
+    my $s = IO::Socket::INET->new('127.0.0.1:' . $nginx->port)
+        or die "connect: $!";
+
+    $s->syswrite("POST /publish/$ORG/$channel HTTP/1.1\r\nHost: a\r\n"
+                 . "Connection: close\r\nContent-Length: " . length($body)
+                 . "\r\n\r\n$body");
+    return $s;
+}
+
+sub post_end {
+    my $s = shift;
+
+    local $/;
+    my ($header, $body) = split /\r\n\r\n/, <$s> // '', 2;
+    close $s;
+
+    my ($status) = ($header // '') =~ m{\AHTTP/1\.1 (\d+)};
+
+    return {
+        status => $status // 'none', body => $body // '',
+        headers => { map { /^([^:]+): (.*)/ ? (lc $1 => $2) : () }
+                     split /\r\n/, $header // '' },
+    };
+}
+
+sub client {
+    my %o = @_;
+
+    my $channel = $o{channel_id} // $CHANNEL;
+    my $id = $o{last_event_id};
+
+    return sse_open($nginx, path => "/events/$ORG?channel_id=$channel",
+                    headers => defined $id ? { 'Last-Event-ID' => $id } : {});
+}
+
+sub line_of {
+    return join ' ', map { $_->{json}{sequence} // $_->{json}{control_type}
+                           // $_->{event} } @_;
+}
+
+sub is_told {
+    my ($r, $status, $text, $name) = @_;
+
+    is("$r->{status} $r->{body}", "$status $text", $name);
+    is($r->{headers}{'retry-after'}, 1, 'and when to try again')
+        if $status == 503;
+}
+
+# Publishes until a message is taken, and reads up to it: nothing else comes,
+# but what was lost on the way to the publisher.
+
+sub goes_on {
+    my ($sequence, @clients) = @_;
+
+    my $taken = wait_for(20, sub {
+        post(sequence => $sequence)->{status} == 200
+    });
+
+    ok($taken, 'messages are taken again');
+
+    for my $client (@clients) {
+        is(line_of($client->event(20) // ()), $sequence, 'and arrive');
+    }
+}
+
+# The IDs of the entries that Redis has of the stream.
+
+sub kept { map { $_->[0] } @{ redis('XRANGE', stream_key(), '-', '+') } }
+
+# Ends the stream: a client that was there all the time got these entries and
+# the last one, each once and in this order.
+
+sub got_all {
+    my ($client, @ids) = @_;
+
+    my $end = post(phase => 'END', sequence => 1000);
+
+    is($end->{status}, 200, 'the last message is taken');
+    ok($client->end(20), 'the response ends with it');
+    is_deeply([$client->body =~ /^id: (\S+)$/mg], [@ids, $end->{body}],
+              'and had each entry once and in order');
+    $client->close;
+}
+
+sub lines {
+    my $pattern = shift;
+
+    return grep { $_ =~ $pattern } split /^/, $nginx->error_log;
+}
+
+# each of these connections was lost once
+
+sub is_logged_once {
+    for my $role (@_) {
+        wait_for(20, sub { lines(qr/\[notice\].* $role: connected again/) });
+        is(scalar(lines(qr/\[error\].* $role: /)), 1, "$role: one error");
+        is(scalar(lines(qr/\[notice\].* $role: /)), 1, "$role: one notice");
+    }
+}
+
+# The log has one error for each of these patterns, and no other.
+
+sub errors_are {
+    my @patterns = @_;
+
+    my @lines = lines(qr/\[(?:error|crit|alert|emerg)\]/);
+
+    for my $pattern (@patterns) {
+        is(scalar(grep { $_ =~ $pattern } @lines), 1, 'one error of its kind')
+            or diag($pattern);
+        @lines = grep { $_ !~ $pattern } @lines;
+    }
+
+    is(join('', @lines), '', 'and no other');
+}
+
+# the errors of a connection that was lost, of a message that was refused, of a
+# read that was, of a message without an answer
+
+sub error_of { my $text = shift; return qr/\[error\] .* conduit: $text/ }
+
+sub lost {
+    my ($role, $why) = @_;
+
+    return error_of("redis \\S+ $role: connection lost \\($why\\),"
+                    . ' next try in \d+ms$');
+}
+
+sub refused {
+    return error_of('redis \S+ refused to publish to "stream:[^"]+": '
+                    . quotemeta $_[0]);
+}
+
+sub failed {
+    return error_of('redis \S+: reading "stream:[^"]+" failed: '
+                    . quotemeta $_[0]);
+}
+
+sub unanswered {
+    return error_of('redis \S+ did not reply on publishing to "stream:[^"]+"'
+                    . ' in \d+ms, the message may have been stored');
+}
+
+sub connections_made {
+    return redis('INFO', 'stats') =~ /^total_connections_received:(\d+)/m
+           ? $1 : 0;
+}
+
+# the ids of connections at Redis
+sub peers {
+    my $what = shift;
+
+    return map { /^id=(\d+)/ } grep { $_ =~ $what }
+           split /\n/, redis('CLIENT', 'LIST');
+}
+
+# What workers and Redis hold, but for the connections of HTTP, which close
+# some time after a test has closed them.
+
+sub held {
+    my $port = sprintf '%04X', $nginx->port;
+    my %http = map { ("socket:[" . (split)[9] . ']' => 1) }
+               grep { /^\s*\d+: [0-9A-F]{8}:$port / }
+               split /^/, read_file('/proc/net/tcp');
+
+    my $fds = grep { !$http{$_} } map { readlink // () }
+              map { glob "/proc/$_/fd/*" } $nginx->workers;
+    my $id = redis('CLIENT', 'ID');
+    my $peers = grep { $_ != $id } peers(qr//);
+
+    return "$fds descriptors, $peers connections";
+}
+
+sub nothing_is_left {
+    my $before = shift;
+
+    my $now;
+    wait_for(10, sub { ($now = held()) eq $before });
+
+    is($now, $before, 'nothing is left behind');
+    is(join(' ', $nginx->workers), join(' ', @workers),
+       'and the workers are the same');
+}
+
+
+package Faults::Proxy;
+
+# A way to Redis that fails as it is told:
+#
+#   pass             it does not
+#   close            connections are refused, those that are there closed
+#   swallow          connections stay and nothing comes through
+#   bell             so, but only on the connections that now ring
+#   cut TEXT         the next answer with TEXT in it is sent by half, and the
+#                    connection closed; then it passes
+#   break TEXT       passes until TEXT is sent, then closes
+#   answer COMMAND ERROR
+#                    a command is answered with an error
+#
+# It reads whole commands.  One to be answered with an error becomes a script
+# that makes the error, so that answers come in order.
+
+use strict;
+use warnings;
+
+use IO::Select;
+use IO::Socket::INET;
+use POSIX ();
+use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
+
+
+sub start {
+    my ($class, $redis) = @_;
+
+    my $self = bless { port => Conduit::free_port(), redis => $redis }, $class;
+
+    socketpair my $here, my $there, AF_UNIX, SOCK_STREAM, PF_UNSPEC
+        or die "socketpair: $!";
+
+    $self->{pid} = fork() // die "fork: $!";
+
+    if (!$self->{pid}) {
+        close $here;
+        $self->{control} = $there;
+        eval { $self->run; 1 } or warn "proxy: $@";
+        POSIX::_exit(0);
+    }
+
+    close $there;
+    $self->{control} = $here;
+    $self->tell('pass');
+
+    return $self;
+}
+
+
+# returns when it is done
+sub tell {
+    my ($self, @mode) = @_;
+
+    syswrite $self->{control}, join("\t", @mode) . "\n";
+    sysread $self->{control}, my $done, 1 or die 'no proxy';
+}
+
+
+sub url { return "redis://127.0.0.1:$_[0]{port}" }
+
+
+sub stop {
+    my $self = shift;
+
+    close $self->{control};
+    waitpid $self->{pid}, 0;
+}
+
+
+sub run {
+    my $self = shift;
+
+    @$self{qw(mode select ends)} = (['pass'], IO::Select->new, {});
+    $self->{select}->add($self->{control});
+    $self->listen;
+
+    while (my @ready = $self->{select}->can_read) {
+        for my $s (@ready) {
+            if ($s == $self->{control}) {
+                sysread $s, my $line, 4096 or return;
+                chomp $line;
+                $self->mode(split /\t/, $line);
+                syswrite $s, '.';
+
+            } elsif ($self->{listener} && $s == $self->{listener}) {
+                $self->accept;
+
+            } elsif ($self->{ends}{$s}) {
+                $self->data($self->{ends}{$s}, $s);
+            }
+        }
+    }
+}
+
+
+sub mode {
+    my ($self, @mode) = @_;
+
+    $self->{mode} = \@mode;
+
+    for my $pair (values %{ $self->{ends} }) {
+        $pair->{dead} = $mode[0] eq 'bell' && $pair->{bell};
+    }
+
+    if ($mode[0] ne 'close') {
+        $self->listen if !$self->{listener};
+        return;
+    }
+
+    my @pairs = values %{ $self->{ends} };
+
+    $self->close($_) for @pairs;
+    $self->{select}->remove($self->{listener});
+    close delete $self->{listener};
+}
+
+
+sub listen {
+    my $self = shift;
+
+    $self->{listener} = IO::Socket::INET->new(
+        LocalAddr => "127.0.0.1:$self->{port}", Listen => 64,
+        ReuseAddr => 1) or die "listen: $!";
+    $self->{select}->add($self->{listener});
+}
+
+
+sub accept {
+    my $self = shift;
+
+    my $client = $self->{listener}->accept or return;
+    my $server = IO::Socket::INET->new($self->{redis}) or return;
+    my $pair = { client => $client, server => $server, input => '' };
+
+    $self->{ends}{$_} = $pair for $client, $server;
+    $self->{select}->add($client, $server);
+}
+
+
+sub close {
+    my ($self, $pair) = @_;
+
+    for my $s (@$pair{qw(client server)}) {
+        next if !delete $self->{ends}{$s};
+        $self->{select}->remove($s);
+        close $s;
+    }
+}
+
+
+sub data {
+    my ($self, $pair, $from) = @_;
+
+    sysread $from, my $data, 1 << 20 or return $self->close($pair);
+
+    my ($mode, @o) = @{ $self->{mode} };
+    my $up = $from == $pair->{client};
+
+    $pair->{bell} = 1 if $up && $data =~ /SUBSCRIBE/;
+
+    return if $mode eq 'swallow' || $pair->{dead};
+
+    return $self->mode('close')
+        if $mode eq 'break' && $up && index($data, $o[0]) >= 0;
+
+    if ($mode eq 'cut' && !$up && index($data, $o[0]) >= 0) {
+        $self->send($pair->{client}, substr $data, 0, length($data) / 2);
+        $self->{mode} = ['pass'];
+        return $self->close($pair);
+    }
+
+    $data = $self->commands($pair, $data, $mode eq 'answer' ? @o : ())
+        if $up;
+
+    $self->send($pair->{$up ? 'server' : 'client'}, $data);
+}
+
+
+sub send {
+    my ($self, $to, $data) = @_;
+
+    while (length $data) {
+        my $n = syswrite $to, $data or return;
+        substr $data, 0, $n, '';
+    }
+}
+
+
+sub commands {
+    my ($self, $pair, $data, $name, $error) = @_;
+
+    my $out = '';
+    $pair->{input} .= $data;
+
+    while ($pair->{input} =~ /\A\*(\d+)\r\n/) {
+        my ($left, $at) = ($1, $+[0]);
+        my $first;
+
+        while ($left && substr($pair->{input}, $at) =~ /\A\$(\d+)\r\n/) {
+            my $start = $at + $+[0];
+
+            last if length $pair->{input} < $start + $1 + 2;
+            $first //= substr $pair->{input}, $start, $1;
+            $at = $start + $1 + 2;
+            $left--;
+        }
+
+        last if $left;
+
+        my $command = substr $pair->{input}, 0, $at, '';
+
+        $out .= defined $name && $first eq $name
+            ? join '', "*4\r\n", map { '$' . length($_) . "\r\n$_\r\n" }
+                       'EVAL', 'return {err=ARGV[1]}', 0, $error
+            : $command;
+    }
+
+    return $out;
+}
+
+1;
