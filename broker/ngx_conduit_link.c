@@ -142,7 +142,10 @@ ngx_conduit_link_connect_timer(ngx_event_t *ev)
     ngx_conduit_link_t  *link = ev->data;
 
     if (link->ac != NULL) {
-        ngx_conduit_link_drop(link, "timed out");
+        ngx_conduit_link_drop(link,
+                              link->ac->c.flags & REDIS_CONNECTED
+                              && ngx_conduit_tls_shaking(link->ssl)
+                              ? "no TLS handshake in time" : "timed out");
         return;
     }
 
@@ -160,6 +163,8 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
     redis = link->redis;
     link->state = NGX_CONDUIT_LINK_CONNECTING;
     link->handshake = 0;
+    link->ssl = NULL;
+    addr = NULL;
 
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
                    "conduit: redis %V %s: connecting",
@@ -187,8 +192,20 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
 
     ngx_conduit_limit_attach(ac, &link->limit);
 
+    if (redis->tls != NULL && addr != NULL) {
+
+        link->ssl = ngx_conduit_tls_connect(redis->tls, ac, &addr->name);
+
+        if (link->ssl == NULL) {
+            ngx_conduit_link_lost(link, ac->c.errstr[0] ? ac->c.errstr
+                                                        : "out of memory");
+            redisAsyncFree(ac);
+            return;
+        }
+    }
+
     if (ngx_conduit_adapter_attach(ac, ngx_conduit_link_shutdown,
-                                   ngx_cycle->log)
+                                   link->ssl != NULL, ngx_cycle->log)
         != NGX_OK)
     {
         ngx_conduit_link_lost(link, "no worker connection or memory left");
@@ -241,9 +258,17 @@ ngx_conduit_link_disconnected(const redisAsyncContext *ac, int status)
     ngx_conduit_link_t  *link = ac->data;
 
     if (link != NULL && link->ac == ac) {
-        ngx_conduit_link_lost(link, status == REDIS_OK || ac->errstr == NULL
-                                    ? "closed" : ac->errstr);
+        ngx_conduit_link_lost(link, status == REDIS_OK ? "closed"
+                                    : ngx_conduit_link_error(link, ac));
     }
+}
+
+
+const char *
+ngx_conduit_link_error(ngx_conduit_link_t *link, const redisAsyncContext *ac)
+{
+    return ngx_conduit_tls_why(link->ssl, ac->errstr && ac->errstr[0]
+                                          ? ac->errstr : "closed");
 }
 
 
@@ -344,7 +369,7 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
     }
 
     if (r == NULL) {
-        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
+        ngx_conduit_link_lost(link, ngx_conduit_link_error(link, ac));
         return;
     }
 
@@ -435,6 +460,7 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
     was_up = (link->state == NGX_CONDUIT_LINK_UP);
 
     link->ac = NULL;
+    link->ssl = NULL;
     link->message = NULL;
 
     if (link->limit.exceeded) {
