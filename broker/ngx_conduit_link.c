@@ -156,6 +156,7 @@ ngx_conduit_link_connect_timer(ngx_event_t *ev)
 static void
 ngx_conduit_link_connect(ngx_conduit_link_t *link)
 {
+    const char                *why;
     redisAsyncContext         *ac;
     ngx_conduit_redis_t       *redis;
     ngx_conduit_redis_addr_t  *addr;
@@ -194,11 +195,10 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
 
     if (redis->tls != NULL && addr != NULL) {
 
-        link->ssl = ngx_conduit_tls_connect(redis->tls, ac, &addr->name);
+        link->ssl = ngx_conduit_tls_connect(redis->tls, ac, &addr->name, &why);
 
         if (link->ssl == NULL) {
-            ngx_conduit_link_lost(link, ac->c.errstr[0] ? ac->c.errstr
-                                                        : "out of memory");
+            ngx_conduit_link_lost(link, why);
             redisAsyncFree(ac);
             return;
         }

@@ -328,20 +328,28 @@ ngx_conduit_tls_failed(ngx_conduit_tls_place_t *place, const char *what,
 
 SSL *
 ngx_conduit_tls_connect(ngx_conduit_tls_t *tls, redisAsyncContext *ac,
-    ngx_str_t *host)
+    ngx_str_t *host, const char **why)
 {
     SSL  *ssl;
 
     ngx_conduit_tls_clear();
 
+    if (tls->conf.name.len) {
+        host = &tls->conf.name;
+    }
+
     ssl = SSL_new(tls->ctx);
 
-    if (ssl != NULL
-        && (ngx_conduit_tls_expect(tls, ssl,
-                                   tls->conf.name.len ? &tls->conf.name : host)
-            != NGX_OK
-            || redisInitiateSSL(&ac->c, ssl) != REDIS_OK))
-    {
+    if (ssl == NULL || ngx_conduit_tls_expect(tls, ssl, host) != NGX_OK) {
+        *why = ngx_conduit_tls_why(ssl, "out of memory");
+        SSL_free(ssl);
+        ssl = NULL;
+
+    } else if (redisInitiateSSL(&ac->c, ssl) != REDIS_OK) {
+
+        /* a server nearby may have answered already */
+
+        *why = ngx_conduit_tls_why(ssl, ac->c.errstr);
         SSL_free(ssl);
         ssl = NULL;
     }
@@ -429,7 +437,8 @@ ngx_conduit_tls_why(SSL *ssl, const char *why)
     } else {
         reason = ERR_reason_error_string(err);
 
-        (void) ngx_snprintf((u_char *) text, sizeof(text), "TLS: %s%Z",
+        (void) ngx_snprintf((u_char *) text, sizeof(text), "%s%s%Z",
+                            ERR_GET_LIB(err) == ERR_LIB_SYS ? "" : "TLS: ",
                             reason ? reason : why);
     }
 
@@ -466,8 +475,10 @@ ngx_conduit_tls_get(ngx_conf_t *cf, ngx_conduit_tls_conf_t *conf, u_char *file,
 
 SSL *
 ngx_conduit_tls_connect(ngx_conduit_tls_t *tls, redisAsyncContext *ac,
-    ngx_str_t *host)
+    ngx_str_t *host, const char **why)
 {
+    *why = "no TLS";
+
     return NULL;
 }
 

@@ -55,10 +55,10 @@ ngx_conduit_tls_t *ngx_conduit_tls_get(ngx_conf_t *cf,
  * Starts the handshake on a context that has just begun to connect, before it
  * is given its events.  host is what the certificate must be for, unless a name
  * is set: a name or an address.  Returns what belongs to the context from now
- * on, or NULL, with the reason in ac->c.errstr (empty: no memory).
+ * on, or NULL, and then why in *why, as ngx_conduit_tls_why() does.
  */
 SSL *ngx_conduit_tls_connect(ngx_conduit_tls_t *tls, redisAsyncContext *ac,
-    ngx_str_t *host);
+    ngx_str_t *host, const char **why);
 
 /*
  * Why a connection failed, to be asked while hiredis tells of it: hiredis has a
