@@ -145,6 +145,20 @@ my $TRUST = 'trusted_certificate ca.crt;';
 
 # --- what works
 
+# Under memcheck, a handshake may well take longer than it is given.
+
+sub no_error {
+    my $nginx = shift;
+
+    my @lines = grep { /\[error\].* conduit: / }
+                split /\n/, $nginx->error_log;
+
+    @lines = grep { !/timed out|in time/ } @lines if $ENV{CONDUIT_CHECKED};
+
+    is join("\n", @lines), '', 'no error is logged';
+}
+
+
 # A message that is published arrives.
 
 sub works {
@@ -156,9 +170,8 @@ sub works {
 
     is $r->{status}, 200, "$name: a message is taken";
     is eval { $sse->event(10)->{id} }, $r->{body}, 'and arrives';
-    is join("\n", grep { /\[error\].* conduit: / }
-                   split /\n/, $nginx->error_log), '', 'no error is logged';
     is $nginx->stop, 0, 'NGINX quits';
+    no_error($nginx);
 }
 
 works(edge(url($server), $TRUST), 'an address');
@@ -205,7 +218,7 @@ sub fails {
 
         is scalar(@lines), 1, "$role: one error line";
         like $lines[0], qr/connect failed \($why\), next try in/, 'says why';
-        cmp_ok scalar(lines($nginx, 'info', $role)), '<', 10, 'no storm';
+        cmp_ok scalar(lines($nginx, 'info', $role)), '<', 20, 'no storm';
     }
 
     note +(lines($nginx, 'error', 'publish'))[0];
@@ -407,7 +420,7 @@ ok wait_for(5, sub {
     try_publish($nginx, channel_id => $id)->{status} == 200
 }), 'a slot that has moved is followed';
 is $nginx->stop, 0, 'NGINX quits';
-unlike $nginx->error_log, qr/\[error\].* conduit: /, 'no error is logged';
+no_error($nginx);
 
 
 # --- Sentinels
