@@ -180,6 +180,9 @@ works(edge(url($server), 'verify off;'), 'no verification');
 works(edge(url($server, 'localhost'), "$TRUST name 127.0.0.1;"),
       'a name that is an address');
 
+works(edge(url($servers->start(options('server', '--tls-protocols',
+                                        'TLSv1.2'))), $TRUST), 'TLS 1.2');
+
 my $named = $servers->start(options('named'));
 
 works(edge(url($named), "$TRUST name redis.example;"), 'another name');
