@@ -66,6 +66,7 @@ sub certificate {
 
 authority($_) for qw(ca stranger);
 certificate('server', 'ca', 'DNS:localhost,IP:127.0.0.1');
+certificate('local', 'ca', 'DNS:localhost');
 certificate('named', 'ca', 'DNS:redis.example,DNS:*.redis.example');
 certificate('client', 'ca');
 certificate('unknown', 'stranger');
@@ -424,6 +425,38 @@ ok wait_for(5, sub {
 }), 'a slot that has moved is followed';
 is $nginx->stop, 0, 'NGINX quits';
 no_error($nginx);
+
+
+# its nodes are checked by the names they announce
+
+$cluster = Conduit::Servers->cluster(
+    replicas => 0,
+    options => [options('local', '--cluster-announce-hostname', 'localhost',
+                        '--cluster-preferred-endpoint-type', 'hostname')]);
+@ports = $cluster->masters;
+
+$nginx = edge('rediss+cluster://localhost:' . $cluster->tls_port($ports[0]),
+              $TRUST);
+
+is_deeply [map {
+    my $port = $_;
+
+    do { $id = uuid() } until $cluster->owner(stream_key($ORG, $id)) == $port;
+    try_publish($nginx, channel_id => $id)->{status};
+} @ports], [200, 200, 200], 'certificates of names, in a cluster of names';
+
+# the seed is gone, and one of the others is asked
+
+sleep 1.5;
+$cluster->kill($ports[0]);
+
+ok wait_for(10, sub {
+    my @up = grep { /scout: connected again/ } split /\n/, $nginx->error_log;
+
+    return scalar @up;
+}), 'the scout finds another node';
+unlike $nginx->error_log, qr/certificate verify failed/, 'and trusts it';
+is $nginx->stop, 0, 'NGINX quits';
 
 
 # --- Sentinels
