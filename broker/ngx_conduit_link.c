@@ -23,6 +23,7 @@
 
 static void ngx_conduit_link_connect_timer(ngx_event_t *ev);
 static void ngx_conduit_link_connect(ngx_conduit_link_t *link);
+static redisAsyncContext *ngx_conduit_link_context(ngx_conduit_link_t *link);
 static void ngx_conduit_link_connected(const redisAsyncContext *ac,
     int status);
 static void ngx_conduit_link_disconnected(const redisAsyncContext *ac,
@@ -156,52 +157,21 @@ ngx_conduit_link_connect_timer(ngx_event_t *ev)
 static void
 ngx_conduit_link_connect(ngx_conduit_link_t *link)
 {
-    const char                *why;
-    redisAsyncContext         *ac;
-    ngx_conduit_redis_t       *redis;
-    ngx_conduit_redis_addr_t  *addr;
+    redisAsyncContext    *ac;
+    ngx_conduit_redis_t  *redis;
 
     redis = link->redis;
     link->state = NGX_CONDUIT_LINK_CONNECTING;
     link->handshake = 0;
     link->ssl = NULL;
-    addr = NULL;
 
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
                    "conduit: redis %V %s: connecting",
                    &redis->name, link->role);
 
-    if (redis->path.len) {
-        ac = redisAsyncConnectUnix((char *) redis->path.data);
-
-    } else {
-        addr = &redis->addrs[link->addr++ % redis->naddrs];
-        (void) ngx_cpystrn(link->peer, addr->host.data, NGX_SOCKADDR_STRLEN);
-        ac = redisAsyncConnect((char *) addr->host.data, addr->port);
-    }
-
+    ac = ngx_conduit_link_context(link);
     if (ac == NULL) {
-        ngx_conduit_link_lost(link, "out of memory");
         return;
-    }
-
-    if (ac->err) {
-        ngx_conduit_link_lost(link, ac->errstr);
-        redisAsyncFree(ac);
-        return;
-    }
-
-    ngx_conduit_limit_attach(ac, &link->limit);
-
-    if (redis->tls != NULL && addr != NULL) {
-
-        link->ssl = ngx_conduit_tls_connect(redis->tls, ac, &addr->name, &why);
-
-        if (link->ssl == NULL) {
-            ngx_conduit_link_lost(link, why);
-            redisAsyncFree(ac);
-            return;
-        }
     }
 
     if (ngx_conduit_adapter_attach(ac, ngx_conduit_link_shutdown,
@@ -228,6 +198,56 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
     {
         ngx_conduit_link_drop(link, "out of memory");
     }
+}
+
+
+/* a context that connects, or NULL after a failure at once */
+
+static redisAsyncContext *
+ngx_conduit_link_context(ngx_conduit_link_t *link)
+{
+    const char                *why;
+    redisAsyncContext         *ac;
+    ngx_conduit_redis_t       *redis;
+    ngx_conduit_redis_addr_t  *addr;
+
+    redis = link->redis;
+    addr = NULL;
+
+    if (redis->path.len) {
+        ac = redisAsyncConnectUnix((char *) redis->path.data);
+
+    } else {
+        addr = &redis->addrs[link->addr++ % redis->naddrs];
+        (void) ngx_cpystrn(link->peer, addr->host.data, NGX_SOCKADDR_STRLEN);
+        ac = redisAsyncConnect((char *) addr->host.data, addr->port);
+    }
+
+    if (ac == NULL) {
+        ngx_conduit_link_lost(link, "out of memory");
+        return NULL;
+    }
+
+    if (ac->err) {
+        ngx_conduit_link_lost(link, ac->errstr);
+        redisAsyncFree(ac);
+        return NULL;
+    }
+
+    ngx_conduit_limit_attach(ac, &link->limit);
+
+    if (redis->tls != NULL && addr != NULL) {
+
+        link->ssl = ngx_conduit_tls_connect(redis->tls, ac, &addr->name, &why);
+
+        if (link->ssl == NULL) {
+            ngx_conduit_link_lost(link, why);
+            redisAsyncFree(ac);
+            return NULL;
+        }
+    }
+
+    return ac;
 }
 
 
