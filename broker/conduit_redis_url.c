@@ -4,7 +4,7 @@
 
 
 static const char *conduit_redis_url_scheme(conduit_text_t *rest,
-    conduit_redis_scheme_t *scheme);
+    conduit_redis_url_t *url);
 static int conduit_redis_url_prefix(conduit_text_t *rest, const char *prefix);
 static const char *conduit_redis_url_unix(conduit_text_t rest,
     conduit_redis_url_t *url);
@@ -26,13 +26,16 @@ static int conduit_redis_url_hex(char c);
 static const struct {
     const char              *prefix;
     conduit_redis_scheme_t   scheme;
+    unsigned                 tls;
 } conduit_redis_schemes[] = {
-    { "redis://", CONDUIT_REDIS_TCP },
-    { "rediss://", CONDUIT_REDIS_TLS },
-    { "redis+cluster://", CONDUIT_REDIS_CLUSTER },
-    { "redis+sentinel://", CONDUIT_REDIS_SENTINEL },
-    { "unix:", CONDUIT_REDIS_UNIX },
-    { NULL, CONDUIT_REDIS_TCP }
+    { "redis://", CONDUIT_REDIS_TCP, 0 },
+    { "redis+cluster://", CONDUIT_REDIS_CLUSTER, 0 },
+    { "redis+sentinel://", CONDUIT_REDIS_SENTINEL, 0 },
+    { "rediss://", CONDUIT_REDIS_TCP, 1 },
+    { "rediss+cluster://", CONDUIT_REDIS_CLUSTER, 1 },
+    { "rediss+sentinel://", CONDUIT_REDIS_SENTINEL, 1 },
+    { "unix:", CONDUIT_REDIS_UNIX, 0 },
+    { NULL, CONDUIT_REDIS_TCP, 0 }
 };
 
 
@@ -47,7 +50,7 @@ conduit_redis_url_parse(const char *s, size_t len, conduit_redis_url_t *url)
     rest.data = s;
     rest.len = len;
 
-    err = conduit_redis_url_scheme(&rest, &url->scheme);
+    err = conduit_redis_url_scheme(&rest, url);
     if (err != NULL) {
         return err;
     }
@@ -86,7 +89,7 @@ conduit_redis_url_parse(const char *s, size_t len, conduit_redis_url_t *url)
 
 
 static const char *
-conduit_redis_url_scheme(conduit_text_t *rest, conduit_redis_scheme_t *scheme)
+conduit_redis_url_scheme(conduit_text_t *rest, conduit_redis_url_t *url)
 {
     size_t  i;
 
@@ -99,7 +102,8 @@ conduit_redis_url_scheme(conduit_text_t *rest, conduit_redis_scheme_t *scheme)
     for (i = 0; conduit_redis_schemes[i].prefix != NULL; i++) {
 
         if (conduit_redis_url_prefix(rest, conduit_redis_schemes[i].prefix)) {
-            *scheme = conduit_redis_schemes[i].scheme;
+            url->scheme = conduit_redis_schemes[i].scheme;
+            url->tls = conduit_redis_schemes[i].tls & 1;
             return NULL;
         }
     }

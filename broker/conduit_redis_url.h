@@ -16,11 +16,10 @@
 #define CONDUIT_REDIS_HOSTS    16      /* seeds or sentinels in one URL */
 
 typedef enum {
-    CONDUIT_REDIS_TCP = 0,        /* redis:// */
-    CONDUIT_REDIS_TLS,            /* rediss:// */
+    CONDUIT_REDIS_TCP = 0,        /* redis://, rediss:// */
     CONDUIT_REDIS_UNIX,           /* unix:/path */
-    CONDUIT_REDIS_CLUSTER,        /* redis+cluster:// */
-    CONDUIT_REDIS_SENTINEL        /* redis+sentinel:// */
+    CONDUIT_REDIS_CLUSTER,        /* redis+cluster://, rediss+cluster:// */
+    CONDUIT_REDIS_SENTINEL        /* redis+sentinel://, rediss+sentinel:// */
 } conduit_redis_scheme_t;
 
 /* a piece of the URL's text, not zero-terminated */
@@ -38,6 +37,7 @@ typedef struct {
 
 typedef struct {
     conduit_redis_scheme_t  scheme;
+    unsigned                tls:1;      /* "rediss" */
     conduit_text_t          user;       /* as written: percent-encoded */
     conduit_text_t          password;   /* as written: percent-encoded */
     conduit_text_t          path;       /* of a unix socket */
@@ -50,10 +50,11 @@ typedef struct {
 
 /*
  * Splits a URL:
- *   redis://[user[:password]@]host[:port][/db]      rediss:// likewise
+ *   redis://[user[:password]@]host[:port][/db]
  *   unix:/path[?db=n]
  *   redis+cluster://[user[:password]@]host[:port][,host[:port]...]
  *   redis+sentinel://[user[:password]@]host[:port][,...]/name[/db]
+ * and, with TLS, "rediss" for "redis" in each.
  * A lone password is written ":password@"; a user without a password is taken.
  * The last "@" ends user and password, where "/" must be written %2F.  Host
  * names and the name of a Sentinel master may hold letters, digits, '-', '_'

@@ -16,6 +16,7 @@
 
 #include "ngx_conduit_adapter.h"
 #include "ngx_conduit_limit.h"
+#include "ngx_conduit_tls.h"
 
 
 typedef struct {
@@ -25,11 +26,14 @@ typedef struct {
 
     /* the write handler runs: a write asked for now met a full socket */
     unsigned                       writing:1;
+    unsigned                       tls:1;
 } ngx_conduit_adapter_t;
 
 
 static void ngx_conduit_adapter_read_handler(ngx_event_t *rev);
 static void ngx_conduit_adapter_write_handler(ngx_event_t *wev);
+static void ngx_conduit_adapter_handle(ngx_conduit_adapter_t *a,
+    void (*handler)(redisAsyncContext *ac));
 static void ngx_conduit_adapter_add_read(void *data);
 static void ngx_conduit_adapter_del_read(void *data);
 static void ngx_conduit_adapter_add_write(void *data);
@@ -39,7 +43,7 @@ static void ngx_conduit_adapter_cleanup(void *data);
 
 ngx_int_t
 ngx_conduit_adapter_attach(redisAsyncContext *ac,
-    ngx_conduit_adapter_close_pt close, ngx_log_t *log)
+    ngx_conduit_adapter_close_pt close, ngx_uint_t tls, ngx_log_t *log)
 {
     ngx_connection_t       *c;
     ngx_conduit_adapter_t  *a;
@@ -62,6 +66,7 @@ ngx_conduit_adapter_attach(redisAsyncContext *ac,
     a->connection = c;
     a->close = close;
     a->writing = 0;
+    a->tls = tls & 1;
 
     c->data = a;
     c->log = log;
@@ -101,7 +106,7 @@ ngx_conduit_adapter_read_handler(ngx_event_t *rev)
         return;
     }
 
-    redisAsyncHandleRead(a->ac);
+    ngx_conduit_adapter_handle(a, redisAsyncHandleRead);
 }
 
 
@@ -122,7 +127,24 @@ ngx_conduit_adapter_write_handler(ngx_event_t *wev)
     /* hiredis ends with either a delWrite or an addWrite, which clear it */
     a->writing = 1;
 
-    redisAsyncHandleWrite(a->ac);
+    ngx_conduit_adapter_handle(a, redisAsyncHandleWrite);
+}
+
+
+static void
+ngx_conduit_adapter_handle(ngx_conduit_adapter_t *a,
+    void (*handler)(redisAsyncContext *ac))
+{
+    if (!a->tls) {
+        handler(a->ac);
+        return;
+    }
+
+    ngx_conduit_tls_clear();
+
+    handler(a->ac);
+
+    ngx_conduit_tls_clear();
 }
 
 

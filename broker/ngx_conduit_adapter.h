@@ -20,13 +20,13 @@ typedef void (*ngx_conduit_adapter_close_pt)(redisAsyncContext *ac);
 
 /*
  * Gives a connecting context, which has a limit (ngx_conduit_limit_attach()),
- * its events.  The socket then belongs to an NGINX
- * connection, which lives until hiredis frees the context.  Returns NGX_OK, or
- * NGX_ERROR when NGINX has no connection or memory left: the caller then frees
- * the context.
+ * its events; tls: it has a handshake to do, and what it reads and writes goes
+ * through OpenSSL.  The socket then belongs to an NGINX connection, which lives
+ * until hiredis frees the context.  Returns NGX_OK, or NGX_ERROR when NGINX has
+ * no connection or memory left: the caller then frees the context.
  */
 ngx_int_t ngx_conduit_adapter_attach(redisAsyncContext *ac,
-    ngx_conduit_adapter_close_pt close, ngx_log_t *log);
+    ngx_conduit_adapter_close_pt close, ngx_uint_t tls, ngx_log_t *log);
 
 #pragma GCC visibility pop
 

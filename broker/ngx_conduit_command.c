@@ -156,7 +156,7 @@ ngx_conduit_command_reply(redisAsyncContext *ac, void *reply, void *data)
     }
 
     if (link->ac == ac) {
-        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
+        ngx_conduit_link_lost(link, ngx_conduit_link_error(link, ac));
     }
 
     outcome = link->stuck ? NGX_CONDUIT_TIMED_OUT : NGX_CONDUIT_LOST;
@@ -299,7 +299,7 @@ ngx_conduit_link_message(redisAsyncContext *ac, void *reply, void *data)
     }
 
     if (reply == NULL) {
-        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
+        ngx_conduit_link_lost(link, ngx_conduit_link_error(link, ac));
         return;
     }
 

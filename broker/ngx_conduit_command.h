@@ -33,6 +33,10 @@ void ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why);
 /* A connection is gone, or could not be made: the one way to none. */
 void ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why);
 
+/* Why hiredis gave a connection up, which it is just telling: for the log. */
+const char *ngx_conduit_link_error(ngx_conduit_link_t *link,
+    const redisAsyncContext *ac);
+
 /* The deadline of the oldest command. */
 void ngx_conduit_link_command_timer(ngx_event_t *ev);
 

@@ -23,6 +23,7 @@
 
 static void ngx_conduit_link_connect_timer(ngx_event_t *ev);
 static void ngx_conduit_link_connect(ngx_conduit_link_t *link);
+static redisAsyncContext *ngx_conduit_link_context(ngx_conduit_link_t *link);
 static void ngx_conduit_link_connected(const redisAsyncContext *ac,
     int status);
 static void ngx_conduit_link_disconnected(const redisAsyncContext *ac,
@@ -152,7 +153,10 @@ ngx_conduit_link_connect_timer(ngx_event_t *ev)
     ngx_conduit_link_t  *link = ev->data;
 
     if (link->ac != NULL) {
-        ngx_conduit_link_drop(link, "timed out");
+        ngx_conduit_link_drop(link,
+                              link->ac->c.flags & REDIS_CONNECTED
+                              && ngx_conduit_tls_shaking(link->ssl)
+                              ? "no TLS handshake in time" : "timed out");
         return;
     }
 
@@ -163,42 +167,25 @@ ngx_conduit_link_connect_timer(ngx_event_t *ev)
 static void
 ngx_conduit_link_connect(ngx_conduit_link_t *link)
 {
-    redisAsyncContext         *ac;
-    ngx_conduit_redis_t       *redis;
-    ngx_conduit_redis_addr_t  *addr;
+    redisAsyncContext    *ac;
+    ngx_conduit_redis_t  *redis;
 
     redis = link->redis;
     link->state = NGX_CONDUIT_LINK_CONNECTING;
     link->handshake = 0;
+    link->ssl = NULL;
 
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
                    "conduit: redis %V %s: connecting",
                    &redis->name, link->role);
 
-    if (redis->path.len) {
-        ac = redisAsyncConnectUnix((char *) redis->path.data);
-
-    } else {
-        addr = &redis->addrs[link->addr++ % redis->naddrs];
-        (void) ngx_cpystrn(link->peer, addr->host.data, NGX_SOCKADDR_STRLEN);
-        ac = redisAsyncConnect((char *) addr->host.data, addr->port);
-    }
-
+    ac = ngx_conduit_link_context(link);
     if (ac == NULL) {
-        ngx_conduit_link_lost(link, "out of memory");
         return;
     }
-
-    if (ac->err) {
-        ngx_conduit_link_lost(link, ac->errstr);
-        redisAsyncFree(ac);
-        return;
-    }
-
-    ngx_conduit_limit_attach(ac, &link->limit);
 
     if (ngx_conduit_adapter_attach(ac, ngx_conduit_link_shutdown,
-                                   ngx_cycle->log)
+                                   link->ssl != NULL, ngx_cycle->log)
         != NGX_OK)
     {
         ngx_conduit_link_lost(link, "no worker connection or memory left");
@@ -221,6 +208,56 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
     {
         ngx_conduit_link_drop(link, "out of memory");
     }
+}
+
+
+/* a context that connects, or NULL after a failure at once */
+
+static redisAsyncContext *
+ngx_conduit_link_context(ngx_conduit_link_t *link)
+{
+    const char                *why;
+    redisAsyncContext         *ac;
+    ngx_conduit_redis_t       *redis;
+    ngx_conduit_redis_addr_t  *addr;
+
+    redis = link->redis;
+    addr = NULL;
+
+    if (redis->path.len) {
+        ac = redisAsyncConnectUnix((char *) redis->path.data);
+
+    } else {
+        addr = &redis->addrs[link->addr++ % redis->naddrs];
+        (void) ngx_cpystrn(link->peer, addr->host.data, NGX_SOCKADDR_STRLEN);
+        ac = redisAsyncConnect((char *) addr->host.data, addr->port);
+    }
+
+    if (ac == NULL) {
+        ngx_conduit_link_lost(link, "out of memory");
+        return NULL;
+    }
+
+    if (ac->err) {
+        ngx_conduit_link_lost(link, ac->errstr);
+        redisAsyncFree(ac);
+        return NULL;
+    }
+
+    ngx_conduit_limit_attach(ac, &link->limit);
+
+    if (redis->tls != NULL && addr != NULL) {
+
+        link->ssl = ngx_conduit_tls_connect(redis->tls, ac, &addr->name, &why);
+
+        if (link->ssl == NULL) {
+            ngx_conduit_link_lost(link, why);
+            redisAsyncFree(ac);
+            return NULL;
+        }
+    }
+
+    return ac;
 }
 
 
@@ -251,9 +288,17 @@ ngx_conduit_link_disconnected(const redisAsyncContext *ac, int status)
     ngx_conduit_link_t  *link = ac->data;
 
     if (link != NULL && link->ac == ac) {
-        ngx_conduit_link_lost(link, status == REDIS_OK || ac->errstr == NULL
-                                    ? "closed" : ac->errstr);
+        ngx_conduit_link_lost(link, status == REDIS_OK ? "closed"
+                                    : ngx_conduit_link_error(link, ac));
     }
+}
+
+
+const char *
+ngx_conduit_link_error(ngx_conduit_link_t *link, const redisAsyncContext *ac)
+{
+    return ngx_conduit_tls_why(link->ssl, ac->errstr && ac->errstr[0]
+                                          ? ac->errstr : "closed");
 }
 
 
@@ -354,7 +399,7 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
     }
 
     if (r == NULL) {
-        ngx_conduit_link_lost(link, ac->errstr ? ac->errstr : "closed");
+        ngx_conduit_link_lost(link, ngx_conduit_link_error(link, ac));
         return;
     }
 
@@ -453,6 +498,7 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
     ngx_conduit_link_count(link, -1);
 
     link->ac = NULL;
+    link->ssl = NULL;
     link->message = NULL;
 
     if (link->limit.exceeded) {

@@ -78,6 +78,7 @@ struct ngx_conduit_link_s {
     unsigned                   closing:1;   /* takes nothing new */
     ngx_conduit_link_state_e   state;
     redisAsyncContext         *ac;
+    SSL                       *ssl;       /* of ac, or NULL */
     ngx_conduit_limit_t        limit;     /* of its replies */
     ngx_uint_t                 addr;      /* next address to try */
     ngx_uint_t                 handshake; /* replies still to come */

@@ -33,9 +33,9 @@ ngx_conduit_redis_create(ngx_conf_t *cf, ngx_str_t *url)
 
     err = conduit_redis_url_parse((char *) url->data, url->len, &u);
 
-    if (err == NULL && u.scheme == CONDUIT_REDIS_TLS) {
-        err = "\"rediss\" is not supported: this module is built without TLS "
-              "to Redis";
+    if (err == NULL && u.tls && !ngx_conduit_tls_supported) {
+        err = "\"rediss\" is not supported: it needs hiredis 1.0 or newer, "
+              "and this module is built with an older one or without its TLS";
     }
 
     if (err != NULL) {
@@ -50,6 +50,7 @@ ngx_conduit_redis_create(ngx_conf_t *cf, ngx_str_t *url)
     }
 
     redis->scheme = u.scheme;
+    redis->secure = u.tls;
     redis->db = u.db;
 
     if (ngx_conduit_redis_credentials(cf, redis, &u) != NGX_OK) {
@@ -227,7 +228,10 @@ ngx_conduit_redis_resolve(ngx_conf_t *cf, conduit_redis_host_t *host,
         addr->port = host->port;
 
         if (ngx_conduit_redis_copy(cf, &addr->host, (char *) text, len)
-            != NGX_OK)
+            != NGX_OK
+            || ngx_conduit_redis_copy(cf, &addr->name, host->name.data,
+                                      host->name.len)
+               != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -265,6 +269,8 @@ ngx_uint_t
 ngx_conduit_redis_equal(ngx_conduit_redis_t *a, ngx_conduit_redis_t *b)
 {
     return a->scheme == b->scheme
+           && a->secure == b->secure
+           && a->tls == b->tls
            && ngx_conduit_redis_str_equal(&a->name, &b->name)
            && ngx_conduit_redis_str_equal(&a->user, &b->user)
            && ngx_conduit_redis_str_equal(&a->password, &b->password)

@@ -11,6 +11,7 @@
 
 #include "conduit_redis_url.h"
 #include "ngx_conduit_stats.h"
+#include "ngx_conduit_tls.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -18,12 +19,16 @@ typedef struct {
     ngx_str_t    host;              /* a numeric address, zero-terminated; IPv6
                                        without brackets */
     in_port_t    port;
+    ngx_str_t    name;              /* as it was given: a name or an address,
+                                       for which a certificate must be */
 } ngx_conduit_redis_addr_t;
 
 typedef struct {
     ngx_str_t                  name;     /* as in the configuration, without
                                             credentials; for logs */
     conduit_redis_scheme_t     scheme;
+    ngx_uint_t                 secure;   /* "rediss" */
+    ngx_conduit_tls_t         *tls;      /* then; set by the caller */
     ngx_str_t                  path;     /* of a unix socket, zero-terminated;
                                             else empty */
     ngx_conduit_redis_addr_t  *addrs;    /* of the server, of the seeds of a
@@ -43,11 +48,11 @@ typedef struct {
  * Makes a deployment of a URL (the parameter of conduit_publish or
  * conduit_gateway), resolving its host names.  Returns NULL after logging what
  * is wrong at emerg level with file and line.  The result lives in cf->pool;
- * timeouts are left zero.
+ * timeouts are left zero, and tls NULL.
  */
 ngx_conduit_redis_t *ngx_conduit_redis_create(ngx_conf_t *cf, ngx_str_t *url);
 
-/* Returns 1 if two are the same with the same log-in and times. */
+/* Returns 1 if two are the same with the same log-in, times and TLS. */
 ngx_uint_t ngx_conduit_redis_equal(ngx_conduit_redis_t *a,
     ngx_conduit_redis_t *b);
 

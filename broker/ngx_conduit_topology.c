@@ -621,7 +621,8 @@ ngx_conduit_topology_guides(ngx_conduit_topology_t *t)
         n++;
     }
 
-    size = sizeof(ngx_conduit_redis_addr_t) + NGX_SOCKADDR_STRLEN;
+    size = sizeof(ngx_conduit_redis_addr_t) + NGX_SOCKADDR_STRLEN
+           + CONDUIT_HOST_MAX;
 
     addrs = ngx_calloc(n * size, ngx_cycle->log);
     if (addrs == NULL) {
@@ -643,6 +644,8 @@ ngx_conduit_topology_guides(ngx_conduit_topology_t *t)
         addrs[i] = node->addr;
         addrs[i].host.data = p;
         p = ngx_cpymem(p, node->addr.host.data, node->addr.host.len + 1);
+        addrs[i].name.data = p;
+        p = ngx_cpymem(p, node->addr.name.data, node->addr.name.len);
         i++;
     }
 

@@ -285,6 +285,7 @@ ngx_conduit_topology_add(ngx_conduit_topology_t *t, ngx_str_t *host,
 
     node->host.data = node->name + (node->name[0] == '[');
     node->host.len = host->len;
+    node->addr.name = node->host;
 
     node->since = ngx_current_msec;
 

@@ -54,6 +54,8 @@ ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
     conf->org_id = NGX_CONF_UNSET_PTR;
     conf->channel_id = NGX_CONF_UNSET_PTR;
     conf->auth = NGX_CONF_UNSET;
+
+    ngx_conduit_tls_conf_init(&conf->redis_ssl);
 }
 
 
@@ -71,6 +73,8 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conf_merge_value(conf->auth, prev->auth, 1);
     ngx_conf_merge_str_value(conf->issuer, prev->issuer, "");
     ngx_conf_merge_str_value(conf->audience, prev->audience, "");
+
+    ngx_conduit_tls_conf_merge(&prev->redis_ssl, &conf->redis_ssl);
 
     if (conf->keys == NULL) {
         conf->keys = prev->keys;
@@ -106,6 +110,14 @@ ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
                       "set \"conduit_%s_redis_password_file\" in %s:%ui",
                       name, name, conf->file, conf->line);
         return NGX_CONF_ERROR;
+    }
+
+    if (redis->secure) {
+        redis->tls = ngx_conduit_tls_get(cf, &conf->redis_ssl, conf->file,
+                                         conf->line);
+        if (redis->tls == NULL) {
+            return NGX_CONF_ERROR;
+        }
     }
 
     if (conf->auth && conf->keys == NULL) {

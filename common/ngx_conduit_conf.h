@@ -35,6 +35,7 @@ typedef struct {
 
     ngx_str_t                  redis_user;
     ngx_str_t                  redis_password;   /* read from its file */
+    ngx_conduit_tls_conf_t     redis_ssl;
     ngx_msec_t                 connect_timeout;
     ngx_msec_t                 timeout;
 

@@ -85,7 +85,7 @@ for my $x (qw(publish gateway)) {
                   ['redis://a,b', 'more than one host'],
                   ['redis://no-such-host.invalid', 'host not found'],
                   ['unix:relative', 'no absolute path'],
-                  ['rediss://127.0.0.1', 'not supported'],
+                  ['rediss://127.0.0.1:0', 'invalid port'],
                   ['redis+cluster://127.0.0.1/0', 'no database number'],
                   ['redis+cluster://127.0.0.1,', 'no host'],
                   ['redis+cluster://no-such-host.invalid', 'host not found'],
@@ -102,6 +102,88 @@ for my $x (qw(publish gateway)) {
 
     unlike check($keys, "conduit_$x redis://:secret\@127.0.0.1:0;"), qr/secret/,
         "$x: a password is not shown";
+}
+
+
+# --- TLS to Redis, with hiredis 1.0 and newer
+
+sub openssl {
+    system("cd $tmp && openssl @_ >>openssl.log 2>&1") == 0
+        or die read_file("$tmp/openssl.log");
+}
+
+my $new = '-newkey ec -pkeyopt ec_paramgen_curve:P-256 -x509 -days 2 -subj /CN=x';
+
+openssl("req $new -nodes -keyout tls.key -out tls.crt");
+openssl("req $new -nodes -keyout other.key -out other.crt");
+openssl("req $new -passout pass:secret -keyout locked.key -out locked.crt");
+write_file("$tmp/no.pem", 'garbage');
+
+my $tls = check($keys, 'conduit_publish rediss://127.0.0.1;')
+          !~ /"rediss" is not supported: it needs hiredis 1\.0/;
+
+my @secure = ('rediss://127.0.0.1', 'rediss://user:p@[::1]:7/2',
+              'rediss+cluster://127.0.0.1,localhost:7001',
+              'rediss+sentinel://127.0.0.1/mymaster/1');
+
+for my $x (qw(publish gateway)) {
+
+    my $ssl = "conduit_${x}_redis_ssl";
+    my $pair = sub { "${ssl}_certificate $tmp/$_[0];"
+                     . "${ssl}_certificate_key $tmp/$_[1];" };
+    my $trusted = sub { "${ssl}_trusted_certificate $tmp/$_[0];" };
+
+    for my $url (@secure) {
+        next if $tls;
+        is_refused $keys, "conduit_$x $url;",
+            '"rediss" is not supported: it needs hiredis 1.0',
+            "$x: $url without TLS in hiredis";
+    }
+
+    is_fine $keys . $trusted->('none') . $pair->('none', 'no.pem'),
+        "conduit_$x redis://127.0.0.1;",
+        "$x: certificates are of no concern without TLS";
+
+    next if !$tls;
+
+    for my $url (@secure) {
+        is_fine $keys, "conduit_$x $url;", "$x: $url";
+    }
+
+    my $on = "conduit_$x rediss://127.0.0.1;";
+
+    is_fine $keys, $on . $trusted->('tls.crt') . $pair->('tls.crt', 'tls.key'),
+        "$x: own certificates";
+    is_fine $keys . $pair->('tls.crt', 'tls.key'),
+        "$on ${ssl}_verify off; ${ssl}_name redis.example;",
+        "$x: certificates of http";
+    is_fine $keys . $pair->('none', 'none'),
+        qq{$on ${ssl}_certificate ""; ${ssl}_certificate_key "";},
+        "$x: none in a location";
+    is_fine "$keys ${ssl}_trusted_certificate tls.crt;", $on,
+        "$x: a relative name counts from the configuration";
+
+    for my $case (["${ssl}_certificate $tmp/tls.crt;",
+                   'no key is defined for certificate ".*tls.crt"'],
+                  ["${ssl}_certificate_key $tmp/tls.key;",
+                   'no certificate is defined for key ".*tls.key"'],
+                  [$pair->('tls.crt', 'other.key'),
+                   'other.key" \\(key values mismatch\\)'],
+                  [$pair->('locked.crt', 'locked.key'),
+                   'cannot load certificate key ".*locked.key"'],
+                  [$pair->('none', 'tls.key'),
+                   'certificate ".*none" \\(No such file or directory\\)'],
+                  [$pair->('tls.crt', 'none'),
+                   'key ".*none" \\(No such file or directory\\)'],
+                  [$pair->('no.pem', 'tls.key'),
+                   'cannot load certificate ".*no.pem" \\(no start line'],
+                  [$trusted->('none'), 'cannot load certificates of ".*none"'],
+                  [$trusted->('no.pem'), 'certificates of ".*no.pem"'])
+    {
+        my ($directives, $text) = @$case;
+
+        is_refused $keys, "$on $directives", $text, "$x: $text";
+    }
 }
 
 
@@ -147,6 +229,10 @@ is_fine "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
 write_file("$tmp/password", "secret\n");
 
 my @both = ([redis_user => 'u'], [redis_password_file => "$tmp/password"],
+            [redis_ssl_trusted_certificate => "$tmp/tls.crt"],
+            [redis_ssl_verify => 'off', 'x'], [redis_ssl_name => 'redis.a'],
+            [redis_ssl_certificate => "$tmp/tls.crt"],
+            [redis_ssl_certificate_key => "$tmp/tls.key"],
             [connect_timeout => '1s', 'x', 0], [timeout => '1s', 'x', 0],
             [org_id => '$arg_o'], [channel_id => '$arg_c'],
             [auth => 'off', 'x'], [jwt_issuer => 'i'], [jwt_audience => 'a']);

@@ -10,7 +10,6 @@
 #define count(a)  (sizeof(a) / sizeof(a[0]))
 
 #define TCP       CONDUIT_REDIS_TCP
-#define TLS       CONDUIT_REDIS_TLS
 #define UNIX      CONDUIT_REDIS_UNIX
 #define CLUSTER   CONDUIT_REDIS_CLUSTER
 #define SENTINEL  CONDUIT_REDIS_SENTINEL
@@ -111,7 +110,11 @@ START_TEST(urls_are_split)
         { "redis://%75:%2f%2F%25@h", TCP, "%75", "%2f%2F%25", "h", 0, 6379,
           NULL, 0 },
         { "redis://u:\xc3\xa9@h", TCP, "u", "\xc3\xa9", "h", 0, 6379, NULL, 0 },
-        { "rediss://u:p@h/1", TLS, "u", "p", "h", 0, 6379, NULL, 1 },
+        { "rediss://u:p@h/1", TCP, "u", "p", "h", 0, 6379, NULL, 1 },
+        { "rediss+cluster://:p@h:7000", CLUSTER, NULL, "p", "h", 0, 7000, NULL,
+          0 },
+        { "rediss+sentinel://h/m/4", SENTINEL, NULL, NULL, "h", 0, 26379, "m",
+          4 },
         { "redis+cluster://:p@h:7000", CLUSTER, NULL, "p", "h", 0, 7000, NULL,
           0 },
         { "redis+cluster://h/", CLUSTER, NULL, NULL, "h", 0, 6379, NULL, 0 },
@@ -125,6 +128,7 @@ START_TEST(urls_are_split)
 
         ck_assert_msg(err == NULL, "%s: %s", cases[i].text, err);
         ck_assert_int_eq(url.scheme, cases[i].scheme);
+        ck_assert_uint_eq(url.tls, cases[i].text[5] == 's');
         check_text(cases[i].text, url.user, cases[i].user);
         check_text(cases[i].text, url.password, cases[i].password);
         check_text(cases[i].text, url.path, NULL);
@@ -163,6 +167,7 @@ START_TEST(unix_sockets_have_a_path)
 
         ck_assert_msg(err == NULL, "%s: %s", cases[i].text, err);
         ck_assert_int_eq(url.scheme, UNIX);
+        ck_assert_uint_eq(url.tls, 0);
         check_text(cases[i].text, url.path, cases[i].path);
         check_text(cases[i].text, url.user, NULL);
         check_text(cases[i].text, url.password, NULL);
@@ -245,6 +250,8 @@ START_TEST(schemes_are_refused)
         { lit(" redis://h"), "unknown scheme" },
         { lit("redisss://h"), "unknown scheme" },
         { lit("redis+tls://h"), "unknown scheme" },
+        { lit("rediss+unix://h"), "unknown scheme" },
+        { lit("rediss:h"), "unknown scheme" },
         { lit("unix"), "unknown scheme" },
         { lit("\0redis://h"), "control character" },
         { lit("redis://h\0"), "control character" },

@@ -44,7 +44,8 @@ sub new {
 }
 
 
-# Starts a redis-server with the options given; returns its port.
+# Starts a redis-server with the options given; returns its port.  Where an
+# option is "TLS_PORT", a free port stands instead, see tls_port().
 
 sub start {
     my ($self, @options) = @_;
@@ -54,8 +55,12 @@ sub start {
 
     mkdir $dir or die "$dir: $!";
 
+    my $tls = grep({ $_ eq 'TLS_PORT' } @options) && unused_port();
+    @options = map { $_ eq 'TLS_PORT' ? $tls : $_ } @options;
+
     $self->{servers}{$port} = {
         dir => $dir,
+        tls => $tls,
         command => ['--port', $port, '--bind', '127.0.0.1', '--dir', $dir,
                     '--save', '', '--appendonly', 'no', @options],
     };
@@ -183,6 +188,9 @@ sub pause_for {
     $self->{servers}{$port}{paused} = 0;
 }
 
+
+# the port where a server expects TLS
+sub tls_port { $_[0]{servers}{$_[1]}{tls} }
 
 sub ports { sort { $a <=> $b } keys %{ $_[0]{servers} } }
 
