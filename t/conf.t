@@ -295,6 +295,50 @@ is_refused $keys, "$gateway conduit_gateway_buffer_size 0;", 'must not be zero',
     'no buffer';
 
 
+# --- pages
+
+for my $case (['publish', $publish], ['gateway', $gateway]) {
+    my ($x, $on) = @$case;
+
+    is_fine '', "conduit_$x$_;", "conduit_$x$_ stands by itself"
+        for '_status', '_status prometheus', '_status json', '_health live',
+            '_health ready';
+
+    for my $bad (['_status xml', 'prometheus', 'json'],
+                 ['_status live', 'prometheus', 'json'],
+                 ['_health json', 'live', 'ready'])
+    {
+        my ($directive, @values) = @$bad;
+        my ($parameter) = $directive =~ / (.*)/;
+
+        is_refused '', "conduit_$x$directive;",
+            qq(invalid parameter "$parameter", it must be "$values[0]" or )
+            . qq("$values[1]"), "conduit_$x$directive";
+    }
+
+    is_refused '', "conduit_$x$_;", 'invalid number of arguments',
+        "conduit_$x$_" for '_status json json', '_health', '_health live live';
+
+    my @pages = ("conduit_${x}_status;", "conduit_${x}_status json;",
+                 "conduit_${x}_health live;", "conduit_${x}_health ready;");
+
+    for my $page (@pages) {
+        my ($name) = $page =~ /(\w+)/;
+
+        is_refused '', "$page $_", '"conduit_\w+" directive is duplicate',
+            "$page $_" for @pages;
+        is_refused $page, '', 'not allowed here', "$page outside of a location";
+        is_refused $keys, "$_ $page",
+            qq("$name" directive is in a location that has another content)
+            . ' handler', "$_ $page"
+            for $on, 'proxy_pass http://127.0.0.1:1;', 'stub_status;';
+    }
+}
+
+is_refused '', 'conduit_publish_status; conduit_gateway_status;',
+    'another content handler', 'pages of both modules';
+
+
 # --- values reach the locations below
 
 my $nginx = nginx_start(

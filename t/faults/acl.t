@@ -7,10 +7,14 @@ use lib 't/lib';
 
 use Conduit;
 use Test::More;
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(sleep time);
 
 my %grants = map { /^    ACL SETUSER (\w+) on >PASSWORD (.+)$/ ? ($1 => $2) : () }
              split /\n/, read_file("$Conduit::ROOT/docs/redis.md");
+
+# what "conduit_gateway_health ready" needs in addition
+my ($canary) = read_file("$Conduit::ROOT/docs/redis.md")
+               =~ /^    ACL SETUSER gateway (~.+)$/m;
 
 is_deeply [sort keys %grants], ['gateway', 'publisher'],
     'the docs have a user for each module';
@@ -22,7 +26,7 @@ my $nginx = start('publisher', 'gateway');
 
 
 sub start {
-    my ($publisher, $gateway) = @_;
+    my ($publisher, $gateway, $more) = @_;
 
     my $url = sub { "redis://$_[0]:secret\@127.0.0.1:$Conduit::REDIS_PORT" };
 
@@ -32,7 +36,8 @@ sub start {
         . gateway_location('conduit_gateway_timeout 1s;'
                            . 'conduit_gateway_read_count 5;'
                            . 'conduit_gateway_window 1k;')
-            =~ s{redis://[^;]+}{$url->($gateway)}er);
+            =~ s{redis://[^;]+}{$url->($gateway)}er
+        . ($more // ''));
 }
 
 sub post {
@@ -200,6 +205,7 @@ for my $grant (grep { !/^(?:reset|-)/ } split ' ', $grants{publisher}) {
     my $nginx = start('less', 'gateway');
     my $channel = uuid();
     my $connections = connections_made();
+    my $start = time;
     my %statuses;
 
     # some permissions are for a message over the rate of 20
@@ -213,13 +219,56 @@ for my $grant (grep { !/^(?:reset|-)/ } split ' ', $grants{publisher}) {
 
     } else {
         ok $statuses{500}, "without $grant: messages are refused";
-        is scalar(@errors), 1, 'one line';
+        cmp_ok scalar(@errors), '>=', 1, 'a line';
+        cmp_ok scalar(@errors), '<=', 1 + (time - $start) / 10,
+            'and one more after 10 s';
         like $errors[0], qr/refused to publish to .*(?:NOPERM|ACL|can't run)/,
             'which says why';
     }
 
     is connections_made() - $connections, 1, 'no storm';
     $nginx->stop;
+}
+
+
+# --- with pages that tell whether Redis works
+
+my $pages = join '', map { "location = /$_ { conduit_${_}_health ready; }\n" }
+            qw(publish gateway);
+
+sub says {
+    my ($nginx, $module, $status) = @_;
+
+    my $last;
+    wait_for(10, sub {
+        ($last = http($nginx, 'GET', "/$module")->{status}) == $status;
+    });
+
+    is $last, $status, "the page of $module";
+}
+
+for my $without ('', split(' ', $canary), $canary) {
+    my %lacks = map { $_ => 1 } split ' ', $without;
+
+    redis('ACL', 'SETUSER', 'less', 'reset', 'on', '>secret',
+          grep { !$lacks{$_} } split ' ', "$grants{gateway} $canary");
+
+    my $nginx = start('publisher', 'less', $pages);
+
+    says($nginx, 'publish', 200);
+
+    if ($without eq '') {
+        says($nginx, 'gateway', 200);
+        is_deeply [errors($nginx)], [], 'no permission is missed';
+
+    } else {
+        ok wait_for(10, sub { grep { /_health" failed: NOPERM/ }
+                              errors($nginx) }),
+            "without $without: the log says why";
+        says($nginx, 'gateway', $without eq '+pexpire' ? 200 : 503);
+    }
+
+    is $nginx->stop('QUIT'), 0, 'NGINX quits';
 }
 
 

@@ -1,0 +1,133 @@
+package Conduit::Metrics;
+
+# What NGINX counts, read off its pages.
+#
+#     my $nginx = nginx_start(server => pages() . ...);
+#     my $metrics = metrics($nginx, 'publish');
+#     $metrics->{'requests_total{outcome="accepted"}'}
+#
+#     moves($nginx, 'publish', 'a message is counted', sub { ... },
+#           'requests_total{outcome="accepted"}' => 1, bytes_total => 42);
+
+use strict;
+use warnings;
+
+use Conduit;
+use Exporter 'import';
+use Test::More ();
+use Time::HiRes qw(time);
+
+our @EXPORT = qw(pages metrics series moves becomes buckets);
+
+# moved at times of its own, or by amounts: looked at when asked for only
+my $BACKGROUND
+    = qr/^(?:redis_commands|sweeps|canaries|keepalives|bytes)_total$/;
+
+
+# Locations: /status/publish, /json/publish, /live/publish, and for the gateway.
+
+sub pages {
+    return join '', map { <<"EOC" } qw(publish gateway);
+    location = /status/$_ { conduit_${_}_status; }
+    location = /json/$_ { conduit_${_}_status json; }
+    location = /live/$_ { conduit_${_}_health live; }
+EOC
+}
+
+
+# All series of a page as a hash, named without the module's prefix.
+
+sub metrics {
+    my ($nginx, $module) = @_;
+
+    my $r = http($nginx, 'GET', "/status/$module", timeout => 20);
+
+    die "status of $module: $r->{status}" if $r->{status} != 200;
+    return series($r->{body}, $module);
+}
+
+sub series {
+    my ($text, $module) = @_;
+
+    return { map { /^conduit_${module}_(\S+) ([\d.]+)$/ ? ($1 => 0 + $2)
+                   : die "not a series: $_\n" }
+             grep { !/^#/ } split /\n/, $text };
+}
+
+
+# Runs some code, and waits until counters have gone up as expected: these, and
+# no other one.  A histogram is looked at by its count.  Gauges are not.
+
+sub moves {
+    my ($nginx, $module, $title, $code, %expected) = @_;
+
+    my $before = metrics($nginx, $module);
+
+    $code->();
+
+    delete $expected{$_} for grep { !$expected{$_} } keys %expected;
+
+    my $is = sub {
+        return join "\n", map { "$_ $_[0]{$_}" } sort keys %{ $_[0] };
+    };
+    my $now;
+
+    wait_for(20, sub {
+        $now = moved($before, metrics($nginx, $module), %expected);
+        $is->($now) eq $is->(\%expected);
+    });
+
+    Test::More::is($is->($now), $is->(\%expected), $title);
+}
+
+sub moved {
+    my ($before, $now, %expected) = @_;
+
+    # a sweep's read is one of the background
+    my ($from, $to) = map { my %m = %$_;
+                            $m{reads_total} -= $m{sweeps_total}
+                                if exists $m{reads_total};
+                            \%m } $before, $now;
+
+    my %moved = map { $_ => $to->{$_} - ($from->{$_} // 0) }
+                grep { exists $expected{$_}
+                       || /_(?:total(?:\{.*)?|count)$/ && $_ !~ $BACKGROUND }
+                keys %$to;
+
+    delete $moved{$_} for grep { !$moved{$_} } keys %moved;
+
+    return \%moved;
+}
+
+
+# Waits until a series has a value.
+
+sub becomes {
+    my ($nginx, $module, $name, $value, $title) = @_;
+
+    my $now;
+
+    wait_for(20, sub {
+        $now = metrics($nginx, $module)->{$name} // 'none';
+        $now eq $value;
+    });
+
+    Test::More::is($now, $value, $title // "$name is $value");
+}
+
+
+# The buckets of a histogram, each its own (not cumulative), by bound.
+
+sub buckets {
+    my ($metrics, $name) = @_;
+
+    my %le = map { /^\Q$name\E_bucket\{le="(.*)"\}$/
+                   ? ($1 eq '+Inf' ? 9**9**9 : $1 => $metrics->{$_}) : () }
+             keys %$metrics;
+    my $below = 0;
+
+    return map { my $n = $le{$_} - $below; $below = $le{$_}; [$_, $n] }
+           sort { $a <=> $b } keys %le;
+}
+
+1;
