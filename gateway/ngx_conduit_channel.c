@@ -1,6 +1,7 @@
 /*
  * A channel: its life, who is in which of its queues, and their turns.  What it
- * asks Redis is in ngx_conduit_channel_read.c and ngx_conduit_channel_look.c.
+ * asks Redis is in ngx_conduit_channel_read.c and ngx_conduit_channel_look.c,
+ * what it does when the stream lost its end in ngx_conduit_channel_back.c.
  */
 
 #include <ngx_config.h>
@@ -126,6 +127,7 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
     queue = &ch->waiting;
 
     if (sub->resumed) {
+        ngx_conduit_channel_lead_back(ch, sub);
         at_cursor = conduit_stream_id_cmp(&sub->pos, &ch->cursor);
 
         if (ch->known && ch->ended && at_cursor == 0 && !ch->reading

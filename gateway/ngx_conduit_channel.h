@@ -1,5 +1,5 @@
 /*
- * What the three files of a channel share.
+ * What the files of a channel share.
  */
 
 #ifndef NGX_CONDUIT_CHANNEL_H
@@ -59,6 +59,21 @@ void ngx_conduit_channel_drop_batch(ngx_conduit_channel_t *ch);
 
 /* Sends XINFO, unless one is under way. */
 void ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch);
+
+/*
+ * The stream ends before the cursor: goes back to its last entry when that is
+ * in the window, with all who were after it.  Returns 1, or 0 when it is
+ * another stream, or that can't be told.
+ */
+ngx_uint_t ngx_conduit_channel_step_back(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info);
+
+/*
+ * A subscriber that resumes in a stretch which the channel saw and the stream
+ * has lost since goes on from where that began.
+ */
+void ngx_conduit_channel_lead_back(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub);
 
 #pragma GCC visibility pop
 

@@ -4,7 +4,8 @@
  *    subscriber that resumes, belongs to.  A stream that was deleted and made
  *    again may give out smaller IDs (its server's clock was set back, an
  *    explicit ID); waiting for IDs to catch up would be waiting for ever.  Then
- *    all start from the oldest entry again;
+ *    all start from the oldest entry again; unless it only lost its last
+ *    entries (ngx_conduit_channel_back.c);
  *  - whether the oldest entry is past a position: then its subscriber has lost
  *    some;
  *  - whether the stream has ended, for those who resume after its end.
@@ -89,7 +90,7 @@ ngx_conduit_channel_info_reply(void *data, redisReply *reply,
 static void
 ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
 {
-    ngx_uint_t                 another;
+    ngx_uint_t                 another, shorter;
     ngx_conduit_stream_info_t  info;
 
     if (ngx_conduit_stream_parse_info(reply, &info) != NGX_OK) {
@@ -130,10 +131,16 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
         ngx_conduit_channel_gap(ch, &info);
     }
 
+    shorter = another && ngx_conduit_channel_step_back(ch, &info);
+
     ngx_conduit_channel_admit(ch, &info);
 
     if (another) {
-        ngx_conduit_channel_restart(ch);
+
+        if (!shorter) {
+            ngx_conduit_channel_restart(ch);
+        }
+
         ngx_conduit_channel_ring(ch, 0);
         return;
     }
@@ -288,6 +295,8 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
             continue;
         }
 
+        ngx_conduit_channel_lead_back(ch, sub);
+
         if (info && conduit_stream_id_cmp(&info->last_id, &sub->pos) < 0) {
             sub->pos = ngx_conduit_oldest;
         }
@@ -345,6 +354,7 @@ ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch)
     ch->known = 1;
     ch->numbered = 0;
     ch->kept = 0;
+    ch->lead = ngx_conduit_oldest;
 
     ngx_conduit_frames_drop(&ch->window, ch->window.nelts);
 

@@ -178,6 +178,11 @@ struct ngx_conduit_channel_s {
     ngx_conduit_frames_t    window;
     uint64_t                base;          /* number of the oldest frame */
 
+    conduit_stream_id_t     back;          /* entries after it, up to the lead,
+                                              were seen and lost by the stream;
+                                              a lead of 0-0: none */
+    conduit_stream_id_t     lead;
+
     ngx_conduit_batch_t    *batch;         /* NULL: none asked for or in use */
 
     uint32_t                epoch;         /* lives of the stream seen */
@@ -407,6 +412,9 @@ ngx_int_t ngx_conduit_frames_push(ngx_conduit_frames_t *frames,
 
 /* Drops the n oldest frames. */
 void ngx_conduit_frames_drop(ngx_conduit_frames_t *frames, ngx_uint_t n);
+
+/* Drops the newest frames, down to n. */
+void ngx_conduit_frames_cut(ngx_conduit_frames_t *frames, ngx_uint_t n);
 
 /* Drops all frames and frees the array. */
 void ngx_conduit_frames_clear(ngx_conduit_frames_t *frames);
