@@ -227,7 +227,10 @@ ngx_conduit_redis_resolve(ngx_conf_t *cf, conduit_redis_host_t *host,
         addr->port = host->port;
 
         if (ngx_conduit_redis_copy(cf, &addr->host, (char *) text, len)
-            != NGX_OK)
+            != NGX_OK
+            || ngx_conduit_redis_copy(cf, &addr->name, host->name.data,
+                                      host->name.len)
+               != NGX_OK)
         {
             return NGX_ERROR;
         }

@@ -17,6 +17,7 @@ typedef struct {
     ngx_str_t    host;              /* a numeric address, zero-terminated; IPv6
                                        without brackets */
     in_port_t    port;
+    ngx_str_t    name;              /* of the host, as the URL has it */
 } ngx_conduit_redis_addr_t;
 
 typedef struct {
