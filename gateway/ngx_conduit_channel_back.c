@@ -9,7 +9,8 @@
  *   cursor           ^<----+          all who were after 3 are at 3
  *
  * It is the same stream, and not one made anew, when its last entry is a frame
- * of the window, byte for byte.
+ * of the window, byte for byte; or, when new ones have come already, an entry
+ * that is further back.  Then all that is in the window is read once more.
  */
 
 #include <ngx_config.h>
@@ -22,7 +23,7 @@
 static ngx_uint_t ngx_conduit_channel_is_frame(ngx_conduit_channel_t *ch,
     ngx_conduit_entry_t *entry, ngx_conduit_frame_t *frame);
 static void ngx_conduit_channel_back_to(ngx_conduit_channel_t *ch,
-    conduit_stream_id_t *id, ngx_uint_t n);
+    ngx_uint_t n);
 static void ngx_conduit_channel_back_queue(ngx_conduit_channel_t *ch,
     ngx_queue_t *queue);
 
@@ -48,19 +49,102 @@ ngx_conduit_channel_step_back(ngx_conduit_channel_t *ch,
         return 0;
     }
 
-    ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
-                  "conduit: redis %V: stream \"%V\" has lost its entries after "
-                  "%uL-%uL, up to %uL-%uL",
-                  &ch->shard->doorbell.redis->name, &ch->node.str, id->ms,
-                  id->seq, ch->cursor.ms, ch->cursor.seq);
-
-    ngx_conduit_channel_back_to(ch, id, n);
+    ngx_conduit_channel_back_to(ch, n);
 
     ch->numbered = (info->counted
                     && conduit_stream_id_cmp(&info->last_id, id) == 0);
     ch->number = info->added;
 
     return 1;
+}
+
+
+ngx_uint_t
+ngx_conduit_channel_compare(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info)
+{
+    conduit_stream_id_t  *last;
+
+    if (info->length == 0 || ch->window.nelts == 0) {
+        return 0;
+    }
+
+    /* they have nothing in common when one begins where the other one ends, as
+       after a trim */
+
+    last = &ch->window.elts[ch->window.nelts - 1]->id;
+
+    if (conduit_stream_id_cmp(&info->first.id, last) > 0
+        || conduit_stream_id_cmp(&info->last.id, &ch->window.elts[0]->id) < 0)
+    {
+        return 0;
+    }
+
+    ch->compare = 1;
+
+    return 1;
+}
+
+
+ngx_int_t
+ngx_conduit_channel_part(ngx_conduit_channel_t *ch, redisReply *list,
+    conduit_stream_id_t *first)
+{
+    size_t               i;
+    ngx_uint_t           n, another;
+    ngx_conduit_entry_t  entry;
+
+    ch->compare = 0;
+    ch->numbered = 0;
+    another = 1;
+
+    for (i = list ? list->elements : 0; i; i--) {
+
+        if (ngx_conduit_stream_entry(list->element[i - 1], &entry) != NGX_OK) {
+            break;
+        }
+
+        if (conduit_stream_id_cmp(&entry.id, &ch->cursor) > 0) {
+
+            /* it goes on after the cursor: with nothing to compare, so does
+               the channel */
+
+            *first = entry.id;
+            another = 0;
+        }
+
+        n = ngx_conduit_frames_after(&ch->window, &entry.id);
+
+        if (n == 0
+            || conduit_stream_id_cmp(&ch->window.elts[n - 1]->id, &entry.id)
+               != 0)
+        {
+            continue;
+        }
+
+        if (ngx_conduit_channel_is_frame(ch, &entry,
+                                         ch->window.elts[n - 1]))
+        {
+            if (conduit_stream_id_cmp(&entry.id, &ch->cursor) < 0) {
+                ngx_conduit_channel_back_to(ch, n);
+            }
+
+            *first = ch->cursor;
+            return NGX_OK;
+        }
+
+        /* the same ID, and another message */
+
+        another = 1;
+    }
+
+    if (!another) {
+        return NGX_OK;
+    }
+
+    ngx_conduit_channel_restart(ch);
+
+    return NGX_DECLINED;
 }
 
 
@@ -87,13 +171,21 @@ ngx_conduit_channel_is_frame(ngx_conduit_channel_t *ch,
 }
 
 
-/* id is that of the last of the n oldest frames, which are kept */
+/* the n oldest frames are kept, the stream has the last of them */
 
 static void
-ngx_conduit_channel_back_to(ngx_conduit_channel_t *ch, conduit_stream_id_t *id,
-    ngx_uint_t n)
+ngx_conduit_channel_back_to(ngx_conduit_channel_t *ch, ngx_uint_t n)
 {
+    conduit_stream_id_t  *id;
     ngx_conduit_batch_t  *batch;
+
+    id = &ch->window.elts[n - 1]->id;
+
+    ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
+                  "conduit: redis %V: stream \"%V\" has lost its entries after "
+                  "%uL-%uL, up to %uL-%uL",
+                  &ch->shard->doorbell.redis->name, &ch->node.str, id->ms,
+                  id->seq, ch->cursor.ms, ch->cursor.seq);
 
     /* who was in the stretch that is lost; two of them are taken for one where
        they overlap */
@@ -113,6 +205,8 @@ ngx_conduit_channel_back_to(ngx_conduit_channel_t *ch, conduit_stream_id_t *id,
     ch->ended = ch->window.elts[n - 1]->end;
     ch->known = 1;
     ch->kept = 1;
+    ch->numbered = 0;
+    ch->compare = 0;
 
     if (conduit_stream_id_cmp(&ch->floor, id) > 0) {
         ch->floor = *id;

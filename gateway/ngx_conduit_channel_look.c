@@ -31,7 +31,6 @@ static void ngx_conduit_channel_lost_queue(ngx_queue_t *queue,
     conduit_stream_id_t *first);
 static void ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
-static void ngx_conduit_channel_restart(ngx_conduit_channel_t *ch);
 static void ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch);
 static void ngx_conduit_channel_restart_queue(ngx_conduit_channel_t *ch,
     ngx_queue_t *queue, ngx_queue_t *to);
@@ -90,7 +89,7 @@ ngx_conduit_channel_info_reply(void *data, redisReply *reply,
 static void
 ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
 {
-    ngx_uint_t                 another, shorter;
+    ngx_uint_t                 another, shorter, compare;
     ngx_conduit_stream_info_t  info;
 
     if (ngx_conduit_stream_parse_info(reply, &info) != NGX_OK) {
@@ -129,9 +128,24 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
 
     if (!another && ch->reading && ch->checked) {
         ngx_conduit_channel_gap(ch, &info);
+        ngx_conduit_channel_compare(ch, &info);
     }
 
     shorter = another && ngx_conduit_channel_step_back(ch, &info);
+
+    if (another && !shorter) {
+        compare = ch->compare;
+
+        if (ngx_conduit_channel_compare(ch, &info)) {
+
+            /* who waits for a look-up waits for the next one; a read that is
+               under way is of no use, unless it is this one */
+
+            ch->epoch += !compare;
+            ngx_conduit_channel_ring(ch, 0);
+            return;
+        }
+    }
 
     ngx_conduit_channel_admit(ch, &info);
 
@@ -321,9 +335,7 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
 }
 
 
-/* the stream is not the one it was: all start from its oldest entry */
-
-static void
+void
 ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
 {
     ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
@@ -354,6 +366,7 @@ ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch)
     ch->known = 1;
     ch->numbered = 0;
     ch->kept = 0;
+    ch->compare = 0;
     ch->lead = ngx_conduit_oldest;
 
     ngx_conduit_frames_drop(&ch->window, ch->window.nelts);

@@ -210,6 +210,9 @@ struct ngx_conduit_channel_s {
     unsigned                check:1;       /* what follows the cursor may have
                                               gone: look before reading */
     unsigned                complained:1;  /* an error reply was logged */
+    unsigned                compare:1;     /* the window may have what the
+                                              stream has not: read all of it */
+    unsigned                comparing:1;   /* XREAD was sent for that */
 };
 
 /* what a worker reads from one server */

@@ -183,8 +183,124 @@ new_channel();
 }
 
 
+# --- new entries are there before the worker looks
+
+sub replace {
+    my ($dump, @fills) = @_;
+
+    redis('MULTI');
+    $dump ? restore($dump) : redis('DEL', key());
+    fill(@$_) for @fills;
+    redis('EXEC');
+}
+
+for (sort keys %LOCATIONS) {
+    $where = $_;
+
+    my @cases = (
+        ['before the cursor', 4, 5, 7],
+        ['around it', 4, 6, 7, 9, 10, 11],
+        ['after it', 9 .. 12],
+        ['far more than are read at once', 4, 6, 7, 10 .. 130],
+    );
+
+    for my $case (@cases) {
+        my ($title, @new) = @$case;
+
+        last if $where eq 'tiny';
+
+        new_channel();
+        my $client = ask();
+        fill(1, 3);
+        my $dump = dump_stream();
+        fill($_, $_) for 5, 8;
+        my $late = ask(5);
+        is got($client, 5), '1 2 3 5 8', "$where, $title: a client has all";
+        is got($late, 1), '8', 'another one, too';
+
+        replace($dump, map { [$_, $_] } @new);
+        is got($_, scalar @new), "@new",
+            'what takes the place of the tail arrives' for $client, $late;
+
+        # what it does not know any more, it can't go back to
+
+        my $gone = ask(8);
+        my @to_gone = $where eq 'small' && @new > 20 ? grep { $_ > 8 } @new
+                                                      : @new;
+        is got($gone, scalar @to_gone), "@to_gone",
+            'also for one that resumes there';
+
+        fill(200, 200);
+        is got($_, 1), '200', 'and what is live'
+            for $client, $late, $gone;
+        is restarted(), 0, 'the stream was not read from its start';
+        is rolled_back(), 1, 'the loss was noticed';
+        $_->close for $client, $late, $gone;
+    }
+
+    # another stream, around the cursor of the one before
+
+    new_channel();
+    my $client = ask();
+    fill(1, 5);
+    is got($client, 5), '1 2 3 4 5', "$where: a client has all";
+    replace(undef, [2, 3, sequence => 7], [8, 9, sequence => 7]);
+
+    if ($where eq 'tiny') {
+        is got($client, 2), '7 7', 'what comes after its position arrives';
+    } else {
+        is got($client, 4), '7 7 7 7', 'a stream made anew is sent as a whole';
+    }
+
+    fill(10, 10);
+    is got($client, 1), '10', 'and goes on';
+    is rolled_back(), 0, 'it was not taken for the one it was';
+    $client->close;
+
+    # its IDs are others
+
+    new_channel();
+    $client = ask();
+    fill($_, $_) for 1, 3, 5;
+    is got($client, 3), '1 3 5', "$where: a client has all";
+    replace(undef, [4, 4, sequence => 7], [6, 6, sequence => 7]);
+    is got($client, 1), '7', 'what comes after its position arrives';
+    $client->close;
+
+    # it ends before the cursor, and begins in the window
+
+    new_channel();
+    $client = ask();
+    fill($_, $_) for 1, 3, 5;
+    is got($client, 3), '1 3 5', "$where: a client has all";
+    replace(undef, [4, 4, sequence => 7]);
+    is got($client, 1), '7', 'a stream made anew that ends before';
+    $client->close;
+
+    # entries are deleted
+
+    new_channel();
+    $client = ask();
+    fill(1, 5);
+    is got($client, 5), '1 2 3 4 5', "$where: a client has all";
+    redis('XDEL', key(), id(4), id(5));
+    fill(6, 6);
+    is got($client, 1), '6', 'nothing is repeated when the last are deleted';
+    redis('XDEL', key(), id(6));
+    is rest($client), '', 'nor when nothing follows';
+    fill(7, 7);
+    is got($client, 1), '7', 'until something does';
+    redis('XDEL', key(), id($_)) for 1 .. 3, 7;
+    is rest($client), '', 'nor when all are';
+    fill(8, 8);
+    is got($client, 1), '8', 'and then something follows';
+    $client->close;
+}
+
+
 # --- an END that is lost
 
+$where = 'events';
 new_channel();
 
 {
