@@ -631,8 +631,14 @@ ngx_conduit_channel_judge(ngx_conduit_batch_t *batch, ngx_conduit_sub_t *sub)
         return sub->judged ? NGX_OK : NGX_AGAIN;
     }
 
-    /* an entry that was there, after the position or before it, still is, or
-       some are lost */
+    /* as of the look-up, the position is in a hole of what is kept: trimming
+       had not come to it */
+
+    if (conduit_stream_id_cmp(&sub->next, &sub->pos) <= 0) {
+        return NGX_OK;
+    }
+
+    /* an entry that was there still is, or some are lost */
 
     if (gone || conduit_stream_id_cmp(&batch->first, &sub->next) > 0) {
 
