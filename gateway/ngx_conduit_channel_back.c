@@ -282,5 +282,6 @@ ngx_conduit_channel_lead_back(ngx_conduit_channel_t *ch,
         || conduit_stream_id_cmp(&ch->window.elts[n - 1]->id, &sub->pos) != 0)
     {
         sub->pos = ch->back;
+        sub->next_known = 0;
     }
 }

@@ -31,6 +31,8 @@ static void ngx_conduit_channel_lost_queue(ngx_queue_t *queue,
     conduit_stream_id_t *first);
 static void ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
+static void ngx_conduit_channel_settle(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub, ngx_conduit_stream_info_t *info);
 static void ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch);
 static void ngx_conduit_channel_restart_queue(ngx_conduit_channel_t *ch,
     ngx_queue_t *queue, ngx_queue_t *to);
@@ -319,18 +321,45 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
             sub->lost = 1;
         }
 
-        /* as of now: the oldest entry is what that rests on */
-
-        sub->judged = 1;
-        sub->next_known = (info && info->length);
-
-        if (sub->next_known) {
-            sub->next = info->first.id;
-        }
+        ngx_conduit_channel_settle(ch, sub, info);
 
         if (ngx_conduit_sub_start(sub) == NGX_OK) {
             ngx_conduit_channel_place(ch, sub);
         }
+    }
+}
+
+
+/*
+ * What was said of a subscriber's position is as of now, and rests on the
+ * oldest entry, or on the one that is known to follow.  When nothing does, it
+ * is as good as at the window.
+ */
+
+static void
+ngx_conduit_channel_settle(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub,
+    ngx_conduit_stream_info_t *info)
+{
+    sub->judged = 1;
+
+    if (info == NULL || info->length == 0) {
+        sub->next_known = 0;
+        return;
+    }
+
+    if (conduit_stream_id_cmp(&info->last.id, &sub->pos) <= 0
+        && conduit_stream_id_cmp(&sub->pos, &ch->floor) < 0
+        && conduit_stream_id_cmp(&ch->floor, &info->last_id) <= 0)
+    {
+        sub->pos = ch->floor;
+    }
+
+    if (!sub->next_known
+        || conduit_stream_id_cmp(&info->first.id, &sub->pos) > 0
+        || conduit_stream_id_cmp(&sub->next, &sub->pos) <= 0)
+    {
+        sub->next = info->first.id;
+        sub->next_known = 1;
     }
 }
 

@@ -627,24 +627,24 @@ ngx_conduit_channel_judge(ngx_conduit_batch_t *batch, ngx_conduit_sub_t *sub)
         return NGX_OK;
     }
 
-    if (!sub->next_known) {
-        return sub->judged ? NGX_OK : NGX_AGAIN;
-    }
-
-    /* as of the look-up, the position is in a hole of what is kept: trimming
-       had not come to it */
-
-    if (conduit_stream_id_cmp(&sub->next, &sub->pos) <= 0) {
+    if (!sub->next_known && sub->judged) {
         return NGX_OK;
     }
 
-    /* an entry that was there still is, or some are lost */
+    /* an entry that was there, after the position or before it, still is, or
+       some are lost */
 
-    if (gone || conduit_stream_id_cmp(&batch->first, &sub->next) > 0) {
+    if (!sub->next_known || gone
+        || conduit_stream_id_cmp(&batch->first, &sub->next) > 0)
+    {
+        if (sub->judged || !sub->next_known) {
 
-        if (sub->judged) {
+            /* when trimming has not come to the position, what follows the
+               hole there is known */
+
             sub->judged = 0;
-            sub->next_known = 0;
+            sub->next = batch->first;
+            sub->next_known = !gone;
             return NGX_AGAIN;
         }
 
