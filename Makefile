@@ -76,7 +76,7 @@ help:  ## list the targets
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile \
 	    | while IFS=$$'\t' read -r name text; do \
-	          printf '  %-10s %s\n' "$$name" "$$text"; done
+	          printf '  %-12s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
 	      'FUZZ_SECONDS, DESTDIR, MODULES_DIR'
 
@@ -155,6 +155,7 @@ test:  ## install what tests need, build, run every test
 	@$(call step,unit tests,$(MAKE) unit)
 	@$(call step,suites,$(MAKE) suites)
 	@$(call step,load,$(MAKE) load)
+	@$(call step,documentation,$(MAKE) docs)
 	@$(call step,e2e,$(MAKE) e2e)
 	@$(call step,sanitizers,$(MAKE) asan)
 
@@ -210,8 +211,22 @@ $(ASAN)/objs/nginx: $(ASAN)/objs/Makefile $(ALL_SRCS) $(HEADERS)
 	@$(MAKE) $(QUIET) -j2 -C $(ASAN) -f objs/Makefile build
 	@touch $@
 
-e2e: all  ## run the npm client in a browser against the modules
+e2e: all  ## run the npm client and the demo in a browser
 	@$(SUITE_ENV) t/e2e/run
+
+docs: all  ## try what the documentation shows, compare it with the code
+	@tools/check-docs
+	@$(SUITE_ENV) tools/test-docs
+
+deb:  ## build the Debian packages into build/deb
+	@tools/test-package build
+
+test-package:  ## build the packages, try them in a fresh Debian (as root)
+	@tools/test-package
+
+matrix:  ## build and test on Debian 13, in a chroot (as root)
+	@tools/install-deps matrix
+	@tools/matrix
 
 demo:  ## start the demo
 	@tools/install-deps build demo
@@ -246,5 +261,5 @@ clean:  ## remove build/
 
 FORCE:
 
-.PHONY: all help deps unit test symbols suites valgrind e2e demo lint fuzz \
-	install clean FORCE
+.PHONY: all help deps unit test symbols suites load load-full soak valgrind \
+	asan e2e docs deb test-package matrix demo lint fuzz install clean FORCE

@@ -28,7 +28,7 @@
 
 #define NGX_CONDUIT_LINK_NEXT       5       /* ms, to another address */
 #define NGX_CONDUIT_LINK_MIN_DELAY  50      /* to the first one again */
-#define NGX_CONDUIT_LINK_MAX_DELAY  3000
+#define NGX_CONDUIT_LINK_MAX_DELAY  2000    /* 3 s with what chance adds */
 #define NGX_CONDUIT_LINK_STABLE     5000    /* ms up, after which it is first
                                                again */
 

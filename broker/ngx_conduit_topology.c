@@ -58,6 +58,7 @@ ngx_conduit_topology_open(ngx_conduit_topology_t *t)
     t->refused = 0;
     t->doubted = 0;
     t->in_vain = 0;
+    t->stranger = 0;
     t->master = NULL;
     t->slots = NULL;
 
@@ -459,10 +460,14 @@ ngx_conduit_topology_reply(void *data, redisReply *reply,
 
         if (rc == NGX_OK) {
             t->refused = 0;
+            t->stranger = 0;
             ngx_conduit_topology_weigh(t);
 
-        } else if (rc == NGX_DECLINED) {
-            ngx_conduit_topology_refused(t, reply);
+        } else if (rc == NGX_DECLINED || rc == NGX_ABORT) {
+
+            if (rc == NGX_DECLINED) {
+                ngx_conduit_topology_refused(t, reply);
+            }
 
             /* another one may know better */
 
@@ -641,11 +646,12 @@ ngx_conduit_topology_guides(ngx_conduit_topology_t *t)
     {
         node = ngx_queue_data(q, ngx_conduit_node_t, queue);
 
-        addrs[i] = node->addr;
+        addrs[i] = node->redis.addrs[0];
         addrs[i].host.data = p;
-        p = ngx_cpymem(p, node->addr.host.data, node->addr.host.len + 1);
+        p = ngx_cpymem(p, node->redis.addrs[0].host.data,
+                       addrs[i].host.len + 1);
         addrs[i].name.data = p;
-        p = ngx_cpymem(p, node->addr.name.data, node->addr.name.len);
+        p = ngx_cpymem(p, node->redis.addrs[0].name.data, addrs[i].name.len);
         i++;
     }
 

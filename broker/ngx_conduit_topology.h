@@ -12,6 +12,9 @@
  * to the next when it gets no answer.  What it learns is compared with what is
  * known: an armed key does not ring when its slot moves, so that the owner is
  * told of every change, and reads again.
+ *
+ * A worker looks no names up: of servers that are told by name those are known
+ * that are hosts of the URL.
  */
 
 #ifndef NGX_CONDUIT_TOPOLOGY_H
@@ -39,7 +42,6 @@ typedef struct {
 
     /* private */
     ngx_queue_t                queue;
-    ngx_conduit_redis_addr_t   addr;
     ngx_str_t                  host;     /* as the cluster writes it */
     u_char                     name[NGX_CONDUIT_NODE_TEXT];
     u_char                     ip[NGX_SOCKADDR_STRLEN];
@@ -67,6 +69,8 @@ struct ngx_conduit_topology_s {
     unsigned                   refused:1;   /* an error reply was logged */
     unsigned                   doubted:1;   /* asked for a reason */
     ngx_uint_t                 in_vain;     /* how often, without news */
+    uint32_t                   stranger;    /* a name that was logged: its
+                                               hash; 0: none */
     ngx_queue_t                nodes;
     ngx_conduit_node_t        *master;      /* of all keys, but in a cluster */
     ngx_conduit_node_t       **slots;       /* of a cluster */

@@ -13,6 +13,13 @@ static ngx_int_t ngx_conduit_topology_range(ngx_conduit_topology_t *t,
     redisReply *range, ngx_conduit_node_t **slots);
 static ngx_conduit_node_t *ngx_conduit_topology_reply_node(
     ngx_conduit_topology_t *t, redisReply *reply);
+static void ngx_conduit_topology_reply_ip(redisReply *reply, ngx_str_t *peer,
+    ngx_str_t *ip);
+static ngx_int_t ngx_conduit_topology_family(ngx_str_t *ip);
+static ngx_conduit_redis_addr_t *ngx_conduit_topology_seeds(
+    ngx_conduit_topology_t *t, ngx_str_t *name, ngx_uint_t *n);
+static void ngx_conduit_topology_stranger(ngx_conduit_topology_t *t,
+    ngx_str_t *name);
 
 
 ngx_int_t
@@ -43,7 +50,7 @@ ngx_conduit_topology_master(ngx_conduit_topology_t *t, redisReply *reply)
     }
 
     if (node == NULL) {
-        return NGX_ERROR;
+        return NGX_ABORT;
     }
 
     if (t->master != node) {
@@ -136,7 +143,7 @@ ngx_conduit_topology_range(ngx_conduit_topology_t *t, redisReply *range,
 
     node = ngx_conduit_topology_reply_node(t, range->element[2]);
     if (node == NULL) {
-        return NGX_ERROR;
+        return NGX_ABORT;
     }
 
     while (first <= last) {
@@ -149,15 +156,16 @@ ngx_conduit_topology_range(ngx_conduit_topology_t *t, redisReply *range,
 
 /*
  * [host, port, id, [name, value, ...]]: an address, or, from Redis 7 on, a name
- * with its address among the values, or nil for the one that was asked.
+ * with its address among the values.  Nil or nothing means where the answer
+ * came from, whatever the values say; "?" is a name that the server does not
+ * know.
  */
 
 static ngx_conduit_node_t *
 ngx_conduit_topology_reply_node(ngx_conduit_topology_t *t, redisReply *reply)
 {
-    size_t               i;
-    ngx_str_t            host, ip;
-    redisReply          *values;
+    in_port_t            port;
+    ngx_str_t            host, ip, peer;
     ngx_conduit_node_t  *node;
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2
@@ -168,43 +176,72 @@ ngx_conduit_topology_reply_node(ngx_conduit_topology_t *t, redisReply *reply)
         return NULL;
     }
 
+    port = reply->element[1]->integer;
+
+    peer.data = t->scout.peer;
+    peer.len = ngx_strlen(peer.data);
+
     if (reply->element[0]->type == REDIS_REPLY_STRING
         && reply->element[0]->len != 0)
     {
         host.data = (u_char *) reply->element[0]->str;
         host.len = reply->element[0]->len;
 
-    } else {
-        host.data = t->scout.peer;
-        host.len = ngx_strlen(host.data);
-    }
+        ip = host;
+        ngx_conduit_topology_reply_ip(reply, &peer, &ip);
 
-    ip = host;
-
-    values = reply->elements > 3 ? reply->element[3] : NULL;
-
-    if (values != NULL && values->type == REDIS_REPLY_ARRAY) {
-
-        for (i = 0; i + 1 < values->elements; i += 2) {
-
-            if (values->element[i]->type == REDIS_REPLY_STRING
-                && values->element[i + 1]->type == REDIS_REPLY_STRING
-                && ngx_strcmp(values->element[i]->str, "ip") == 0)
-            {
-                ip.data = (u_char *) values->element[i + 1]->str;
-                ip.len = values->element[i + 1]->len;
-            }
+        if (host.len == 1 && host.data[0] == '?') {
+            host = (ip.data == host.data) ? peer : ip;
+            ip = host;
         }
+
+    } else {
+        host = peer;
+        ip = peer;
     }
 
-    node = ngx_conduit_topology_find(t, &host, reply->element[1]->integer);
+    node = ngx_conduit_topology_find(t, &host, port);
 
     if (node == NULL) {
-        node = ngx_conduit_topology_add(t, &host, &ip,
-                                        reply->element[1]->integer);
+        node = ngx_conduit_topology_add(t, &host, &ip, port);
     }
 
     return node;
+}
+
+
+/* the address that goes with a name; the one that answers may not know its own
+   one */
+
+static void
+ngx_conduit_topology_reply_ip(redisReply *reply, ngx_str_t *peer,
+    ngx_str_t *ip)
+{
+    size_t       i;
+    redisReply  *values, *value;
+
+    values = reply->elements > 3 ? reply->element[3] : NULL;
+
+    if (values == NULL || values->type != REDIS_REPLY_ARRAY) {
+        return;
+    }
+
+    for (i = 0; i + 1 < values->elements; i += 2) {
+        value = values->element[i + 1];
+
+        if (values->element[i]->type == REDIS_REPLY_STRING
+            && value->type == REDIS_REPLY_STRING
+            && ngx_strcmp(values->element[i]->str, "ip") == 0)
+        {
+            if (value->len == 0) {
+                *ip = *peer;
+                continue;
+            }
+
+            ip->data = (u_char *) value->str;
+            ip->len = value->len;
+        }
+    }
 }
 
 
@@ -221,7 +258,7 @@ ngx_conduit_topology_find(ngx_conduit_topology_t *t, ngx_str_t *host,
     {
         node = ngx_queue_data(q, ngx_conduit_node_t, queue);
 
-        if (node->addr.port == port && node->host.len == host->len
+        if (node->redis.addrs[0].port == port && node->host.len == host->len
             && ngx_memcmp(node->host.data, host->data, host->len) == 0)
         {
             return node;
@@ -236,48 +273,58 @@ ngx_conduit_node_t *
 ngx_conduit_topology_add(ngx_conduit_topology_t *t, ngx_str_t *host,
     ngx_str_t *ip, in_port_t port)
 {
-    u_char              *p;
-    ngx_uint_t           ipv6;
-    ngx_conduit_node_t  *node;
+    u_char                    *p;
+    ngx_int_t                  family;
+    ngx_uint_t                 i, n;
+    ngx_conduit_node_t        *node;
+    ngx_conduit_redis_addr_t  *addr, *seeds;
 
-#if (NGX_HAVE_INET6)
-    u_char               addr[16];
-#endif
-
-    if (host->len > CONDUIT_HOST_MAX || ip->len >= NGX_SOCKADDR_STRLEN) {
+    if (host->len > CONDUIT_HOST_MAX) {
         return NULL;
     }
 
-    ipv6 = 0;
+    n = 1;
+    seeds = NULL;
+    family = ngx_conduit_topology_family(ip);
 
-    if (ngx_inet_addr(ip->data, ip->len) == INADDR_NONE) {
+    if (family == AF_UNSPEC) {
 
-#if (NGX_HAVE_INET6)
-        if (ngx_inet6_addr(ip->data, ip->len, addr) != NGX_OK)
-#endif
-        {
+        seeds = ngx_conduit_topology_seeds(t, ip, &n);
+        if (seeds == NULL) {
+            ngx_conduit_topology_stranger(t, ip);
             return NULL;
         }
-
-        ipv6 = 1;
     }
 
-    node = ngx_calloc(sizeof(ngx_conduit_node_t), ngx_cycle->log);
+    node = ngx_calloc(sizeof(ngx_conduit_node_t)
+                      + n * sizeof(ngx_conduit_redis_addr_t), ngx_cycle->log);
     if (node == NULL) {
         return NULL;
     }
 
+    addr = (ngx_conduit_redis_addr_t *) &node[1];
+
     node->redis = *t->redis;
     node->redis.scheme = CONDUIT_REDIS_TCP;
-    node->redis.addrs = &node->addr;
-    node->redis.naddrs = 1;
+    node->redis.addrs = addr;
+    node->redis.naddrs = n;
 
-    ngx_memcpy(node->ip, ip->data, ip->len);
-    node->addr.host.data = node->ip;
-    node->addr.host.len = ip->len;
-    node->addr.port = port;
+    if (seeds == NULL) {
+        ngx_memcpy(node->ip, ip->data, ip->len);
+        addr->host.data = node->ip;
+        addr->host.len = ip->len;
+    }
 
-    p = ngx_sprintf(node->name, ipv6 && host->data == ip->data
+    for (i = 0; i < n; i++) {
+
+        if (seeds != NULL) {
+            addr[i] = seeds[i];
+        }
+
+        addr[i].port = port;
+    }
+
+    p = ngx_sprintf(node->name, family == AF_INET6 && host->data == ip->data
                     ? "[%V]:%ui" : "%V:%ui", host, (ngx_uint_t) port);
 
     node->redis.name.data = node->name;
@@ -285,13 +332,97 @@ ngx_conduit_topology_add(ngx_conduit_topology_t *t, ngx_str_t *host,
 
     node->host.data = node->name + (node->name[0] == '[');
     node->host.len = host->len;
-    node->addr.name = node->host;
+
+    for (i = 0; i < n; i++) {
+        addr[i].name = node->host;
+    }
 
     node->since = ngx_current_msec;
 
     ngx_queue_insert_tail(&t->nodes, &node->queue);
 
     return node;
+}
+
+
+/* of a numeric address; AF_UNSPEC for anything else */
+
+static ngx_int_t
+ngx_conduit_topology_family(ngx_str_t *ip)
+{
+#if (NGX_HAVE_INET6)
+    u_char  addr[16];
+#endif
+
+    if (ip->len >= NGX_SOCKADDR_STRLEN) {
+        return AF_UNSPEC;
+    }
+
+    if (ngx_inet_addr(ip->data, ip->len) != INADDR_NONE) {
+        return AF_INET;
+    }
+
+#if (NGX_HAVE_INET6)
+    if (ngx_inet6_addr(ip->data, ip->len, addr) == NGX_OK) {
+        return AF_INET6;
+    }
+#endif
+
+    return AF_UNSPEC;
+}
+
+
+/* the *n addresses of a host of the URL, or NULL */
+
+static ngx_conduit_redis_addr_t *
+ngx_conduit_topology_seeds(ngx_conduit_topology_t *t, ngx_str_t *name,
+    ngx_uint_t *n)
+{
+    ngx_uint_t                 i, first;
+    ngx_conduit_redis_addr_t  *addrs;
+
+    addrs = t->redis->addrs;
+    first = t->redis->naddrs;
+
+    for (i = 0; i < t->redis->naddrs; i++) {
+
+        if (addrs[i].name.len == name->len
+            && ngx_strncasecmp(addrs[i].name.data, name->data, name->len) == 0
+            && (first > i || addrs[i].port == addrs[first].port))
+        {
+            first = ngx_min(first, i);
+
+        } else if (first < i) {
+            break;
+        }
+    }
+
+    *n = i - first;
+
+    return *n ? &addrs[first] : NULL;
+}
+
+
+static void
+ngx_conduit_topology_stranger(ngx_conduit_topology_t *t, ngx_str_t *name)
+{
+    uint32_t  hash;
+
+    hash = ngx_crc32_short(name->data, name->len) | 1;
+
+    if (t->stranger == hash) {
+        return;
+    }
+
+    t->stranger = hash;
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "conduit: redis %V: a server is called \"%V\", which is "
+                  "neither an address nor a host of the URL: have addresses "
+                  "announced (%s)",
+                  &t->redis->name, name,
+                  t->slots ? "cluster-preferred-endpoint-type ip"
+                           : "sentinel announce-hostnames no");
 }
 
 

@@ -15,14 +15,16 @@
 /*
  * Takes a reply to SENTINEL GET-MASTER-ADDR-BY-NAME: [address, port], or nil;
  * sets t->news when the master is another one.  Returns NGX_OK, NGX_DECLINED
- * when it names nobody, NGX_ERROR when memory is out.
+ * when it names nobody, NGX_ABORT when it is nobody that can be used
+ * (ngx_conduit_topology_add).
  */
 ngx_int_t ngx_conduit_topology_master(ngx_conduit_topology_t *t,
     redisReply *reply);
 
 /*
  * Takes a reply to CLUSTER SLOTS: [[first, last, [host, port, id, [name, value,
- * ...]], replicas...], ...]; likewise, NGX_DECLINED when no slot is served.
+ * ...]], replicas...], ...]; likewise, NGX_DECLINED when no slot is served,
+ * NGX_ERROR when memory is out.
  */
 ngx_int_t ngx_conduit_topology_slots(ngx_conduit_topology_t *t,
     redisReply *reply);
@@ -32,8 +34,9 @@ ngx_conduit_node_t *ngx_conduit_topology_find(ngx_conduit_topology_t *t,
     ngx_str_t *host, in_port_t port);
 
 /*
- * Adds a node: host is how the cluster calls it, ip where it is.  Returns NULL
- * when ip is no numeric address, or memory is out.
+ * Adds a node: host is how the cluster calls it, ip where it is, an address or
+ * the name of a host of the URL.  Returns NULL when it is neither, which is
+ * logged, or memory is out.
  */
 ngx_conduit_node_t *ngx_conduit_topology_add(ngx_conduit_topology_t *t,
     ngx_str_t *host, ngx_str_t *ip, in_port_t port);

@@ -145,6 +145,10 @@ ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
         return "is duplicate";
     }
 
+    if (conf->page) {
+        return "is in a location that has another content handler";
+    }
+
     value = cf->args->elts;
 
     conf->redis = ngx_conduit_redis_create(cf, &value[1]);

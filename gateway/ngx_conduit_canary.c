@@ -197,6 +197,7 @@ ngx_conduit_canary_send(ngx_conduit_shard_t *shard)
     }
 
     c->pending = 1;
+    c->failed = 0;
     c->sent = ngx_current_msec;
 
     ngx_conduit_canary_read(shard, ngx_conduit_canary_armed);
@@ -280,7 +281,9 @@ ngx_conduit_canary_back(void *data, redisReply *reply,
 
     c = &shard->canary;
 
-    if (!ngx_conduit_canary_last(shard, reply, outcome) || !c->pending) {
+    if (!ngx_conduit_canary_last(shard, reply, outcome) || !c->pending
+        || c->failed)
+    {
         return;
     }
 
@@ -341,6 +344,7 @@ ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
     ngx_conduit_canary_t  *c;
 
     c = &shard->canary;
+    c->failed = 1;
 
     if (c->refused) {
         return;

@@ -1,6 +1,7 @@
 /*
  * A channel: its life, who is in which of its queues, and their turns.  What it
- * asks Redis is in ngx_conduit_channel_read.c and ngx_conduit_channel_look.c.
+ * asks Redis is in ngx_conduit_channel_read.c and ngx_conduit_channel_look.c,
+ * what it does when the stream lost its end in ngx_conduit_channel_back.c.
  */
 
 #include <ngx_config.h>
@@ -9,6 +10,11 @@
 
 #include "ngx_conduit_channel.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_time.h"
+
+
+/* ms between two lines about the errors of a server */
+#define NGX_CONDUIT_COMPLAINTS  10000
 
 
 static void ngx_conduit_channel_free(ngx_conduit_channel_t *ch);
@@ -131,6 +137,7 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
     queue = &ch->waiting;
 
     if (sub->resumed) {
+        ngx_conduit_channel_lead_back(ch, sub);
         at_cursor = conduit_stream_id_cmp(&sub->pos, &ch->cursor);
 
         if (ch->known && ch->ended && at_cursor == 0 && !ch->reading
@@ -232,6 +239,63 @@ ngx_conduit_channel_down(ngx_conduit_channel_t *ch)
     ch->holds--;
 
     ngx_conduit_channel_release(ch);
+}
+
+
+void
+ngx_conduit_channel_send_away(ngx_conduit_channel_t *ch)
+{
+    ngx_uint_t          i;
+    ngx_queue_t         list, *q, *queues[6];
+    ngx_conduit_sub_t  *sub;
+
+    queues[0] = &ch->opening;
+    queues[1] = &ch->waiting;
+    queues[2] = &ch->ready;
+    queues[3] = &ch->behind;
+    queues[4] = &ch->reading_batch;
+    queues[5] = &ch->blocked;
+
+    for (i = 0; i < 6; i++) {
+
+        ngx_conduit_channel_take(&list, queues[i]);
+
+        while (!ngx_queue_empty(&list)) {
+            q = ngx_queue_head(&list);
+            sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
+
+            ngx_conduit_channel_move(sub, queues[i]);
+            ngx_conduit_sub_end(sub, NGX_CONDUIT_CLOSE_OUTAGE);
+        }
+    }
+}
+
+
+/* one line a channel, until reading works again, and one a server in a while:
+   what is wrong with one is often wrong with all */
+
+void
+ngx_conduit_channel_complain(ngx_conduit_channel_t *ch, redisReply *reply)
+{
+    ngx_conduit_shard_t  *shard;
+
+    shard = ch->shard;
+
+    if (ch->complained
+        || (shard->complained
+            && ngx_current_msec - shard->complained < NGX_CONDUIT_COMPLAINTS))
+    {
+        return;
+    }
+
+    ch->complained = 1;
+    shard->complained = ngx_conduit_moment(ngx_current_msec);
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "conduit: redis %V: reading \"%V\" failed: %s",
+                  &shard->doorbell.redis->name, &ch->node.str,
+                  reply->type == REDIS_REPLY_ERROR ? reply->str
+                                                   : "unexpected reply");
 }
 
 

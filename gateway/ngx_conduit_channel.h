@@ -1,5 +1,5 @@
 /*
- * What the three files of a channel share.
+ * What the files of a channel share.
  */
 
 #ifndef NGX_CONDUIT_CHANNEL_H
@@ -26,6 +26,9 @@ void ngx_conduit_channel_move(ngx_conduit_sub_t *sub, ngx_queue_t *queue);
  * leave it.
  */
 void ngx_conduit_channel_take(ngx_queue_t *list, ngx_queue_t *queue);
+
+/* Ends all responses, as after an outage. */
+void ngx_conduit_channel_send_away(ngx_conduit_channel_t *ch);
 
 /* The link to read on; makes the next command follow its slot (ASKING). */
 ngx_conduit_link_t *ngx_conduit_channel_link(ngx_conduit_channel_t *ch);
@@ -59,6 +62,40 @@ void ngx_conduit_channel_drop_batch(ngx_conduit_channel_t *ch);
 
 /* Sends XINFO, unless one is under way. */
 void ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch);
+
+/* The stream is not the one it was: all start from its oldest entry. */
+void ngx_conduit_channel_restart(ngx_conduit_channel_t *ch);
+
+/*
+ * The stream ends before the cursor: goes back to its last entry when that is
+ * in the window, with all who were after it.  Returns 1, or 0 when it is
+ * another stream, or that can't be told.
+ */
+ngx_uint_t ngx_conduit_channel_step_back(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info);
+
+/*
+ * The entry at the cursor is gone: whether the window and the stream are to be
+ * compared; the next read does then.
+ */
+ngx_uint_t ngx_conduit_channel_compare(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info);
+
+/*
+ * Takes the reply to such a read, NULL for no entries: goes back to the last
+ * entry that both have.  Returns NGX_OK when the list is to be taken in, *first
+ * then is where it begins for the cursor; NGX_DECLINED when it is to be read
+ * again, from the start of another stream.
+ */
+ngx_int_t ngx_conduit_channel_part(ngx_conduit_channel_t *ch,
+    redisReply *list, conduit_stream_id_t *first);
+
+/*
+ * A subscriber that resumes in a stretch which the channel saw and the stream
+ * has lost since goes on from where that began.
+ */
+void ngx_conduit_channel_lead_back(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub);
 
 #pragma GCC visibility pop
 

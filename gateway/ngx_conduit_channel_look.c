@@ -4,7 +4,8 @@
  *    subscriber that resumes, belongs to.  A stream that was deleted and made
  *    again may give out smaller IDs (its server's clock was set back, an
  *    explicit ID); waiting for IDs to catch up would be waiting for ever.  Then
- *    all start from the oldest entry again;
+ *    all start from the oldest entry again; unless it only lost its last
+ *    entries (ngx_conduit_channel_back.c);
  *  - whether the oldest entry is past a position: then its subscriber has lost
  *    some;
  *  - whether the stream has ended, for those who resume after its end.
@@ -31,7 +32,8 @@ static void ngx_conduit_channel_lost_queue(ngx_queue_t *queue,
     conduit_stream_id_t *first);
 static void ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
-static void ngx_conduit_channel_restart(ngx_conduit_channel_t *ch);
+static void ngx_conduit_channel_settle(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub, ngx_conduit_stream_info_t *info);
 static void ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch);
 static void ngx_conduit_channel_restart_queue(ngx_conduit_channel_t *ch,
     ngx_queue_t *queue, ngx_queue_t *to);
@@ -91,7 +93,7 @@ ngx_conduit_channel_info_reply(void *data, redisReply *reply,
 static void
 ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
 {
-    ngx_uint_t                 another;
+    ngx_uint_t                 another, shorter, compare;
     ngx_conduit_stream_info_t  info;
 
     if (ngx_conduit_stream_parse_info(reply, &info) != NGX_OK) {
@@ -130,12 +132,33 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
 
     if (!another && ch->reading && ch->checked) {
         ngx_conduit_channel_gap(ch, &info);
+        ngx_conduit_channel_compare(ch, &info);
+    }
+
+    shorter = another && ngx_conduit_channel_step_back(ch, &info);
+
+    if (another && !shorter) {
+        compare = ch->compare;
+
+        if (ngx_conduit_channel_compare(ch, &info)) {
+
+            /* who waits for a look-up waits for the next one; a read that is
+               under way is of no use, unless it is this one */
+
+            ch->epoch += !compare;
+            ngx_conduit_channel_ring(ch, 0);
+            return;
+        }
     }
 
     ngx_conduit_channel_admit(ch, &info);
 
     if (another) {
-        ngx_conduit_channel_restart(ch);
+
+        if (!shorter) {
+            ngx_conduit_channel_restart(ch);
+        }
+
         ngx_conduit_channel_ring(ch, 0);
         return;
     }
@@ -290,6 +313,8 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
             continue;
         }
 
+        ngx_conduit_channel_lead_back(ch, sub);
+
         if (info && conduit_stream_id_cmp(&info->last_id, &sub->pos) < 0) {
             sub->pos = ngx_conduit_oldest;
         }
@@ -298,14 +323,7 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
             sub->lost = 1;
         }
 
-        /* as of now: the oldest entry is what that rests on */
-
-        sub->judged = 1;
-        sub->next_known = (info && info->length);
-
-        if (sub->next_known) {
-            sub->next = info->first.id;
-        }
+        ngx_conduit_channel_settle(ch, sub, info);
 
         if (ngx_conduit_sub_start(sub) == NGX_OK) {
             ngx_conduit_channel_place(ch, sub);
@@ -314,9 +332,41 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
 }
 
 
-/* the stream is not the one it was: all start from its oldest entry */
+/*
+ * What was said of a subscriber's position is as of now, and rests on the
+ * oldest entry, or on the one that is known to follow.  When nothing does, it
+ * is as good as at the window.
+ */
 
 static void
+ngx_conduit_channel_settle(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub,
+    ngx_conduit_stream_info_t *info)
+{
+    sub->judged = 1;
+
+    if (info == NULL || info->length == 0) {
+        sub->next_known = 0;
+        return;
+    }
+
+    if (conduit_stream_id_cmp(&info->last.id, &sub->pos) <= 0
+        && conduit_stream_id_cmp(&sub->pos, &ch->floor) < 0
+        && conduit_stream_id_cmp(&ch->floor, &info->last_id) <= 0)
+    {
+        sub->pos = ch->floor;
+    }
+
+    if (!sub->next_known
+        || conduit_stream_id_cmp(&info->first.id, &sub->pos) > 0
+        || conduit_stream_id_cmp(&sub->next, &sub->pos) <= 0)
+    {
+        sub->next = info->first.id;
+        sub->next_known = 1;
+    }
+}
+
+
+void
 ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
 {
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_RESTARTS);
@@ -349,6 +399,8 @@ ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch)
     ch->known = 1;
     ch->numbered = 0;
     ch->kept = 0;
+    ch->compare = 0;
+    ch->lead = ngx_conduit_oldest;
 
     ngx_conduit_frames_drop(&ch->window, ch->window.nelts);
 

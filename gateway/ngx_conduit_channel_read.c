@@ -4,7 +4,9 @@
  * Three questions to Redis may be under way for a channel, one of each kind:
  *  - XREAD from just before the cursor, which appends to the window.  The entry
  *    at the cursor comes first: it shows that nothing after it was trimmed.
- *    When it does not, XINFO and the read are sent together, and tell.  A ring
+ *    When it does not, XINFO and the read are sent together, and tell; or a
+ *    read of all that is in the window shows where the stream has left it
+ *    (ngx_conduit_channel_back.c).  A ring
  *    while a read is under way may be older or newer than its reply: "dirty"
  *    makes another one follow.  A full reply is followed by another one too.
  *  - XRANGE from the position of the first subscriber that is behind: a batch.
@@ -20,15 +22,11 @@
 
 #include "ngx_conduit_channel.h"
 #include "ngx_conduit_gateway_metrics.h"
-#include "ngx_conduit_time.h"
 
 
 /* rings in a row for nothing, after which the next one is not followed at
    once */
-#define NGX_CONDUIT_SPURIOUS    3
-
-/* ms between two lines about the errors of a server */
-#define NGX_CONDUIT_COMPLAINTS  10000
+#define NGX_CONDUIT_SPURIOUS  3
 
 
 static void ngx_conduit_channel_read_reply(void *data, redisReply *reply,
@@ -135,10 +133,6 @@ ngx_conduit_channel_unanswered(ngx_conduit_channel_t *ch,
 static void
 ngx_conduit_channel_too_large(ngx_conduit_channel_t *ch)
 {
-    ngx_uint_t          i;
-    ngx_queue_t         list, *q, *queues[6];
-    ngx_conduit_sub_t  *sub;
-
     if (ngx_conduit_channel_count(ch) > 2) {
         ch->shift++;
         return;
@@ -149,25 +143,7 @@ ngx_conduit_channel_too_large(ngx_conduit_channel_t *ch)
                   "clients are sent away",
                   &ch->shard->doorbell.redis->name, &ch->node.str);
 
-    queues[0] = &ch->opening;
-    queues[1] = &ch->waiting;
-    queues[2] = &ch->ready;
-    queues[3] = &ch->behind;
-    queues[4] = &ch->reading_batch;
-    queues[5] = &ch->blocked;
-
-    for (i = 0; i < 6; i++) {
-
-        ngx_conduit_channel_take(&list, queues[i]);
-
-        while (!ngx_queue_empty(&list)) {
-            q = ngx_queue_head(&list);
-            sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
-
-            ngx_conduit_channel_move(sub, queues[i]);
-            ngx_conduit_sub_end(sub, NGX_CONDUIT_CLOSE_OUTAGE);
-        }
-    }
+    ngx_conduit_channel_send_away(ch);
 }
 
 
@@ -188,7 +164,7 @@ ngx_conduit_channel_count(ngx_conduit_channel_t *ch)
 void
 ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
 {
-    ngx_uint_t            from_start;
+    ngx_uint_t            from_start, count;
     ngx_conduit_hub_t    *hub;
     conduit_stream_id_t   before;
 
@@ -201,8 +177,9 @@ ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
     from_start = (conduit_stream_id_cmp(&ch->cursor, &ngx_conduit_oldest)
                   == 0);
     ch->checked = 0;
+    ch->comparing = ch->compare;
 
-    if (ch->check && !ch->probing) {
+    if (ch->check && !ch->probing && !ch->compare) {
         ch->check = 0;
 
         /* commands of one link are answered in order: this answer is about
@@ -219,13 +196,19 @@ ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
     ch->read_epoch = ch->epoch;
 
     before = ch->cursor;
+    count = ngx_conduit_channel_count(ch);
+
+    if (ch->compare && ch->window.nelts) {
+        before = ch->window.elts[0]->id;
+        count += ch->window.nelts;
+    }
 
     if (!from_start) {
         conduit_stream_id_before(&before);
     }
 
     if (ngx_conduit_stream_read(ngx_conduit_channel_link(ch), &ch->node.str,
-                                &before, ngx_conduit_channel_count(ch),
+                                &before, count,
                                 ngx_conduit_channel_read_reply, ch)
         == NGX_OK)
     {
@@ -289,6 +272,13 @@ ngx_conduit_channel_append(ngx_conduit_channel_t *ch, redisReply *reply)
     ch->complained = 0;
     ch->redirects = 0;
 
+    if (ch->comparing
+        && ngx_conduit_channel_part(ch, list, &first.id) != NGX_OK)
+    {
+        ngx_conduit_channel_read(ch);
+        return;
+    }
+
     if (list == NULL
         || (list->elements == 1
             && conduit_stream_id_cmp(&first.id, &ch->cursor) == 0))
@@ -297,7 +287,15 @@ ngx_conduit_channel_append(ngx_conduit_channel_t *ch, redisReply *reply)
         return;
     }
 
-    if (ch->known && !ch->checked
+    if (ch->compare) {
+
+        /* it is gone, and was not trimmed */
+
+        ngx_conduit_channel_read(ch);
+        return;
+    }
+
+    if (ch->known && !ch->checked && !ch->comparing
         && conduit_stream_id_cmp(&ch->cursor, &ngx_conduit_oldest) != 0
         && conduit_stream_id_cmp(&ch->cursor, &first.id) != 0)
     {
@@ -462,34 +460,6 @@ ngx_conduit_channel_frames(ngx_conduit_channel_t *ch, redisReply *list,
     }
 
     return NGX_OK;
-}
-
-
-/* one line a channel, until reading works again, and one a server in a while:
-   what is wrong with one is often wrong with all */
-
-void
-ngx_conduit_channel_complain(ngx_conduit_channel_t *ch, redisReply *reply)
-{
-    ngx_conduit_shard_t  *shard;
-
-    shard = ch->shard;
-
-    if (ch->complained
-        || (shard->complained
-            && ngx_current_msec - shard->complained < NGX_CONDUIT_COMPLAINTS))
-    {
-        return;
-    }
-
-    ch->complained = 1;
-    shard->complained = ngx_conduit_moment(ngx_current_msec);
-
-    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                  "conduit: redis %V: reading \"%V\" failed: %s",
-                  &shard->doorbell.redis->name, &ch->node.str,
-                  reply->type == REDIS_REPLY_ERROR ? reply->str
-                                                   : "unexpected reply");
 }
 
 
@@ -666,18 +636,24 @@ ngx_conduit_channel_judge(ngx_conduit_batch_t *batch, ngx_conduit_sub_t *sub)
         return NGX_OK;
     }
 
-    if (!sub->next_known) {
-        return sub->judged ? NGX_OK : NGX_AGAIN;
+    if (!sub->next_known && sub->judged) {
+        return NGX_OK;
     }
 
     /* an entry that was there, after the position or before it, still is, or
        some are lost */
 
-    if (gone || conduit_stream_id_cmp(&batch->first, &sub->next) > 0) {
+    if (!sub->next_known || gone
+        || conduit_stream_id_cmp(&batch->first, &sub->next) > 0)
+    {
+        if (sub->judged || !sub->next_known) {
 
-        if (sub->judged) {
+            /* when trimming has not come to the position, what follows the
+               hole there is known */
+
             sub->judged = 0;
-            sub->next_known = 0;
+            sub->next = batch->first;
+            sub->next_known = !gone;
             return NGX_AGAIN;
         }
 

@@ -230,6 +230,19 @@ ngx_conduit_frames_drop(ngx_conduit_frames_t *frames, ngx_uint_t n)
 
 
 void
+ngx_conduit_frames_cut(ngx_conduit_frames_t *frames, ngx_uint_t n)
+{
+    ngx_conduit_frame_t  *frame;
+
+    while (frames->nelts > n) {
+        frame = frames->elts[--frames->nelts];
+        frames->bytes -= frame->len;
+        ngx_conduit_frame_release(frame);
+    }
+}
+
+
+void
 ngx_conduit_frames_clear(ngx_conduit_frames_t *frames)
 {
     ngx_conduit_frames_drop(frames, frames->nelts);

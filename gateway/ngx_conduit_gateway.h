@@ -178,6 +178,11 @@ struct ngx_conduit_channel_s {
     ngx_conduit_frames_t    window;
     uint64_t                base;          /* number of the oldest frame */
 
+    conduit_stream_id_t     back;          /* entries after it, up to the lead,
+                                              were seen and lost by the stream;
+                                              a lead of 0-0: none */
+    conduit_stream_id_t     lead;
+
     ngx_conduit_batch_t    *batch;         /* NULL: none asked for or in use */
 
     uint32_t                epoch;         /* lives of the stream seen */
@@ -206,6 +211,9 @@ struct ngx_conduit_channel_s {
                                               gone: look before reading */
     unsigned                complained:1;  /* an error reply was logged */
     unsigned                swept:1;       /* read though nothing rang */
+    unsigned                compare:1;     /* the window may have what the
+                                              stream has not: read all of it */
+    unsigned                comparing:1;   /* XREAD was sent for that */
 };
 
 /* shows that what is written to a server comes back by its doorbell */
@@ -216,6 +224,7 @@ typedef struct {
     ngx_msec_t              proof;         /* when one was sent that came back;
                                               0: none has */
     unsigned                pending:1;     /* one is on its way */
+    unsigned                failed:1;      /* a part of it was refused */
     unsigned                refused:1;     /* an error was logged */
     u_char                  name[sizeof("conduit:canary:0123456789abcdef")];
 } ngx_conduit_canary_t;
@@ -447,6 +456,9 @@ ngx_int_t ngx_conduit_frames_push(ngx_conduit_frames_t *frames,
 
 /* Drops the n oldest frames. */
 void ngx_conduit_frames_drop(ngx_conduit_frames_t *frames, ngx_uint_t n);
+
+/* Drops the newest frames, down to n. */
+void ngx_conduit_frames_cut(ngx_conduit_frames_t *frames, ngx_uint_t n);
 
 /* Drops all frames and frees the array. */
 void ngx_conduit_frames_clear(ngx_conduit_frames_t *frames);

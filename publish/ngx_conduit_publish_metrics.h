@@ -25,7 +25,7 @@ typedef enum {
     NGX_CONDUIT_OUTCOME_FAILED,         /* 500 */
     NGX_CONDUIT_OUTCOME_UNAVAILABLE,    /* 503 */
     NGX_CONDUIT_OUTCOME_TIMEOUT,        /* 504 */
-    NGX_CONDUIT_OUTCOME_ABORTED,        /* the client went before the answer */
+    NGX_CONDUIT_OUTCOME_ABORTED,        /* it ended before Redis had answered */
     NGX_CONDUIT_OUTCOMES
 } ngx_conduit_outcome_label_e;
 

@@ -332,6 +332,8 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
             qq("$name" directive is in a location that has another content)
             . ' handler', "$_ $page"
             for $on, 'proxy_pass http://127.0.0.1:1;', 'stub_status;';
+        is_refused $keys, "$page $on", 'is in a location that has another'
+            . ' content handler', "$page $on";
     }
 }
 

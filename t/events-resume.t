@@ -386,6 +386,38 @@ for my $where (sort keys %LOCATIONS) {
 }
 
 
+# --- a position below the window that no entry has
+
+for my $where (sort keys %LOCATIONS) {
+    my $c = channel();
+    my $keeper = ask($where, $c);
+
+    fill($c, 1, 100, size => 200);
+    is got($keeper, 100), '1..100', "$where: a client has all there is";
+    redis('XDEL', stream_key($ORG, $c), id(20), id(21));
+
+    my $client = ask($where, $c, after => id(20));
+
+    # a worker that has what was deleted in memory sends it
+
+    like got($client, 79), qr/\A(?:21\.\.99|22\.\.100)\z/,
+        "$where: after a position that was deleted, what follows";
+    $client->close;
+
+    # nothing is there after the position
+
+    redis('XDEL', stream_key($ORG, $c), map { id($_) } 50 .. 100);
+    sleep 0.1;
+
+    $client = ask($where, $c, after => id(60));
+    is $client->status, 200, "$where: with nothing after it";
+    fill($c, 101, 101);
+    wait_for(5, sub { got($client, 1) eq '101' });
+    is $client->{events}[-1]{sequence}, 101, 'what is new arrives';
+    $_->close for $client, $keeper;
+}
+
+
 # --- many at once, at distinct positions
 
 for my $where (sort keys %LOCATIONS) {

@@ -354,7 +354,7 @@ note $_ for @lines;
 is $nginx->stop, 0, 'NGINX quits';
 
 
-# --- a master that is named by its host's name, from Redis 6.2 on
+# --- a master that is named by its host's name, from Redis 6.2 on; see names.t
 
 my $named = Conduit::Servers->sentinel(replicas => 0, sentinels => 1);
 my ($sentinel) = $named->sentinels;
@@ -364,7 +364,7 @@ SKIP: {
     for my $option ('resolve-hostnames', 'announce-hostnames') {
         eval { $named->command($sentinel, qw(SENTINEL CONFIG SET), $option,
                                'yes') }
-            or skip 'this Sentinel resolves no names', 3;
+            or skip 'this Sentinel resolves no names', 7;
     }
 
     $named->command($sentinel, qw(SENTINEL REMOVE mymaster));
@@ -375,11 +375,17 @@ SKIP: {
                        'mymaster')->[0], 'localhost', 'a name is told';
 
     $nginx = nginx_start(server => locations($named->url));
+    is try_publish()->{status}, 503,
+        'with a URL of addresses, no message is taken';
+    is scalar(my @l = $nginx->error_log
+              =~ /\[error\].* conduit: redis \S+ a server is called "localhost"/g),
+        1, 'and the log tells why';
+    is $nginx->stop, 0, 'NGINX quits';
 
-    ok try_publish()->{status} == 200
-        || $nginx->error_log =~ /\[error\].*conduit: redis.*localhost/,
-        'a message is taken, or the log tells why not';
-
+    $nginx = nginx_start(server => locations(
+        $named->url =~ s/127\.0\.0\.1/localhost/r));
+    is try_publish()->{status}, 200, 'with the name in the URL, one is';
+    is sse_open($nginx)->status, 200, 'and a stream is opened';
     is $nginx->stop, 0, 'NGINX quits';
 }
 

@@ -1,0 +1,50 @@
+# How long a connection that fails waits for its next try.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+# Locations with times of their own have connections of their own; nobody
+# listens at the port.
+
+my $port = free_port();
+my $LINKS = 32;
+
+my $nginx = nginx_start(server => join '', map {
+    publish_location('conduit_publish_auth off; conduit_publish_rate off;'
+                     . 'conduit_publish_timeout ' . (500 + $_) . 'ms;',
+                     redis => "redis://127.0.0.1:$port")
+        =~ s{/publish/}{/publish-$_/}r
+} 1 .. $LINKS);
+
+for my $n (1 .. $LINKS) {
+    my $r = http($nginx, 'POST', "/publish-$n/$ORG/$CHANNEL",
+                 body => message());
+    is $r->{status}, 503, "$n: no message is taken";
+}
+
+# 50 + 100 + 200 ... ms, and from then on as long as it gets
+
+sub waits {
+    return $nginx->error_log =~ /connect failed .* next try in (\d+)ms/g;
+}
+
+ok wait_for(60, sub { grep({ $_ >= 1600 } waits()) >= 3 * $LINKS }),
+    'they try for a while';
+
+my @waits = sort { $a <=> $b } waits();
+my %distinct = map { $_ => 1 } grep { $_ >= 1600 } @waits;
+
+cmp_ok $waits[0], '>=', 25, 'the first waits are short';
+cmp_ok $waits[0], '<=', 75, 'by about 50 ms';
+cmp_ok $waits[-1], '<=', 3000, 'none is over 3 s';
+cmp_ok $waits[-1], '>', 2500, 'which some come close to';
+cmp_ok keys %distinct, '>', $LINKS, 'long ones differ';
+
+is $nginx->stop, 0, 'NGINX quits';
+done_testing();
