@@ -335,13 +335,11 @@ for my $case ([xadd => qr/the check.*NOPERM.*xadd/],
 
     is scalar(my @l = $lines->()), 1, 'in one line';
 
-    if ($command eq 'xadd') {
-        turns($nginx, 'gateway', $FAIL, 0, "no $command");
-        turns($nginx, 'publish', $OK, 5, 'it is not asked to');
+    turns($nginx, 'gateway', $FAIL, 0, "no $command");
+    turns($nginx, 'publish', $OK, 5, 'it is not asked to');
 
-        redis('ACL', 'SETUSER', 'less', '+xadd');
-        turns($nginx, 'gateway', $OK, 5, 'once it may');
-    }
+    redis('ACL', 'SETUSER', 'less', "+$command");
+    turns($nginx, 'gateway', $OK, 5, 'once it may');
 
     is $nginx->stop, 0, 'NGINX quits';
 }

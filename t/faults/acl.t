@@ -265,7 +265,7 @@ for my $without ('', split(' ', $canary), $canary) {
         ok wait_for(10, sub { grep { /_health" failed: NOPERM/ }
                               errors($nginx) }),
             "without $without: the log says why";
-        says($nginx, 'gateway', $without eq '+pexpire' ? 200 : 503);
+        says($nginx, 'gateway', 503);
     }
 
     is $nginx->stop('QUIT'), 0, 'NGINX quits';
