@@ -317,6 +317,7 @@ test('the log as a file, without the token', async () => {
   const token = world.gatewayToken(ORG, channel);
 
   await open({ token });
+  await says('state-text', 'connected');
   await publish(1, { value: 'one' });
   await publish(4, { value: 'four' });
   await says('events', 2);

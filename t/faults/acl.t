@@ -109,7 +109,7 @@ is_deeply [grep { !/limited to/ } errors($nginx)], [],
 my %POLLED = (history => 1, resume => 1, live => 1, polled => 1);
 
 my %left = (
-    '%R~stream:*' => { line => qr/reading "[^"]+" failed: NOPERM .*keys/ },
+    '%R~stream:*' => { line => qr/reading "[^"]+" failed: NOPERM .*key/ },
     '+xread' => { line => qr/reading "[^"]+" failed: NOPERM .*'xread'/ },
     '+xrange' => { history => 1, live => 1,
                    line => qr/reading "[^"]+" failed: NOPERM .*'xrange'/ },

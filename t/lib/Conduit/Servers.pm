@@ -28,7 +28,7 @@ use Socket qw(SOL_SOCKET SO_RCVTIMEO);
 use Time::HiRes ();
 
 # s; a server starts, a cluster agrees
-our $PATIENCE = 20;
+our $PATIENCE = 60;
 
 my $owner = $$;
 my %running;     # the ids of all processes => 1
