@@ -277,7 +277,8 @@ sub settle {
         }
 
         return $info->{connected_slaves};
-    }) or die "the replicas of port $port do not follow";
+    }) or die "the replicas of port $port do not follow: ",
+        $self->command($port, 'INFO', 'replication');
 }
 
 
