@@ -1,37 +1,21 @@
 /*
  * conduit_gateway: streams Redis entries as Server-Sent Events.  The
- * directives, the variables, and what a worker keeps; the way of a request is
- * in gateway/ngx_conduit_gateway_request.c.
+ * directives and the variables; the way of a request is in
+ * gateway/ngx_conduit_gateway_request.c, the life of a worker in
+ * gateway/ngx_conduit_gateway_worker.c.
  */
 
 #include <ngx_config.h>
 #include <ngx_core.h>
-#include <ngx_event.h>
 #include <ngx_http.h>
-
-#include <sys/eventfd.h>
 
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_request.h"
-#include "ngx_conduit_status.h"
-#include "ngx_conduit_time.h"
+#include "ngx_conduit_gateway_worker.h"
 
 
 /* ms: how old the last canary that came back may be */
 #define NGX_CONDUIT_GATEWAY_READY  5000
-
-
-typedef struct {
-    ngx_array_t                      hubs;     /* ngx_conduit_hub_t * */
-    ngx_shm_zone_t                  *zone;     /* NULL: not in use */
-    ngx_uint_t                       used;     /* some location is of the
-                                                  module */
-    ngx_uint_t                       watched;  /* and one tells whether Redis
-                                                  works */
-
-    /* of a worker: NGINX closes it, being idle, when the worker is to quit */
-    ngx_connection_t                *watcher;
-} ngx_conduit_gateway_main_conf_t;
 
 
 static ngx_conduit_conf_t *ngx_conduit_gateway_common_conf(
@@ -42,10 +26,6 @@ static ngx_int_t ngx_conduit_gateway_close_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
 static char *ngx_conduit_gateway(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_conduit_gateway_status(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_conduit_gateway_health(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_conduit_gateway_page_handler(ngx_http_request_t *r);
 static char *ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -61,13 +41,6 @@ static char *ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent,
 static char *ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
     ngx_conduit_gateway_settings_t *prev,
     ngx_conduit_gateway_settings_t *conf);
-static ngx_int_t ngx_conduit_gateway_init_process(ngx_cycle_t *cycle);
-static ngx_int_t ngx_conduit_gateway_watch(
-    ngx_conduit_gateway_main_conf_t *gmcf);
-static void ngx_conduit_gateway_proved(void);
-static void ngx_conduit_gateway_watcher_handler(ngx_event_t *ev);
-static void ngx_conduit_gateway_close_hubs(void *data);
-static void ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle);
 
 
 static ngx_conf_num_bounds_t  ngx_conduit_gateway_read_count_bounds = {
@@ -76,10 +49,13 @@ static ngx_conf_num_bounds_t  ngx_conduit_gateway_read_count_bounds = {
 
 
 static ngx_conduit_pages_t  ngx_conduit_gateway_pages = {
+    &ngx_conduit_gateway_module,
+    ngx_string("conduit_gateway"),
     &ngx_conduit_gateway_stats,
     "conduit_gateway_",
     ngx_conduit_gateway_metrics,
-    NGX_CONDUIT_GATEWAY_READY
+    NGX_CONDUIT_GATEWAY_READY,
+    ngx_conduit_gateway_page_handler
 };
 
 
@@ -271,14 +247,14 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
 
     { ngx_string("conduit_gateway_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
-      ngx_conduit_gateway_status,
+      ngx_conduit_status_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
 
     { ngx_string("conduit_gateway_health"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conduit_gateway_health,
+      ngx_conduit_health_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -426,50 +402,8 @@ ngx_conduit_gateway(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_conduit_gateway_loc_conf_t  *glcf = conf;
 
-    ngx_conduit_gateway_main_conf_t  *gmcf;
-
-    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_gateway_module);
-    gmcf->used = 1;
-
     return ngx_conduit_conf_enable(cf, &glcf->common,
                                    ngx_conduit_gateway_handler);
-}
-
-
-static char *
-ngx_conduit_gateway_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_conduit_gateway_loc_conf_t  *glcf = conf;
-
-    ngx_conduit_gateway_main_conf_t  *gmcf;
-
-    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_gateway_module);
-    gmcf->used = 1;
-
-    return ngx_conduit_status_enable(cf, &glcf->common.page,
-                                     ngx_conduit_gateway_page_handler);
-}
-
-
-static char *
-ngx_conduit_gateway_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_conduit_gateway_loc_conf_t  *glcf = conf;
-
-    char                             *rv;
-    ngx_conduit_gateway_main_conf_t  *gmcf;
-
-    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_gateway_module);
-    gmcf->used = 1;
-
-    rv = ngx_conduit_health_enable(cf, &glcf->common.page,
-                                   ngx_conduit_gateway_page_handler);
-
-    if (glcf->common.page == NGX_CONDUIT_PAGE_READY) {
-        gmcf->watched = 1;
-    }
-
-    return rv;
 }
 
 
@@ -579,17 +513,13 @@ ngx_conduit_gateway_init(ngx_conf_t *cf)
     ngx_http_core_main_conf_t        *cmcf;
     ngx_conduit_gateway_main_conf_t  *gmcf;
 
-    static ngx_str_t  name = ngx_string("conduit_gateway");
-
     gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_gateway_module);
 
-    if (!gmcf->used) {
+    if (!gmcf->common.used) {
         return NGX_OK;
     }
 
-    gmcf->zone = ngx_conduit_stats_zone(cf, &name,
-                                        &ngx_conduit_gateway_module);
-    if (gmcf->zone == NULL) {
+    if (ngx_conduit_status_init(cf, &ngx_conduit_gateway_pages) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -647,7 +577,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
     }
 
     ngx_conduit_conf_init(&glcf->common, NGX_CONDUIT_GATEWAY,
-                          &ngx_conduit_gateway_stats);
+                          &ngx_conduit_gateway_pages);
 
     s = &glcf->settings;
 
@@ -727,178 +657,4 @@ ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
     }
 
     return NGX_CONF_OK;
-}
-
-
-static ngx_int_t
-ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
-{
-    ngx_fd_t                          fd;
-    ngx_connection_t                 *c;
-    ngx_conduit_gateway_main_conf_t  *gmcf;
-
-    /* cache processes come here, too */
-
-    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
-    {
-        return NGX_OK;
-    }
-
-    gmcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                               ngx_conduit_gateway_module);
-
-    if (gmcf == NULL || !gmcf->used) {
-        return NGX_OK;
-    }
-
-    ngx_conduit_stats_open(&ngx_conduit_gateway_stats, gmcf->zone);
-
-    if (ngx_conduit_gateway_watch(gmcf) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
-
-    c = (fd == -1) ? NULL : ngx_get_connection(fd, cycle->log);
-
-    if (c == NULL) {
-
-        /* the worker serves all the same, but cuts its clients when it quits */
-
-        ngx_log_error(NGX_LOG_ERR, cycle->log, ngx_errno,
-                      "conduit: no notice of the end of the worker to be had");
-
-        if (fd != -1) {
-            (void) close(fd);
-        }
-
-        return NGX_OK;
-    }
-
-    c->data = gmcf;
-    c->log = cycle->log;
-    c->idle = 1;
-    c->read->log = cycle->log;
-    c->read->handler = ngx_conduit_gateway_watcher_handler;
-    c->write->log = cycle->log;
-
-    gmcf->watcher = c;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_conduit_gateway_watch(ngx_conduit_gateway_main_conf_t *gmcf)
-{
-    ngx_uint_t           i;
-    ngx_conduit_hub_t  **hubs;
-
-    hubs = gmcf->hubs.elts;
-
-    for (i = 0; gmcf->watched && i < gmcf->hubs.nelts; i++) {
-        if (ngx_conduit_canary_start(hubs[i], ngx_conduit_gateway_proved)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-/* the worker is as ready as the deployment that showed it least lately */
-
-static void
-ngx_conduit_gateway_proved(void)
-{
-    ngx_uint_t                        i;
-    ngx_msec_t                        ready;
-    ngx_conduit_hub_t               **hubs;
-    ngx_conduit_gateway_main_conf_t  *gmcf;
-
-    gmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
-                                               ngx_conduit_gateway_module);
-    hubs = gmcf->hubs.elts;
-    ready = ngx_conduit_moment(ngx_current_msec);
-
-    for (i = 0; i < gmcf->hubs.nelts; i++) {
-
-        if (hubs[i]->sick) {
-            ready = 0;
-            break;
-        }
-
-        if (hubs[i]->ready == 0) {
-            return;
-        }
-
-        if ((ngx_msec_int_t) (hubs[i]->ready - ready) < 0) {
-            ready = hubs[i]->ready;
-        }
-    }
-
-    ngx_conduit_gateway_stats.slot->ready = ready;
-}
-
-
-/* NGINX closes idle connections when the worker is to quit: the notice */
-
-static void
-ngx_conduit_gateway_watcher_handler(ngx_event_t *ev)
-{
-    ngx_uint_t                        i;
-    ngx_connection_t                 *c;
-    ngx_conduit_hub_t               **hubs;
-    ngx_conduit_gateway_main_conf_t  *gmcf;
-
-    c = ev->data;
-    gmcf = c->data;
-
-    gmcf->watcher = NULL;
-    ngx_close_connection(c);
-
-    ngx_conduit_gateway_stats.slot->leaving = 1;
-
-    hubs = gmcf->hubs.elts;
-
-    for (i = 0; i < gmcf->hubs.nelts; i++) {
-        ngx_conduit_hub_drain(hubs[i]);
-    }
-}
-
-
-static void
-ngx_conduit_gateway_close_hubs(void *data)
-{
-    ngx_uint_t                        i;
-    ngx_conduit_hub_t               **hubs;
-    ngx_conduit_gateway_main_conf_t  *gmcf = data;
-
-    if (gmcf->watcher != NULL) {
-        ngx_close_connection(gmcf->watcher);
-        gmcf->watcher = NULL;
-    }
-
-    hubs = gmcf->hubs.elts;
-
-    for (i = 0; i < gmcf->hubs.nelts; i++) {
-        ngx_conduit_hub_close(hubs[i]);
-    }
-}
-
-
-static void
-ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle)
-{
-    ngx_conduit_gateway_main_conf_t  *gmcf;
-
-    gmcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                               ngx_conduit_gateway_module);
-
-    if (gmcf != NULL && gmcf->used) {
-        ngx_conduit_gateway_close_hubs(gmcf);
-        ngx_conduit_stats_close(&ngx_conduit_gateway_stats);
-    }
 }

@@ -18,11 +18,8 @@
 
 
 typedef struct {
+    ngx_conduit_main_conf_t   common;
     ngx_array_t               publishers;   /* ngx_conduit_publisher_t * */
-    ngx_shm_zone_t           *zone;         /* NULL: not in use */
-    ngx_uint_t                used;         /* some location is of the module */
-    ngx_uint_t                watched;      /* and one tells whether Redis
-                                               works */
 } ngx_conduit_publish_main_conf_t;
 
 
@@ -39,10 +36,6 @@ static char *ngx_conduit_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static char *ngx_conduit_publish_status(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_conduit_publish_health(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static ngx_int_t ngx_conduit_publish_page_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_conduit_publish_init(ngx_conf_t *cf);
@@ -54,7 +47,7 @@ static ngx_conduit_publisher_t *ngx_conduit_publish_publisher(ngx_conf_t *cf,
     ngx_conduit_redis_t *redis);
 static void ngx_conduit_publish_close(void *data);
 static ngx_int_t ngx_conduit_publish_init_process(ngx_cycle_t *cycle);
-static void ngx_conduit_publish_proved(void);
+static void ngx_conduit_publish_proved(void *data);
 static void ngx_conduit_publish_exit_process(ngx_cycle_t *cycle);
 
 
@@ -64,10 +57,13 @@ static ngx_conf_num_bounds_t  ngx_conduit_publish_max_len_bounds = {
 
 
 static ngx_conduit_pages_t  ngx_conduit_publish_pages = {
+    &ngx_conduit_publish_module,
+    ngx_string("conduit_publish"),
     &ngx_conduit_publish_stats,
     "conduit_publish_",
     ngx_conduit_publish_metrics,
-    NGX_CONDUIT_PUBLISH_READY
+    NGX_CONDUIT_PUBLISH_READY,
+    ngx_conduit_publish_page_handler
 };
 
 static ngx_command_t  ngx_conduit_publish_commands[] = {
@@ -230,14 +226,14 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
 
     { ngx_string("conduit_publish_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
-      ngx_conduit_publish_status,
+      ngx_conduit_status_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
 
     { ngx_string("conduit_publish_health"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conduit_publish_health,
+      ngx_conduit_health_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -387,50 +383,8 @@ ngx_conduit_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_conduit_publish_loc_conf_t  *plcf = conf;
 
-    ngx_conduit_publish_main_conf_t  *pmcf;
-
-    pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_publish_module);
-    pmcf->used = 1;
-
     return ngx_conduit_conf_enable(cf, &plcf->common,
                                    ngx_conduit_publish_handler);
-}
-
-
-static char *
-ngx_conduit_publish_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_conduit_publish_loc_conf_t  *plcf = conf;
-
-    ngx_conduit_publish_main_conf_t  *pmcf;
-
-    pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_publish_module);
-    pmcf->used = 1;
-
-    return ngx_conduit_status_enable(cf, &plcf->common.page,
-                                     ngx_conduit_publish_page_handler);
-}
-
-
-static char *
-ngx_conduit_publish_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_conduit_publish_loc_conf_t  *plcf = conf;
-
-    char                             *rv;
-    ngx_conduit_publish_main_conf_t  *pmcf;
-
-    pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_publish_module);
-    pmcf->used = 1;
-
-    rv = ngx_conduit_health_enable(cf, &plcf->common.page,
-                                   ngx_conduit_publish_page_handler);
-
-    if (plcf->common.page == NGX_CONDUIT_PAGE_READY) {
-        pmcf->watched = 1;
-    }
-
-    return rv;
 }
 
 
@@ -521,20 +475,7 @@ ngx_conduit_publish_add_variables(ngx_conf_t *cf)
 static ngx_int_t
 ngx_conduit_publish_init(ngx_conf_t *cf)
 {
-    ngx_conduit_publish_main_conf_t  *pmcf;
-
-    static ngx_str_t  name = ngx_string("conduit_publish");
-
-    pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_conduit_publish_module);
-
-    if (!pmcf->used) {
-        return NGX_OK;
-    }
-
-    pmcf->zone = ngx_conduit_stats_zone(cf, &name,
-                                        &ngx_conduit_publish_module);
-
-    return pmcf->zone ? NGX_OK : NGX_ERROR;
+    return ngx_conduit_status_init(cf, &ngx_conduit_publish_pages);
 }
 
 
@@ -586,7 +527,7 @@ ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf)
      */
 
     ngx_conduit_conf_init(&plcf->common, NGX_CONDUIT_PUBLISH,
-                          &ngx_conduit_publish_stats);
+                          &ngx_conduit_publish_pages);
 
     plcf->org_claim = NGX_CONF_UNSET;
     plcf->max_size = NGX_CONF_UNSET_SIZE;
@@ -703,16 +644,17 @@ ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
     pmcf = ngx_http_cycle_get_module_main_conf(cycle,
                                                ngx_conduit_publish_module);
 
-    if (pmcf == NULL || !pmcf->used) {
+    if (pmcf == NULL || !pmcf->common.used) {
         return NGX_OK;
     }
 
-    ngx_conduit_stats_open(&ngx_conduit_publish_stats, pmcf->zone);
+    ngx_conduit_stats_open(&ngx_conduit_publish_stats, pmcf->common.zone);
 
     pubs = pmcf->publishers.elts;
 
-    for (i = 0; pmcf->watched && i < pmcf->publishers.nelts; i++) {
-        if (ngx_conduit_publisher_watch(pubs[i], ngx_conduit_publish_proved)
+    for (i = 0; pmcf->common.watched && i < pmcf->publishers.nelts; i++) {
+        if (ngx_conduit_publisher_watch(pubs[i], ngx_conduit_publish_proved,
+                                        pmcf)
             != NGX_OK)
         {
             return NGX_ERROR;
@@ -726,15 +668,13 @@ ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
 /* the worker is as ready as the deployment that showed it least lately */
 
 static void
-ngx_conduit_publish_proved(void)
+ngx_conduit_publish_proved(void *data)
 {
     ngx_uint_t                        i;
     ngx_msec_t                        ready;
     ngx_conduit_publisher_t         **pubs;
-    ngx_conduit_publish_main_conf_t  *pmcf;
+    ngx_conduit_publish_main_conf_t  *pmcf = data;
 
-    pmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
-                                               ngx_conduit_publish_module);
     pubs = pmcf->publishers.elts;
     ready = ngx_conduit_moment(ngx_current_msec);
 
@@ -761,7 +701,7 @@ ngx_conduit_publish_exit_process(ngx_cycle_t *cycle)
     pmcf = ngx_http_cycle_get_module_main_conf(cycle,
                                                ngx_conduit_publish_module);
 
-    if (pmcf != NULL && pmcf->used) {
+    if (pmcf != NULL && pmcf->common.used) {
         ngx_conduit_publish_close(pmcf);
         ngx_conduit_stats_close(&ngx_conduit_publish_stats);
     }

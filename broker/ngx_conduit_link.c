@@ -105,6 +105,7 @@ ngx_conduit_link_close(ngx_conduit_link_t *link)
 
     ac = link->ac;
     link->ac = NULL;
+    link->ssl = NULL;
 
     if (ac != NULL) {
         redisAsyncFree(ac);

@@ -226,7 +226,7 @@ ngx_conduit_publisher_drop(void *data, ngx_conduit_node_t *node)
 
 ngx_int_t
 ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
-    void (*proved)(void))
+    void (*proved)(void *data), void *data)
 {
     if (pub->watched) {
         return NGX_OK;
@@ -238,6 +238,7 @@ ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
 
     pub->watched = 1;
     pub->proved = proved;
+    pub->proved_data = data;
     pub->pings = 0;
     pub->ready = 0;
 
@@ -258,10 +259,15 @@ ngx_conduit_publisher_look(ngx_event_t *ev)
 {
     ngx_conduit_publisher_t  *pub = ev->data;
 
+    /* a command holds up a worker that is to quit */
+
+    if (ngx_exiting) {
+        pub->redis->stats->slot->leaving = 1;
+        return;
+    }
+
     ngx_add_timer(&pub->watch_timer, pub->ready ? NGX_CONDUIT_PUBLISHER_WATCH
                                      : NGX_CONDUIT_PUBLISHER_WATCH / 10);
-
-    pub->redis->stats->slot->leaving = ngx_exiting;
 
     if (pub->pings) {
         return;
@@ -331,6 +337,6 @@ ngx_conduit_publisher_pong(void *data, redisReply *reply,
 
     if (--pub->pings == 0 && !pub->failed) {
         pub->ready = ngx_conduit_moment(pub->pinged);
-        pub->proved();
+        pub->proved(pub->proved_data);
     }
 }

@@ -28,7 +28,8 @@ typedef struct {
     /* of the watch */
     ngx_event_t              watch_timer;
     ngx_uint_t               watched;
-    void                   (*proved)(void);
+    void                   (*proved)(void *data);
+    void                    *proved_data;
     ngx_uint_t               pings;      /* answers still to come */
     ngx_uint_t               failed;     /* one of them was none */
     ngx_msec_t               pinged;     /* when they were sent */
@@ -65,7 +66,7 @@ ngx_conduit_link_t *ngx_conduit_publisher_link(ngx_conduit_publisher_t *pub,
  * second, and calls proved() when all have answered.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
-    void (*proved)(void));
+    void (*proved)(void *data), void *data);
 
 /*
  * The level at which to log that a message failed: what one meets, a thousand

@@ -38,21 +38,10 @@ static void conduit_metrics_json_histogram(const conduit_metrics_t *m,
     const conduit_metric_t *metric, conduit_buf_t *b);
 
 
-const uint32_t  conduit_metrics_seconds[] = {
+const uint32_t  conduit_metrics_seconds[CONDUIT_METRICS_CELLS - 1] = {
     500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000,
     1000000, 2500000, 5000000, 10000000, 0
 };
-
-
-unsigned
-conduit_metrics_cells(const uint32_t *bounds)
-{
-    unsigned  n;
-
-    for (n = 0; bounds[n]; n++) { /* void */ }
-
-    return n + 2;
-}
 
 
 void

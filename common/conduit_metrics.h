@@ -53,11 +53,11 @@ typedef struct {
 } conduit_metrics_link_t;
 
 
-/* bounds for commands and requests, 500 us to 10 s: 14 of them */
-extern const uint32_t  conduit_metrics_seconds[];
+/* of a histogram with 14 bounds: one for each, what is above, the sum */
+#define CONDUIT_METRICS_CELLS  16
 
-/* Returns how many cells a histogram with these bounds takes. */
-unsigned conduit_metrics_cells(const uint32_t *bounds);
+/* bounds for commands and requests, 500 us to 10 s */
+extern const uint32_t  conduit_metrics_seconds[CONDUIT_METRICS_CELLS - 1];
 
 /* Counts a value, in microseconds, in a histogram's cells. */
 void conduit_metrics_observe(uint64_t *cells, const uint32_t *bounds,

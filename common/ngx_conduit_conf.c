@@ -33,7 +33,7 @@ static const char  *ngx_conduit_keys[] = { "jwt_secret_file", "jwt_key_file" };
 
 void
 ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
-    ngx_conduit_stats_t *stats)
+    ngx_conduit_pages_t *pages)
 {
     /*
      * set by ngx_pcalloc():
@@ -48,7 +48,7 @@ ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
      */
 
     conf->kind = kind;
-    conf->stats = stats;
+    conf->pages = pages;
     conf->connect_timeout = NGX_CONF_UNSET_MSEC;
     conf->timeout = NGX_CONF_UNSET_MSEC;
     conf->org_id = NGX_CONF_UNSET_PTR;
@@ -156,7 +156,9 @@ ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
         return NGX_CONF_ERROR;
     }
 
-    conf->redis->stats = conf->stats;
+    conf->redis->stats = conf->pages->stats;
+    ngx_conduit_status_main_conf(cf, conf->pages)->used = 1;
+
     conf->file = cf->conf_file->file.name.data;
     conf->line = cf->conf_file->line;
 

@@ -12,7 +12,7 @@
 
 #include "conduit_jwt.h"
 #include "ngx_conduit_redis.h"
-#include "ngx_conduit_stats.h"
+#include "ngx_conduit_status.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -24,7 +24,7 @@ typedef enum {
 /* the first member of both modules' location configurations */
 typedef struct {
     ngx_conduit_kind_e         kind;
-    ngx_conduit_stats_t       *stats;
+    ngx_conduit_pages_t       *pages;            /* of the module */
     ngx_uint_t                 page;             /* ngx_conduit_page_e; not
                                                     inherited */
 
@@ -49,9 +49,9 @@ typedef struct {
 } ngx_conduit_conf_t;
 
 
-/* Sets the fields to "not set"; stats are those of the module. */
+/* Sets the fields to "not set"; pages are those of the module. */
 void ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
-    ngx_conduit_stats_t *stats);
+    ngx_conduit_pages_t *pages);
 
 /*
  * Merges the fields; completes and checks a location that was turned on.

@@ -188,7 +188,7 @@ ngx_conduit_stats_close(ngx_conduit_stats_t *stats)
 
     slot = stats->slot;
 
-    if (slot == NULL || slot == &stats->own) {
+    if (slot == &stats->own) {
         return;
     }
 

@@ -75,8 +75,7 @@ typedef struct ngx_conduit_stats_shared_s  ngx_conduit_stats_shared_t;
 
 /* of a module, in each process */
 typedef struct {
-    ngx_conduit_slot_t          *slot;   /* never NULL in a worker that was
-                                            opened */
+    ngx_conduit_slot_t          *slot;   /* never NULL; &own at first */
     ngx_conduit_stats_shared_t  *shared; /* NULL: not counted */
     ngx_conduit_slot_t           own;    /* in place of one there */
 } ngx_conduit_stats_t;

@@ -6,15 +6,15 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_conduit_conf.h"
 #include "ngx_conduit_http.h"
-#include "ngx_conduit_status.h"
 
 
 #define NGX_CONDUIT_STATUS_LINKS  256
 
 
-static char *ngx_conduit_page_enable(ngx_conf_t *cf, ngx_uint_t *page,
-    ngx_http_handler_pt handler, ngx_conduit_page_e first,
+static char *ngx_conduit_status_enable(ngx_conf_t *cf,
+    ngx_conduit_conf_t *conf, ngx_conduit_page_e first,
     const char * const *names);
 static void ngx_conduit_status_write(ngx_uint_t page,
     ngx_conduit_pages_t *pages, conduit_buf_t *b);
@@ -23,37 +23,34 @@ static ngx_uint_t ngx_conduit_health_write(ngx_uint_t page,
 
 
 char *
-ngx_conduit_status_enable(ngx_conf_t *cf, ngx_uint_t *page,
-    ngx_http_handler_pt handler)
+ngx_conduit_status_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     static const char * const  names[] = { "prometheus", "json", NULL };
 
-    return ngx_conduit_page_enable(cf, page, handler,
-                                   NGX_CONDUIT_PAGE_PROMETHEUS, names);
+    return ngx_conduit_status_enable(cf, conf, NGX_CONDUIT_PAGE_PROMETHEUS,
+                                     names);
 }
 
 
 char *
-ngx_conduit_health_enable(ngx_conf_t *cf, ngx_uint_t *page,
-    ngx_http_handler_pt handler)
+ngx_conduit_health_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     static const char * const  names[] = { "live", "ready", NULL };
 
-    return ngx_conduit_page_enable(cf, page, handler, NGX_CONDUIT_PAGE_LIVE,
-                                   names);
+    return ngx_conduit_status_enable(cf, conf, NGX_CONDUIT_PAGE_LIVE, names);
 }
 
 
 static char *
-ngx_conduit_page_enable(ngx_conf_t *cf, ngx_uint_t *page,
-    ngx_http_handler_pt handler, ngx_conduit_page_e first,
-    const char * const *names)
+ngx_conduit_status_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
+    ngx_conduit_page_e first, const char * const *names)
 {
     ngx_str_t                 *value;
     ngx_uint_t                 i;
+    ngx_conduit_main_conf_t   *main_conf;
     ngx_http_core_loc_conf_t  *clcf;
 
-    if (*page) {
+    if (conf->page) {
         return "is duplicate";
     }
 
@@ -80,10 +77,41 @@ ngx_conduit_page_enable(ngx_conf_t *cf, ngx_uint_t *page,
         return "is in a location that has another content handler";
     }
 
-    clcf->handler = handler;
-    *page = first + i;
+    clcf->handler = conf->pages->handler;
+    conf->page = first + i;
+
+    main_conf = ngx_conduit_status_main_conf(cf, conf->pages);
+    main_conf->used = 1;
+
+    if (conf->page == NGX_CONDUIT_PAGE_READY) {
+        main_conf->watched = 1;
+    }
 
     return NGX_CONF_OK;
+}
+
+
+ngx_conduit_main_conf_t *
+ngx_conduit_status_main_conf(ngx_conf_t *cf, ngx_conduit_pages_t *pages)
+{
+    return ngx_http_conf_get_module_main_conf(cf, (*pages->module));
+}
+
+
+ngx_int_t
+ngx_conduit_status_init(ngx_conf_t *cf, ngx_conduit_pages_t *pages)
+{
+    ngx_conduit_main_conf_t  *main_conf;
+
+    main_conf = ngx_conduit_status_main_conf(cf, pages);
+
+    if (!main_conf->used) {
+        return NGX_OK;
+    }
+
+    main_conf->zone = ngx_conduit_stats_zone(cf, &pages->zone, pages->module);
+
+    return main_conf->zone ? NGX_OK : NGX_ERROR;
 }
 
 

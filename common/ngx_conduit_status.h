@@ -21,24 +21,37 @@ typedef enum {
     NGX_CONDUIT_PAGE_READY
 } ngx_conduit_page_e;
 
+/* the first member of both modules' main configurations */
+typedef struct {
+    ngx_shm_zone_t          *zone;       /* of the counters; NULL: not in use */
+    unsigned                 used:1;     /* some location is of the module */
+    unsigned                 watched:1;  /* and one tells whether Redis works */
+} ngx_conduit_main_conf_t;
+
 /* what a module's pages are made of */
 typedef struct {
+    ngx_module_t            *module;
+    ngx_str_t                zone;       /* its name */
     ngx_conduit_stats_t     *stats;
     const char              *prefix;     /* "conduit_publish_" */
     const conduit_metric_t  *table;
     ngx_msec_t               age;        /* of what shows that it is ready */
+    ngx_http_handler_pt      handler;    /* of locations with a page */
 } ngx_conduit_pages_t;
 
 
-/*
- * Reads the parameter of "conduit_X_status [prometheus | json]" or
- * "conduit_X_health live | ready" and makes handler the location's.  Returns
- * NGX_CONF_OK, an error text, or NGX_CONF_ERROR.
- */
-char *ngx_conduit_status_enable(ngx_conf_t *cf, ngx_uint_t *page,
-    ngx_http_handler_pt handler);
-char *ngx_conduit_health_enable(ngx_conf_t *cf, ngx_uint_t *page,
-    ngx_http_handler_pt handler);
+/* "conduit_X_status [prometheus | json]" */
+char *ngx_conduit_status_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* "conduit_X_health live | ready" */
+char *ngx_conduit_health_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* The module's main configuration, while one is read. */
+ngx_conduit_main_conf_t *ngx_conduit_status_main_conf(ngx_conf_t *cf,
+    ngx_conduit_pages_t *pages);
+
+/* Adds the memory of a module that is used.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_status_init(ngx_conf_t *cf, ngx_conduit_pages_t *pages);
 
 /* Answers with the page.  Returns what the content handler returns. */
 ngx_int_t ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,

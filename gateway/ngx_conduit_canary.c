@@ -53,13 +53,15 @@ static void ngx_conduit_canary_complain(ngx_conduit_shard_t *shard,
 
 
 ngx_int_t
-ngx_conduit_canary_start(ngx_conduit_hub_t *hub, void (*proved)(void))
+ngx_conduit_canary_start(ngx_conduit_hub_t *hub, void (*proved)(void *data),
+    void *data)
 {
     if (ngx_conduit_hub_open(hub) != NGX_OK) {
         return NGX_ERROR;
     }
 
     hub->proved = proved;
+    hub->proved_data = data;
 
     ngx_memzero(&hub->canary_timer, sizeof(ngx_event_t));
     hub->canary_timer.data = hub;
@@ -99,7 +101,7 @@ ngx_conduit_canary_tick(ngx_event_t *ev)
                                       : NGX_CONDUIT_CANARY_EAGER);
 
     hub->ready = hub->oldest_proof;
-    hub->proved();
+    hub->proved(hub->proved_data);
 }
 
 
@@ -336,17 +338,23 @@ ngx_conduit_canary_sent(void *data, redisReply *reply,
 }
 
 
-/* one line, until a canary is back */
+/* one line, until a canary is back; a slot that has moved is no error, the next
+   key will be in another one */
 
 static void
 ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
 {
+    ngx_uint_t             ask;
     ngx_conduit_canary_t  *c;
 
     c = &shard->canary;
     c->failed = 1;
 
-    if (c->refused) {
+    if (c->refused
+        || ngx_conduit_topology_redirect(&shard->hub->topology, shard->node,
+                                         reply, &ask)
+           != NULL)
+    {
         return;
     }
 

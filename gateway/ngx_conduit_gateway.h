@@ -271,7 +271,9 @@ struct ngx_conduit_hub_s {
     ngx_event_t                     check_timer;   /* outage and deadlines */
     ngx_event_t                     drain_timer;
     ngx_event_t                     canary_timer;
-    void                          (*proved)(void); /* NULL: no canaries */
+    void                          (*proved)(void *data);  /* NULL: no
+                                                             canaries */
+    void                           *proved_data;
     ngx_msec_t                      ready;         /* when Redis was last known
                                                       to work; 0: never */
     ngx_msec_t                      oldest_proof;  /* of the servers */
@@ -375,7 +377,7 @@ ngx_conduit_shard_t *ngx_conduit_shard_of(ngx_conduit_hub_t *hub,
  * it was looked at.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_canary_start(ngx_conduit_hub_t *hub,
-    void (*proved)(void));
+    void (*proved)(void *data), void *data);
 
 /* A key has rung.  Returns whether it is the canary's. */
 ngx_uint_t ngx_conduit_canary_ring(ngx_conduit_shard_t *shard, u_char *key,

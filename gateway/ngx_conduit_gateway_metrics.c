@@ -9,7 +9,13 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
-ngx_conduit_stats_t  ngx_conduit_gateway_stats;
+_Static_assert(NGX_CONDUIT_GATEWAY_CELLS <= NGX_CONDUIT_STATS_CELLS
+               && NGX_CONDUIT_GATEWAY_GAUGES <= NGX_CONDUIT_STATS_GAUGES,
+               "the slots are too small");
+
+ngx_conduit_stats_t  ngx_conduit_gateway_stats = {
+    .slot = &ngx_conduit_gateway_stats.own
+};
 
 
 static const char * const  ngx_conduit_gateway_outcomes[] = {
@@ -30,7 +36,7 @@ static const char * const  ngx_conduit_gateway_closes[] = {
 };
 
 /* from 1 ms, which is what an entry's ID tells, to 30 s */
-const uint32_t  ngx_conduit_gateway_delivery[] = {
+const uint32_t  ngx_conduit_gateway_delivery[CONDUIT_METRICS_CELLS - 1] = {
     1000, 2000, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000,
     2500000, 5000000, 10000000, 30000000, 0
 };

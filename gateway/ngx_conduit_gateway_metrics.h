@@ -37,9 +37,6 @@ enum {
 
 #define NGX_CONDUIT_CLOSES  8           /* ngx_conduit_close_e */
 
-/* 14 bounds, what is above, the sum */
-#define NGX_CONDUIT_DELIVERY_CELLS  16
-
 enum {
     NGX_CONDUIT_GATEWAY_REQUESTS = NGX_CONDUIT_REDIS_CELLS,
     NGX_CONDUIT_GATEWAY_AUTH = NGX_CONDUIT_GATEWAY_REQUESTS
@@ -66,7 +63,7 @@ enum {
     NGX_CONDUIT_GATEWAY_CANARIES,
     NGX_CONDUIT_GATEWAY_DELIVERY,
     NGX_CONDUIT_GATEWAY_CELLS = NGX_CONDUIT_GATEWAY_DELIVERY
-                                + NGX_CONDUIT_DELIVERY_CELLS
+                                + CONDUIT_METRICS_CELLS
 };
 
 /* gauges */
@@ -80,7 +77,7 @@ enum {
 extern const conduit_metric_t  ngx_conduit_gateway_metrics[];
 
 /* bounds of the delivery's histogram */
-extern const uint32_t  ngx_conduit_gateway_delivery[];
+extern const uint32_t  ngx_conduit_gateway_delivery[CONDUIT_METRICS_CELLS - 1];
 
 extern ngx_conduit_stats_t  ngx_conduit_gateway_stats;
 

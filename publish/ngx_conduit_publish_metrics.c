@@ -9,6 +9,10 @@
 #include "ngx_conduit_publish_metrics.h"
 
 
+_Static_assert(NGX_CONDUIT_PUBLISH_CELLS <= NGX_CONDUIT_STATS_CELLS,
+               "the slots are too small");
+
+
 static const char * const  ngx_conduit_publish_outcomes[] = {
     "accepted", "invalid", "unauthorized", "forbidden", "method", "too_large",
     "rate_limited", "failed", "unavailable", "timeout", "aborted", NULL

@@ -50,9 +50,6 @@ enum {
     NGX_CONDUIT_AUTHS
 };
 
-/* 14 bounds, what is above, the sum */
-#define NGX_CONDUIT_HISTOGRAM  16
-
 enum {
     NGX_CONDUIT_PUBLISH_REQUESTS = NGX_CONDUIT_REDIS_CELLS,
     NGX_CONDUIT_PUBLISH_INVALID = NGX_CONDUIT_PUBLISH_REQUESTS
@@ -62,9 +59,9 @@ enum {
     NGX_CONDUIT_PUBLISH_BYTES = NGX_CONDUIT_PUBLISH_AUTH + NGX_CONDUIT_AUTHS,
     NGX_CONDUIT_PUBLISH_REDIS_TIME,
     NGX_CONDUIT_PUBLISH_TIME = NGX_CONDUIT_PUBLISH_REDIS_TIME
-                               + NGX_CONDUIT_HISTOGRAM,
+                               + CONDUIT_METRICS_CELLS,
     NGX_CONDUIT_PUBLISH_CELLS = NGX_CONDUIT_PUBLISH_TIME
-                                + NGX_CONDUIT_HISTOGRAM
+                                + CONDUIT_METRICS_CELLS
 };
 
 extern const conduit_metric_t  ngx_conduit_publish_metrics[];

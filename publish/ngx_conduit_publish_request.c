@@ -49,7 +49,9 @@ static ngx_int_t ngx_conduit_publish_failed(ngx_http_request_t *r,
 static void ngx_conduit_publish_cleanup(void *data);
 
 
-ngx_conduit_stats_t  ngx_conduit_publish_stats;
+ngx_conduit_stats_t  ngx_conduit_publish_stats = {
+    .slot = &ngx_conduit_publish_stats.own
+};
 
 
 ngx_int_t

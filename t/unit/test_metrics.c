@@ -129,17 +129,6 @@ writes(writer_t writer, const conduit_metrics_link_t *l, size_t n,
 /* --- histograms */
 
 
-START_TEST(a_histogram_has_a_cell_a_bound_and_two)
-{
-    static const uint32_t  none[] = { 0 };
-
-    ck_assert_uint_eq(conduit_metrics_cells(none), 2);
-    ck_assert_uint_eq(conduit_metrics_cells(bounds), 4);
-    ck_assert_uint_eq(conduit_metrics_cells(conduit_metrics_seconds), 16);
-}
-END_TEST
-
-
 START_TEST(a_bound_is_the_last_value_of_its_bucket)
 {
     size_t               i, k;
@@ -595,7 +584,6 @@ main(void)
 
     s = suite_create("metrics");
     tc = tcase_create("metrics");
-    tcase_add_test(tc, a_histogram_has_a_cell_a_bound_and_two);
     tcase_add_test(tc, a_bound_is_the_last_value_of_its_bucket);
     tcase_add_test(tc, values_add_up);
     tcase_add_test(tc, without_a_bound_there_is_one_bucket);

@@ -1,0 +1,35 @@
+/*
+ * The gateway in a worker.
+ */
+
+#ifndef NGX_CONDUIT_GATEWAY_WORKER_H
+#define NGX_CONDUIT_GATEWAY_WORKER_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_gateway.h"
+#include "ngx_conduit_status.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef struct {
+    ngx_conduit_main_conf_t          common;
+    ngx_array_t                      hubs;     /* ngx_conduit_hub_t * */
+
+    /* of a worker: NGINX closes it, being idle, when the worker is to quit */
+    ngx_connection_t                *watcher;
+} ngx_conduit_gateway_main_conf_t;
+
+
+/* Of the module: a process starts, or quits.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_gateway_init_process(ngx_cycle_t *cycle);
+void ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle);
+
+/* A cleanup of a main configuration: ends all that its hubs have open. */
+void ngx_conduit_gateway_close_hubs(void *data);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_GATEWAY_WORKER_H */
