@@ -102,6 +102,21 @@ async function texts(kind) {
     .map(({ cells }) => cells.at(-1));
 }
 
+// Waits for the texts of all rows of a kind: rows are drawn a moment after
+// the state and the notice are.
+
+async function shows(kind, wanted) {
+  try {
+    await page.waitForFunction(([k, w]) => JSON.stringify(
+      [...document.querySelectorAll(`#rows tr[data-kind="${k}"]`)].map(
+        (row) => [...row.cells].at(-1).textContent)) === JSON.stringify(w),
+    [kind, wanted], { timeout: 15000 });
+  } catch (error) {
+    assert.deepEqual(await texts(kind), wanted, kind);
+    throw error;
+  }
+}
+
 // Every request went to the page's own server or to the gateway.
 
 function assertNoStranger() {
@@ -189,11 +204,9 @@ test('gaps, what comes late, what comes again', async () => {
   }
   await figures({ events: 7, missing: 2, repeats: 1 });
 
-  assert.deepEqual(await texts('gap'),
-    ['gap: 3 to 4 are missing', 'gap: 7 is missing']);
-  assert.deepEqual(await texts('late'), ['late  {"n":3}']);
-  assert.deepEqual(await texts('repeat'),
-    ['sequence published again  {"n":5}']);
+  await shows('gap', ['gap: 3 to 4 are missing', 'gap: 7 is missing']);
+  await shows('late', ['late  {"n":3}']);
+  await shows('repeat', ['sequence published again  {"n":5}']);
 });
 
 
@@ -204,7 +217,7 @@ test('numbers of 64 bits', async () => {
   await publish(big - 2n);
   await publish(big);
   await figures({ events: 2, missing: 1 });
-  assert.deepEqual(await texts('gap'), [`gap: ${big - 1n} is missing`]);
+  await shows('gap', [`gap: ${big - 1n} is missing`]);
 });
 
 
@@ -238,7 +251,7 @@ for (const transport of ['eventsource', 'fetch']) {
     await world.nginx.reload();
     await figures({ reconnects: 1, reason: 'server_draining',
       'state-text': 'connected' });
-    assert.deepEqual(await texts('control'), ['control: server_draining']);
+    await shows('control', ['control: server_draining']);
 
     await publishAll(4, 6);
     await says('events', 6);
@@ -281,7 +294,7 @@ for (const transport of ['eventsource', 'fetch']) {
 
     await open({ transport, last_event_id: ids[1] });
     await figures({ lost: 1, events: 3, cursor: ids[9] });
-    assert.deepEqual(await texts('control'), ['control: history_lost']);
+    await shows('control', ['control: history_lost']);
   });
 
 
@@ -293,7 +306,7 @@ for (const transport of ['eventsource', 'fetch']) {
         token: world.gatewayToken(ORG, channel, { exp: now - 3600 }) });
       await figures({ 'state-text': 'refused', verdict: 'expired',
         notice: 'The gateway refused (401): Token expired' });
-      assert.deepEqual(await texts('fault'), ['refused: 401 Token expired']);
+      await shows('fault', ['refused: 401 Token expired']);
 
       await page.fill('#token', world.gatewayToken(ORG, crypto.randomUUID()));
       await says('verdict', 'other channel');
