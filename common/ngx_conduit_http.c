@@ -241,7 +241,7 @@ ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
     }
 
     b->last = ngx_cpymem(b->last, data, len);
-    b->last_buf = 1;
+    b->last_buf = (r == r->main);
     b->last_in_chain = 1;
 
     rc = ngx_http_send_header(r);

@@ -35,7 +35,8 @@ my $server = pages()
     . place('org', 'conduit_publish_rate off; conduit_publish_org_claim on;')
     . place('kid', 'conduit_publish_rate off;')
       =~ s{(jwt_secret_file \S+);}{$1 kid=one;}r
-    . gateway_location('conduit_gateway_auth off; conduit_gateway_drain 1s;');
+    . gateway_location('conduit_gateway_auth off; conduit_gateway_drain 1s;')
+    . 'location = /all.html { ssi on; root html; }';
 
 my $nginx = nginx_start(main => 'worker_shutdown_timeout 500ms;',
                         server => $server);
@@ -149,6 +150,14 @@ for my $module (qw(publish gateway)) {
 
     is "$? $said", '0 ', "promtool has nothing to say about $module";
 }
+
+mkdir $nginx->root . '/html' or die;
+write_file($nginx->root . '/html/all.html', join '|',
+           (map { qq(<!--# include virtual="/live/$_" -->) } qw(publish gateway)),
+           'the end');
+like http($nginx, 'GET', '/all.html')->{body},
+    qr/\A(?:\{"status":"ok","uptime":\d+\}\|){2}the end\z/,
+    'pages as parts of another one';
 
 my $links = JSON::PP->new->decode(http($nginx, 'GET', '/json/publish')->{body});
 is_deeply $links->{redis_links},
