@@ -405,9 +405,11 @@ ngx_conduit_publish_done(void *data, ngx_conduit_published_t *result)
     usec = ngx_conduit_publish_clock() - ctx->started;
     ctx->redis_time = usec / 1000;
 
-    conduit_metrics_observe(ngx_conduit_publish_stats.slot->cells
-                            + NGX_CONDUIT_PUBLISH_REDIS_TIME,
-                            conduit_metrics_seconds, usec);
+    if (result->status != NGX_CONDUIT_NO_REDIS) {
+        conduit_metrics_observe(ngx_conduit_publish_stats.slot->cells
+                                + NGX_CONDUIT_PUBLISH_REDIS_TIME,
+                                conduit_metrics_seconds, usec);
+    }
 
     r = ctx->request;
     c = r->connection;

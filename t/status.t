@@ -487,6 +487,20 @@ is metrics($nginx, 'publish')->{"redis_links_up$LINK"}, 2, 'with a link';
 $nginx->stop;
 
 
+# --- a message that has not reached Redis
+
+redis_stop();
+$nginx = nginx_start(server => $server);
+
+is post(), 503, 'a first message without Redis';
+$now = metrics($nginx, 'publish');
+is $now->{outcome('unavailable')}, 1, 'is refused';
+is $now->{redis_duration_seconds_count}, 0, 'Redis took no time for it';
+
+$nginx->stop;
+redis_start();
+
+
 # --- a cluster: each server is a node, redirections are counted
 
 my $cluster = Conduit::Servers->cluster(masters => 2, replicas => 0);
