@@ -19,6 +19,11 @@ struct ngx_conduit_stats_shared_s {
 };
 
 
+/* of the configuration that this process was started with: by the time a slow
+   worker asks, there may be another one */
+static ngx_atomic_uint_t  ngx_conduit_stats_generation;
+
+
 static ngx_int_t ngx_conduit_stats_init(ngx_shm_zone_t *zone, void *data);
 static ngx_uint_t ngx_conduit_stats_alive(ngx_atomic_uint_t pid);
 static ngx_conduit_slot_t *ngx_conduit_stats_take(
@@ -76,7 +81,7 @@ ngx_conduit_stats_init(ngx_shm_zone_t *zone, void *data)
         }
     }
 
-    (void) ngx_atomic_fetch_add(&sh->generation, 1);
+    ngx_conduit_stats_generation = ngx_atomic_fetch_add(&sh->generation, 1) + 1;
 
     zone->data = sh;
 
@@ -140,7 +145,7 @@ ngx_conduit_stats_take(ngx_conduit_stats_shared_t *sh)
             pid = slot->pid;
 
             if (round == 0
-                && (slot->generation != sh->generation
+                && (slot->generation != ngx_conduit_stats_generation
                     || slot->worker != ngx_worker || pid == 0))
             {
                 continue;
@@ -152,7 +157,7 @@ ngx_conduit_stats_take(ngx_conduit_stats_shared_t *sh)
 
             if (ngx_atomic_cmp_set(&slot->pid, pid, ngx_pid)) {
                 ngx_conduit_stats_clear(slot);
-                slot->generation = sh->generation;
+                slot->generation = ngx_conduit_stats_generation;
                 slot->worker = ngx_worker;
                 return slot;
             }

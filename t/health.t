@@ -240,6 +240,35 @@ cmp_ok +(probe($nginx, 'gateway', 'live') =~ /(\d+)\}/)[0], '>=', $uptime,
     'since the start';
 
 
+# --- a worker that has not started when the next reload comes
+
+# a large table of connections takes its time
+my $conf = $nginx->root . '/nginx.conf';
+my $text = read_file($conf);
+write_file($conf, $text =~ s/worker_connections \K\d+/300000/r);
+
+my %old = map { $_ => 1 } $nginx->workers;
+my ($late, $next);
+my $new = sub { return grep { !$old{$_} } $nginx->workers };
+
+$nginx->signal('HUP');
+for (my $end = time + 10; !$late && time < $end;) { ($late) = $new->() }
+kill 'STOP', $late;
+$old{$late} = 1;
+
+write_file($conf, $text);
+$nginx->signal('HUP');
+ok wait_for(10, sub { ($next) = $new->() }), 'a worker is overtaken';
+both($nginx, $OK, 10, 'by another one');
+
+kill 'CONT', $late;
+ok wait_for(20, sub { "@{[$nginx->workers]}" eq $next }), 'it starts and quits';
+
+$until = time + 1;
+%seen = watch($nginx, 10, sub { time > $until });
+is_deeply [keys %seen], [$OK], 'the other one still counts';
+
+
 # --- a flood of clients that come and go
 
 my $pid = fork() // die "fork: $!";
