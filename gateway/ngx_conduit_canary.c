@@ -135,6 +135,14 @@ ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
     } else if (!c->pending
                || ngx_current_msec - c->sent >= NGX_CONDUIT_CANARY_PATIENCE)
     {
+        if (c->pending && !c->failed) {
+
+            /* the server may give out smaller IDs than the last one here, as
+               after a restart with another clock: a new key has none */
+
+            c->key.len = 0;
+        }
+
         ngx_conduit_canary_send(shard);
     }
 
@@ -338,8 +346,8 @@ ngx_conduit_canary_sent(void *data, redisReply *reply,
 }
 
 
-/* one line, until a canary is back; a slot that has moved is no error, the next
-   key will be in another one */
+/* one line, until a canary is back; a slot that has moved, or is on its way, is
+   no error, the next key will be in another one */
 
 static void
 ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
@@ -350,11 +358,15 @@ ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
     c = &shard->canary;
     c->failed = 1;
 
-    if (c->refused
-        || ngx_conduit_topology_redirect(&shard->hub->topology, shard->node,
-                                         reply, &ask)
-           != NULL)
+    if (ngx_conduit_topology_redirect(&shard->hub->topology, shard->node,
+                                      reply, &ask)
+        != NULL)
     {
+        c->key.len = 0;
+        return;
+    }
+
+    if (c->refused) {
         return;
     }
 

@@ -212,6 +212,20 @@ is_deeply [keys %{ $by{publish} }], [$OK], 'the publisher works';
 turns($nginx, 'gateway', $OK, 15, 'until they stay');
 
 
+# --- a stream whose IDs go back
+
+@keys = @{ redis('KEYS', 'conduit:canary:*') };
+redis('XADD', $_, '99999999999999-0', 't', '') for @keys;
+
+my $n = metrics($nginx, 'gateway')->{canaries_total};
+wait_for(10, sub { metrics($nginx, 'gateway')->{canaries_total} > $n + 1 });
+redis('DEL', @keys);
+
+$until = time + 8;
+%seen = watch($nginx, 20, sub { time > $until });
+is_deeply [keys %seen], [$OK], 'IDs that are smaller than before are no reason';
+
+
 # --- reloads
 
 %seen = ();
@@ -395,6 +409,17 @@ $nginx = nginx_start(server => server(undef, redis => $cluster->url($one)));
 both($nginx, $OK, 15, 'all masters work');
 is scalar(@{ $cluster->command($_, 'KEYS', 'conduit:canary:*') }), 1,
     'each has a canary' for $one, $other, $third;
+
+# the canary's slot is on its way, and its key is there already
+my ($key) = @{ $cluster->command($one, 'KEYS', 'conduit:canary:*') };
+my $step = $cluster->migration($key, $other);
+$step->open;
+$step->move;
+
+$until = time + 8;
+%seen = watch($nginx, 20, sub { time > $until });
+is_deeply [keys %seen], [$OK], 'a slot that moves is no reason';
+$step->close;
 
 $cluster->pause($other);
 both($nginx, $FAIL, 10, 'one hangs');
