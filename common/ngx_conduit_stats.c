@@ -29,6 +29,8 @@ static ngx_uint_t ngx_conduit_stats_alive(ngx_atomic_uint_t pid);
 static ngx_conduit_slot_t *ngx_conduit_stats_take(
     ngx_conduit_stats_shared_t *sh);
 static void ngx_conduit_stats_clear(ngx_conduit_slot_t *slot);
+static ngx_uint_t ngx_conduit_stats_fresh(ngx_conduit_slot_t *slot,
+    ngx_msec_t age);
 static ngx_uint_t ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links,
     ngx_uint_t n, ngx_uint_t nmax, ngx_conduit_stats_link_t *link);
 
@@ -112,7 +114,7 @@ ngx_conduit_stats_open(ngx_conduit_stats_t *stats, ngx_shm_zone_t *zone)
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
                       "conduit: more than %d workers, this one is not counted",
                       NGX_CONDUIT_STATS_SLOTS);
-        return;
+        slot = &stats->own;
     }
 
     stats->slot = slot;
@@ -337,7 +339,15 @@ ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age)
     ngx_uint_t           i, n;
     ngx_conduit_slot_t  *slot;
 
-    n = 0;
+    /* one that is not counted knows of itself at least */
+
+    if (stats->slot == &stats->own
+        && !ngx_conduit_stats_fresh(&stats->own, age))
+    {
+        return 0;
+    }
+
+    n = (stats->slot == &stats->own);
 
     for (i = 0; i < NGX_CONDUIT_STATS_SLOTS && stats->shared; i++) {
         slot = &stats->shared->slots[i];
@@ -348,17 +358,23 @@ ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age)
 
         n++;
 
-        /* clocks of processes are one, but read at different moments */
-
-        if (slot->ready == 0
-            || (ngx_msec_int_t) (ngx_current_msec - slot->ready)
-               > (ngx_msec_int_t) age)
-        {
+        if (!ngx_conduit_stats_fresh(slot, age)) {
             return 0;
         }
     }
 
     return n != 0;
+}
+
+
+static ngx_uint_t
+ngx_conduit_stats_fresh(ngx_conduit_slot_t *slot, ngx_msec_t age)
+{
+    /* clocks of processes are one, but read at different moments */
+
+    return slot->ready != 0
+           && (ngx_msec_int_t) (ngx_current_msec - slot->ready)
+              <= (ngx_msec_int_t) age;
 }
 
 

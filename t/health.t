@@ -10,6 +10,7 @@ use Conduit;
 use Conduit::Metrics;
 use Conduit::Servers;
 use Faults ();
+use IO::Socket::INET;
 use JSON::PP ();
 use POSIX ();
 use Test::More;
@@ -352,6 +353,59 @@ both($nginx, $OK, 10, 'it goes on');
 
 is $nginx->stop('QUIT', 20), 0, 'NGINX quits';
 $proxy->stop;
+
+
+# --- more workers than there is room for, most of them about to leave
+
+SKIP: {
+    skip 'that many processes', 5 if $ENV{TEST_NGINX_USE_VALGRIND};
+
+    my $port = Conduit::free_port();
+
+    # each has its connections
+    $nginx = nginx_start(workers => 65, server => server(), http => <<"EOC");
+    server {
+        listen 127.0.0.1:$port reuseport;
+        location / { return 200 "\$pid"; }
+    }
+EOC
+    both($nginx, $OK, 20, '65 workers are ready');
+
+    my @held;
+
+    for (1 .. 2) {
+        my %old = map { $_ => 1 } $nginx->workers;
+        my %by;
+
+        # a request that has begun keeps a worker
+        wait_for(60, sub {
+            my $s = IO::Socket::INET->new("127.0.0.1:$port") or die;
+
+            $s->syswrite("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            $s->sysread(my $r, 4096);
+            my ($pid) = $r =~ /(\d+)\z/;
+
+            if ($old{$pid} && !$by{$pid}) {
+                $s->syswrite('GET');
+                push @held, $by{$pid} = $s;
+            }
+            return keys %by == 65;
+        }) or die 'a worker gets nothing';
+
+        $nginx->signal('HUP');
+        wait_for(30, sub { 65 == grep { !$old{$_} } $nginx->workers })
+            or die 'no new workers';
+    }
+
+    ok wait_for(10, sub { $nginx->error_log =~ /is not counted/ }),
+        'there are too many';
+
+    $until = time + 6;
+    watch($nginx, 20, sub { time > $until });
+    both($nginx, $OK, 0, 'ready all the same');
+
+    $nginx->stop;
+}
 
 
 # --- what may not be written
