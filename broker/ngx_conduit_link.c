@@ -34,6 +34,7 @@ static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
     void *data);
 static void ngx_conduit_link_ready(ngx_conduit_link_t *link);
 static void ngx_conduit_link_wait(ngx_conduit_link_t *link);
+static ngx_uint_t ngx_conduit_link_next(ngx_conduit_link_t *link);
 static void ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n);
 
 
@@ -487,7 +488,7 @@ ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why)
 void
 ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
 {
-    ngx_uint_t              was_up, level;
+    ngx_uint_t              was_up, more, level;
     ngx_queue_t            *q, *next;
     ngx_conduit_command_t  *cmd;
 
@@ -523,9 +524,12 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
         link->lost = ngx_current_msec;
     }
 
-    /* one line for each outage */
+    more = ngx_conduit_link_next(link);
 
-    level = (link->failed || link->quiet) ? NGX_LOG_INFO : NGX_LOG_ERR;
+    /* one line for each outage, and none while another address may do */
+
+    level = (link->failed || link->quiet || (more && !was_up)) ? NGX_LOG_INFO
+                                                               : NGX_LOG_ERR;
 
     ngx_log_error(level, ngx_cycle->log, 0,
                   "conduit: redis %V %s: %s (%s), next try in %Mms",
@@ -533,12 +537,15 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
                   was_up ? "connection lost" : "connect failed", why,
                   link->connect_timer.timer.key - ngx_current_msec);
 
-    link->failed = 1;
+    if (was_up || !more) {
+        link->failed = 1;
+    }
 
-    /* commands that were sent are completed by hiredis */
+    /* commands that were sent are completed by hiredis, the others wait for the
+       last address */
 
     for (q = ngx_queue_head(&link->pending);
-         q != ngx_queue_sentinel(&link->pending);
+         !more && q != ngx_queue_sentinel(&link->pending);
          q = next)
     {
         next = ngx_queue_next(q);
@@ -570,10 +577,7 @@ ngx_conduit_link_wait(ngx_conduit_link_t *link)
 
     link->state = NGX_CONDUIT_LINK_WAITING;
 
-    if (link->redis->naddrs && link->addr % link->redis->naddrs) {
-
-        /* another address may do */
-
+    if (ngx_conduit_link_next(link)) {
         ngx_add_timer(&link->connect_timer, NGX_CONDUIT_LINK_NEXT);
         return;
     }
@@ -586,6 +590,16 @@ ngx_conduit_link_wait(ngx_conduit_link_t *link)
     delay = link->delay / 2 + ngx_random() % (link->delay + 1);
 
     ngx_add_timer(&link->connect_timer, delay);
+}
+
+
+/* whether another address of the same name may do */
+
+static ngx_uint_t
+ngx_conduit_link_next(ngx_conduit_link_t *link)
+{
+    return link->state != NGX_CONDUIT_LINK_CLOSED && link->redis->naddrs
+           && link->addr % link->redis->naddrs;
 }
 
 

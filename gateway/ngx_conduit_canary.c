@@ -363,6 +363,7 @@ ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
         != NULL)
     {
         c->key.len = 0;
+        c->pending = 0;
         return;
     }
 

@@ -35,6 +35,26 @@ our $BELL = qr/ flags=P /;
 our $READER = qr/ redir=[1-9]/;
 
 
+# An NGINX that finds other lines in /etc/hosts, as what TEST_NGINX_BINARY may
+# be; undef where one may not mount.
+
+sub with_hosts {
+    my ($lines) = @_;
+
+    my $hosts = write_file("$Conduit::TMP/hosts", $lines);
+    my $script = write_file("$Conduit::TMP/nginx-hosts", <<"EOC");
+#!/bin/sh
+exec unshare -m sh -c '
+    mount --bind $hosts /etc/hosts || exit 1
+    exec $ENV{TEST_NGINX_BINARY} "\$\@"
+' sh "\$\@"
+EOC
+    chmod 0755, $script;
+
+    return system("$script -v > /dev/null 2>&1") == 0 ? $script : undef;
+}
+
+
 # NGINX with a location for publishers and one for clients, which reach Redis at
 # a URL, or through a proxy.
 

@@ -308,23 +308,6 @@ subtest 'TEST 8: limit_rate loses no wake-up' => sub {
 };
 
 
-# Runs a shell command with another file of hosts; for root.
-
-sub with_hosts {
-    my ($hosts, $name) = @_;
-
-    my $file = write_file("$Conduit::TMP/hosts", $hosts);
-    my $script = write_file("$Conduit::TMP/$name", <<"EOC");
-#!/bin/sh
-exec unshare -m sh -c '
-    mount --bind $file /etc/hosts || exit 1
-    exec "\$\@"
-' sh "\$\@"
-EOC
-    chmod 0755, $script;
-    return $script;
-}
-
 sub start_second_redis {
     my $host = shift;
 
@@ -359,20 +342,13 @@ sub tell_second {
 
 subtest 'TEST 9: bell and reader are connections of one server' => sub {
     my $second = '127.0.0.2';
-    my $wrapper = with_hosts("127.0.0.1 localhost twofold\n"
-                             . "$second twofold\n", 'with-hosts');
-
-    plan(skip_all => 'needs the right to mount')
-        if system("$wrapper getent ahosts twofold > /dev/null 2>&1") != 0;
-
-    my $binary = $ENV{TEST_NGINX_BINARY};
-    my $real = write_file("$Conduit::TMP/nginx-hosts",
-                          "#!/bin/sh\nexec $wrapper $binary \"\$\@\"\n");
-    chmod 0755, $real;
+    my $binary = Faults::with_hosts("127.0.0.1 localhost twofold\n"
+                                    . "$second twofold\n")
+        or plan(skip_all => 'needs the right to mount');
 
     my $pid = start_second_redis($second);
     my $nginx = do {
-        local $ENV{TEST_NGINX_BINARY} = $real;
+        local $ENV{TEST_NGINX_BINARY} = $binary;
         gateway('', redis => "redis://twofold:$Conduit::REDIS_PORT");
     };
 

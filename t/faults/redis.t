@@ -496,4 +496,29 @@ subtest 'TEST 12: outages leave nothing behind' => sub {
     stop();
 };
 
+
+subtest 'TEST 13: a host of two addresses, the first without a Redis' => sub {
+    my $binary = Faults::with_hosts("::1 localhost twofold\n"
+                                    . "127.0.0.1 localhost twofold\n")
+        or plan(skip_all => 'needs the right to mount');
+
+    local $ENV{TEST_NGINX_BINARY} = $binary;
+
+    start(redis => "redis://twofold:$Conduit::REDIS_PORT");
+
+    is(post(sequence => 1)->{status}, 200, 'a message is stored');
+    is(line_of(client()->event // ()), 1, 'and sent');
+    is_deeply([lines(qr/\[error\]/)], [], 'the log has no error');
+
+    redis('CLIENT', 'KILL', 'TYPE', $_) for qw(normal pubsub);
+    ok(wait_for(20, sub { post(sequence => 2)->{status} == 200 }),
+       'after a loss, one is stored');
+    ok(wait_for(20, sub { lines(qr/\[error\].* connection lost/) == 3 }),
+       'each loss is an error');
+    is(scalar(lines(qr/\[error\].* connect failed/)), 0,
+       'an address that refuses is none');
+    stop();
+};
+
+
 done_testing();
