@@ -120,7 +120,7 @@ for my $module (qw(publish gateway)) {
 }
 
 my ($uptime) = probe($nginx, 'gateway', 'live') =~ /(\d+)\}/;
-ok wait_for(10, sub {
+ok wait_for(20, sub {
     my ($now) = probe($nginx, 'gateway', 'live') =~ /(\d+)\}/;
     $now > $uptime;
 }), 'the uptime grows';
@@ -145,7 +145,7 @@ for ($nginx, $poll) {
     my $n = metrics($_, 'gateway')->{canaries_total};
     my $nginx = $_;
 
-    ok wait_for(10, sub { metrics($nginx, 'gateway')->{canaries_total} > $n }),
+    ok wait_for(20, sub { metrics($nginx, 'gateway')->{canaries_total} > $n }),
         'canaries come back';
 }
 
@@ -327,7 +327,7 @@ for my $case ([xadd => qr/the check.*NOPERM.*xadd/],
                split /\n/, $nginx->error_log;
     };
 
-    ok wait_for(10, sub { $lines->() }), "without $command the log says";
+    ok wait_for(20, sub { $lines->() }), "without $command the log says";
     like +($lines->())[0], qr/redis 127\.0\.0\.1:\d+: $why/, 'where and why';
 
     # another one is sent after 3 s

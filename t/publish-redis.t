@@ -183,7 +183,7 @@ subtest 'TEST 4: one connection a worker, for all requests and locations' => sub
     is(scalar(connections()), $before + 1, 'on one connection');
 
     is($nginx->stop, 0, 'NGINX stops');
-    ok(wait_for(5, sub { connections() == $before }), 'it is closed then');
+    ok(wait_for(20, sub { connections() == $before }), 'it is closed then');
 };
 
 
@@ -194,7 +194,7 @@ subtest 'TEST 5: workers have their own connections' => sub {
 
     # which worker accepts is up to the system
 
-    ok(wait_for(10, sub {
+    ok(wait_for(20, sub {
         post($nginx, 'a');
         connections() == $before + 2;
     }), 'each has one');
@@ -323,7 +323,7 @@ subtest 'TEST 13: a wrong password' => sub {
     is_unavailable(post($nginx, 'a'),
                    'Redis is not reachable, the message was not stored', 'a');
 
-    ok(wait_for(10, sub { log_lines($nginx, qr/AUTH refused: WRONGPASS/) >= 4 }),
+    ok(wait_for(20, sub { log_lines($nginx, qr/AUTH refused: WRONGPASS/) >= 4 }),
        'it tries again and again');
     is(scalar(log_lines($nginx, qr/\[error\]/)), 1, 'with one error');
     unlike($nginx->error_log, qr/hushhush/, 'the password is not logged');
@@ -455,12 +455,12 @@ subtest 'TEST 20: Redis runs a slow script' => sub {
     my $slow = IO::Socket::INET->new(PeerAddr => $HOST) or die "connect: $!";
     $slow->syswrite("EVAL \"while true do end\" 0\r\n");
 
-    ok(wait_for(5, sub { !eval { redis('PING') } }), 'Redis is busy');
+    ok(wait_for(20, sub { !eval { redis('PING') } }), 'Redis is busy');
     is_unavailable(post($nginx, 'a', $channel),
                    'Redis is busy, the message was not stored', 'busy');
 
     redis('SCRIPT', 'KILL');
-    ok(wait_for(5, sub { eval { redis('PING') } }), 'Redis is back');
+    ok(wait_for(20, sub { eval { redis('PING') } }), 'Redis is back');
     is_stored(post($nginx, 'a', $channel), $channel);
 };
 
@@ -490,7 +490,7 @@ subtest 'TEST 21: Redis does not answer' => sub {
 
     redis_resume();
 
-    ok(wait_for(5, sub { redis('XLEN', stream_key($ORG, $channel)) }),
+    ok(wait_for(20, sub { redis('XLEN', stream_key($ORG, $channel)) }),
        'it was stored, in fact');
     ok(becomes(200, $nginx, 'a'), 'messages are taken again');
 };
@@ -549,11 +549,11 @@ subtest 'TEST 24: the connection breaks before the answer' => sub {
     my $sleep = IO::Socket::INET->new(PeerAddr => $HOST) or die "connect: $!";
 
     $sleep->syswrite("DEBUG SLEEP 20\r\n");
-    ok(wait_for(5, sub { !redis_input() }), 'Redis sleeps');
+    ok(wait_for(20, sub { !redis_input() }), 'Redis sleeps');
 
     my $s = post_start($nginx, 'a', $channel);
 
-    ok(wait_for(5, \&redis_input), 'the message is on its way to Redis');
+    ok(wait_for(20, \&redis_input), 'the message is on its way to Redis');
     redis_stop('KILL');
 
     my $answer = post_end($s);
@@ -590,7 +590,7 @@ subtest 'TEST 25: Redis comes later than NGINX' => sub {
     is(post($nginx, 'a')->{status}, 503, 'the next one, too') for 1 .. 20;
     cmp_ok(time - $started, '<', 3, 'at once');
 
-    ok(wait_for(10, sub { log_lines($nginx, qr/connect failed/) >= 4 }),
+    ok(wait_for(20, sub { log_lines($nginx, qr/connect failed/) >= 4 }),
        'it tries again and again');
     is(scalar(log_lines($nginx, qr/\[error\].*connect failed \(.*refused/)), 1,
        'with one error');
@@ -611,7 +611,7 @@ subtest 'TEST 26: Redis closes idle connections' => sub {
 
     for my $n (1 .. 3) {
         redis('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-        ok(wait_for(5, sub {
+        ok(wait_for(20, sub {
             log_lines($nginx, qr/\[notice\].*connected again/) >= $n
         }), 'the connection is made again by itself');
         is(post($nginx, 'a')->{status}, 200, 'the next message is taken');

@@ -258,7 +258,7 @@ sub unanswered {
               . 'Content-Length: ' . length($body) . "\r\n\r\n$body");
     $s->flush;
 
-    wait_for(10, \&redis_input) or die 'nothing came to Redis';
+    wait_for(20, \&redis_input) or die 'nothing came to Redis';
     return $s;
 }
 

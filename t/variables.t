@@ -121,7 +121,7 @@ sub logged {
     my $r = shift;
     my $line;
 
-    wait_for(5, sub {
+    wait_for(20, sub {
         ($line) = read_file($nginx->root . '/logs/ids.log')
                   =~ /^$r->{headers}{'x-request'} (.*)\n/m;
     }) or die 'the request is not logged';
@@ -221,7 +221,7 @@ subtest 'TEST 16: a Redis that does not answer' => sub {
     cmp_ok($values[4], '>=', 0.39, 'the time is that of waiting');
     cmp_ok($values[4], '<', 5, 'and not more');
 
-    wait_for(5, sub { post("/publish/8/$c", channel_id => $c)->{status} == 200 });
+    wait_for(20, sub { post("/publish/8/$c", channel_id => $c)->{status} == 200 });
 };
 
 
@@ -311,7 +311,7 @@ subtest 'TEST 23: clients of an organization are limited' => sub {
 
     $one->close;
 
-    ok(wait_for(5, sub {
+    ok(wait_for(20, sub {
         my $sse = sse_open($nginx, path => "/conn-org/31$path");
         $sse->close;
         $sse->status == 200;

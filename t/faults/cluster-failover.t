@@ -254,7 +254,7 @@ my @lines = error_lines($at);
 cmp_ok scalar(@lines), '<=', 6, 'few error lines';
 note substr $_, 0, 200 for @lines[0 .. ($#lines > 9 ? 9 : $#lines)];
 
-ok wait_for(10, sub {
+ok wait_for(20, sub {
     !grep { $_->{cmd} =~ /^(?:subscribe|xread|xinfo|ping|eval)/ }
      $cluster->clients($master);
 }), 'the old master is left';
@@ -269,7 +269,7 @@ $at = length $nginx->error_log;
 
 $cluster->kill($master);
 
-ok wait_for(5, sub { try_publish($ch) == 503 }),
+ok wait_for(20, sub { try_publish($ch) == 503 }),
     'without a master, a message is refused with 503';
 
 my $late = open_stream($ch);
@@ -355,7 +355,7 @@ is_deeply [@came], [@came == 1 ? () : @again, "$id 100"],
 is_deeply $ch->{other}, [], 'nothing was trimmed, and no loss is told of';
 note scalar(@came), ' came after the loss';
 
-ok wait_for(10, sub { try_publish($ch) == 200 }), 'a message is taken';
+ok wait_for(20, sub { try_publish($ch) == 200 }), 'a message is taken';
 read_on($ch);
 is $ch->{got}[-1], $ch->{acked}[-1], 'and streamed';
 

@@ -229,7 +229,7 @@ all_arrive($ch, 'nor does a client miss one, or get it twice');
 
 my $none = channel_on($from);
 $none->{sse} = open_stream($none);
-ok wait_for(5, sub { connections($from)->{xinfo} || connections($from)->{xread}
+ok wait_for(20, sub { connections($from)->{xinfo} || connections($from)->{xread}
                    }), 'a stream that does not exist is looked for';
 
 $step = $cluster->migration($none->{key}, $to);
@@ -274,7 +274,7 @@ $step->open;
 $step->move;
 $step->close;
 
-ok wait_for(5, sub { $cluster->owner($idle->{key}, $_) == $to ? 1 : 0 }),
+ok wait_for(20, sub { $cluster->owner($idle->{key}, $_) == $to ? 1 : 0 }),
     'the slot moves' for $from, $to;
 
 is publish_both($idle), '200 200', 'a message comes later';
@@ -319,7 +319,7 @@ $cluster->command($_, 'CONFIG', 'SET', 'cluster-require-full-coverage', 'no')
     for $cluster->ports;
 $cluster->command($_, 'CLUSTER', 'DELSLOTS', $slot) for $cluster->ports;
 
-ok wait_for(5, sub { try_publish($lost, 'publish')->{status} == 503 }),
+ok wait_for(20, sub { try_publish($lost, 'publish')->{status} == 503 }),
     'without a master of its slot a message is refused with 503';
 
 my $r = try_publish($lost, 'free');
@@ -339,7 +339,7 @@ $cluster->command($_, 'CONFIG', 'SET', 'cluster-require-full-coverage', 'yes')
     for $cluster->ports;
 $cluster->command($_, 'CLUSTER', 'DELSLOTS', $slot - 1) for $cluster->ports;
 
-ok wait_for(5, sub {
+ok wait_for(20, sub {
     $r = try_publish($other, 'publish');
     return $r->{status} == 503;
 }), 'a cluster that is down is a 503';

@@ -80,7 +80,7 @@ sub is_unknown {
 
     my $sse = sse_open($nginx);
     is $sse->status, 200, 'a stream is opened';
-    ok $sse->end(10), 'and ended';
+    ok $sse->end(20), 'and ended';
     like $sse->body, qr/Too many errors/, 'as in an outage';
 
     is try_publish($nginx)->{status}, 503, 'nothing has changed';
@@ -125,7 +125,7 @@ is_found('Sentinel, the second one tells an address',
     my $nginx = start('redis+sentinel://127.0.0.1:' . sentinel($STRANGER)
                       . ',127.0.0.1:' . sentinel('127.0.0.1') . '/mymaster');
 
-    ok wait_for(5, sub { try_publish($nginx)->{status} == 200 }),
+    ok wait_for(20, sub { try_publish($nginx)->{status} == 200 }),
         'Sentinel: the next one is asked';
     my $sse = sse_open($nginx);
     is $sse->status, 200, 'a stream is opened';

@@ -83,7 +83,7 @@ sub redis_start {
 
         redis_spawn($port, @options);
 
-        if (wait_for(10, sub { redis_answers($port) || redis_gone() })
+        if (wait_for(20, sub { redis_answers($port) || redis_gone() })
             && redis_answers($port))
         {
             $REDIS_PORT = $port;
@@ -129,7 +129,7 @@ sub redis_stop {
     kill 'CONT', $redis_pid;
     kill $signal, $redis_pid;
 
-    if (!wait_for(5, \&redis_gone)) {
+    if (!wait_for(20, \&redis_gone)) {
         kill 'KILL', $redis_pid;
         waitpid $redis_pid, 0;
         $redis_pid = undef;
@@ -193,7 +193,7 @@ sub redis {
                      $arg } @_;
 
     $redis_socket //= IO::Socket::INET->new(
-        PeerAddr => "127.0.0.1:$REDIS_PORT", Timeout => 5)
+        PeerAddr => "127.0.0.1:$REDIS_PORT", Timeout => 20)
         // die "redis: $!";
 
     my $data = join '', '*' . @args . "\r\n",
@@ -505,14 +505,14 @@ sub nginx_version {
 
 
 # One HTTP/1.1 request on a connection of its own:
-# http($nginx, 'GET', '/path', headers => {...}, body => '...', timeout => 5).
+# http($nginx, 'GET', '/path', headers => {...}, body => '...', timeout => 20).
 # Returns a reference to a hash: status, headers (lower case), body.
 
 sub http {
     my ($nginx, $method, $path, %o) = @_;
 
     my $sse = Conduit::SSE->open($nginx->port, $method, $path, %o);
-    my $ended = $sse->end($o{timeout} // 5);
+    my $ended = $sse->end($o{timeout} // 20);
 
     $sse->close;
     die "no end of $method $path" if !$ended;

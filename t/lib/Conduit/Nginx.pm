@@ -107,7 +107,7 @@ sub run {
 
     $self->{pid} = $pid;
 
-    Conduit::wait_for(10, sub { $self->gone || $self->accepts });
+    Conduit::wait_for(20, sub { $self->gone || $self->accepts });
 
     die "nginx did not start:\n" . $self->error_log
         if !$self->{pid} || !$self->accepts;
@@ -176,7 +176,7 @@ sub reload {
 
     $self->signal('HUP');
 
-    Conduit::wait_for(10, sub { grep { !$old{$_} } $self->workers })
+    Conduit::wait_for(20, sub { grep { !$old{$_} } $self->workers })
         or die "nginx did not reload:\n" . $self->error_log;
 }
 
@@ -191,7 +191,7 @@ sub stop {
 
     $self->signal($signal // 'QUIT');
 
-    return Conduit::wait_for($seconds // 10, sub { $self->gone })
+    return Conduit::wait_for($seconds // 30, sub { $self->gone })
         ? $self->{status} : undef;
 }
 
@@ -204,8 +204,8 @@ sub crash {
     my @pids = ($self->{pid}, $self->workers);
 
     kill 'KILL', @pids;
-    Conduit::wait_for(5, sub { $self->gone });
-    Conduit::wait_for(5, sub { !grep { kill 0, $_ } @pids });
+    Conduit::wait_for(20, sub { $self->gone });
+    Conduit::wait_for(20, sub { !grep { kill 0, $_ } @pids });
 
     $self->{status} = undef;
 }
@@ -231,8 +231,8 @@ sub tear_down {
     my @bad;
 
     for my $self (@started) {
-        if ($self->{pid} && !$self->gone && !defined $self->stop('QUIT', 10)) {
-            push @bad, "nginx $self->{pid} did not quit within 10s\n";
+        if ($self->{pid} && !$self->gone && !defined $self->stop('QUIT', 30)) {
+            push @bad, "nginx $self->{pid} did not quit within 30s\n";
             $self->crash;
         }
 
