@@ -546,6 +546,7 @@ for my $kept (50, 500) {
     fill($c, 1, 5);
     is upto($client, 5), '1..5', 'a client has all';
     kill 'STOP', $worker;
+    stopped($worker);
     fill($c, 6, 1000);
     trim($c, $kept);
     kill 'CONT', $worker;
@@ -572,6 +573,7 @@ for my $kept (50, 500) {
     ok wait_for(20, sub { redis_input() }), 'a position is looked up';
 
     kill 'STOP', $worker;
+    stopped($worker);
     redis_resume();
     redis('PING');
     is trim($c, 5), 395, 'the stream is trimmed meanwhile';

@@ -521,6 +521,7 @@ for my $where (sort keys %LOCATIONS) {
     # a ring reaches the worker, whose read is not answered
 
     kill 'STOP', $worker;
+    stopped($worker);
     redis('EXPIRE', stream_key($ORG, $c), 100);
     redis_pause();
     kill 'CONT', $worker;

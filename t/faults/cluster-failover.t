@@ -22,7 +22,7 @@ sub start_nginx {
 
     return nginx_start(server =>
         publish_location('conduit_publish_rate 10000r/s;'
-                         . 'conduit_publish_timeout 500ms;', @redis)
+                         . 'conduit_publish_timeout 2s;', @redis)
         . gateway_location('conduit_gateway_outage 60s;'
                            . 'conduit_gateway_drain 500ms;', @redis));
 }
@@ -31,7 +31,7 @@ my $nginx = start_nginx($cluster->url);
 
 # s, from the moment that a node names the new master until a message arrives;
 # about one second at rest
-my $SOON = $ENV{CONDUIT_CHECKED} ? 50 : 5;
+my $SOON = $ENV{CONDUIT_CHECKED} ? 50 : 10;
 
 
 # --- channels
@@ -153,7 +153,7 @@ sub publish_through {
     my %since;
     my %others;
 
-    wait_for(30, sub {
+    wait_for(90, sub {
         $named //= time
             if $cluster->owner($ch->{key}, $witness) != $old;
 
@@ -333,7 +333,7 @@ my $kept = @{ $ch->{got} } - 3;
 
 $cluster->kill($master);
 
-ok wait_for(20, sub { ($cluster->owner($ch->{key}, $replica) // 0) == $replica
+ok wait_for(60, sub { ($cluster->owner($ch->{key}, $replica) // 0) == $replica
                     }), 'the replica becomes the master';
 
 my $id = $cluster->command($replica, 'XADD', $ch->{key}, '*', 'data',

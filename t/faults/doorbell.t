@@ -183,7 +183,7 @@ subtest 'TEST 4: who is behind a gap is told' => sub {
     # the worker does not run while more passes than the stream keeps
 
     kill 'STOP', $worker;
-    wait_for(20, sub { read_file("/proc/$worker/stat") =~ /\) T/ });
+    stopped($worker);
 
     xadd(sequence => $_) for 4 .. 503;
     redis('XTRIM', stream_key(), 'MAXLEN', '=', 50);

@@ -40,7 +40,7 @@ sub start {
 
     return nginx_start(server =>
         publish_location('conduit_publish_rate off;'
-                         . 'conduit_publish_timeout 500ms;', redis => $url)
+                         . 'conduit_publish_timeout 2s;', redis => $url)
         . gateway_location('conduit_gateway_drain 200ms;'
                            . 'conduit_gateway_outage 2s;', redis => $url));
 }

@@ -346,7 +346,7 @@ subtest 'TEST 8: Redis is killed within an answer' => sub {
     ok(wait_for(20, \&redis_input), 'a stream is asked for');
 
     kill 'STOP', $worker;
-    wait_for(20, sub { read_file("/proc/$worker/stat") =~ /\) T/ });
+    stopped($worker);
     redis_resume();
 
     my $waits = wait_for(20, sub {

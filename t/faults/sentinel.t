@@ -16,7 +16,7 @@ my @sentinels = $set->sentinels;
 
 # s, from the moment that a Sentinel names the new master until a message
 # arrives; less than one at rest
-my $SOON = $ENV{CONDUIT_CHECKED} ? 50 : 5;
+my $SOON = $ENV{CONDUIT_CHECKED} ? 50 : 10;
 
 sub locations {
     my ($url, $events) = @_;
@@ -24,7 +24,7 @@ sub locations {
     $events //= '';
 
     return publish_location('conduit_publish_rate 10000r/s;'
-                            . 'conduit_publish_timeout 500ms;', redis => $url)
+                            . 'conduit_publish_timeout 2s;', redis => $url)
            . gateway_location("conduit_gateway_drain 500ms;$events",
                               redis => $url);
 }
@@ -111,7 +111,7 @@ sub publish_through {
     my ($named, $taken, $arrived);
     my %since;
 
-    wait_for(30, sub {
+    wait_for(90, sub {
         $named //= time if $set->master != $old;
 
         if (try_publish()->{status} == 200 && $named && has($new, $acked[-1])) {

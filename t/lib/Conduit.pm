@@ -48,7 +48,7 @@ our @EXPORT = qw(
     message publish_request uuid
     publish_location gateway_location
     nginx_start nginx_version http publish sse_open events_path
-    free_port read_file write_file wait_for
+    free_port read_file write_file wait_for stopped
 );
 
 our $ORG = 123;
@@ -139,7 +139,10 @@ sub redis_stop {
 
 # A Redis that keeps its connections and answers nothing.
 
-sub redis_pause { kill 'STOP', $redis_pid }
+sub redis_pause {
+    kill 'STOP', $redis_pid;
+    stopped($redis_pid) or die 'redis-server does not stop';
+}
 
 sub redis_resume { kill 'CONT', $redis_pid }
 
@@ -572,10 +575,29 @@ sub sse_open {
 
 # --- small things
 
+# A port that nobody listens at, another one each time.
+
+my %given;
+
 sub free_port {
-    my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 1,
-                                  ReuseAddr => 1) or die "no free port: $!";
-    return $s->sockport;
+    for (1 .. 1000) {
+        my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 1,
+                                      ReuseAddr => 1)
+            or die "no free port: $!";
+
+        return $s->sockport if !$given{$s->sockport}++;
+    }
+
+    die 'no free port';
+}
+
+
+# Waits until a process that got a SIGSTOP does stand still.
+
+sub stopped {
+    my $pid = shift;
+
+    return wait_for(20, sub { read_file("/proc/$pid/stat") =~ /\) [Tt] / });
 }
 
 
@@ -640,6 +662,8 @@ sub set_up {
     $ENV{TEST_NGINX_SERVER_PORT} ||= free_port();
     $ENV{TEST_NGINX_MASTER_PROCESS} //= 'on';
     $ENV{TEST_NGINX_WORKER_USER} //= 'root' if $> == 0;
+    # s, of a client, and for NGINX to quit: beyond that it is killed
+    $ENV{TEST_NGINX_TIMEOUT} ||= 30;
     $ENV{TEST_NGINX_LOAD_MODULES} //= join ' ',
         map { "$MODULES/ngx_conduit_${_}_module.so" } qw(publish gateway);
 }

@@ -159,6 +159,8 @@ sub pause {
     delete $self->{sockets}{$port};
     $self->{servers}{$port}{paused} = 1;
     CORE::kill 'STOP', $self->{servers}{$port}{pid};
+    Conduit::stopped($self->{servers}{$port}{pid})
+        or die 'redis-server does not stop';
 }
 
 sub resume {
