@@ -349,7 +349,7 @@ is $sse->event->{id}, $id, 'a client that comes back goes on';
 $sse->close;
 
 # accepted for 60 seconds after "exp"
-my $token = gateway_token(exp => int(time) - 57);
+my $token = gateway_token(exp => int(time) - 53);
 my $expiring = events_path(token => $token);
 my $stays = sse_open($nginx, path => $expiring);
 $sse = sse_open($nginx, path => $expiring =~ s/events/expiring/r);

@@ -467,7 +467,7 @@ subtest 'TEST 20: Redis runs a slow script' => sub {
 
 subtest 'TEST 21: Redis does not answer' => sub {
     my $nginx = nginx_start(server => locations(
-        a => ["redis://$HOST", 'conduit_publish_timeout 300ms;']));
+        a => ["redis://$HOST", 'conduit_publish_timeout 1s;']));
     my $channel = uuid();
 
     is(post($nginx, 'a')->{status}, 200, 'a message is taken');
@@ -481,8 +481,8 @@ subtest 'TEST 21: Redis does not answer' => sub {
     is($r->{headers}{'content-type'}, 'text/plain', 'with a text');
     is($r->{body}, 'Redis did not answer in time, the message may have been stored',
        'that says what is known');
-    cmp_ok($took, '>=', 0.29, 'not before the time that is set');
-    cmp_ok($took, '<', 5, 'but soon after it');
+    cmp_ok($took, '>=', 0.99, 'not before the time that is set');
+    cmp_ok($took, '<', 10, 'but soon after it');
 
     like(join('', log_lines($nginx, qr/\[error\]/)),
          qr/connection lost \(no reply in time\).*redis \S+ did not reply on publishing to "stream:123:$channel" in \d+ms/s,
@@ -498,7 +498,7 @@ subtest 'TEST 21: Redis does not answer' => sub {
 
 subtest 'TEST 22: messages behind one that is not answered' => sub {
     my $nginx = nginx_start(server => locations(
-        a => ["redis://$HOST", 'conduit_publish_timeout 500ms;']));
+        a => ["redis://$HOST", 'conduit_publish_timeout 1s;']));
 
     is(post($nginx, 'a')->{status}, 200, 'a message is taken');
     redis_pause();
@@ -520,8 +520,8 @@ subtest 'TEST 22: messages behind one that is not answered' => sub {
 
 subtest 'TEST 23: Redis accepts a connection and says nothing' => sub {
     my $nginx = nginx_start(server => locations(
-        a => ["redis://$HOST", 'conduit_publish_connect_timeout 300ms;'],
-        b => ["redis://$HOST", 'conduit_publish_timeout 300ms;']));
+        a => ["redis://$HOST", 'conduit_publish_connect_timeout 1s;'],
+        b => ["redis://$HOST", 'conduit_publish_timeout 1s;']));
 
     redis_pause();
 
@@ -531,7 +531,7 @@ subtest 'TEST 23: Redis accepts a connection and says nothing' => sub {
         is_unavailable(post($nginx, $location),
                        'Redis is not reachable, the message was not stored',
                        $location);
-        cmp_ok(time - $started, '<', 2.5, "$location: in time");
+        cmp_ok(time - $started, '<', 4, "$location: in time");
     }
 
     ok(log_lines($nginx, qr/connect failed \(timed out\)/), 'the log says why');
@@ -584,11 +584,12 @@ subtest 'TEST 25: Redis comes later than NGINX' => sub {
     is_unavailable(post($nginx, 'a'),
                    'Redis is not reachable, the message was not stored', 'a');
 
-    # those that come meanwhile do not wait for a try
+    # those that come meanwhile do not wait for a try, which would add up to a
+    # minute
 
     my $started = time;
     is(post($nginx, 'a')->{status}, 503, 'the next one, too') for 1 .. 20;
-    cmp_ok(time - $started, '<', 3, 'at once');
+    cmp_ok(time - $started, '<', 15, 'at once');
 
     ok(wait_for(20, sub { log_lines($nginx, qr/connect failed/) >= 4 }),
        'it tries again and again');

@@ -30,7 +30,7 @@ sub place {
 
 my $server = pages()
     . publish_location('conduit_publish_rate off;')
-    . place('late', 'conduit_publish_rate off; conduit_publish_timeout 300ms;')
+    . place('late', 'conduit_publish_rate off; conduit_publish_timeout 1s;')
     . place('rate', 'conduit_publish_rate 2r/m;')
     . place('org', 'conduit_publish_rate off; conduit_publish_org_claim on;')
     . place('kid', 'conduit_publish_rate off;')

@@ -36,7 +36,7 @@ sub start {
             publish_location('conduit_publish_timeout 5s;'
                              . 'conduit_publish_rate 5r/m;')
                 =~ s{/publish/}{/few/}r)
-        . gateway_location('conduit_gateway_timeout 1s;'
+        . gateway_location('conduit_gateway_timeout 3s;'
                            . 'conduit_gateway_read_count 5;'
                            . 'conduit_gateway_window 1k;')
             =~ s{redis://[^;]+}{$url->($gateway)}er

@@ -73,9 +73,9 @@ subtest 'TEST 1: connections are refused' => sub {
 
 
 subtest 'TEST 2: bytes are swallowed' => sub {
-    start(proxy => 1, events => 'conduit_gateway_timeout 1s;'
+    start(proxy => 1, events => 'conduit_gateway_timeout 2s;'
                                 . 'conduit_gateway_outage 2s;',
-          publish => 'conduit_publish_timeout 500ms;'
+          publish => 'conduit_publish_timeout 2s;'
                      . 'conduit_publish_connect_timeout 500ms;');
 
     my $client = client();
@@ -122,9 +122,9 @@ subtest 'TEST 2: bytes are swallowed' => sub {
 
 
 subtest 'TEST 3: Redis hangs' => sub {
-    start(events => 'conduit_gateway_timeout 1s;'
+    start(events => 'conduit_gateway_timeout 2s;'
                     . 'conduit_gateway_keepalive 200ms;',
-          publish => 'conduit_publish_timeout 1s;'
+          publish => 'conduit_publish_timeout 2s;'
                      . 'conduit_publish_connect_timeout 500ms;');
 
     my $client = client();

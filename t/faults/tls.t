@@ -205,7 +205,7 @@ sub fails {
     my ($url, $ssl, $why, $name) = @_;
 
     my $nginx = edge($url, $ssl,
-                     both => 'conduit_X_connect_timeout 500ms;');
+                     both => 'conduit_X_connect_timeout 2s;');
     my $started = time;
     my $r = try_publish($nginx);
 
@@ -215,6 +215,8 @@ sub fails {
     my $sse = sse_open($nginx);
     is $sse->status, 200, 'a client may wait';
 
+    wait_for(20, sub { lines($nginx, 'error', $_) or return 0
+                       for qw(publish reader bell); 1 });
     sleep 1.5;
 
     for my $role (qw(publish reader bell)) {
