@@ -200,7 +200,7 @@ my $port = $nginx->port;
 my @load = map { sprintf '00000000-0000-4000-8000-%012x', $_ } 0 .. 3;
 
 open my $load, '-|', "$TMP/sse_load", '-p', $port, '-n', 80, '-c', 4,
-    '-t', 60, '-e', 300, '-k' or die "sse_load: $!";
+    '-t', 240, '-e', 300, '-k' or die "sse_load: $!";
 
 for my $n (1 .. 300) {
     xadd(org => 1, channel_id => $_, sequence => $n) for @load;

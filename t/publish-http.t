@@ -127,7 +127,7 @@ sub raw {
 sub read_until {
     my ($s, $pattern, $got) = @_;
     my $select = IO::Select->new($s);
-    my $deadline = time + 10;
+    my $deadline = time + 20;
 
     $got //= '';
 
@@ -164,7 +164,7 @@ sub curl {
     my ($path, $body, @options) = @_;
     my $file = write_file("$Conduit::TMP/body", $body);
 
-    open my $out, '-|', 'curl', '-sS', '--max-time', 10,
+    open my $out, '-|', 'curl', '-sS', '--max-time', 30,
         '--http2-prior-knowledge', '-w', '\n%{http_code} %{http_version}',
         '-H', 'Authorization: Bearer ' . publish_token(),
         '-H', 'Content-Type: application/x-protobuf', @options,

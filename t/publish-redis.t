@@ -41,7 +41,7 @@ sub post {
 
     $channel //= uuid();
 
-    return http($nginx, 'POST', "/$location/$ORG/$channel", timeout => 15,
+    return http($nginx, 'POST', "/$location/$ORG/$channel", timeout => 20,
                 body => message(channel_id => $channel));
 }
 
@@ -70,7 +70,7 @@ sub post_end {
 sub becomes {
     my ($status, $nginx, $location, $seconds) = @_;
 
-    return wait_for($seconds // 10,
+    return wait_for($seconds // 20,
                     sub { post($nginx, $location)->{status} == $status });
 }
 
