@@ -389,10 +389,20 @@ note sprintf 'with two dead seeds this took %.1fs', time - $started;
 
 is $nginx->stop, 0, 'NGINX quits';
 
-$nginx = nginx_start(server => locations($cluster->url(@dead, $masters[2])));
-$cluster->pause_for($masters[2], 0.3);
-is try_publish($ch, 'publish')->{status}, 200,
-    'a message waits for a seed that answers late';
+# it is waited for for a second; a machine that stands still so long is given
+# another try
+
+for my $try (1 .. 5) {
+    $nginx = nginx_start(server => locations($cluster->url(@dead,
+                                                           $masters[2])));
+    $cluster->pause_for($masters[2], 0.3);
+    $started = time;
+    $r = try_publish($ch, 'publish');
+    last if $r->{status} == 200 || time - $started < 0.9;
+    $nginx->stop;
+}
+
+is $r->{status}, 200, 'a message waits for a seed that answers late';
 is $nginx->stop, 0, 'NGINX quits';
 
 done_testing();
