@@ -323,7 +323,9 @@ subtest 'TEST 13: a wrong password' => sub {
     is_unavailable(post($nginx, 'a'),
                    'Redis is not reachable, the message was not stored', 'a');
 
-    ok(wait_for(20, sub { log_lines($nginx, qr/AUTH refused: WRONGPASS/) >= 4 }),
+    ok(wait_for(20, sub {
+        log_lines($nginx, qr/AUTH refused: WRONGPASS/) >= 4
+    }),
        'it tries again and again');
     is(scalar(log_lines($nginx, qr/\[error\]/)), 1, 'with one error');
     unlike($nginx->error_log, qr/hushhush/, 'the password is not logged');

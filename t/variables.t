@@ -221,7 +221,9 @@ subtest 'TEST 16: a Redis that does not answer' => sub {
     cmp_ok($values[4], '>=', 0.99, 'the time is that of waiting');
     cmp_ok($values[4], '<', 10, 'and not more');
 
-    wait_for(20, sub { post("/publish/8/$c", channel_id => $c)->{status} == 200 });
+    wait_for(20, sub {
+        post("/publish/8/$c", channel_id => $c)->{status} == 200
+    });
 };
 
 

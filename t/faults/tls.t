@@ -359,7 +359,9 @@ is_deeply [map { $_->{id} } $sse->events(3)], \@acked, 'messages arrive';
 
 $servers->kill($server);
 
-ok wait_for(20, sub { try_publish($nginx, channel_id => $id)->{status} == 503 }),
+ok wait_for(20, sub {
+    try_publish($nginx, channel_id => $id)->{status} == 503
+}),
     'without the server, messages are refused';
 like +(lines($nginx, 'error', 'publish'))[0],
     qr/connection lost \((?:Server closed the connection|Connection reset)/,
