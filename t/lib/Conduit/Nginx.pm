@@ -27,6 +27,7 @@ sub start {
         port => $o{port} // Conduit::free_port(),
         root => "$Conduit::TMP/nginx-$n",
         expect => $o{expect},
+        count => $o{workers} // 1,
     }, $class;
 
     mkdir $_ or die "$_: $!" for $self->{root}, "$self->{root}/logs";
@@ -84,7 +85,8 @@ EOC
 }
 
 
-# Runs NGINX, again after a stop or a kill, and waits until it accepts.
+# Runs NGINX, again after a stop or a kill, and waits until it accepts and has
+# all of its workers.
 
 sub run {
     my $self = shift;
@@ -117,7 +119,7 @@ sub run {
 sub accepts {
     my $self = shift;
 
-    return $self->workers
+    return $self->workers >= $self->{count}
            && IO::Socket::INET->new(PeerAddr => "127.0.0.1:$self->{port}",
                                     Timeout => 1) ? 1 : 0;
 }
@@ -166,7 +168,7 @@ sub signal {
 }
 
 
-# Reloads the configuration; returns when a new worker runs.  The old ones may
+# Reloads the configuration; returns when all new workers run.  The old ones may
 # still be there.
 
 sub reload {
@@ -176,7 +178,9 @@ sub reload {
 
     $self->signal('HUP');
 
-    Conduit::wait_for(20, sub { grep { !$old{$_} } $self->workers })
+    Conduit::wait_for(20, sub {
+        $self->{count} <= grep { !$old{$_} } $self->workers
+    })
         or die "nginx did not reload:\n" . $self->error_log;
 }
 
