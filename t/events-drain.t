@@ -35,7 +35,7 @@ sub log_lines {
 
     my @lines;
 
-    wait_for(5, sub {
+    wait_for(20, sub {
         @lines = grep { /$pattern/ }
                  split /\n/, read_file($nginx->root . '/logs/close.log');
         @lines >= $n;
@@ -139,12 +139,12 @@ $h2_slow->until(10, sub { length $slow->body == 5000 });
 my $late = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port)
     or die "connect: $!";
 $late->print("GET $path HTTP/1.1\r\nHost: localhost\r\nX-Part: 1\r\n");
-wait_for(5, sub { $nginx->error_log =~ /http header: "X-Part: 1"/ })
+wait_for(20, sub { $nginx->error_log =~ /http header: "X-Part: 1"/ })
     or sleep 0.5;                           # without a debugging log
 
 $nginx->reload;
 my $quitting = join '|', map { "$_#$_: gracefully shutting down" } @workers;
-wait_for(10, sub { 2 == (() = $nginx->error_log =~ /$quitting/g) })
+wait_for(20, sub { 2 == (() = $nginx->error_log =~ /$quitting/g) })
     or die 'the workers are not told to quit';
 
 $late->print("\r\n");
@@ -161,7 +161,7 @@ is ended($DRAINING, $sse), 1, 'the one that was there is drained';
 
 # its end is decided, what it has to get first is not sent
 my $finalized = qr/http finalize request: 0, "[^"]*\Q$channel\E/;
-wait_for(10, sub { $nginx->error_log =~ $finalized });
+wait_for(20, sub { $nginx->error_log =~ $finalized });
 
 $h2_slow->open_window(1 << 20, $slow->id);
 is ended($DRAINING, $slow), 1,
@@ -200,7 +200,7 @@ my $port = $nginx->port;
 my @load = map { sprintf '00000000-0000-4000-8000-%012x', $_ } 0 .. 3;
 
 open my $load, '-|', "$TMP/sse_load", '-p', $port, '-n', 80, '-c', 4,
-    '-t', 60, '-e', 300, '-k' or die "sse_load: $!";
+    '-t', 240, '-e', 300, '-k' or die "sse_load: $!";
 
 for my $n (1 .. 300) {
     xadd(org => 1, channel_id => $_, sequence => $n) for @load;
@@ -228,7 +228,7 @@ $h2 = Conduit::H2->connect($port);          # a connection without a request
 $started = time;
 is $nginx->stop('TERM', 30), 0, 'TERM: NGINX leaves';
 cmp_ok time - $started, '<', 5 * $SLOW, 'at once';
-is scalar(grep { $_->eof(5) } @clients), 10, 'the clients are cut off';
+is scalar(grep { $_->eof(20) } @clients), 10, 'the clients are cut off';
 is crashed($nginx), 0, 'without a crash';
 $h2->close;
 
@@ -246,7 +246,7 @@ $nginx->reload;
 ok left($nginx, 20, @workers),
     'a worker_shutdown_timeout that is shorter than the drain is respected';
 cmp_ok time - $started, '>', 0.9, 'not before it is over';
-is scalar(grep { $_->eof(5) } @clients), 30, 'the clients are cut off';
+is scalar(grep { $_->eof(20) } @clients), 30, 'the clients are cut off';
 cmp_ok scalar(grep { $_->{ended} && $_->body !~ $DRAINING } @clients), '==', 0,
     'none of them with an end that lies';
 is crashed($nginx), 0, 'without a crash';
@@ -291,7 +291,7 @@ END {
 }
 
 system("@command > /dev/null 2>&1 < /dev/null") == 0 or die 'nginx: no start';
-wait_for(10, sub { IO::Socket::INET->new(
+wait_for(20, sub { IO::Socket::INET->new(
     PeerAddr => '127.0.0.1:' . $nginx->port) }) or die 'nginx: no start';
 
 my $before = master('nginx.pid');
@@ -349,7 +349,7 @@ is $sse->event->{id}, $id, 'a client that comes back goes on';
 $sse->close;
 
 # accepted for 60 seconds after "exp"
-my $token = gateway_token(exp => int(time) - 57);
+my $token = gateway_token(exp => int(time) - 53);
 my $expiring = events_path(token => $token);
 my $stays = sse_open($nginx, path => $expiring);
 $sse = sse_open($nginx, path => $expiring =~ s/events/expiring/r);
@@ -358,7 +358,7 @@ is ended(qr/\n\nretry: \d{3}\n\n\z/, $sse), 1,
     'expire: the response ends with its token';
 is scalar(log_lines($nginx, 1, qr/^200 expired /)), 1, 'the log says why';
 
-ok wait_for(10, sub {
+ok wait_for(20, sub {
     http($nginx, 'GET', $expiring =~ s/events/expiring/r)->{status} == 401
 }), 'which is not taken again';
 is http($nginx, 'GET', $expiring)->{body}, 'Token expired', 'as it is expired';

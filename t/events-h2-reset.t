@@ -84,7 +84,7 @@ sub wait_logged {
 
     my @seen;
 
-    wait_for(10, sub { push @seen, logged($pattern); @seen >= $n });
+    wait_for(20, sub { push @seen, logged($pattern); @seen >= $n });
 
     return @seen;
 }
@@ -243,7 +243,7 @@ sub half_written {
     $fault{'other streams are not intact'} = 1 if !intact(\%reference, @$rest);
     $fault{'a reset stream has other bytes than its events'} = 1
         if !beginnings(\%reference, @$gone);
-    $fault{'a stream does not end after END'} = 1 if !$rest->[0]->end(10);
+    $fault{'a stream does not end after END'} = 1 if !$rest->[0]->end(20);
 
     # streams go on where others were reset
 

@@ -185,7 +185,7 @@ sub closed_as {
 
     my $line;
 
-    wait_for(10, sub {
+    wait_for(20, sub {
         ($line) = read_file($nginx->root . '/logs/close.log')
                   =~ /^$channel (.*)$/m;
     });
@@ -244,12 +244,12 @@ for my $way (@ways) {
     my $stream = $streams{$way};
 
     is $arrived{$way}, 3, "$way: an event arrives at once";
-    ok $stream->end(10), "$way: after END the response ends cleanly";
+    ok $stream->end(20), "$way: after END the response ends cleanly";
     ok $stream->body eq $text, "$way: the bytes are those of the contract";
 }
 
 my $ends = 0;
-wait_for(10, sub {
+wait_for(20, sub {
     $ends = () = read_file($nginx->root . '/logs/close.log')
                  =~ /^$CHANNEL 200 end 6$/mg;
     $ends >= @ways;
@@ -400,7 +400,7 @@ for my $way ('HTTP/1.1', 'HTTP/1.1, TLS') {
     closed_as($channel);
 
     $socket->close($with_tls ? (SSL_no_shutdown => 1) : ());
-    ok wait_for(10, sub {
+    ok wait_for(20, sub {
         2 == (() = read_file($nginx->root . '/logs/close.log')
                    =~ /^$channel 200 client/mg)
     }), "$way: one that is behind, too";
@@ -543,7 +543,7 @@ is sse_open($nginx, path => limited($two))->status, 200,
     'another channel has a place of its own';
 
 $first->close;
-ok wait_for(10, sub { sse_open($nginx, path => limited($one))->status == 200 }),
+ok wait_for(20, sub { sse_open($nginx, path => limited($one))->status == 200 }),
     'the place is free when the client has gone';
 
 

@@ -208,7 +208,7 @@ sub logged {
     my $client = shift;
     my $line;
 
-    wait_for(10, sub {
+    wait_for(20, sub {
         ($line) = read_file($nginx->root . '/logs/ends.log')
                   =~ /^$client->{n} (.*)$/m;
     });
@@ -222,7 +222,7 @@ sub settled {
     my $value = shift;
     my ($last, $same) = (0, 0);
 
-    wait_for(10, sub {
+    wait_for(20, sub {
         my $now = $value->();
         $same = $now && $now == $last ? $same + 1 : 0;
         $last = $now;
@@ -476,7 +476,7 @@ for my $where ('events', 'small', 'one') {
 
         my $looks = looks();
         trim($c, 0);
-        ok wait_for(10, sub { looks() > $looks }), "$name: all are gone";
+        ok wait_for(20, sub { looks() > $looks }), "$name: all are gone";
 
         my $empty = ask($where, $c, after => id(310));
         $empty->started;
@@ -546,6 +546,7 @@ for my $kept (50, 500) {
     fill($c, 1, 5);
     is upto($client, 5), '1..5', 'a client has all';
     kill 'STOP', $worker;
+    stopped($worker);
     fill($c, 6, 1000);
     trim($c, $kept);
     kill 'CONT', $worker;
@@ -569,9 +570,10 @@ for my $kept (50, 500) {
 
     redis_pause();
     my $client = ask('small', $c, after => id(10));
-    ok wait_for(10, sub { redis_input() }), 'a position is looked up';
+    ok wait_for(20, sub { redis_input() }), 'a position is looked up';
 
     kill 'STOP', $worker;
+    stopped($worker);
     redis_resume();
     redis('PING');
     is trim($c, 5), 395, 'the stream is trimmed meanwhile';

@@ -221,7 +221,7 @@ sub logged {
     my $client = shift;
     my $line;
 
-    wait_for(10, sub {
+    wait_for(20, sub {
         ($line) = read_file($nginx->root . '/logs/ends.log')
                   =~ /^$client->{n} (.*)$/m;
     });
@@ -412,7 +412,7 @@ for my $where (sort keys %LOCATIONS) {
     $client = ask($where, $c, after => id(60));
     is $client->status, 200, "$where: with nothing after it";
     fill($c, 101, 101);
-    wait_for(5, sub { got($client, 1) eq '101' });
+    wait_for(20, sub { got($client, 1) eq '101' });
     is $client->{events}[-1]{sequence}, 101, 'what is new arrives';
     $_->close for $client, $keeper;
 }
@@ -521,17 +521,18 @@ for my $where (sort keys %LOCATIONS) {
     # a ring reaches the worker, whose read is not answered
 
     kill 'STOP', $worker;
+    stopped($worker);
     redis('EXPIRE', stream_key($ORG, $c), 100);
     redis_pause();
     kill 'CONT', $worker;
 
-    ok wait_for(10, sub { redis_input() }), 'a read is under way';
+    ok wait_for(20, sub { redis_input() }), 'a read is under way';
 
     my $client = ask('events', $c, header => id(60));
     sleep 0.2;
     redis_resume();
 
-    ok $client->end(10), 'a client at END, who comes meanwhile, is let go';
+    ok $client->end(20), 'a client at END, who comes meanwhile, is let go';
     is ranges(map { $_->{sequence} } @{ $client->{events} }), '',
         'with no event';
     is whole($stalled), '2..60', 'the slow one gets all';

@@ -110,7 +110,7 @@ for (grep { $_ ne 'tiny' } sort keys %LOCATIONS) {
     is got($late, 6), join(' ', 20 .. 25), 'so has one that resumed';
 
     restore($dump);
-    ok wait_for(5, sub { rolled_back() || restarted() }),
+    ok wait_for(20, sub { rolled_back() || restarted() }),
         'the loss of the tail is noticed';
     is rest($early), '', 'nothing is repeated for the first';
     is rest($late), '', 'nor for the second';
@@ -320,11 +320,11 @@ new_channel();
 
     my $client = ask(57);
     is got($client, 3), '58 59 60', 'a stream has ended';
-    ok $client->end(5), 'and the response';
+    ok $client->end(20), 'and the response';
     is ask(60)->status, 204, 'a client at the END is let go';
 
     restore($dump);
-    ok wait_for(5, sub { rolled_back() || restarted() }), 'the END is lost';
+    ok wait_for(20, sub { rolled_back() || restarted() }), 'the END is lost';
 
     $client = ask(60);
     is $client->status, 200, 'then such a client is not';
@@ -334,7 +334,7 @@ new_channel();
     is got($client, 1), '590', 'but what is new';
     fill(60, 60, phase => 'END', sequence => 600);
     is got($client, 1), '600', 'and the new END';
-    ok $client->end(5), 'with which its response ends';
+    ok $client->end(20), 'with which its response ends';
     close $stalled;
 }
 

@@ -127,7 +127,7 @@ sub raw {
 sub read_until {
     my ($s, $pattern, $got) = @_;
     my $select = IO::Select->new($s);
-    my $deadline = time + 10;
+    my $deadline = time + 20;
 
     $got //= '';
 
@@ -164,7 +164,7 @@ sub curl {
     my ($path, $body, @options) = @_;
     my $file = write_file("$Conduit::TMP/body", $body);
 
-    open my $out, '-|', 'curl', '-sS', '--max-time', 10,
+    open my $out, '-|', 'curl', '-sS', '--max-time', 30,
         '--http2-prior-knowledge', '-w', '\n%{http_code} %{http_version}',
         '-H', 'Authorization: Bearer ' . publish_token(),
         '-H', 'Content-Type: application/x-protobuf', @options,
@@ -462,7 +462,7 @@ subtest 'TEST 16: as the target of a mirror it publishes nothing' => sub {
     is($r->{status}, 200, 'the request that is mirrored is served');
     is($r->{body}, 'answered', 'as it should be');
 
-    ok(wait_for(5, sub {
+    ok(wait_for(20, sub {
         $nginx->error_log =~ /\[error\].*"conduit_publish" in a subrequest/
     }), 'the log says why');
     is(redis('EXISTS', stream_key($ORG, '00000000-0000-4000-8000-000000000001')),
@@ -522,7 +522,7 @@ subtest 'TEST 21: a client that goes away in the middle of its body' => sub {
 
     close $s;
 
-    ok(wait_for(5, sub { $nginx->access_log =~ m{/$channel HTTP/1\.1" 400 } }),
+    ok(wait_for(20, sub { $nginx->access_log =~ m{/$channel HTTP/1\.1" 400 } }),
        'the request is over');
     is(redis('EXISTS', stream_key($ORG, $channel)), 0, 'nothing is stored');
     works();
@@ -537,11 +537,11 @@ subtest 'TEST 22: a client that goes away while Redis is stalled' => sub {
 
     my $s = raw(request("/open/$ORG/$channel", $body));
 
-    ok(wait_for(5, \&redis_input), 'the message is on its way to Redis');
+    ok(wait_for(20, \&redis_input), 'the message is on its way to Redis');
     close $s;
     redis_resume();
 
-    ok(wait_for(5, sub { $nginx->access_log =~ m{/$channel HTTP/1\.1" } }),
+    ok(wait_for(20, sub { $nginx->access_log =~ m{/$channel HTTP/1\.1" } }),
        'the request ends');
     is_deeply([map { $_->[1][1] }
                @{ redis('XRANGE', stream_key($ORG, $channel), '-', '+') }],
@@ -568,14 +568,14 @@ subtest 'TEST 23: a client of HTTP/2 that goes away while Redis is stalled' => s
             or POSIX::_exit(127);
     }
 
-    ok(wait_for(5, \&redis_input), 'the message is on its way to Redis');
+    ok(wait_for(20, \&redis_input), 'the message is on its way to Redis');
 
     kill 'KILL', $pid;
     waitpid $pid, 0;
 
     redis_resume();
 
-    ok(wait_for(5, sub { $nginx->access_log =~ m{/$channel HTTP/2\.0" } }),
+    ok(wait_for(20, sub { $nginx->access_log =~ m{/$channel HTTP/2\.0" } }),
        'the request ends');
     is(redis('XLEN', stream_key($ORG, $channel)), 1, 'the message is stored');
     works();
@@ -588,10 +588,10 @@ subtest 'TEST 24: streams of HTTP/2 that are cancelled while Redis is stalled' =
 
     redis_pause();
     http2_streams(50, 'cancel', $channel, $file);
-    ok(wait_for(5, \&redis_input), 'messages are on their way to Redis');
+    ok(wait_for(20, \&redis_input), 'messages are on their way to Redis');
     redis_resume();
 
-    ok(wait_for(5, sub {
+    ok(wait_for(20, sub {
         50 == (() = $nginx->access_log =~ m{/$channel HTTP/2\.0" }g)
     }), 'all requests end');
     works();
@@ -609,7 +609,7 @@ subtest 'TEST 25: many clients that go away while Redis is stalled' => sub {
                     message(channel_id => $channel, sequence => $_)))
     } 1 .. $n;
 
-    ok(wait_for(5, \&redis_input), 'messages are on their way to Redis');
+    ok(wait_for(20, \&redis_input), 'messages are on their way to Redis');
 
     # every second is cut with a reset
     for my $i (0 .. $#sockets) {
@@ -620,7 +620,7 @@ subtest 'TEST 25: many clients that go away while Redis is stalled' => sub {
 
     redis_resume();
 
-    ok(wait_for(5, sub {
+    ok(wait_for(20, sub {
         $n == (() = $nginx->access_log =~ m{/$channel HTTP/1\.1" }g)
     }), 'all requests end');
     works();
@@ -635,7 +635,7 @@ subtest 'TEST 26: a reload while Redis is stalled: the old worker answers' => su
 
     my $s = raw(request("/open/$ORG/$channel", $body, Connection => 'close'));
 
-    ok(wait_for(5, \&redis_input), 'the message is on its way to Redis');
+    ok(wait_for(20, \&redis_input), 'the message is on its way to Redis');
     $nginx->reload;
     redis_resume();
 
@@ -643,7 +643,7 @@ subtest 'TEST 26: a reload while Redis is stalled: the old worker answers' => su
 
     like($got, qr{\AHTTP/1\.1 200 .*\r\n\r\n\d+-\d+\z}s, 'the client has its ID');
     is(redis('XLEN', stream_key($ORG, $channel)), 1, 'the message is stored');
-    ok(wait_for(10, sub { !grep { $_ == $worker } $nginx->workers }),
+    ok(wait_for(20, sub { !grep { $_ == $worker } $nginx->workers }),
        'the old worker leaves');
 
     ($worker) = $nginx->workers;
@@ -662,13 +662,13 @@ subtest 'TEST 27: a worker that has no time to wait for Redis' => sub {
     $s->syswrite(request("/publish/$ORG/$channel",
                          message(channel_id => $channel), bearer()));
 
-    ok(wait_for(5, \&redis_input), 'the message is on its way to Redis');
+    ok(wait_for(20, \&redis_input), 'the message is on its way to Redis');
     $hasty->reload;
 
     # it depends on whose connection NGINX closes first
     like(read_until($s), qr{\A(?:HTTP/1\.1 503 .*)?\z}s,
          'the client is cut, or told so');
-    ok(wait_for(10, sub { !grep { $_ == $old } $hasty->workers }),
+    ok(wait_for(20, sub { !grep { $_ == $old } $hasty->workers }),
        'the old worker leaves');
 
     redis_resume();

@@ -41,7 +41,7 @@ sub post {
 
     $channel //= uuid();
 
-    return http($nginx, 'POST', "/$location/$ORG/$channel", timeout => 15,
+    return http($nginx, 'POST', "/$location/$ORG/$channel", timeout => 20,
                 body => message(channel_id => $channel));
 }
 
@@ -70,7 +70,7 @@ sub post_end {
 sub becomes {
     my ($status, $nginx, $location, $seconds) = @_;
 
-    return wait_for($seconds // 10,
+    return wait_for($seconds // 20,
                     sub { post($nginx, $location)->{status} == $status });
 }
 
@@ -183,7 +183,7 @@ subtest 'TEST 4: one connection a worker, for all requests and locations' => sub
     is(scalar(connections()), $before + 1, 'on one connection');
 
     is($nginx->stop, 0, 'NGINX stops');
-    ok(wait_for(5, sub { connections() == $before }), 'it is closed then');
+    ok(wait_for(20, sub { connections() == $before }), 'it is closed then');
 };
 
 
@@ -194,7 +194,7 @@ subtest 'TEST 5: workers have their own connections' => sub {
 
     # which worker accepts is up to the system
 
-    ok(wait_for(10, sub {
+    ok(wait_for(20, sub {
         post($nginx, 'a');
         connections() == $before + 2;
     }), 'each has one');
@@ -323,7 +323,9 @@ subtest 'TEST 13: a wrong password' => sub {
     is_unavailable(post($nginx, 'a'),
                    'Redis is not reachable, the message was not stored', 'a');
 
-    ok(wait_for(10, sub { log_lines($nginx, qr/AUTH refused: WRONGPASS/) >= 4 }),
+    ok(wait_for(20, sub {
+        log_lines($nginx, qr/AUTH refused: WRONGPASS/) >= 4
+    }),
        'it tries again and again');
     is(scalar(log_lines($nginx, qr/\[error\]/)), 1, 'with one error');
     unlike($nginx->error_log, qr/hushhush/, 'the password is not logged');
@@ -455,19 +457,19 @@ subtest 'TEST 20: Redis runs a slow script' => sub {
     my $slow = IO::Socket::INET->new(PeerAddr => $HOST) or die "connect: $!";
     $slow->syswrite("EVAL \"while true do end\" 0\r\n");
 
-    ok(wait_for(5, sub { !eval { redis('PING') } }), 'Redis is busy');
+    ok(wait_for(20, sub { !eval { redis('PING') } }), 'Redis is busy');
     is_unavailable(post($nginx, 'a', $channel),
                    'Redis is busy, the message was not stored', 'busy');
 
     redis('SCRIPT', 'KILL');
-    ok(wait_for(5, sub { eval { redis('PING') } }), 'Redis is back');
+    ok(wait_for(20, sub { eval { redis('PING') } }), 'Redis is back');
     is_stored(post($nginx, 'a', $channel), $channel);
 };
 
 
 subtest 'TEST 21: Redis does not answer' => sub {
     my $nginx = nginx_start(server => locations(
-        a => ["redis://$HOST", 'conduit_publish_timeout 300ms;']));
+        a => ["redis://$HOST", 'conduit_publish_timeout 1s;']));
     my $channel = uuid();
 
     is(post($nginx, 'a')->{status}, 200, 'a message is taken');
@@ -481,8 +483,8 @@ subtest 'TEST 21: Redis does not answer' => sub {
     is($r->{headers}{'content-type'}, 'text/plain', 'with a text');
     is($r->{body}, 'Redis did not answer in time, the message may have been stored',
        'that says what is known');
-    cmp_ok($took, '>=', 0.29, 'not before the time that is set');
-    cmp_ok($took, '<', 5, 'but soon after it');
+    cmp_ok($took, '>=', 0.99, 'not before the time that is set');
+    cmp_ok($took, '<', 10, 'but soon after it');
 
     like(join('', log_lines($nginx, qr/\[error\]/)),
          qr/connection lost \(no reply in time\).*redis \S+ did not reply on publishing to "stream:123:$channel" in \d+ms/s,
@@ -490,7 +492,7 @@ subtest 'TEST 21: Redis does not answer' => sub {
 
     redis_resume();
 
-    ok(wait_for(5, sub { redis('XLEN', stream_key($ORG, $channel)) }),
+    ok(wait_for(20, sub { redis('XLEN', stream_key($ORG, $channel)) }),
        'it was stored, in fact');
     ok(becomes(200, $nginx, 'a'), 'messages are taken again');
 };
@@ -498,7 +500,7 @@ subtest 'TEST 21: Redis does not answer' => sub {
 
 subtest 'TEST 22: messages behind one that is not answered' => sub {
     my $nginx = nginx_start(server => locations(
-        a => ["redis://$HOST", 'conduit_publish_timeout 500ms;']));
+        a => ["redis://$HOST", 'conduit_publish_timeout 1s;']));
 
     is(post($nginx, 'a')->{status}, 200, 'a message is taken');
     redis_pause();
@@ -520,8 +522,8 @@ subtest 'TEST 22: messages behind one that is not answered' => sub {
 
 subtest 'TEST 23: Redis accepts a connection and says nothing' => sub {
     my $nginx = nginx_start(server => locations(
-        a => ["redis://$HOST", 'conduit_publish_connect_timeout 300ms;'],
-        b => ["redis://$HOST", 'conduit_publish_timeout 300ms;']));
+        a => ["redis://$HOST", 'conduit_publish_connect_timeout 1s;'],
+        b => ["redis://$HOST", 'conduit_publish_timeout 1s;']));
 
     redis_pause();
 
@@ -531,7 +533,7 @@ subtest 'TEST 23: Redis accepts a connection and says nothing' => sub {
         is_unavailable(post($nginx, $location),
                        'Redis is not reachable, the message was not stored',
                        $location);
-        cmp_ok(time - $started, '<', 2.5, "$location: in time");
+        cmp_ok(time - $started, '<', 4, "$location: in time");
     }
 
     ok(log_lines($nginx, qr/connect failed \(timed out\)/), 'the log says why');
@@ -549,11 +551,11 @@ subtest 'TEST 24: the connection breaks before the answer' => sub {
     my $sleep = IO::Socket::INET->new(PeerAddr => $HOST) or die "connect: $!";
 
     $sleep->syswrite("DEBUG SLEEP 20\r\n");
-    ok(wait_for(5, sub { !redis_input() }), 'Redis sleeps');
+    ok(wait_for(20, sub { !redis_input() }), 'Redis sleeps');
 
     my $s = post_start($nginx, 'a', $channel);
 
-    ok(wait_for(5, \&redis_input), 'the message is on its way to Redis');
+    ok(wait_for(20, \&redis_input), 'the message is on its way to Redis');
     redis_stop('KILL');
 
     my $answer = post_end($s);
@@ -584,13 +586,14 @@ subtest 'TEST 25: Redis comes later than NGINX' => sub {
     is_unavailable(post($nginx, 'a'),
                    'Redis is not reachable, the message was not stored', 'a');
 
-    # those that come meanwhile do not wait for a try
+    # those that come meanwhile do not wait for a try, which would add up to a
+    # minute
 
     my $started = time;
     is(post($nginx, 'a')->{status}, 503, 'the next one, too') for 1 .. 20;
-    cmp_ok(time - $started, '<', 3, 'at once');
+    cmp_ok(time - $started, '<', 15, 'at once');
 
-    ok(wait_for(10, sub { log_lines($nginx, qr/connect failed/) >= 4 }),
+    ok(wait_for(20, sub { log_lines($nginx, qr/connect failed/) >= 4 }),
        'it tries again and again');
     is(scalar(log_lines($nginx, qr/\[error\].*connect failed \(.*refused/)), 1,
        'with one error');
@@ -611,7 +614,7 @@ subtest 'TEST 26: Redis closes idle connections' => sub {
 
     for my $n (1 .. 3) {
         redis('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-        ok(wait_for(5, sub {
+        ok(wait_for(20, sub {
             log_lines($nginx, qr/\[notice\].*connected again/) >= $n
         }), 'the connection is made again by itself');
         is(post($nginx, 'a')->{status}, 200, 'the next message is taken');

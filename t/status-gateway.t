@@ -382,7 +382,7 @@ counts('a time that is over',
        outcome('accepted') => 1, closed('duration') => 1,
        reads_total => 1);
 
-my $token = gateway_token(exp => int(time) - 57);
+my $token = gateway_token(exp => int(time) - 53);
 my $expire = events_path(token => $token) =~ s/events/expire/r;
 $before = metrics($nginx, 'gateway');
 ok sse_open($nginx, path => $expire)->end(20), 'a token that expires';

@@ -30,7 +30,7 @@ sub place {
 
 my $server = pages()
     . publish_location('conduit_publish_rate off;')
-    . place('late', 'conduit_publish_rate off; conduit_publish_timeout 300ms;')
+    . place('late', 'conduit_publish_rate off; conduit_publish_timeout 1s;')
     . place('rate', 'conduit_publish_rate 2r/m;')
     . place('org', 'conduit_publish_rate off; conduit_publish_org_claim on;')
     . place('kid', 'conduit_publish_rate off;')
@@ -267,7 +267,7 @@ sub unanswered {
               . 'Content-Length: ' . length($body) . "\r\n\r\n$body");
     $s->flush;
 
-    wait_for(10, \&redis_input) or die 'nothing came to Redis';
+    wait_for(20, \&redis_input) or die 'nothing came to Redis';
     return $s;
 }
 

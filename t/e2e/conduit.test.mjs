@@ -46,7 +46,7 @@ function openStream() {
 
 function received(count) {
   return page.waitForFunction((n) => window.seen.messages.length >= n, count,
-    { timeout: 15000 });
+    { timeout: 60000 });
 }
 
 // number n of a stream: a payload that says which it is
@@ -72,7 +72,7 @@ function end() {
 async function closed() {
   await page.waitForFunction(() => window.seen.closed > 0
                                    && !window.seen.client.isConnected(),
-  undefined, { timeout: 15000 });
+  undefined, { timeout: 60000 });
 }
 
 // All payloads, each once, in order, to the application and on the wire.
@@ -149,6 +149,11 @@ test('a reload moves the client to a new worker', async () => {
 
   await Promise.all([world.nginx.reload(), publish(21, 40)]);
   await received(40);
+
+  // all may have come before it
+
+  await page.waitForFunction(() => window.seen.wire
+    .some(({ type }) => type === 'control'));
 
   const control = await page.evaluate(() => window.seen.wire
     .filter(({ type }) => type === 'control').map(({ data }) => data));

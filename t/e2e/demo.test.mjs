@@ -75,7 +75,7 @@ async function says(id, text) {
   try {
     await page.waitForFunction(([i, t]) =>
       document.getElementById(i).textContent === t, [id, String(text)],
-    { timeout: 15000 });
+    { timeout: 60000 });
   } catch (error) {
     assert.equal(await page.textContent(`#${id}`), String(text), id);
     throw error;
@@ -97,6 +97,14 @@ function rows() {
   })));
 }
 
+// As many rows of a kind as there are to be, see shows().
+
+async function rowsOf(kind, count) {
+  await page.waitForFunction(([k, n]) => document.querySelectorAll(
+    `#rows tr[data-kind="${k}"]`).length >= n, [kind, count]);
+  return (await rows()).filter((row) => row.kind === kind);
+}
+
 async function texts(kind) {
   return (await rows()).filter((row) => row.kind === kind)
     .map(({ cells }) => cells.at(-1));
@@ -110,7 +118,7 @@ async function shows(kind, wanted) {
     await page.waitForFunction(([k, w]) => JSON.stringify(
       [...document.querySelectorAll(`#rows tr[data-kind="${k}"]`)].map(
         (row) => [...row.cells].at(-1).textContent)) === JSON.stringify(w),
-    [kind, wanted], { timeout: 15000 });
+    [kind, wanted], { timeout: 60000 });
   } catch (error) {
     assert.deepEqual(await texts(kind), wanted, kind);
     throw error;
@@ -157,7 +165,7 @@ test('events, their figures and the claims of the token', async () => {
   await figures({ events: 3, missing: 0, repeats: 0, lost: 0,
     cursor: ids[2], text: 'hello world' });
 
-  const shown = (await rows()).filter(({ kind }) => kind === 'event');
+  const shown = await rowsOf('event', 3);
 
   assert.deepEqual(shown.map(({ cells }) => [cells[1], cells[2], cells[3],
     cells[5] && JSON.parse(cells[5])]), [
@@ -191,7 +199,7 @@ test('events, their figures and the claims of the token', async () => {
   await page.click('#clear');
   await page.click('#connect');
   await figures({ events: 4, 'state-text': 'stream has ended', last: '–' });
-  assert.ok((await rows()).filter(({ kind }) => kind === 'event')
+  assert.ok((await rowsOf('event', 4))
     .every(({ cells }) => cells[4] === 'replayed'));
 });
 
@@ -225,7 +233,7 @@ test('markup in a message stays text', async () => {
   await open();
   await publish(1, { value: MARKUP, [MARKUP]: MARKUP });
   await figures({ events: 1, text: MARKUP });
-  assert.deepEqual(JSON.parse((await rows()).at(-1).cells[5]),
+  assert.deepEqual(JSON.parse((await rowsOf('event', 1))[0].cells[5]),
     { value: MARKUP, [MARKUP]: MARKUP });
 
   // in the form and in a token as well
@@ -398,7 +406,7 @@ test('the demo opens ready to go', {
     const [url] = await waitFor('the demo is ready', () => {
       assert.equal(demo.exitCode, null, output);
       return output.match(/http:\/\/127\.0\.0\.1:\d+\/(?=\s)/);
-    }, 60);
+    }, 180);
 
     await page.goto(url);
     await says('state-text', 'connected');
@@ -417,7 +425,7 @@ test('the demo opens ready to go', {
 
     for (const tab of [page, twin]) {
       await tab.waitForFunction(() => document.getElementById('state-text')
-        .textContent === 'stream has ended', undefined, { timeout: 60000 });
+        .textContent === 'stream has ended', undefined, { timeout: 180000 });
       await tab.waitForFunction(() => document.getElementById('text')
         .textContent.endsWith('closes the stream.'));
       assert.equal(await tab.textContent('#missing'), '0');

@@ -29,7 +29,7 @@ const PHASES = { START: 1, DELTA: 2, END: 3, ERROR: 4 };
 
 // Waits until a condition holds; gives its value.
 
-export async function waitFor(what, condition, seconds = 10) {
+export async function waitFor(what, condition, seconds = 30) {
   const deadline = Date.now() + seconds * 1000;
 
   for (;;) {

@@ -277,7 +277,7 @@ sub nothing_is_left {
     my $before = shift;
 
     my $now;
-    wait_for(10, sub { ($now = held()) eq $before });
+    wait_for(20, sub { ($now = held()) eq $before });
 
     is($now, $before, 'nothing is left behind');
     is(join(' ', $nginx->workers), join(' ', @workers),

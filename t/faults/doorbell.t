@@ -91,13 +91,13 @@ subtest 'TEST 1: a worker without a stream falls back to polling' => sub {
     ok(wait_for(20, sub { calls('xread') > $reads }), 'streams are swept');
 
     $_->close for @clients;
-    ok(wait_for(10, sub { $nginx->access_log =~ tr/\n// >= 30 }),
+    ok(wait_for(20, sub { $nginx->access_log =~ tr/\n// >= 30 }),
        'all clients leave');
 
     redis('ACL', 'SETUSER', 'one', '-client|tracking');
     kill_clients('USER', 'one');
 
-    ok(wait_for(10, sub { log_lines($nginx, qr/has no CLIENT TRACKING/) }),
+    ok(wait_for(20, sub { log_lines($nginx, qr/has no CLIENT TRACKING/) }),
        'polling starts');
 
     # it has nothing to show for itself
@@ -151,7 +151,7 @@ subtest 'TEST 3: a tracking table that is too small starts no storm' => sub {
     # commands, too
 
     my $rate;
-    my $quiet = wait_for(10, sub {
+    my $quiet = wait_for(20, sub {
         my $before = info('stats', 'total_commands_processed');
         sleep 1;
         $rate = info('stats', 'total_commands_processed') - $before;
@@ -183,7 +183,7 @@ subtest 'TEST 4: who is behind a gap is told' => sub {
     # the worker does not run while more passes than the stream keeps
 
     kill 'STOP', $worker;
-    wait_for(5, sub { read_file("/proc/$worker/stat") =~ /\) T/ });
+    stopped($worker);
 
     xadd(sequence => $_) for 4 .. 503;
     redis('XTRIM', stream_key(), 'MAXLEN', '=', 50);
@@ -224,7 +224,7 @@ subtest 'TEST 5: entries trimmed during an outage are told of' => sub {
     $proxy->tell('break', 'XRANGE');
     my $second = sse_open($nginx, last_event_id => $ids[0]);
 
-    ok(wait_for(10, sub { log_lines($nginx, qr/reader: connection lost/) }),
+    ok(wait_for(20, sub { log_lines($nginx, qr/reader: connection lost/) }),
        'the connection is lost when another one resumes');
 
     redis('XTRIM', stream_key(), 'MAXLEN', '=', 2);
@@ -322,7 +322,7 @@ sub start_second_redis {
             or POSIX::_exit(127);
     }
 
-    wait_for(10, sub { eval { tell_second($host, 'PING') } });
+    wait_for(20, sub { eval { tell_second($host, 'PING') } });
     return $pid;
 }
 
@@ -379,7 +379,7 @@ subtest 'TEST 9: bell and reader are connections of one server' => sub {
     my $sse = sse_open($nginx);
 
     for my $n (1 .. 4) {
-        my $host = wait_for(10, $home);
+        my $host = wait_for(20, $home);
 
         ok($host, "both are at one server: $host") or last;
 
@@ -388,7 +388,7 @@ subtest 'TEST 9: bell and reader are connections of one server' => sub {
 
         # a stream of another life is sent from its oldest entry
 
-        ok(wait_for(5, sub { line_of($sse->event(1) // ()) eq $n }),
+        ok(wait_for(10, sub { line_of($sse->event(1) // ()) eq $n }),
            'a message arrives at once');
 
         $ask->($host, 'CLIENT', 'KILL', 'ID', $bell);
@@ -396,7 +396,7 @@ subtest 'TEST 9: bell and reader are connections of one server' => sub {
 
     # the reader follows the bell, and no pair is tried that does not fit
 
-    ok(wait_for(10, $home), 'and again');
+    ok(wait_for(20, $home), 'and again');
     is(scalar(log_lines($nginx, qr/\[error\]/)), 4, 'each loss is one error');
 
     $nginx->stop;
@@ -421,20 +421,20 @@ subtest 'TEST 10: a stream that nobody waits for is not read on' => sub {
 
     $s->syswrite("GET /events/$ORG?channel_id=$channel HTTP/1.1\r\n"
                  . "Host: x\r\n\r\n");
-    ok(wait_for(10, \&redis_input), 'a stream is read');
+    ok(wait_for(20, \&redis_input), 'a stream is read');
 
     setsockopt $s, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
     close $s;
 
-    ok(wait_for(10, sub { $nginx->access_log =~ tr/\n// > $requests }),
+    ok(wait_for(20, sub { $nginx->access_log =~ tr/\n// > $requests }),
        'the only client leaves');
 
     redis_resume();
 
-    ok(wait_for(10, sub { calls('xread') }), 'the answer comes');
+    ok(wait_for(20, sub { calls('xread') }), 'the answer comes');
 
     my $last = -1;
-    wait_for(10, sub {
+    wait_for(20, sub {
         my $now = calls('xread');
         my $same = $now == $last;
 
@@ -460,7 +460,7 @@ subtest 'TEST 11: look-ups that a busy Redis refuses are made again' => sub {
     my $slow = IO::Socket::INET->new($REDIS) or die "connect: $!";
 
     $slow->syswrite("EVAL \"while true do end\" 0\r\n");
-    ok(wait_for(10, sub { !eval { redis('PING') } }), 'Redis is busy');
+    ok(wait_for(20, sub { !eval { redis('PING') } }), 'Redis is busy');
 
     my $behind = sse_open($nginx, last_event_id => $ids[0]);
     my $ahead = sse_open($nginx, last_event_id => '99999999999999-0');
@@ -469,7 +469,7 @@ subtest 'TEST 11: look-ups that a busy Redis refuses are made again' => sub {
         for $behind, $ahead;
 
     redis('SCRIPT', 'KILL');
-    ok(wait_for(10, sub { eval { redis('PING') } }), 'Redis is back');
+    ok(wait_for(20, sub { eval { redis('PING') } }), 'Redis is back');
     xadd(sequence => 7);
 
     is(line_of($behind->events(4)), 'history_lost 5 6 7',

@@ -40,7 +40,7 @@ sub start {
 
     return nginx_start(server =>
         publish_location('conduit_publish_rate off;'
-                         . 'conduit_publish_timeout 500ms;', redis => $url)
+                         . 'conduit_publish_timeout 2s;', redis => $url)
         . gateway_location('conduit_gateway_drain 200ms;'
                            . 'conduit_gateway_outage 2s;', redis => $url));
 }
@@ -80,7 +80,7 @@ sub is_unknown {
 
     my $sse = sse_open($nginx);
     is $sse->status, 200, 'a stream is opened';
-    ok $sse->end(10), 'and ended';
+    ok $sse->end(20), 'and ended';
     like $sse->body, qr/Too many errors/, 'as in an outage';
 
     is try_publish($nginx)->{status}, 503, 'nothing has changed';
@@ -125,7 +125,7 @@ is_found('Sentinel, the second one tells an address',
     my $nginx = start('redis+sentinel://127.0.0.1:' . sentinel($STRANGER)
                       . ',127.0.0.1:' . sentinel('127.0.0.1') . '/mymaster');
 
-    ok wait_for(5, sub { try_publish($nginx)->{status} == 200 }),
+    ok wait_for(20, sub { try_publish($nginx)->{status} == 200 }),
         'Sentinel: the next one is asked';
     my $sse = sse_open($nginx);
     is $sse->status, 200, 'a stream is opened';

@@ -16,7 +16,7 @@ my @sentinels = $set->sentinels;
 
 # s, from the moment that a Sentinel names the new master until a message
 # arrives; less than one at rest
-my $SOON = $ENV{CONDUIT_CHECKED} ? 50 : 5;
+my $SOON = $ENV{CONDUIT_CHECKED} ? 50 : 10;
 
 sub locations {
     my ($url, $events) = @_;
@@ -24,7 +24,7 @@ sub locations {
     $events //= '';
 
     return publish_location('conduit_publish_rate 10000r/s;'
-                            . 'conduit_publish_timeout 500ms;', redis => $url)
+                            . 'conduit_publish_timeout 2s;', redis => $url)
            . gateway_location("conduit_gateway_drain 500ms;$events",
                               redis => $url);
 }
@@ -111,7 +111,7 @@ sub publish_through {
     my ($named, $taken, $arrived);
     my %since;
 
-    wait_for(30, sub {
+    wait_for(90, sub {
         $named //= time if $set->master != $old;
 
         if (try_publish()->{status} == 200 && $named && has($new, $acked[-1])) {
@@ -199,7 +199,7 @@ is $set->master, $replica, 'the replica is the master';
 ok wait_for(20, sub {
     $set->info($master, 'replication')->{role} eq 'slave'
 }), 'the old master is a replica of it';
-ok wait_for(5, sub { !links($master) }), 'and left';
+ok wait_for(20, sub { !links($master) }), 'and left';
 
 my @lines = error_lines($at);
 cmp_ok scalar(@lines), '<=', 6, 'few error lines';
@@ -287,7 +287,7 @@ for my $how ('a killed master', 'a hung master') {
 
 $set->kill($sentinels[0]);
 
-ok wait_for(5, sub { $nginx->error_log =~ /scout: connect(?:ion)? / }),
+ok wait_for(20, sub { $nginx->error_log =~ /scout: connect(?:ion)? / }),
     'a Sentinel is missed';
 is try_publish()->{status}, 200, 'the master is known all the same';
 all_arrive($sse, 'and streamed');
@@ -300,7 +300,7 @@ $sse = sse_open($nginx, last_event_id => (split ' ', $acked[-1])[0]);
 
 is $sse->status, 200, 'with the first Sentinel gone, a stream is opened';
 is try_publish()->{status}, 200, 'and a message taken';
-ok wait_for(5, sub { try_publish()->{status} == 200 }), 'and more';
+ok wait_for(20, sub { try_publish()->{status} == 200 }), 'and more';
 is $sse->event->{id}, (split ' ', $acked[0])[0], 'and streamed';
 is $nginx->stop, 0, 'NGINX quits';
 
@@ -348,7 +348,7 @@ is $r->{status}, 503, 'a message is not taken';
 is $r->{headers}{'retry-after'}, 1, 'it is told when to try again';
 like $r->{body}, qr/not stored/, 'and that it is not stored';
 
-ok $sse->end(5), 'the response ends';
+ok $sse->end(20), 'the response ends';
 like $sse->body, qr/\nevent:\ error\nretry:\ 3000\n
                     data:\ Too\ many\ errors,\ closing\ stream\n\n\z/x,
     'with the error event';

@@ -205,7 +205,7 @@ sub fails {
     my ($url, $ssl, $why, $name) = @_;
 
     my $nginx = edge($url, $ssl,
-                     both => 'conduit_X_connect_timeout 500ms;');
+                     both => 'conduit_X_connect_timeout 2s;');
     my $started = time;
     my $r = try_publish($nginx);
 
@@ -215,6 +215,8 @@ sub fails {
     my $sse = sse_open($nginx);
     is $sse->status, 200, 'a client may wait';
 
+    wait_for(20, sub { lines($nginx, 'error', $_) or return 0
+                       for qw(publish reader bell); 1 });
     sleep 1.5;
 
     for my $role (qw(publish reader bell)) {
@@ -357,7 +359,9 @@ is_deeply [map { $_->{id} } $sse->events(3)], \@acked, 'messages arrive';
 
 $servers->kill($server);
 
-ok wait_for(5, sub { try_publish($nginx, channel_id => $id)->{status} == 503 }),
+ok wait_for(20, sub {
+    try_publish($nginx, channel_id => $id)->{status} == 503
+}),
     'without the server, messages are refused';
 like +(lines($nginx, 'error', 'publish'))[0],
     qr/connection lost \((?:Server closed the connection|Connection reset)/,
@@ -365,7 +369,7 @@ like +(lines($nginx, 'error', 'publish'))[0],
 
 $servers->run($server);
 
-ok wait_for(10, sub {
+ok wait_for(20, sub {
     my $r = try_publish($nginx, channel_id => $id);
 
     push @acked, $r->{body} if $r->{status} == 200;
@@ -374,7 +378,7 @@ ok wait_for(10, sub {
 
 is_deeply [map { $_->{id} } $sse->events(5)], \@acked,
     'and arrive in the same response';
-ok wait_for(5, sub { 3 == lines($nginx, 'notice', '\S+') }),
+ok wait_for(20, sub { 3 == lines($nginx, 'notice', '\S+') }),
     'each connection is back';
 
 
@@ -384,7 +388,7 @@ for (1 .. 5) {
     my $waiting = sse_open($nginx, channel_id => $id);
 
     $nginx->reload;
-    ok $waiting->end(10), 'a reload ends a response';
+    ok $waiting->end(20), 'a reload ends a response';
     $waiting->close;
 }
 
@@ -420,7 +424,7 @@ $step->open;
 $step->move;
 $step->close;
 
-ok wait_for(5, sub {
+ok wait_for(20, sub {
     try_publish($nginx, channel_id => $id)->{status} == 200
 }), 'a slot that has moved is followed';
 is $nginx->stop, 0, 'NGINX quits';
@@ -450,7 +454,7 @@ is_deeply [map {
 sleep 1.5;
 $cluster->kill($ports[0]);
 
-ok wait_for(10, sub {
+ok wait_for(20, sub {
     my @up = grep { /scout: connected again/ } split /\n/, $nginx->error_log;
 
     return scalar @up;

@@ -48,7 +48,7 @@ our @EXPORT = qw(
     message publish_request uuid
     publish_location gateway_location
     nginx_start nginx_version http publish sse_open events_path
-    free_port read_file write_file wait_for
+    free_port read_file write_file wait_for stopped
 );
 
 our $ORG = 123;
@@ -83,7 +83,7 @@ sub redis_start {
 
         redis_spawn($port, @options);
 
-        if (wait_for(10, sub { redis_answers($port) || redis_gone() })
+        if (wait_for(20, sub { redis_answers($port) || redis_gone() })
             && redis_answers($port))
         {
             $REDIS_PORT = $port;
@@ -129,7 +129,7 @@ sub redis_stop {
     kill 'CONT', $redis_pid;
     kill $signal, $redis_pid;
 
-    if (!wait_for(5, \&redis_gone)) {
+    if (!wait_for(20, \&redis_gone)) {
         kill 'KILL', $redis_pid;
         waitpid $redis_pid, 0;
         $redis_pid = undef;
@@ -139,7 +139,10 @@ sub redis_stop {
 
 # A Redis that keeps its connections and answers nothing.
 
-sub redis_pause { kill 'STOP', $redis_pid }
+sub redis_pause {
+    kill 'STOP', $redis_pid;
+    stopped($redis_pid) or die 'redis-server does not stop';
+}
 
 sub redis_resume { kill 'CONT', $redis_pid }
 
@@ -193,7 +196,7 @@ sub redis {
                      $arg } @_;
 
     $redis_socket //= IO::Socket::INET->new(
-        PeerAddr => "127.0.0.1:$REDIS_PORT", Timeout => 5)
+        PeerAddr => "127.0.0.1:$REDIS_PORT", Timeout => 20)
         // die "redis: $!";
 
     my $data = join '', '*' . @args . "\r\n",
@@ -505,14 +508,14 @@ sub nginx_version {
 
 
 # One HTTP/1.1 request on a connection of its own:
-# http($nginx, 'GET', '/path', headers => {...}, body => '...', timeout => 5).
+# http($nginx, 'GET', '/path', headers => {...}, body => '...', timeout => 20).
 # Returns a reference to a hash: status, headers (lower case), body.
 
 sub http {
     my ($nginx, $method, $path, %o) = @_;
 
     my $sse = Conduit::SSE->open($nginx->port, $method, $path, %o);
-    my $ended = $sse->end($o{timeout} // 5);
+    my $ended = $sse->end($o{timeout} // 20);
 
     $sse->close;
     die "no end of $method $path" if !$ended;
@@ -572,10 +575,29 @@ sub sse_open {
 
 # --- small things
 
+# A port that nobody listens at, another one each time.
+
+my %given;
+
 sub free_port {
-    my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 1,
-                                  ReuseAddr => 1) or die "no free port: $!";
-    return $s->sockport;
+    for (1 .. 1000) {
+        my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 1,
+                                      ReuseAddr => 1)
+            or die "no free port: $!";
+
+        return $s->sockport if !$given{$s->sockport}++;
+    }
+
+    die 'no free port';
+}
+
+
+# Waits until a process that got a SIGSTOP does stand still.
+
+sub stopped {
+    my $pid = shift;
+
+    return wait_for(20, sub { read_file("/proc/$pid/stat") =~ /\) [Tt] / });
 }
 
 
@@ -640,6 +662,8 @@ sub set_up {
     $ENV{TEST_NGINX_SERVER_PORT} ||= free_port();
     $ENV{TEST_NGINX_MASTER_PROCESS} //= 'on';
     $ENV{TEST_NGINX_WORKER_USER} //= 'root' if $> == 0;
+    # s, of a client, and for NGINX to quit: beyond that it is killed
+    $ENV{TEST_NGINX_TIMEOUT} ||= 30;
     $ENV{TEST_NGINX_LOAD_MODULES} //= join ' ',
         map { "$MODULES/ngx_conduit_${_}_module.so" } qw(publish gateway);
 }

@@ -149,7 +149,7 @@ sub settled {
         my $now = $value->();
         $same = $now eq $last ? $same + 1 : 0;
         $last = $now;
-        return $same >= ($looks // 20);
+        return $same >= ($looks // 50);
     });
 
     return $last;

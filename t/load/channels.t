@@ -23,7 +23,7 @@ my $MOST_KB = 512;
 my $ANSWER = qr/\AHTTP.{4} (\d+) .*?^Content-Length: (\d+).*?\r\n\r\n/ms;
 
 my $nginx = load_nginx(server =>
-    publish_location('conduit_publish_end_ttl 3s;')
+    publish_location('conduit_publish_end_ttl 10s;')
     . gateway_location('conduit_gateway_auth off;'));
 my ($worker) = $nginx->workers;
 

@@ -17,6 +17,10 @@ my $MESSAGES = size(40, 60);
 my $PAUSE = size(0.1, 0.25);
 my $LONGEST_MS = 250;
 
+# beside how many messages it may be exceeded: a machine stands still now and
+# then, a worker that is kept busy by each message exceeds it beside all
+my $EXCEPT = $MESSAGES / 10;
+
 # the channel of the probe
 my $OTHER = 7;
 
@@ -99,6 +103,7 @@ sub longest { return (sort { $b <=> $a } @_)[0] }
 # --- alone, then with messages to all
 
 my (@quiet, @alone, @publish, @listen);
+my (@longest_publish, @longest_listen);     # beside each message
 
 probes(time + 1, \@quiet, \@alone);
 
@@ -107,7 +112,14 @@ $load->tell('m');
 
 for my $n (1 .. $MESSAGES) {
     publish_many(first => $n, last => $n, payload => $payload);
-    probes(time + $PAUSE, \@publish, \@listen);
+
+    my (@published, @listened);
+    probes(time + $PAUSE, \@published, \@listened);
+
+    push @publish, @published;
+    push @listen, @listened;
+    push @longest_publish, longest(@published);
+    push @longest_listen, longest(@listened);
 }
 
 my $stat = $load->reaches('events', $CLIENTS * $MESSAGES);
@@ -126,10 +138,10 @@ diag 'a publish beside it: ', summary(@publish), ' (alone ', summary(@quiet),
      ')';
 diag 'another channel: ', summary(@listen), ' (alone ', summary(@alone), ')';
 
-cmp_ok longest(@publish), '<', $LONGEST_MS,
-    "no publish beside it takes $LONGEST_MS ms";
-cmp_ok longest(@listen), '<', $LONGEST_MS,
-    "no event of another channel takes $LONGEST_MS ms";
+cmp_ok scalar(grep { $_ >= $LONGEST_MS } @longest_publish), '<=', $EXCEPT,
+    "publishes beside it take less than $LONGEST_MS ms";
+cmp_ok scalar(grep { $_ >= $LONGEST_MS } @longest_listen), '<=', $EXCEPT,
+    "events of another channel take less than $LONGEST_MS ms";
 
 is_deeply [$nginx->workers], [$worker], 'one worker did it all';
 

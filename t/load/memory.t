@@ -152,6 +152,7 @@ diag sprintf 'HTTP/1.1: %d subscribers, %.0f bytes each', $CLIENTS, $each;
 cmp_ok $each, '<=', $MOST, "a subscriber takes $MOST bytes at most";
 
 # one more is the publisher's, which the page of its health keeps
+wait_for(20, sub { links() == 3 });
 is links(), 3, 'the worker has two connections to Redis for all of them';
 
 # a whole interval of comments in the full size, else just that nothing spins

@@ -16,6 +16,7 @@ my $FAST = 20;
 my $CLIENTS = $STALLED + $FAST;
 my $PAYLOAD = { value => 'p' x 10_000 };
 my $PROMPT_MS = 1000;
+my $LONGEST_MS = 10_000;         # on a machine that stands still in between
 my $BATCH = 50;
 
 # what describes the bytes that are in flight, for each; and for all together
@@ -63,8 +64,10 @@ sub slow {
 
     is_deeply [@$stat{qw(events gaps repeats)}], [$FAST * $messages, 0, 0],
         "$name: the others get all $messages messages, once and in order";
-    cmp_ok $stat->{max_ms}, '<', $PROMPT_MS,
-        "$name: none later than $PROMPT_MS ms after it was stored";
+    cmp_ok $stat->{p50_ms}, '<', $PROMPT_MS,
+        "$name: most within $PROMPT_MS ms after they were stored";
+    cmp_ok $stat->{max_ms}, '<', $LONGEST_MS,
+        "$name: none later than $LONGEST_MS ms";
 
     diag sprintf '%s: %d stalled, %.0f MB published; others after %d, %d, %d ms'
          . ' (median, 99%%, longest), worker %d MB and %d MB more, %d reads, '

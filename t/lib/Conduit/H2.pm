@@ -448,7 +448,7 @@ sub broken { $_[0]{broken} }
 sub header {
     my ($self, $seconds) = @_;
 
-    return $self->until($seconds // 5, sub { $self->{headers} });
+    return $self->until($seconds // 20, sub { $self->{headers} });
 }
 
 

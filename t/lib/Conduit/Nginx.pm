@@ -27,6 +27,7 @@ sub start {
         port => $o{port} // Conduit::free_port(),
         root => "$Conduit::TMP/nginx-$n",
         expect => $o{expect},
+        count => $o{workers} // 1,
     }, $class;
 
     mkdir $_ or die "$_: $!" for $self->{root}, "$self->{root}/logs";
@@ -84,7 +85,8 @@ EOC
 }
 
 
-# Runs NGINX, again after a stop or a kill, and waits until it accepts.
+# Runs NGINX, again after a stop or a kill, and waits until it accepts and has
+# all of its workers.
 
 sub run {
     my $self = shift;
@@ -107,7 +109,7 @@ sub run {
 
     $self->{pid} = $pid;
 
-    Conduit::wait_for(10, sub { $self->gone || $self->accepts });
+    Conduit::wait_for(20, sub { $self->gone || $self->accepts });
 
     die "nginx did not start:\n" . $self->error_log
         if !$self->{pid} || !$self->accepts;
@@ -117,7 +119,7 @@ sub run {
 sub accepts {
     my $self = shift;
 
-    return $self->workers
+    return $self->workers >= $self->{count}
            && IO::Socket::INET->new(PeerAddr => "127.0.0.1:$self->{port}",
                                     Timeout => 1) ? 1 : 0;
 }
@@ -166,7 +168,7 @@ sub signal {
 }
 
 
-# Reloads the configuration; returns when a new worker runs.  The old ones may
+# Reloads the configuration; returns when all new workers run.  The old ones may
 # still be there.
 
 sub reload {
@@ -176,7 +178,9 @@ sub reload {
 
     $self->signal('HUP');
 
-    Conduit::wait_for(10, sub { grep { !$old{$_} } $self->workers })
+    Conduit::wait_for(20, sub {
+        $self->{count} <= grep { !$old{$_} } $self->workers
+    })
         or die "nginx did not reload:\n" . $self->error_log;
 }
 
@@ -191,7 +195,7 @@ sub stop {
 
     $self->signal($signal // 'QUIT');
 
-    return Conduit::wait_for($seconds // 10, sub { $self->gone })
+    return Conduit::wait_for($seconds // 30, sub { $self->gone })
         ? $self->{status} : undef;
 }
 
@@ -204,8 +208,8 @@ sub crash {
     my @pids = ($self->{pid}, $self->workers);
 
     kill 'KILL', @pids;
-    Conduit::wait_for(5, sub { $self->gone });
-    Conduit::wait_for(5, sub { !grep { kill 0, $_ } @pids });
+    Conduit::wait_for(20, sub { $self->gone });
+    Conduit::wait_for(20, sub { !grep { kill 0, $_ } @pids });
 
     $self->{status} = undef;
 }
@@ -231,8 +235,8 @@ sub tear_down {
     my @bad;
 
     for my $self (@started) {
-        if ($self->{pid} && !$self->gone && !defined $self->stop('QUIT', 10)) {
-            push @bad, "nginx $self->{pid} did not quit within 10s\n";
+        if ($self->{pid} && !$self->gone && !defined $self->stop('QUIT', 30)) {
+            push @bad, "nginx $self->{pid} did not quit within 30s\n";
             $self->crash;
         }
 

@@ -3,7 +3,7 @@ package Conduit::SSE;
 # An HTTP/1.1 response that is read as it comes, and the events in it.
 #
 #     my $sse = sse_open($nginx);
-#     my @events = $sse->events(3);       # waits for three, 5 s at most
+#     my @events = $sse->events(3);       # waits for three, 10 s at most
 #     ok $sse->end, 'the response ends cleanly';
 #
 # An event is a hash: event, id, data, and json, the decoded data.
@@ -31,7 +31,7 @@ sub open {
     $headers{'Content-Length'} = length $o{body} if defined $o{body};
 
     $self->{socket} = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port",
-                                            Timeout => 5)
+                                            Timeout => 20)
         or die "connect to port $port: $!";
 
     my $request = join "\r\n", "$method $path HTTP/1.1",
@@ -41,7 +41,7 @@ sub open {
     $self->{socket}->print($request);
     $self->{socket}->flush;
 
-    $self->until($o{timeout} // 5, sub { $self->parse_header })
+    $self->until($o{timeout} // 20, sub { $self->parse_header })
         or die "no response to $method $path";
 
     return $self;
@@ -69,7 +69,7 @@ sub socket { $_[0]{socket} }
 sub events {
     my ($self, $n, $seconds) = @_;
 
-    $self->until($seconds // 5,
+    $self->until($seconds // 10,
                  sub { @{ $self->{events} } - $self->{taken} >= $n });
 
     my $have = @{ $self->{events} } - $self->{taken};
@@ -98,7 +98,7 @@ sub comment {
 
     my $seen = @{ $self->{comments} };
 
-    return $self->until($seconds // 5,
+    return $self->until($seconds // 10,
                         sub { @{ $self->{comments} } > $seen });
 }
 
@@ -109,7 +109,7 @@ sub comment {
 sub end {
     my ($self, $seconds) = @_;
 
-    $self->until($seconds // 5, sub { $self->{ended} || $self->{eof} });
+    $self->until($seconds // 20, sub { $self->{ended} || $self->{eof} });
     return $self->{ended} ? 1 : 0;
 }
 
@@ -119,7 +119,7 @@ sub end {
 sub eof {
     my ($self, $seconds) = @_;
 
-    return $self->until($seconds // 5, sub { $self->{eof} });
+    return $self->until($seconds // 20, sub { $self->{eof} });
 }
 
 

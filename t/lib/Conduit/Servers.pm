@@ -146,7 +146,7 @@ sub kill {
     CORE::kill $signal // 'KILL', $pid;
     CORE::kill 'CONT', $pid;
 
-    Conduit::wait_for(10, sub { $self->gone($port) })
+    Conduit::wait_for(20, sub { $self->gone($port) })
         or die "redis-server $pid does not leave";
 }
 
@@ -159,6 +159,8 @@ sub pause {
     delete $self->{sockets}{$port};
     $self->{servers}{$port}{paused} = 1;
     CORE::kill 'STOP', $self->{servers}{$port}{pid};
+    Conduit::stopped($self->{servers}{$port}{pid})
+        or die 'redis-server does not stop';
 }
 
 sub resume {
@@ -232,7 +234,7 @@ sub command {
 sub connection {
     my $port = shift;
 
-    my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 5)
+    my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 20)
         or die "redis: connection to port $port: $!\n";
 
     setsockopt $s, SOL_SOCKET, SO_RCVTIMEO, pack 'l!l!', 10, 0;

@@ -14,8 +14,9 @@ use warnings;
 
 our @ISA = 'Conduit::Servers';
 
-# ms without a sign of life after which a node counts as failed
-our $NODE_TIMEOUT = 1000;
+# ms without a sign of life after which a node counts as failed: what is killed
+# is found out soon, and what is slow is let live
+our $NODE_TIMEOUT = 2500;
 
 
 # Starts masters, each with a replica unless "replicas" says 0, that share the

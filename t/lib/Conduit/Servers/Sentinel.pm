@@ -62,8 +62,8 @@ port $port
 bind 127.0.0.1
 dir $dir
 sentinel monitor $name 127.0.0.1 $master 2
-sentinel down-after-milliseconds $name 1000
-sentinel failover-timeout $name 3000
+sentinel down-after-milliseconds $name 2500
+sentinel failover-timeout $name 5000
 sentinel parallel-syncs $name 1
 EOC
 
