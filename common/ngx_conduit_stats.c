@@ -32,7 +32,8 @@ static void ngx_conduit_stats_clear(ngx_conduit_slot_t *slot);
 static ngx_uint_t ngx_conduit_stats_fresh(ngx_conduit_slot_t *slot,
     ngx_msec_t age);
 static ngx_uint_t ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links,
-    ngx_uint_t n, ngx_uint_t nmax, ngx_conduit_stats_link_t *link);
+    ngx_uint_t n, ngx_uint_t nmax, ngx_conduit_stats_link_t *link,
+    ngx_uint_t *next);
 
 
 ngx_shm_zone_t *
@@ -266,7 +267,7 @@ ngx_uint_t
 ngx_conduit_stats_sum(ngx_conduit_stats_t *stats, uint64_t *cells,
     uint64_t *gauges, ngx_conduit_stats_link_t *links, ngx_uint_t nmax)
 {
-    ngx_uint_t           i, k, n;
+    ngx_uint_t           i, k, n, next;
     ngx_conduit_slot_t  *slot;
 
     n = 0;
@@ -289,8 +290,11 @@ ngx_conduit_stats_sum(ngx_conduit_stats_t *stats, uint64_t *cells,
             gauges[k] += slot->gauges[k];
         }
 
+        next = 0;
+
         for (k = 0; k < NGX_CONDUIT_STATS_LINKS; k++) {
-            n = ngx_conduit_stats_add_link(links, n, nmax, &slot->links[k]);
+            n = ngx_conduit_stats_add_link(links, n, nmax, &slot->links[k],
+                                           &next);
         }
     }
 
@@ -298,11 +302,13 @@ ngx_conduit_stats_sum(ngx_conduit_stats_t *stats, uint64_t *cells,
 }
 
 
+/* *next is where the link is if it follows the one before, as in most workers */
+
 static ngx_uint_t
 ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links, ngx_uint_t n,
-    ngx_uint_t nmax, ngx_conduit_stats_link_t *link)
+    ngx_uint_t nmax, ngx_conduit_stats_link_t *link, ngx_uint_t *next)
 {
-    ngx_uint_t                i;
+    ngx_uint_t                i, k;
     ngx_conduit_stats_link_t  copy;
 
     if (link->open == 0) {
@@ -316,11 +322,14 @@ ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links, ngx_uint_t n,
     copy.role[sizeof(copy.role) - 1] = '\0';
 
     for (i = 0; i < n; i++) {
-        if (ngx_strcmp(links[i].node, copy.node) == 0
-            && ngx_strcmp(links[i].role, copy.role) == 0)
+        k = (*next + i) % n;
+
+        if (ngx_strcmp(links[k].node, copy.node) == 0
+            && ngx_strcmp(links[k].role, copy.role) == 0)
         {
-            links[i].open += copy.open;
-            links[i].up += copy.up;
+            links[k].open += copy.open;
+            links[k].up += copy.up;
+            *next = k + 1;
             return n;
         }
     }
@@ -328,6 +337,8 @@ ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links, ngx_uint_t n,
     if (n < nmax) {
         links[n++] = copy;
     }
+
+    *next = n;
 
     return n;
 }

@@ -18,7 +18,7 @@
 
 #define NGX_CONDUIT_STATS_CELLS   160
 #define NGX_CONDUIT_STATS_GAUGES  8
-#define NGX_CONDUIT_STATS_LINKS   32    /* servers and roles, of a worker */
+#define NGX_CONDUIT_STATS_LINKS   128   /* servers and roles, of a worker */
 #define NGX_CONDUIT_STATS_NAME    64
 
 /* the first cells: what the broker counts, for either module */

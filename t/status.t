@@ -540,4 +540,25 @@ counts('a redirection of a slot that moves',
 $step->move;
 $step->close;
 
+$nginx->stop;
+
+
+# --- many servers, as of a large cluster: none is left out
+
+$nginx = nginx_start(workers => 2, server => pages()
+    . 'location = /ready { conduit_publish_health ready; }'
+    . join '', map { "location /$_/ { conduit_publish unix:/nowhere/$_;"
+                     . 'conduit_publish_auth off; }' } 1 .. 100);
+
+my %links;
+ok wait_for(20, sub {
+    my $m = metrics($nginx, 'publish');
+
+    %links = map { $_ => $m->{$_} } grep { /^redis_links\{/ } keys %$m;
+    keys %links == 100 && !grep { $_ != 2 } values %links;
+}), 'all links of all workers are there';
+is_deeply \%links, { map { +qq(redis_links{node="/nowhere/$_",)
+                           . 'link="publish"}' => 2 } 1 .. 100 },
+    'each by its name';
+
 done_testing;
