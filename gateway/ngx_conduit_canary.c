@@ -25,7 +25,7 @@
 
 /* ms */
 #define NGX_CONDUIT_CANARY_INTERVAL  1000
-#define NGX_CONDUIT_CANARY_EAGER     100      /* before the first is back */
+#define NGX_CONDUIT_CANARY_EAGER     100      /* while one is awaited */
 #define NGX_CONDUIT_CANARY_PATIENCE  3000     /* then the next one is sent */
 #define NGX_CONDUIT_CANARY_OUTAGE    1000     /* of a link */
 #define NGX_CONDUIT_CANARY_TTL       "60000"
@@ -78,6 +78,7 @@ ngx_conduit_canary_start(ngx_conduit_hub_t *hub, void (*proved)(void *data),
 static void
 ngx_conduit_canary_tick(ngx_event_t *ev)
 {
+    ngx_uint_t          late;
     ngx_conduit_hub_t  *hub = ev->data;
 
     hub->oldest_proof = ngx_conduit_moment(ngx_current_msec);
@@ -96,9 +97,14 @@ ngx_conduit_canary_tick(ngx_event_t *ev)
         hub->oldest_proof = 0;
     }
 
-    ngx_add_timer(&hub->canary_timer, hub->oldest_proof
-                                      ? NGX_CONDUIT_CANARY_INTERVAL
-                                      : NGX_CONDUIT_CANARY_EAGER);
+    /* a late one is told of when it is back, before the page turns red */
+
+    late = hub->oldest_proof == 0
+           || ngx_current_msec - hub->oldest_proof
+              > 2 * NGX_CONDUIT_CANARY_INTERVAL + NGX_CONDUIT_CANARY_EAGER;
+
+    ngx_add_timer(&hub->canary_timer, late ? NGX_CONDUIT_CANARY_EAGER
+                                           : NGX_CONDUIT_CANARY_INTERVAL);
 
     hub->ready = hub->oldest_proof;
     hub->proved(hub->proved_data);
