@@ -1,26 +1,18 @@
 /*
  * conduit_publish: takes a PublishRequest by POST and adds it to a Redis
- * stream.  The directives, the variables, and what a worker keeps; the way of a
- * request is in publish/ngx_conduit_publish_request.c.
+ * stream.  The directives and the variables; the way of a request is in
+ * publish/ngx_conduit_publish_request.c.
  */
 
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_conduit_publish.h"
-#include "ngx_conduit_status.h"
-#include "ngx_conduit_time.h"
+#include "ngx_conduit_publish_worker.h"
 
 
 /* ms: between two looks at Redis, and one more for its answer */
 #define NGX_CONDUIT_PUBLISH_READY  2000
-
-
-typedef struct {
-    ngx_conduit_main_conf_t   common;
-    ngx_array_t               publishers;   /* ngx_conduit_publisher_t * */
-} ngx_conduit_publish_main_conf_t;
 
 
 static ngx_conduit_conf_t *ngx_conduit_publish_common_conf(
@@ -45,10 +37,6 @@ static char *ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static ngx_conduit_publisher_t *ngx_conduit_publish_publisher(ngx_conf_t *cf,
     ngx_conduit_redis_t *redis);
-static void ngx_conduit_publish_close(void *data);
-static ngx_int_t ngx_conduit_publish_init_process(ngx_cycle_t *cycle);
-static void ngx_conduit_publish_proved(void *data);
-static void ngx_conduit_publish_exit_process(ngx_cycle_t *cycle);
 
 
 static ngx_conf_num_bounds_t  ngx_conduit_publish_max_len_bounds = {
@@ -502,7 +490,7 @@ ngx_conduit_publish_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    cln->handler = ngx_conduit_publish_close;
+    cln->handler = ngx_conduit_publish_close_publishers;
     cln->data = pmcf;
 
     return pmcf;
@@ -609,100 +597,4 @@ ngx_conduit_publish_publisher(ngx_conf_t *cf, ngx_conduit_redis_t *redis)
     *pubs = pub;
 
     return pub;
-}
-
-
-static void
-ngx_conduit_publish_close(void *data)
-{
-    ngx_uint_t                        i;
-    ngx_conduit_publisher_t         **pubs;
-    ngx_conduit_publish_main_conf_t  *pmcf = data;
-
-    pubs = pmcf->publishers.elts;
-
-    for (i = 0; i < pmcf->publishers.nelts; i++) {
-        ngx_conduit_publisher_close(pubs[i]);
-    }
-}
-
-
-static ngx_int_t
-ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
-{
-    ngx_uint_t                        i;
-    ngx_conduit_publisher_t         **pubs;
-    ngx_conduit_publish_main_conf_t  *pmcf;
-
-    /* cache processes come here, too */
-
-    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
-    {
-        return NGX_OK;
-    }
-
-    pmcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                               ngx_conduit_publish_module);
-
-    if (pmcf == NULL || !pmcf->common.used) {
-        return NGX_OK;
-    }
-
-    ngx_conduit_stats_open(&ngx_conduit_publish_stats, pmcf->common.zone);
-
-    pubs = pmcf->publishers.elts;
-
-    for (i = 0; pmcf->common.watched && i < pmcf->publishers.nelts; i++) {
-        if (ngx_conduit_publisher_watch(pubs[i], ngx_conduit_publish_proved,
-                                        pmcf)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-/* the worker is as ready as the deployment that showed it least lately */
-
-static void
-ngx_conduit_publish_proved(void *data)
-{
-    ngx_uint_t                        i;
-    ngx_msec_t                        ready;
-    ngx_conduit_publisher_t         **pubs;
-    ngx_conduit_publish_main_conf_t  *pmcf = data;
-
-    pubs = pmcf->publishers.elts;
-    ready = ngx_conduit_moment(ngx_current_msec);
-
-    for (i = 0; i < pmcf->publishers.nelts; i++) {
-
-        if (pubs[i]->ready == 0) {
-            return;
-        }
-
-        if ((ngx_msec_int_t) (pubs[i]->ready - ready) < 0) {
-            ready = pubs[i]->ready;
-        }
-    }
-
-    ngx_conduit_publish_stats.slot->ready = ready;
-}
-
-
-static void
-ngx_conduit_publish_exit_process(ngx_cycle_t *cycle)
-{
-    ngx_conduit_publish_main_conf_t  *pmcf;
-
-    pmcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                               ngx_conduit_publish_module);
-
-    if (pmcf != NULL && pmcf->common.used) {
-        ngx_conduit_publish_close(pmcf);
-        ngx_conduit_stats_close(&ngx_conduit_publish_stats);
-    }
 }

@@ -302,7 +302,7 @@ ngx_conduit_stats_sum(ngx_conduit_stats_t *stats, uint64_t *cells,
 }
 
 
-/* *next is where the link is if it follows the one before, as in most workers */
+/* *next is where a link is that follows the one before, as in most workers */
 
 static ngx_uint_t
 ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links, ngx_uint_t n,

@@ -1,0 +1,110 @@
+/*
+ * A worker of the publish module: it opens its publishers when it starts, if
+ * "conduit_publish_health" asks for it, and closes them when it quits.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_publish_worker.h"
+#include "ngx_conduit_time.h"
+
+
+static void ngx_conduit_publish_proved(void *data);
+
+
+ngx_int_t
+ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                        i;
+    ngx_conduit_publisher_t         **pubs;
+    ngx_conduit_publish_main_conf_t  *pmcf;
+
+    /* cache processes come here, too */
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    pmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_conduit_publish_module);
+
+    if (pmcf == NULL || !pmcf->common.used) {
+        return NGX_OK;
+    }
+
+    ngx_conduit_stats_open(&ngx_conduit_publish_stats, pmcf->common.zone);
+
+    pubs = pmcf->publishers.elts;
+
+    for (i = 0; pmcf->common.watched && i < pmcf->publishers.nelts; i++) {
+        if (ngx_conduit_publisher_watch(pubs[i], ngx_conduit_publish_proved,
+                                        pmcf)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* the worker is as ready as the deployment that showed it least lately */
+
+static void
+ngx_conduit_publish_proved(void *data)
+{
+    ngx_uint_t                        i;
+    ngx_msec_t                        ready;
+    ngx_conduit_publisher_t         **pubs;
+    ngx_conduit_publish_main_conf_t  *pmcf = data;
+
+    pubs = pmcf->publishers.elts;
+    ready = ngx_conduit_moment(ngx_current_msec);
+
+    for (i = 0; i < pmcf->publishers.nelts; i++) {
+
+        if (pubs[i]->ready == 0) {
+            return;
+        }
+
+        if ((ngx_msec_int_t) (pubs[i]->ready - ready) < 0) {
+            ready = pubs[i]->ready;
+        }
+    }
+
+    ngx_conduit_publish_stats.slot->ready = ready;
+}
+
+
+void
+ngx_conduit_publish_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_conduit_publish_main_conf_t  *pmcf;
+
+    pmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_conduit_publish_module);
+
+    if (pmcf != NULL && pmcf->common.used) {
+        ngx_conduit_publish_close_publishers(pmcf);
+        ngx_conduit_stats_close(&ngx_conduit_publish_stats);
+    }
+}
+
+
+void
+ngx_conduit_publish_close_publishers(void *data)
+{
+    ngx_uint_t                        i;
+    ngx_conduit_publisher_t         **pubs;
+    ngx_conduit_publish_main_conf_t  *pmcf = data;
+
+    pubs = pmcf->publishers.elts;
+
+    for (i = 0; i < pmcf->publishers.nelts; i++) {
+        ngx_conduit_publisher_close(pubs[i]);
+    }
+}
