@@ -163,7 +163,7 @@ sub parse_header {
 
     my ($line, @lines) = split /\r\n/, $1;
 
-    ($self->{status}) = $line =~ m{^HTTP/1\.[01] (\d+)} or die "not HTTP: $line";
+    ($self->{status}) = $line =~ m{^HTTP/(?:1\.[01]|3) (\d+)} or die "not HTTP: $line";
     $self->{headers} = { map { /^([^:]+):\s*(.*)/ ? (lc $1 => $2) : () }
                          @lines };
 

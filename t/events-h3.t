@@ -1,0 +1,207 @@
+# HTTP/3, where NGINX has it: publishing, streams, and how they end.  The client
+# is curl.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Conduit::Metrics;
+use Conduit::SSE;
+use IO::Socket::INET;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $TMP = $Conduit::TMP;
+
+plan skip_all => 'needs NGINX and curl with HTTP/3'
+    if `$ENV{TEST_NGINX_BINARY} -V 2>&1` !~ /with-http_v3_module/
+       || `curl -V` !~ /\bHTTP3\b/;
+
+system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+       . " -keyout $TMP/tls.key -out $TMP/tls.crt 2>/dev/null") == 0
+    or die 'openssl failed';
+
+# QUIC is on UDP; the port is free there, too
+my $quic = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Proto => 'udp')
+    or die "no free port: $!";
+my $port = $quic->sockport;
+$quic->close;
+
+my $locations = pages()
+    . publish_location('conduit_publish_auth off; conduit_publish_rate off;')
+    . gateway_location('conduit_gateway_auth off; conduit_gateway_drain 1s;'
+                       . 'conduit_gateway_keepalive off;');
+
+my $nginx = nginx_start(server => $locations, http => <<"EOC");
+    server {
+        listen 127.0.0.1:$port quic;
+        ssl_certificate $TMP/tls.crt;
+        ssl_certificate_key $TMP/tls.key;
+        keepalive_timeout 10s;      # of QUIC, too
+        $locations
+    }
+EOC
+
+
+# a response that curl writes, with its header
+package H3 {
+    our @ISA = 'Conduit::SSE';
+
+    sub open {
+        my ($class, $path, @options) = @_;
+
+        my $self = bless({ raw => '', body => '', parsed => 0, events => [],
+                           taken => 0, comments => [], method => 'GET' },
+                         $class);
+
+        $self->{pid} = CORE::open($self->{socket}, '-|', 'curl', '-sS', '-k',
+                                  '-N', '-i', '--http3-only', '--max-time', 120,
+                                  @options, "https://127.0.0.1:$port$path")
+            // die "curl: $!";
+
+        $self->until(20, sub { $self->parse_header }) or die 'no response';
+        return $self;
+    }
+
+    # as curl says, by its exit status
+    sub end {
+        my ($self, $seconds) = @_;
+
+        return $self->eof($seconds) && CORE::close(delete $self->{socket}) ? 1
+                                                                           : 0;
+    }
+}
+
+sub stream {
+    my ($path, @options) = @_;
+
+    return H3->open($path, @options);
+}
+
+sub post {
+    my %f = @_;
+
+    my $body = write_file("$TMP/body", message(%f));
+
+    return H3->open("/publish/$ORG/$f{channel_id}", '--data-binary', "\@$body",
+                    '-H', 'Content-Type: application/x-protobuf');
+}
+
+sub subscribers { metrics($nginx, 'gateway')->{subscribers} }
+
+# waits until so many clients are there
+sub are_there {
+    my ($n, $title) = @_;
+
+    my $now;
+
+    wait_for(20, sub { ($now = subscribers()) == $n });
+    is $now, $n, $title;
+}
+
+
+# --- a stream from its first message to its last
+
+my $path = events_path();
+
+for my $n (1 .. 2) {
+    my $r = post(channel_id => $CHANNEL, sequence => $n);
+
+    is $r->status, 200, 'a message is taken';
+    ok $r->end, 'the response ends';
+}
+
+my $sse = stream($path);
+
+is_deeply [$sse->status, @{ $sse->headers }{qw(content-type cache-control)}],
+    [200, 'text/event-stream', 'no-cache'], 'a stream is opened';
+is_deeply [map { $_->{json}{sequence} } $sse->events(2)], [1, 2],
+    'with what was before';
+
+for my $n (3 .. 5) {
+    post(channel_id => $CHANNEL, sequence => $n,
+         payload => { value => 'x' x 10_000 })->end;
+    is $sse->event->{json}{sequence}, $n, 'and with what comes';
+}
+
+post(channel_id => $CHANNEL, sequence => 6, phase => 'END')->end;
+ok $sse->end, 'after END the response ends cleanly';
+
+my $plain = sse_open($nginx);
+ok $plain->end, 'by HTTP/1.1, too';
+ok $sse->body eq $plain->body, 'with the same bytes';
+
+my $last = ($sse->events(10))[-1]{id};
+is stream($path, '-H', "Last-Event-ID: $last")->status, 204,
+    'after it there is nothing more';
+is stream('/events/x?channel_id=y')->status, 400, 'what is wrong is an error';
+is stream($path, '-X', 'DELETE')->status, 405, 'so is another method';
+
+
+# --- a client that goes
+
+my $idle = uuid();
+my $gone = stream(events_path(channel_id => $idle), '--max-time', 3);
+
+are_there(1, 'a client that only waits');
+ok !$gone->end, 'goes';
+are_there(0, 'which is noticed, though nothing is sent');
+
+
+# --- a client that does not read for a while
+
+my $much = uuid();
+my $slow = stream(events_path(channel_id => $much));
+
+are_there(1, 'a client is there');
+kill 'STOP', $slow->{pid};
+stopped($slow->{pid});
+
+xadd(channel_id => $much, sequence => $_,
+     payload => { value => 'y' x 8_000 }) for 1 .. 1000;
+kill 'CONT', $slow->{pid};
+
+my $events = () = $slow->events(1000, 60);
+is_deeply [map { $_->{json}{sequence} } @{ $slow->{events} }], [1 .. 1000],
+    'one that stood still has it all';
+xadd(channel_id => $much, sequence => 1001, phase => 'END');
+ok $slow->end, 'up to the end';
+
+
+# --- many, and a reload
+
+my @channels = map { uuid() } 1 .. 20;
+my @streams = map { stream(events_path(channel_id => $_)) } @channels;
+
+are_there(20, 'all are there');
+my ($old) = $nginx->workers;
+$nginx->reload;
+
+# what a client sends now may reach either worker, so that none is promised a
+# clean end; what it gets is one, and no more than its connection is lost
+
+my ($told, $ended) = (0, 0);
+
+for my $sse (@streams) {
+    my $e = $sse->event(20);
+
+    $told++ if $e && $e->{event} eq 'control'
+               && $e->{json}{control_type} eq 'server_draining';
+    $ended++ if $sse->end(20);
+}
+
+cmp_ok $told, '>=', 15, 'clients are told';
+is $ended, $told, 'their responses end cleanly';
+
+ok wait_for(40, sub { !grep { $_ == $old } $nginx->workers }),
+    'the old worker leaves';
+
+$sse = stream(events_path(channel_id => $channels[0]));
+xadd(channel_id => $channels[0], sequence => 1, phase => 'END');
+ok $sse->end, 'the new one serves';
+
+is $nginx->stop, 0, 'NGINX quits';
+
+done_testing;
