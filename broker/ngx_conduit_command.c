@@ -10,7 +10,7 @@
 #include "ngx_conduit_command.h"
 
 
-static void ngx_conduit_command_ignore(void *data, redisReply *reply,
+static void ngx_conduit_command_asked(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static ngx_conduit_command_t *ngx_conduit_command_create(
     ngx_conduit_link_t *link);
@@ -84,16 +84,35 @@ ngx_conduit_link_asking(ngx_conduit_link_t *link)
     argv[0] = "ASKING";
     argvlen[0] = 6;
 
-    return ngx_conduit_link_command(link, ngx_conduit_command_ignore, NULL, 1,
+    return ngx_conduit_link_command(link, ngx_conduit_command_asked, link, 1,
                                     argv, argvlen);
 }
 
 
+/* the command after it fails, too, and says MOVED: the reason is here */
+
 static void
-ngx_conduit_command_ignore(void *data, redisReply *reply,
+ngx_conduit_command_asked(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome)
 {
-    /* void */
+    ngx_conduit_link_t  *link = data;
+
+    if (outcome != NGX_CONDUIT_REPLIED) {
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_ERROR) {
+        link->asking_refused = 0;
+        return;
+    }
+
+    if (!link->asking_refused) {
+        link->asking_refused = 1;
+
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "conduit: redis %V %s: ASKING refused: %s",
+                      &link->redis->name, link->role, reply->str);
+    }
 }
 
 

@@ -76,6 +76,7 @@ struct ngx_conduit_link_s {
     unsigned                   stuck:1;     /* closed for a deadline */
     unsigned                   quiet:1;     /* reset on purpose; not logged */
     unsigned                   closing:1;   /* takes nothing new */
+    unsigned                   asking_refused:1;    /* the last was; logged */
     ngx_conduit_link_state_e   state;
     redisAsyncContext         *ac;
     SSL                       *ssl;       /* of ac, or NULL */

@@ -1,0 +1,180 @@
+# The users of docs/redis.md in a cluster, with exactly what it grants them
+# there.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Conduit::Servers;
+use Test::More;
+
+my $docs = read_file("$Conduit::ROOT/docs/redis.md");
+my %grants = $docs =~ /^    ACL SETUSER (\w+) on >PASSWORD (.+)$/mg;
+my ($canary) = $docs =~ /^    ACL SETUSER gateway (~.+)$/m;
+my ($more) = $docs =~ /^In a cluster both need `([^`]+)` in addition/m;
+
+ok $more, "the docs say what a cluster takes in addition: $more";
+
+my $cluster = Conduit::Servers->cluster(masters => 2, replicas => 0);
+my ($one, $other) = $cluster->masters;
+
+sub user {
+    my ($name, @rules) = @_;
+
+    $cluster->command($_, 'ACL', 'SETUSER', $name, 'reset', 'on', '>secret',
+                      @rules) for $cluster->masters;
+}
+
+sub start {
+    my %users = @_;
+
+    my %url = map {
+        $_ => $cluster->url($one) =~ s{//}{//$users{$_}:secret\@}r
+    } keys %users;
+
+    return nginx_start(server =>
+        publish_location('conduit_publish_auth off; conduit_publish_rate off;',
+                         redis => $url{publisher})
+        . gateway_location('conduit_gateway_auth off;',
+                           redis => $url{gateway})
+        . join '', map { "location = /$_ { conduit_${_}_health ready; }" }
+                   qw(publish gateway));
+}
+
+sub post {
+    my ($nginx, %f) = @_;
+
+    return http($nginx, 'POST', "/publish/$ORG/$f{channel_id}",
+                body => message(%f))->{status};
+}
+
+# a channel of a master
+sub channel_of {
+    my $port = shift;
+    my $id = uuid();
+
+    $id = uuid() while $cluster->owner(stream_key($ORG, $id)) != $port;
+    return $id;
+}
+
+sub errors {
+    my $nginx = shift;
+
+    return grep { /\[(?:error|warn|crit|alert)\]/ }
+           split /\n/, $nginx->error_log;
+}
+
+sub is_ready {
+    my $nginx = shift;
+
+    for my $module (qw(publish gateway)) {
+        ok wait_for(20, sub {
+            http($nginx, 'GET', "/$module")->{status} == 200
+        }), "$module is ready";
+    }
+}
+
+# A slot moves while messages come: each is to be taken and to arrive.
+sub moves {
+    my $nginx = shift;
+
+    my $channel = channel_of($one);
+    my $step = $cluster->migration(stream_key($ORG, $channel), $other);
+    my $n = 0;
+    my @statuses;
+
+    my $say = sub { push @statuses,
+                    post($nginx, channel_id => $channel, sequence => ++$n) };
+
+    $say->();
+    my $sse = sse_open($nginx, channel_id => $channel);
+    my @events = $sse->events(1);
+
+    $step->open;
+    $step->move;
+    $say->();
+    push @events, $sse->events(1);
+    $step->close;
+    $say->();
+    push @events, $sse->events(1);
+
+    $sse->close;
+    return "@statuses: " . join ' ', map { $_->{json}{sequence} } @events;
+}
+
+
+user('publisher', split ' ', "$grants{publisher} $more");
+user('gateway', split ' ', "$grants{gateway} $canary $more");
+
+my $nginx = start(publisher => 'publisher', gateway => 'gateway');
+
+is_ready($nginx);
+is moves($nginx), '200 200 200: 1 2 3', 'all works while a slot moves';
+is_deeply [errors($nginx)], [], 'no permission is missed';
+is $nginx->stop, 0, 'NGINX quits';
+
+
+# --- without one of the two, for either module
+
+for my $module (qw(publisher gateway)) {
+    my %users = (publisher => 'publisher', gateway => 'gateway',
+                 $module => 'less');
+    my $grants = "$grants{$module} "
+                 . ($module eq 'gateway' ? "$canary $more" : $more);
+
+    user('less', grep { $_ ne '+cluster|slots' } split ' ', $grants);
+    $nginx = start(%users);
+
+    if ($module eq 'publisher') {
+        is post($nginx, channel_id => uuid()), 503,
+            'without +cluster|slots: no message is taken';
+
+    } else {
+        my $waiting = sse_open($nginx, channel_id => uuid());
+
+        ok $waiting->end(20), 'without +cluster|slots: a stream ends';
+        like $waiting->body, qr/^event: error$/m, 'with the error event';
+    }
+
+    ok wait_for(20, sub { errors($nginx) }), 'the log says so';
+    is scalar(errors($nginx)), 1, 'once';
+    like +(errors($nginx))[0], qr/NOPERM.*'cluster\|slots'/, 'and why';
+    is $nginx->stop, 0, 'NGINX quits';
+
+    user('less', grep { $_ ne '+asking' } split ' ', $grants);
+    $nginx = start(%users);
+    is_ready($nginx);
+
+    my $channel = channel_of($one);
+    my $step = $cluster->migration(stream_key($ORG, $channel), $other);
+    my $sse = sse_open($nginx, channel_id => $channel);
+
+    is post($nginx, channel_id => $channel, sequence => 1), 200,
+        'without +asking: a message is taken';
+    is $sse->event->{json}{sequence}, 1, 'and sent';
+
+    $step->open;
+    $step->move;
+    my $status = post($nginx, channel_id => $channel, sequence => 2);
+    is $status, $module eq 'publisher' ? 503 : 200, 'while its slot moves';
+
+    ok wait_for(20, sub { grep { /ASKING refused/ } errors($nginx) }),
+        'the log says so';
+    is scalar(my @l = grep { /ASKING refused: NOPERM.*'asking'/ }
+              errors($nginx)), 1, 'once, and why';
+
+    $step->close;
+    ok wait_for(20, sub {
+        post($nginx, channel_id => $channel, sequence => 3) == 200
+    }), 'when it has moved all works';
+    ok wait_for(20, sub {
+        my $e = $sse->event(1);
+        $e && $e->{json}{sequence} == 3;
+    }), 'and arrives';
+    $sse->close;
+    is $nginx->stop, 0, 'NGINX quits';
+}
+
+done_testing;
