@@ -235,6 +235,10 @@ ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = NULL;
 
+    /* "If-Match" and the like: what was done is not to be called undone */
+
+    r->disable_not_modified = 1;
+
     b = ngx_create_temp_buf(r->pool, len ? len : 1);
     if (b == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -179,6 +179,10 @@ ngx_conduit_sub_header(ngx_http_request_t *r)
 
     r->headers_out.override_charset = NULL;
 
+    /* nor is there a version that "If-Match" and the like could ask for */
+
+    r->disable_not_modified = 1;
+
     if (ngx_conduit_http_header(r, "Cache-Control", "no-cache") != NGX_OK
         || ngx_conduit_http_header(r, "X-Accel-Buffering", "no") != NGX_OK)
     {

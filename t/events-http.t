@@ -422,6 +422,15 @@ is_deeply [$wire->status, $wire->headers->{'content-type'}],
 is $wire->headers->{'transfer-encoding'}, undef, 'and no body';
 is $wire->again(request_of('/ok'))->body, 'ok', 'the connection goes on';
 
+for my $header (['If-Match' => '"x"'], ['If-None-Match' => '*'],
+                ['If-Unmodified-Since' => 'Thu, 01 Jan 2015 00:00:00 GMT'])
+{
+    $wire = Wire->on(connected($nginx->port),
+                     request_of($path, method => 'HEAD',
+                                headers => [join ': ', @$header]));
+    is $wire->status, 200, "a stream has no version ($header->[0])";
+}
+
 my $stream = Conduit::H2->connect($h2c)->get($path, method => 'HEAD');
 ok $stream->end, 'HEAD over HTTP/2 ends';
 is_deeply [$stream->status, $stream->body], [200, ''], 'and is the header';

@@ -678,4 +678,22 @@ subtest 'TEST 27: a worker that has no time to wait for Redis' => sub {
        200, 'the new one works');
 };
 
+
+subtest 'TEST 28: what a request says of a version it knows changes nothing' => sub {
+    my @headers = (['If-Match' => '"x"'], ['If-None-Match' => '*'],
+                   ['If-Unmodified-Since' => 'Thu, 01 Jan 2015 00:00:00 GMT'],
+                   ['If-Modified-Since' => 'Thu, 01 Jan 2015 00:00:00 GMT']);
+
+    for my $header (@headers) {
+        my $channel = uuid();
+        my $r = http($nginx, 'POST', "/open/$ORG/$channel",
+                     body => message(channel_id => $channel),
+                     headers => { @$header });
+
+        is($r->{status}, 200, "$header->[0]: the message is taken");
+        is($r->{body}, redis('XRANGE', stream_key($ORG, $channel), '-', '+')
+                       ->[0][0], 'and the answer tells its ID');
+    }
+};
+
 done_testing();
