@@ -145,7 +145,9 @@ ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
         return "is duplicate";
     }
 
-    if (conf->page) {
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler != NULL) {
         return "is in a location that has another content handler";
     }
 
@@ -162,7 +164,6 @@ ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
     conf->file = cf->conf_file->file.name.data;
     conf->line = cf->conf_file->line;
 
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = handler;
 
     return NGX_CONF_OK;

@@ -287,6 +287,12 @@ is_refused $keys, "$publish $publish", '"conduit_publish" directive is dupl',
     'conduit_publish twice';
 is_refused $keys, "$gateway $gateway", '"conduit_gateway" directive is dupl',
     'conduit_gateway twice';
+is_refused $keys, "$publish $gateway", '"conduit_gateway" directive is in a '
+    . 'location that has another content handler', 'both in one location';
+is_refused $keys, "$gateway $publish", '"conduit_publish" directive is in a '
+    . 'location that has another content handler', 'the other way around';
+is_refused $keys, "stub_status; $publish", 'another content handler',
+    'a handler of NGINX in the location';
 is_refused "$keys $publish", '', 'not allowed here',
     'conduit_publish outside of a location';
 is_refused "$keys $gateway", '', 'not allowed here',
