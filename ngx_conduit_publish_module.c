@@ -182,7 +182,7 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
       ngx_conf_set_size_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, max_size),
-      NULL },
+      &ngx_conduit_conf_not_zero },
 
     { ngx_string("conduit_publish_rate"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,

@@ -173,9 +173,9 @@ ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
 static char *
 ngx_conduit_conf_check_not_zero(ngx_conf_t *cf, void *post, void *data)
 {
-    ngx_msec_t  *msec = data;
+    ngx_uint_t  *value = data;    /* or ngx_msec_t, or size_t */
 
-    return *msec ? NGX_CONF_OK : "must not be zero";
+    return *value ? NGX_CONF_OK : "must not be zero";
 }
 
 

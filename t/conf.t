@@ -297,6 +297,8 @@ is_refused "$keys $publish", '', 'not allowed here',
     'conduit_publish outside of a location';
 is_refused "$keys $gateway", '', 'not allowed here',
     'conduit_gateway outside of a location';
+is_refused $keys, "$publish conduit_publish_max_size 0;", 'must not be zero',
+    'a size that no message has';
 is_refused $keys, "$gateway conduit_gateway_buffer_size 0;", 'must not be zero',
     'no buffer';
 
