@@ -10,6 +10,7 @@ use lib 't/lib', 't/faults';
 use Conduit;
 use Faults;
 use IO::Socket::INET;
+use IO::Socket::IP;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -518,6 +519,60 @@ subtest 'TEST 13: a host of two addresses, the first without a Redis' => sub {
     is(scalar(lines(qr/\[error\].* connect failed/)), 0,
        'an address that refuses is none');
     stop();
+};
+
+
+subtest 'TEST 14: the first of two addresses says nothing' => sub {
+    my $binary = Faults::with_hosts("::1 localhost twofold\n"
+                                    . "127.0.0.1 localhost twofold\n")
+        or plan(skip_all => 'needs the right to mount');
+
+    # connections are made, and nobody reads from them
+    my $silent = IO::Socket::IP->new(LocalHost => '::1', Listen => 16,
+                                     LocalPort => $Conduit::REDIS_PORT)
+        or plan(skip_all => 'needs IPv6');
+
+    local $ENV{TEST_NGINX_BINARY} = $binary;
+    my @way = (redis => "redis://twofold:$Conduit::REDIS_PORT",
+               publish => 'conduit_publish_connect_timeout 1s;'
+                          . 'conduit_publish_timeout 20s;',
+               events => 'conduit_gateway_connect_timeout 1s;'
+                         . 'conduit_gateway_timeout 20s;');
+    my $started = time;
+
+    start(@way);
+    is(post(sequence => 1)->{status}, 200, 'a message waits for the second');
+    cmp_ok(time - $started, '>=', 0.9, 'as long as the first may take');
+    is(line_of(client()->event(20) // ()), 1, 'so does a client');
+    stop();
+
+    # a message that waits: its worker has a connection to the first
+
+    $silent->blocking(0);
+
+    my $waits = sub {
+        start(@way);
+        while ($silent->accept) { }
+
+        my $post = post_start(sequence => shift);
+        wait_for(20, sub { $silent->accept }) or die 'no connection';
+        return $post;
+    };
+
+    # who asked may be gone before there is another
+
+    my $post = $waits->(2);
+    my $client = client();
+
+    $post->close;
+    $client->close;
+    stop();
+    ok(wait_for(20, sub { (redis('XLEN', stream_key()) // 0) == 1 }),
+       'a message is stored though its publisher has left');
+
+    $post = $waits->(3);
+    stop();
+    is(post_end($post)->{status}, 200, 'a worker that quits waits, too');
 };
 
 
