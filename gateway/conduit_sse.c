@@ -27,13 +27,31 @@ conduit_sse_write_stream(const conduit_message_t *m,
 
 void
 conduit_sse_write_control(const char *uuid, const char *type,
-    conduit_buf_t *b)
+    const char *reason, const conduit_stream_id_t *pos, conduit_buf_t *b)
 {
-    conduit_buf_lit(b, "event: control\ndata: {\"event_type\":\"control\","
-                       "\"message_id\":\"");
+    char    text[CONDUIT_STREAM_ID_MAX];
+    size_t  n;
+
+    conduit_buf_lit(b, "event: control\n");
+
+    if (pos->ms != 0 || pos->seq != 0) {
+        n = conduit_stream_id_write(pos, text);
+
+        conduit_buf_lit(b, "id: ");
+        conduit_buf_append(b, text, n);
+        conduit_buf_lit(b, "\n");
+    }
+
+    conduit_buf_lit(b, "data: {\"event_type\":\"control\",\"message_id\":\"");
     conduit_buf_append(b, uuid, CONDUIT_UUID_LEN);
     conduit_buf_lit(b, "\",\"control_type\":\"");
     conduit_buf_append(b, type, strlen(type));
+
+    if (reason != NULL) {
+        conduit_buf_lit(b, "\",\"reason\":\"");
+        conduit_buf_append(b, reason, strlen(reason));
+    }
+
     conduit_buf_lit(b, "\"}\n\n");
 }
 

@@ -29,12 +29,15 @@ void conduit_sse_write_stream(const conduit_message_t *m,
     const conduit_stream_id_t *id, conduit_arena_t *arena, conduit_buf_t *b);
 
 /*
- * Appends an event: control, without an id (the client's cursor stays):
+ * Appends an event: control with the client's position as its id:
  *   data: {"event_type":"control","message_id":"<uuid>","control_type":"<t>"}
- * uuid is CONDUIT_UUID_LEN bytes; type is a plain word, e.g. server_draining.
+ * conduit-client takes its position from the last event, and would forget it
+ * without an id; a client without a position (0-0) gets none.  uuid is
+ * CONDUIT_UUID_LEN bytes; type and reason are plain words, e.g. history_lost
+ * and trimmed.  A reason becomes the member "reason"; it may be NULL.
  */
 void conduit_sse_write_control(const char *uuid, const char *type,
-    conduit_buf_t *b);
+    const char *reason, const conduit_stream_id_t *pos, conduit_buf_t *b);
 
 /* Appends "retry: <ms>" and an empty line. */
 void conduit_sse_write_retry(uint64_t ms, conduit_buf_t *b);

@@ -85,21 +85,23 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
 
 
 ngx_conduit_frame_t *
-ngx_conduit_frame_control(ngx_conduit_hub_t *hub, const char *type)
+ngx_conduit_frame_control(ngx_conduit_hub_t *hub, const char *type,
+    const char *reason, conduit_stream_id_t *pos)
 {
     conduit_buf_t  *b;
 
     b = &hub->scratch;
 
     conduit_buf_reset(b);
-    ngx_conduit_control_write(type, b);
+    ngx_conduit_control_write(type, reason, pos, b);
 
     return ngx_conduit_frame_copy(b);
 }
 
 
 void
-ngx_conduit_control_write(const char *type, conduit_buf_t *b)
+ngx_conduit_control_write(const char *type, const char *reason,
+    conduit_stream_id_t *pos, conduit_buf_t *b)
 {
     char        uuid[CONDUIT_UUID_LEN];
     uint8_t     bytes[16];
@@ -110,7 +112,7 @@ ngx_conduit_control_write(const char *type, conduit_buf_t *b)
     }
 
     conduit_uuid_v4_write(bytes, uuid);
-    conduit_sse_write_control(uuid, type, b);
+    conduit_sse_write_control(uuid, type, reason, pos, b);
 }
 
 

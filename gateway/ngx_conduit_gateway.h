@@ -430,13 +430,15 @@ ngx_uint_t ngx_conduit_channel_serve(ngx_conduit_channel_t *ch,
 
 /*
  * Makes a frame of an event: control, with one reference, to be sent once and
- * kept nowhere.  Returns NULL when memory is out.
+ * kept nowhere; the arguments are those of conduit_sse_write_control().
+ * Returns NULL when memory is out.
  */
 ngx_conduit_frame_t *ngx_conduit_frame_control(ngx_conduit_hub_t *hub,
-    const char *type);
+    const char *type, const char *reason, conduit_stream_id_t *pos);
 
 /* Writes such an event, with a random message_id. */
-void ngx_conduit_control_write(const char *type, conduit_buf_t *b);
+void ngx_conduit_control_write(const char *type, const char *reason,
+    conduit_stream_id_t *pos, conduit_buf_t *b);
 
 /*
  * Makes the frame of an entry, with one reference.  Returns NGX_OK;

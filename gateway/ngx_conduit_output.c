@@ -170,7 +170,8 @@ ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 {
     ngx_conduit_frame_t  *frame;
 
-    frame = ngx_conduit_frame_control(sub->channel->hub, "history_lost");
+    frame = ngx_conduit_frame_control(sub->channel->hub, "history_lost",
+                                      "trimmed", &sub->pos);
     if (frame == NULL) {
         return NGX_ERROR;
     }

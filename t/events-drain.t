@@ -22,7 +22,7 @@ my $LOG = <<'EOC';
     access_log logs/close.log close;
 EOC
 
-my $DRAINING = qr/event:\ control\n
+my $DRAINING = qr/event:\ control\n(?:id:\ [0-9]+-[0-9]+\n)?
                   data:\ \{"event_type":"control","message_id":"[0-9a-f-]{36}",
                   "control_type":"server_draining"\}\n\n\z/x;
 

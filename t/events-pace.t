@@ -74,8 +74,14 @@ package Client {
         my $event = delete $self->{current} or return;
         my $data = $event->{data} = join "\n", @{ $event->{lines} // [] };
 
-        push @{ $self->{control} }, $event
-            if ($event->{event} // '') eq 'control';
+        if (($event->{event} // '') eq 'control') {
+            push @{ $self->{control} },
+                { %$event, position => $self->{position} };
+
+        } elsif (exists $event->{id}) {
+            $self->{position} = $event->{id};
+        }
+
         push @{ $self->{events} },
             $data =~ /^\{"event_type":"stream".*?"sequence":(\d+)/ ? $1
             : $data =~ /"control_type":"history_lost"/ ? 'lost' : $data;
@@ -358,7 +364,7 @@ for my $where ('small', 'one') {
 
 my $CONTROL = qr/\{"event_type":"control","message_id":"
                  [0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}
-                 -[0-9a-f]{12}","control_type":"history_lost"\}/x;
+                 -[0-9a-f]{12}","control_type":"history_lost","reason":"trimmed"\}/x;
 
 for my $where ('events', 'small', 'one') {
     my $c = channel();
@@ -390,7 +396,8 @@ for my $where ('events', 'small', 'one') {
     is scalar(@events), 2, 'twice in all';
     like $_->{data}, qr/^$CONTROL$/, 'with the event of the contract'
         for @events;
-    is scalar(grep { exists $_->{id} } @events), 0, 'which has no ID';
+    is $_->{id}, $_->{position}, 'its ID is the position of the client'
+        for @events;
     isnt $events[0]{data}, $events[1]{data}, 'and an ID of its own inside';
     unlike whole($other), qr/lost/, "$where: the other has lost nothing";
 }

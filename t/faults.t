@@ -181,7 +181,7 @@ my ($old) = $nginx->workers;
 $nginx->reload;
 
 ok $sse->end(20), 'a reload ends the response cleanly';
-like $sse->body, qr/event: control\ndata: \{"event_type":"control","message_id":"[0-9a-f-]{36}","control_type":"server_draining"\}\n\n\z/,
+like $sse->body, qr/event: control\nid: [0-9]+-0\ndata: \{"event_type":"control","message_id":"[0-9a-f-]{36}","control_type":"server_draining"\}\n\n\z/,
     'its last event is server_draining';
 $late->end(20);
 

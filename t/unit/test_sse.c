@@ -62,12 +62,16 @@ END_TEST
 
 START_TEST(events_follow_each_other)
 {
-    conduit_buf_t  b;
+    conduit_buf_t              b;
+    const conduit_stream_id_t  none = { 0, 0 }, pos = { 1736467200000, 7 };
 
     memset(&b, 0, sizeof(b));
 
     conduit_sse_write_retry(500, &b);
-    conduit_sse_write_control(WIRE_MESSAGE, "server_draining", &b);
+    conduit_sse_write_control(WIRE_MESSAGE, "server_draining", NULL, &none,
+                              &b);
+    conduit_sse_write_control(WIRE_MESSAGE, "history_lost", "trimmed", &pos,
+                              &b);
     conduit_sse_write_error(3000, &b);
     conduit_buf_lit(&b, CONDUIT_SSE_KEEPALIVE);
 
@@ -76,6 +80,12 @@ START_TEST(events_follow_each_other)
                     "data: {\"event_type\":\"control\","
                     "\"message_id\":\"" WIRE_MESSAGE "\","
                     "\"control_type\":\"server_draining\"}\n\n"
+                    "event: control\n"
+                    "id: 1736467200000-7\n"
+                    "data: {\"event_type\":\"control\","
+                    "\"message_id\":\"" WIRE_MESSAGE "\","
+                    "\"control_type\":\"history_lost\","
+                    "\"reason\":\"trimmed\"}\n\n"
                     "event: error\n"
                     "retry: 3000\n"
                     "data: Too many errors, closing stream\n\n"
