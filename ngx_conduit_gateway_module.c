@@ -402,7 +402,7 @@ ngx_conduit_gateway(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_conduit_gateway_loc_conf_t  *glcf = conf;
 
-    return ngx_conduit_conf_enable(cf, &glcf->common,
+    return ngx_conduit_conf_enable(cf, cmd, &glcf->common,
                                    ngx_conduit_gateway_handler);
 }
 

@@ -371,7 +371,7 @@ ngx_conduit_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_conduit_publish_loc_conf_t  *plcf = conf;
 
-    return ngx_conduit_conf_enable(cf, &plcf->common,
+    return ngx_conduit_conf_enable(cf, cmd, &plcf->common,
                                    ngx_conduit_publish_handler);
 }
 

@@ -17,6 +17,8 @@ static ngx_int_t ngx_conduit_conf_read(ngx_conf_t *cf, ngx_str_t *name,
 static ngx_int_t ngx_conduit_conf_read_fd(ngx_conf_t *cf, ngx_fd_t fd,
     ngx_str_t *name, ngx_str_t *content);
 static void ngx_conduit_conf_free_keys(void *data);
+static void ngx_conduit_conf_merge_location(ngx_conf_t *cf,
+    ngx_conduit_conf_t *prev, ngx_conduit_conf_t *conf);
 static char *ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf);
 static char *ngx_conduit_conf_check_not_zero(ngx_conf_t *cf, void *post,
     void *data);
@@ -38,8 +40,12 @@ ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
     /*
      * set by ngx_pcalloc():
      *
-     *     conf->page = NGX_CONDUIT_PAGE_NONE;
+     *     conf->directive = NULL;
+     *     conf->handler = NULL;
+     *     conf->file = NULL;
+     *     conf->line = 0;
      *     conf->redis = NULL;
+     *     conf->page = NGX_CONDUIT_PAGE_NONE;
      *     conf->redis_user = { 0, NULL };
      *     conf->redis_password = { 0, NULL };
      *     conf->keys = NULL;
@@ -80,7 +86,44 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
         conf->keys = prev->keys;
     }
 
-    return conf->redis ? ngx_conduit_conf_check(cf, conf) : NGX_CONF_OK;
+    ngx_conduit_conf_merge_location(cf, prev, conf);
+
+    /* an "if" or "limit_except" block shares what its location has checked */
+
+    if (conf->redis == NULL || conf->redis == prev->redis) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_conduit_conf_check(cf, conf);
+}
+
+
+/*
+ * "if" and "limit_except" make locations of their own.  In that of an "if" the
+ * handler of the location around it stays in use, and finds the configuration
+ * of the "if"; that of a "limit_except" has none unless it is set again.
+ */
+
+static void
+ngx_conduit_conf_merge_location(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
+    ngx_conduit_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->noname && conf->directive == NULL) {
+        conf->directive = prev->directive;
+        conf->handler = prev->handler;
+        conf->file = prev->file;
+        conf->line = prev->line;
+        conf->redis = prev->redis;
+        conf->page = prev->page;
+    }
+
+    if (clcf->lmt_excpt && clcf->handler == NULL) {
+        clcf->handler = conf->handler;
+    }
 }
 
 
@@ -135,20 +178,44 @@ ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
 
 
 char *
-ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
-    ngx_http_handler_pt handler)
+ngx_conduit_conf_set_handler(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_conduit_conf_t *conf, ngx_http_handler_pt handler)
 {
-    ngx_str_t                 *value;
     ngx_http_core_loc_conf_t  *clcf;
-
-    if (conf->redis) {
-        return "is duplicate";
-    }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (clcf->handler != NULL) {
         return "is in a location that has another content handler";
+    }
+
+    clcf->handler = handler;
+
+    conf->directive = &cmd->name;
+    conf->handler = handler;
+    conf->file = cf->conf_file->file.name.data;
+    conf->line = cf->conf_file->line;
+
+    ngx_conduit_status_main_conf(cf, conf->pages)->used = 1;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_conduit_conf_t *conf, ngx_http_handler_pt handler)
+{
+    char       *rv;
+    ngx_str_t  *value;
+
+    if (conf->redis) {
+        return "is duplicate";
+    }
+
+    rv = ngx_conduit_conf_set_handler(cf, cmd, conf, handler);
+    if (rv != NGX_CONF_OK) {
+        return rv;
     }
 
     value = cf->args->elts;
@@ -159,12 +226,6 @@ ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
     }
 
     conf->redis->stats = conf->pages->stats;
-    ngx_conduit_status_main_conf(cf, conf->pages)->used = 1;
-
-    conf->file = cf->conf_file->file.name.data;
-    conf->line = cf->conf_file->line;
-
-    clcf->handler = handler;
 
     return NGX_CONF_OK;
 }

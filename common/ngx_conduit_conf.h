@@ -25,13 +25,16 @@ typedef enum {
 typedef struct {
     ngx_conduit_kind_e         kind;
     ngx_conduit_pages_t       *pages;            /* of the module */
-    ngx_uint_t                 page;             /* ngx_conduit_page_e; not
-                                                    inherited */
 
-    /* set by the directive that turns the location on; not inherited */
-    ngx_conduit_redis_t       *redis;
+    /* set by the directive that makes a location the module's; inherited by
+       the "if" and "limit_except" blocks in it, not by locations below */
+    ngx_str_t                 *directive;        /* its name; NULL: there is
+                                                    none */
+    ngx_http_handler_pt        handler;
     u_char                    *file;
     ngx_uint_t                 line;
+    ngx_conduit_redis_t       *redis;            /* NULL: not turned on */
+    ngx_uint_t                 page;             /* ngx_conduit_page_e */
 
     ngx_str_t                  redis_user;
     ngx_str_t                  redis_password;   /* read from its file */
@@ -54,19 +57,28 @@ void ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
     ngx_conduit_pages_t *pages);
 
 /*
- * Merges the fields; completes and checks a location that was turned on.
- * Returns NGX_CONF_OK or NGX_CONF_ERROR.
+ * Merges the fields; completes and checks a location that was turned on.  The
+ * locations that "if" and "limit_except" make are the module's if the location
+ * around them is.  Returns NGX_CONF_OK or NGX_CONF_ERROR.
  */
 char *ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conduit_conf_t *conf);
+
+/*
+ * Makes a location the module's: handler becomes the location's, and cmd is
+ * remembered as the directive that wants it.  Returns NGX_CONF_OK or an error
+ * text.
+ */
+char *ngx_conduit_conf_set_handler(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_conduit_conf_t *conf, ngx_http_handler_pt handler);
 
 /*
  * Turns a location on: the URL of the directive makes conf->redis, handler
  * becomes the location's.  Returns NGX_CONF_OK, an error text, or
  * NGX_CONF_ERROR.
  */
-char *ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
-    ngx_http_handler_pt handler);
+char *ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_conduit_conf_t *conf, ngx_http_handler_pt handler);
 
 /* for ngx_conf_set_msec_slot: zero is refused */
 extern ngx_conf_post_t  ngx_conduit_conf_not_zero;

@@ -13,7 +13,7 @@
 #define NGX_CONDUIT_STATUS_LINKS  256
 
 
-static char *ngx_conduit_status_enable(ngx_conf_t *cf,
+static char *ngx_conduit_status_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_conduit_conf_t *conf, ngx_conduit_page_e first,
     const char * const *names);
 static void ngx_conduit_status_write(ngx_uint_t page,
@@ -27,8 +27,8 @@ ngx_conduit_status_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     static const char * const  names[] = { "prometheus", "json", NULL };
 
-    return ngx_conduit_status_enable(cf, conf, NGX_CONDUIT_PAGE_PROMETHEUS,
-                                     names);
+    return ngx_conduit_status_enable(cf, cmd, conf,
+                                     NGX_CONDUIT_PAGE_PROMETHEUS, names);
 }
 
 
@@ -37,18 +37,19 @@ ngx_conduit_health_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     static const char * const  names[] = { "live", "ready", NULL };
 
-    return ngx_conduit_status_enable(cf, conf, NGX_CONDUIT_PAGE_LIVE, names);
+    return ngx_conduit_status_enable(cf, cmd, conf, NGX_CONDUIT_PAGE_LIVE,
+                                     names);
 }
 
 
 static char *
-ngx_conduit_status_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
-    ngx_conduit_page_e first, const char * const *names)
+ngx_conduit_status_enable(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_conduit_conf_t *conf, ngx_conduit_page_e first,
+    const char * const *names)
 {
-    ngx_str_t                 *value;
-    ngx_uint_t                 i;
-    ngx_conduit_main_conf_t   *main_conf;
-    ngx_http_core_loc_conf_t  *clcf;
+    char        *rv;
+    ngx_str_t   *value;
+    ngx_uint_t   i;
 
     if (conf->page) {
         return "is duplicate";
@@ -71,20 +72,15 @@ ngx_conduit_status_enable(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
         }
     }
 
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    if (clcf->handler != NULL) {
-        return "is in a location that has another content handler";
+    rv = ngx_conduit_conf_set_handler(cf, cmd, conf, conf->pages->handler);
+    if (rv != NGX_CONF_OK) {
+        return rv;
     }
 
-    clcf->handler = conf->pages->handler;
     conf->page = first + i;
 
-    main_conf = ngx_conduit_status_main_conf(cf, conf->pages);
-    main_conf->used = 1;
-
     if (conf->page == NGX_CONDUIT_PAGE_READY) {
-        main_conf->watched = 1;
+        ngx_conduit_status_main_conf(cf, conf->pages)->watched = 1;
     }
 
     return NGX_CONF_OK;

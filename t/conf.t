@@ -303,6 +303,31 @@ is_refused $keys, "$gateway conduit_gateway_buffer_size 0;", 'must not be zero',
     'no buffer';
 
 
+# --- blocks that make a location of their own
+
+for my $case (['publish', $publish], ['gateway', $gateway]) {
+    my ($x, $on) = @$case;
+
+    is_fine $keys, "$on $_", "$x: $_"
+        for 'if ($arg_x) { set $y 1; }', 'if ($arg_x) { return 403; }',
+            'limit_except GET POST { deny all; }',
+            'location /x/y { proxy_pass http://127.0.0.1:1; }';
+
+    is_refused $keys, "$_ { $on }", qq("conduit_$x" directive is not allowed),
+        "conduit_$x in $_" for 'if ($arg_x)', 'limit_except GET';
+
+    for my $d (grep { $_->[0] =~ /^$x/ } @directives,
+               ["${x}_status", ''], ["${x}_health", 'live'])
+    {
+        my $directive = "conduit_$d->[0]";
+
+        is_refused $keys, "$on $_ { $directive $d->[1]; }",
+            qq("$directive" directive is not allowed here), "$directive in $_"
+            for 'if ($arg_x)', 'limit_except GET';
+    }
+}
+
+
 # --- pages
 
 for my $case (['publish', $publish], ['gateway', $gateway]) {
