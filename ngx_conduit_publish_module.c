@@ -551,6 +551,15 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    if (conf->common.redis && conf->org_claim && !conf->common.auth) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"conduit_publish_org_claim on\" and "
+                      "\"conduit_publish_auth off\" for \"conduit_publish\" "
+                      "in %s:%ui: there is no claim where no token is asked "
+                      "for", conf->common.file, conf->common.line);
+        return NGX_CONF_ERROR;
+    }
+
     if (conf->common.redis) {
         conf->publisher = ngx_conduit_publish_publisher(cf,
                                                         conf->common.redis);

@@ -224,6 +224,24 @@ is_fine "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
     'several keys';
 
 
+my $off = "$publish conduit_publish_auth off;";
+my $claim = 'conduit_publish_org_claim';
+my $neither = qq("$claim on" and "conduit_publish_auth off" for )
+              . '"conduit_publish"';
+
+is_refused '', "$off $claim on;", $neither, 'a claim of no token';
+is_refused "$claim on;", $off, $neither, 'a claim of http and no token';
+is_refused "conduit_publish_auth off;", "$publish $claim on;", $neither,
+    'a claim and no token in http';
+is_refused "conduit_publish_auth off; $claim on;", $publish, $neither,
+    'a claim of http and no token in http';
+is_fine "$claim on;", "$off $claim off;", 'a claim that is switched off';
+is_fine "conduit_publish_auth off; $claim on; conduit_gateway_auth off;",
+    $gateway, 'a claim and no token where nothing is published';
+is_fine "$keys conduit_publish_auth off; $claim on;",
+    "$publish conduit_publish_auth on;", 'a claim of a token';
+
+
 # --- every directive that takes one value, at every level
 
 write_file("$tmp/password", "secret\n");
