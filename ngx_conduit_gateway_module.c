@@ -519,7 +519,10 @@ ngx_conduit_gateway_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_conduit_status_init(cf, &ngx_conduit_gateway_pages) != NGX_OK) {
+    if (ngx_conduit_conf_check_handlers(cf, &ngx_conduit_gateway_pages)
+        != NGX_OK
+        || ngx_conduit_status_init(cf, &ngx_conduit_gateway_pages) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

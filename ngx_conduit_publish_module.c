@@ -463,6 +463,12 @@ ngx_conduit_publish_add_variables(ngx_conf_t *cf)
 static ngx_int_t
 ngx_conduit_publish_init(ngx_conf_t *cf)
 {
+    if (ngx_conduit_conf_check_handlers(cf, &ngx_conduit_publish_pages)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     return ngx_conduit_status_init(cf, &ngx_conduit_publish_pages);
 }
 

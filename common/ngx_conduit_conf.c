@@ -46,6 +46,8 @@ ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
      *     conf->line = 0;
      *     conf->redis = NULL;
      *     conf->page = NGX_CONDUIT_PAGE_NONE;
+     *     conf->clcf = NULL;
+     *     conf->next = NULL;
      *     conf->redis_user = { 0, NULL };
      *     conf->redis_password = { 0, NULL };
      *     conf->keys = NULL;
@@ -108,6 +110,7 @@ static void
 ngx_conduit_conf_merge_location(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conduit_conf_t *conf)
 {
+    ngx_conduit_main_conf_t   *main_conf;
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
@@ -121,9 +124,55 @@ ngx_conduit_conf_merge_location(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
         conf->page = prev->page;
     }
 
+    if (conf->directive == NULL) {
+        return;
+    }
+
     if (clcf->lmt_excpt && clcf->handler == NULL) {
         clcf->handler = conf->handler;
     }
+
+    main_conf = ngx_conduit_status_main_conf(cf, conf->pages);
+
+    conf->clcf = clcf;
+    conf->next = main_conf->locations;
+    main_conf->locations = conf;
+}
+
+
+ngx_int_t
+ngx_conduit_conf_check_handlers(ngx_conf_t *cf, ngx_conduit_pages_t *pages)
+{
+    ngx_conduit_conf_t        *conf;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    conf = ngx_conduit_status_main_conf(cf, pages)->locations;
+
+    for ( /* void */ ; conf != NULL; conf = conf->next) {
+
+        clcf = conf->clcf;
+
+        if (clcf->handler == conf->handler) {
+            continue;
+        }
+
+        /* an "if" without a handler has that of its location */
+
+        if (clcf->handler == NULL && clcf->noname && !clcf->lmt_excpt) {
+            continue;
+        }
+
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "another content handler in %sthe location of \"%V\" "
+                      "in %s:%ui",
+                      clcf->lmt_excpt ? "a \"limit_except\" block in "
+                      : clcf->noname ? "an \"if\" block in " : "",
+                      conf->directive, conf->file, conf->line);
+
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 

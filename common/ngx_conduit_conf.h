@@ -22,7 +22,7 @@ typedef enum {
 } ngx_conduit_kind_e;
 
 /* the first member of both modules' location configurations */
-typedef struct {
+struct ngx_conduit_conf_s {
     ngx_conduit_kind_e         kind;
     ngx_conduit_pages_t       *pages;            /* of the module */
 
@@ -35,6 +35,10 @@ typedef struct {
     ngx_uint_t                 line;
     ngx_conduit_redis_t       *redis;            /* NULL: not turned on */
     ngx_uint_t                 page;             /* ngx_conduit_page_e */
+
+    /* of a location of the module, set when configurations are merged */
+    ngx_http_core_loc_conf_t  *clcf;
+    ngx_conduit_conf_t        *next;
 
     ngx_str_t                  redis_user;
     ngx_str_t                  redis_password;   /* read from its file */
@@ -49,7 +53,7 @@ typedef struct {
     conduit_jwt_keys_t        *keys;
     ngx_str_t                  issuer;
     ngx_str_t                  audience;
-} ngx_conduit_conf_t;
+};
 
 
 /* Sets the fields to "not set"; pages are those of the module. */
@@ -63,6 +67,15 @@ void ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
  */
 char *ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conduit_conf_t *conf);
+
+/*
+ * Looks, when all is merged, whether the module's locations still have its
+ * handlers: another directive of the location, or of an "if" or "limit_except"
+ * block in it, may have set its own since, and would answer without a look at
+ * the token.  Returns NGX_OK, or NGX_ERROR after logging where that is.
+ */
+ngx_int_t ngx_conduit_conf_check_handlers(ngx_conf_t *cf,
+    ngx_conduit_pages_t *pages);
 
 /*
  * Makes a location the module's: handler becomes the location's, and cmd is

@@ -21,9 +21,12 @@ typedef enum {
     NGX_CONDUIT_PAGE_READY
 } ngx_conduit_page_e;
 
+typedef struct ngx_conduit_conf_s  ngx_conduit_conf_t;
+
 /* the first member of both modules' main configurations */
 typedef struct {
     ngx_shm_zone_t          *zone;       /* of the counters; NULL: not in use */
+    ngx_conduit_conf_t      *locations;  /* of the module, linked by "next" */
     unsigned                 used:1;     /* some location is of the module */
     unsigned                 watched:1;  /* and one tells whether Redis works */
 } ngx_conduit_main_conf_t;

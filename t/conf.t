@@ -346,6 +346,53 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
 }
 
 
+# --- other content handlers
+
+my @handlers = ('empty_gif;', 'stub_status;', 'proxy_pass http://127.0.0.1:1;',
+                map { "${_}_pass 127.0.0.1:1;" } qw(fastcgi memcached scgi uwsgi));
+
+# refused, and the line that is named is that of our directive
+sub is_taken {
+    my ($location, $on, $where, $name) = @_;
+
+    my ($directive) = $on =~ /(\w+)/;
+    my $out = check($keys, $location);
+    my @lines = split /\n/, read_file("$tmp/t.conf");
+    my ($line) = grep { $lines[$_ - 1] eq $on } 1 .. @lines;
+
+    my $text = qq(another content handler in ${where}the location of )
+               . qq("$directive" in $tmp/t.conf:$line);
+
+    like $out, qr/\[emerg\].* \Q$text\E$/m, $name;
+}
+
+for my $x (qw(publish gateway)) {
+    for my $on ("conduit_$x redis://127.0.0.1;", "conduit_${x}_status;",
+                "conduit_${x}_status json;", "conduit_${x}_health live;",
+                "conduit_${x}_health ready;")
+    {
+        my ($directive) = $on =~ /(\w+)/;
+
+        for my $handler (@handlers) {
+            is_taken("\n$on\n$handler\n", $on, '', "$on $handler");
+            is_refused $keys, "$handler\n$on\n", qq("$directive" directive is )
+                . 'in a location that has another content handler',
+                "$handler $on";
+        }
+
+        for my $handler (grep { /_pass/ } @handlers) {
+            is_taken($_, $on, 'an "if" block in ', "$on if { $handler }")
+                for "\n$on\nif (\$arg_x) {\n$handler\n}\n",
+                    "if (\$arg_x) {\n$handler\n}\n$on\n";
+        }
+
+        is_taken($_, $on, 'a "limit_except" block in ', "limit_except in $on")
+            for "\n$on\nlimit_except GET { proxy_pass http://127.0.0.1:1; }\n",
+                "limit_except POST { proxy_pass http://\$arg_x; }\n$on\n";
+    }
+}
+
+
 # --- pages
 
 for my $case (['publish', $publish], ['gateway', $gateway]) {

@@ -336,7 +336,9 @@ $nginx->stop;
 
 my $pages = nginx_start(
     server => page_blocks('publish') . page_blocks('gateway')
-              . publish_location() . gateway_location());
+              . publish_location('if ($http_x_if) { return 200 back; }')
+              . gateway_location('if ($http_x_if) { rewrite ^ /old$uri last; }')
+              . 'location /old/ { return 200 "$uri $arg_token"; }');
 
 sub page {
     my ($path, $headers, $method) = @_;
@@ -400,6 +402,15 @@ for my $x (qw(publish gateway)) {
     ok eval { JSON::PP::decode_json(page("$x/json/if", \%MET)->{body}) },
         "$x: JSON where a condition is met";
 }
+
+# --- requests that leave a location before it looks at them
+
+is http($pages, 'GET', '/events/9?token=kept', headers => \%MET)->{body},
+    '/old/events/9 kept', 'a rewrite leads out of a location, with the token';
+is http($pages, 'GET', '/events/9?token=kept')->{status}, 400,
+    'a request that no rewrite leads out stays';
+is http($pages, 'POST', "/publish/9/$CHANNEL", body => message(),
+        headers => \%MET)->{body}, 'back', 'a return answers without a token';
 
 is join(' ', $pages->workers), "@workers", 'the worker of the pages lives';
 
