@@ -413,5 +413,31 @@ is http($pages, 'POST', "/publish/9/$CHANNEL", body => message(),
         headers => \%MET)->{body}, 'back', 'a return answers without a token';
 
 is join(' ', $pages->workers), "@workers", 'the worker of the pages lives';
+$pages->stop;
+
+
+# --- a reload to a configuration that is refused
+
+redis_start();
+
+my $refused = qr/another content handler in an "if" block in the location of/;
+my $reloads = nginx_start(server => publish_location(), expect => $refused);
+my $conf = $reloads->root . '/nginx.conf';
+my $text = read_file($conf);
+
+publish($reloads);
+@workers = $reloads->workers;
+
+write_file($conf, $text =~ s/(conduit_publish redis:\S+)/
+                            $1 if (\$arg_x) { proxy_pass http:\/\/\$arg_x; }/r);
+$reloads->signal('HUP');
+ok wait_for(20, sub { $reloads->error_log =~ $refused }),
+    'a second handler is refused at a reload';
+is join(' ', $reloads->workers), "@workers", 'the workers before it stay';
+ok publish($reloads), 'messages are stored after it';
+
+write_file($conf, $text);
+$reloads->reload;
+ok publish($reloads), 'messages are stored after a reload that is not refused';
 
 done_testing();
