@@ -153,6 +153,7 @@ test:  ## install what tests need, build, run every test
 	@$(call step,build,$(MAKE) all)
 	@$(call step,symbols,$(MAKE) symbols)
 	@$(call step,unit tests,$(MAKE) unit)
+	@$(call step,fuzzing,$(MAKE) fuzz FUZZ_SECONDS=5)
 	@$(call step,suites,$(MAKE) suites)
 	@$(call step,load,$(MAKE) load)
 	@$(call step,documentation,$(MAKE) docs)
@@ -194,16 +195,24 @@ asan:  ## run the suites on an NGINX built with ASan and UBSan (TESTS as above)
 	    CONDUIT_MODULES=$(CURDIR)/$(ASAN)/objs \
 	    tools/run-checked asan $(TESTS)
 
+# UBSan does not find the file of its reports by itself
+UBSAN_LOG = $(BUILD)/ubsan_log.o
+
+$(UBSAN_LOG): t/ubsan_log.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -Wall -Wextra -Werror -O1 -fPIC -c -o $@ $<
+
 # NGINX's whole source; nginx-dev has only what modules need
 $(BUILD)/nginx-src/configure:
 	@tools/fetch-nginx $(BUILD)/nginx-src
 	@cp $(NGINX_SRC)/conf_flags $(BUILD)/nginx-src/
 	@touch $@
 
-$(ASAN)/objs/Makefile: $(BUILD)/nginx-src/configure config proto/publish.proto tools/configure \
-		$(BUILD)/files
+$(ASAN)/objs/Makefile: $(BUILD)/nginx-src/configure config \
+		proto/publish.proto tools/configure $(BUILD)/files $(UBSAN_LOG)
 	@echo 'configuring NGINX with sanitizers'
-	@CC_OPT='$(ASAN_CC_OPT)' LD_OPT='$(ASAN_FLAGS)' \
+	@CC_OPT='$(ASAN_CC_OPT)' \
+	    LD_OPT='$(ASAN_FLAGS) $(CURDIR)/$(UBSAN_LOG)' \
 	    tools/configure $(BUILD)/nginx-src $(ASAN) $(NGINX_CONF_FLAGS)
 
 $(ASAN)/objs/nginx: $(ASAN)/objs/Makefile $(ALL_SRCS) $(HEADERS)
@@ -233,8 +242,11 @@ demo:  ## start the demo
 	@$(MAKE) all
 	@NGINX_BIN=$(NGINX_BIN) CONDUIT_MODULES=$(CURDIR)/$(BUILD) demo/run
 
-lint:  ## check the style of the sources
+lint:  ## check the style of the sources, run the static analyzers
+	@tools/install-deps build lint
 	@tools/lint
+	@$(MAKE) all
+	@tools/analyze $(BUILD)/nginx
 
 fuzz:  ## run each fuzzer of t/fuzz for FUZZ_SECONDS
 	@tools/install-deps build fuzz

@@ -32,11 +32,10 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     ngx_conduit_frame_t       *f;
     conduit_message_status_t   status;
 
+    b = &hub->scratch;
     status = ngx_conduit_frame_decode(hub, entry, &message);
 
     if (status == CONDUIT_MESSAGE_OK) {
-
-        b = &hub->scratch;
 
         conduit_buf_reset(b);
         conduit_sse_write_stream(&message, &entry->id, hub->arena, b);

@@ -185,6 +185,7 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
     err = ngx_conduit_http_ids(r, &glcf->common, &ids);
 
     ngx_str_null(&token);
+    resumes = 0;
 
     if (err == NULL && glcf->common.auth) {
         err = ngx_conduit_gateway_token(r, ctx, &token);

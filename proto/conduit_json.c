@@ -181,13 +181,11 @@ conduit_json_write_number(double number, conduit_buf_t *b)
 
     /* 17 digits always suffice; most numbers are written with fewer */
 
-    for (precision = 15; precision <= 17; precision++) {
-        n = snprintf(text, sizeof(text), "%.*g", precision, number);
+    precision = 15;
 
-        if (precision == 17 || strtod(text, NULL) == number) {
-            break;
-        }
-    }
+    do {
+        n = snprintf(text, sizeof(text), "%.*g", precision, number);
+    } while (++precision <= 17 && strtod(text, NULL) != number);
 
     conduit_buf_append(b, text, conduit_json_point(text, n));
 }

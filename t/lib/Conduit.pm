@@ -658,6 +658,9 @@ sub set_up {
     $ENV{TEST_NGINX_TMP} = $TMP;
 
     $ENV{TEST_NGINX_BINARY} ||= '/usr/sbin/nginx';
+    # Test::Nginx would skip its blocks
+    -x $ENV{TEST_NGINX_BINARY}
+        or die "TEST_NGINX_BINARY: no program $ENV{TEST_NGINX_BINARY}\n";
     $ENV{TEST_NGINX_SERVROOT} ||= "$TMP/servroot";
     $ENV{TEST_NGINX_SERVER_PORT} ||= free_port();
     $ENV{TEST_NGINX_MASTER_PROCESS} //= 'on';

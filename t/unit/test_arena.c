@@ -66,7 +66,7 @@ END_TEST
 
 START_TEST(limit_holds)
 {
-    size_t            i, sum, limit;
+    size_t            sum, limit;
     conduit_arena_t  *a;
 
     for (limit = 0; limit < 300000; limit += 997) {
@@ -76,7 +76,7 @@ START_TEST(limit_holds)
 
         sum = 0;
 
-        for (i = 0; conduit_arena_alloc(a, 40) != NULL; i++) {
+        while (conduit_arena_alloc(a, 40) != NULL) {
             sum += 40;
             ck_assert_uint_le(sum, limit);
         }
