@@ -3,9 +3,15 @@
 #include "conduit_id.h"
 
 
+/* without hyphens; and what is in front of a UUID as a URN, RFC 9562 4 */
+#define CONDUIT_UUID_SIMPLE_LEN  (CONDUIT_UUID_LEN - 4)
+#define CONDUIT_UUID_URN         "urn:uuid:"
+
+
 static int conduit_decimal_parse(const char *s, size_t len, uint64_t *value);
 static size_t conduit_decimal_write(uint64_t value, char *buf);
 static int conduit_hex_lower(char c);
+static char conduit_lower(char c);
 
 
 int
@@ -19,54 +25,58 @@ int
 conduit_uuid_parse(const char *s, size_t len, char *out)
 {
     int     c;
-    size_t  i;
+    size_t  i, prefix;
 
-    if (len != CONDUIT_UUID_LEN) {
+    prefix = sizeof(CONDUIT_UUID_URN) - 1;
+
+    switch (len) {
+
+    case CONDUIT_UUID_SIMPLE_LEN:
+    case CONDUIT_UUID_LEN:
+        break;
+
+    case CONDUIT_UUID_LEN + 2:
+
+        if (s[0] != '{' || s[len - 1] != '}') {
+            return -1;
+        }
+
+        s++;
+        break;
+
+    case CONDUIT_UUID_LEN + sizeof(CONDUIT_UUID_URN) - 1:
+
+        for (i = 0; i < prefix; i++) {
+            if (conduit_lower(s[i]) != CONDUIT_UUID_URN[i]) {
+                return -1;
+            }
+        }
+
+        s += prefix;
+        break;
+
+    default:
         return -1;
     }
 
     for (i = 0; i < CONDUIT_UUID_LEN; i++) {
 
         if (i == 8 || i == 13 || i == 18 || i == 23) {
-            c = (s[i] == '-') ? '-' : -1;
 
-        } else {
-            c = conduit_hex_lower(s[i]);
+            if (len != CONDUIT_UUID_SIMPLE_LEN && *s++ != '-') {
+                return -1;
+            }
+
+            out[i] = '-';
+            continue;
         }
 
+        c = conduit_hex_lower(*s++);
         if (c < 0) {
             return -1;
         }
 
         out[i] = (char) c;
-    }
-
-    return 0;
-}
-
-
-int
-conduit_uuid_parse_any(const char *s, size_t len, char *out)
-{
-    int     c;
-    size_t  i;
-
-    if (len != CONDUIT_UUID_LEN - 4) {
-        return conduit_uuid_parse(s, len, out);
-    }
-
-    for (i = 0; i < len; i++) {
-
-        c = conduit_hex_lower(s[i]);
-        if (c < 0) {
-            return -1;
-        }
-
-        if (i == 8 || i == 12 || i == 16 || i == 20) {
-            *out++ = '-';
-        }
-
-        *out++ = (char) c;
     }
 
     return 0;
@@ -221,18 +231,21 @@ conduit_decimal_write(uint64_t value, char *buf)
 }
 
 
-/* the digit in lower case, or -1; not by isxdigit(), which asks the locale */
+/* the digit in lower case, or -1 */
 
 static int
 conduit_hex_lower(char c)
 {
-    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')) {
-        return c;
-    }
+    c = conduit_lower(c);
 
-    if (c >= 'A' && c <= 'F') {
-        return c + ('a' - 'A');
-    }
+    return ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')) ? c : -1;
+}
 
-    return -1;
+
+/* tolower() and isxdigit() ask the locale */
+
+static char
+conduit_lower(char c)
+{
+    return (c >= 'A' && c <= 'Z') ? (char) (c + ('a' - 'A')) : c;
 }

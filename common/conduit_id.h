@@ -31,16 +31,13 @@ typedef struct {
 int conduit_org_parse(const char *s, size_t len, uint64_t *org);
 
 /*
- * Reads a hyphenated UUID of any case and writes it in lower case to out (36
- * bytes, no terminating zero).  Returns 0, or -1 and leaves out undefined.
+ * Reads a UUID in any case, hyphenated, as 32 hexadecimal digits, in braces
+ * ("{...}") or as a URN ("urn:uuid:..."), the last two with hyphens: the forms
+ * that upstream takes, Uuid::parse_str() of Rust.  Writes it hyphenated and in
+ * lower case to out (36 bytes, no terminating zero), which is not s.  Returns
+ * 0, or -1 and leaves out undefined.
  */
 int conduit_uuid_parse(const char *s, size_t len, char *out);
-
-/*
- * As conduit_uuid_parse(), and takes the form without hyphens (32 hexadecimal
- * digits) too, as upstream does in a message.  Writes the hyphenated form.
- */
-int conduit_uuid_parse_any(const char *s, size_t len, char *out);
 
 /*
  * Reads "ms" or "ms-seq", each 1 to 20 digits that fit a uint64_t.  A missing

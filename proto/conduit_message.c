@@ -70,17 +70,17 @@ conduit_message_decode(const uint8_t *data, size_t len,
         return status;
     }
 
-    if (conduit_uuid_parse_any(request->channel_id,
-                               conduit_pb_strlen(request->channel_id),
-                               m->channel_id)
+    if (conduit_uuid_parse(request->channel_id,
+                           conduit_pb_strlen(request->channel_id),
+                           m->channel_id)
         != 0)
     {
         return CONDUIT_MESSAGE_CHANNEL_ID;
     }
 
-    if (conduit_uuid_parse_any(request->message_id,
-                               conduit_pb_strlen(request->message_id),
-                               m->message_id)
+    if (conduit_uuid_parse(request->message_id,
+                           conduit_pb_strlen(request->message_id),
+                           m->message_id)
         != 0)
     {
         return CONDUIT_MESSAGE_MESSAGE_ID;

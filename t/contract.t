@@ -60,6 +60,24 @@ $r = post(path => "/publish/$ORG/" . uc $C);
 is $r->{status}, 200, 'a channel in upper case is taken';
 is redis('XLEN', "$E$C"), 2, 'it is the same channel';
 
+my @SPELLINGS = map { ($_, uc, "{$_}", '{' . uc . '}', "urn:uuid:$_",
+                       "urn:uuid:" . uc, s/-//gr, uc s/-//gr) } $C;
+
+for my $spelling (@SPELLINGS) {
+    redis('DEL', "$E$C");
+    $r = post(path => "/publish/$ORG/$spelling", body => $body);
+
+    is $r->{status}, 200, "the channel $spelling in a path is taken";
+    is redis('XLEN', "$E$C"), 1, 'it is the same channel';
+
+    $r = post(body => $body = message(channel_id => $spelling,
+                                      message_id => $spelling));
+
+    is $r->{status}, 200, "the channel $spelling in a message is taken";
+    is_deeply redis('XRANGE', "$E$C", '-', '+')->[1],
+        [$r->{body}, ['data', $body]], 'it is stored as it was posted';
+}
+
 is_reply post(token => undef), 401, 'Missing authorization header',
     'no token';
 is_reply post(token => undef, headers => { Authorization => 'Basic eA==' }),
@@ -94,7 +112,7 @@ is_reply post(body => 'hello'), 400, 'Invalid protobuf', 'a text';
 for my $case (['/publish/x/' . $C, 'org_id'], ['/publish/-1/' . $C, 'org_id'],
               ['/publish/18446744073709551616/' . $C, 'org_id'],
               ["/publish/1/x", 'channel_id'],
-              ["/publish/1/" . $C =~ s/-//gr, 'channel_id'],
+              ["/publish/1/{" . $C =~ s/-//gr . '}', 'channel_id'],
               ["/publish/1/", 'channel_id'])
 {
     $r = post(path => $case->[0]);
@@ -169,6 +187,11 @@ is_reply claims(org_id => 7), 403, 'Invalid token claims', 'another org';
 is_reply claims(channel_id => uuid()), 403, 'Invalid token claims',
     'another channel';
 
+sub claims_opened {
+    return sse_open($nginx, path => "$path?channel_id=$C&token="
+                                    . gateway_token(@_))->status;
+}
+
 for my $case (['another issuer', iss => 'x'], ['another audience', aud => 'x'],
               ['no expiry', exp => undef], ['no org', org_id => undef],
               ['an org in text', org_id => '123'],
@@ -186,6 +209,22 @@ is_reply get("$path?channel_id=$C&token=" . publish_token(
                  org_id => 123, channel_id => $C,
                  -key => read_file("$Conduit::TMP/key.pub"))),
     401, 'Invalid token', 'the public key as an HS256 secret';
+
+
+for my $spelling (@SPELLINGS) {
+    my $escaped = $spelling =~ s/([{}])/sprintf '%%%02X', ord $1/ger;
+
+    for my $asked ($spelling, $escaped) {
+        my $sse = sse_open($nginx, path => "$path?channel_id=$asked&token="
+                                           . gateway_token());
+
+        is $sse->status, 200, "the channel $asked in a query is taken";
+        is $sse->event->{json}{channel_id}, $C, 'it is written in one way';
+    }
+
+    is claims_opened(channel_id => $spelling), 200,
+        "the channel $spelling in a claim is taken";
+}
 
 
 # --- events: the stream

@@ -329,11 +329,10 @@ Invalid channel_id
 
 
 
-=== TEST 26: a channel_id in the path without hyphens
---- publish eval: { path => '/publish/123/97f58c19ce384c6b8a5b47f3405691f0' }
---- error_code: 400
---- response_body chop
-Invalid channel_id
+=== TEST 26: a channel_id in the path without hyphens has them in the key
+--- publish eval: { path => '/publish/123/' . channel(26) =~ s/-//gr }
+--- error_code: 200
+--- stored
 
 
 
@@ -642,4 +641,72 @@ xadd(channel_id => channel(56)) for 1 .. 1400;
 --- error_code: 400
 --- response_body chop
 Invalid protobuf
+--- not_stored
+
+
+
+=== TEST 59: a channel_id in braces, in both places
+--- publish eval
+{ channel_id => '{ABCDEF00-0000-4000-8000-000000000059}',
+  path => '/publish/123/{abcdef00-0000-4000-8000-000000000059}' }
+--- key: stream:123:abcdef00-0000-4000-8000-000000000059
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 60: braces may be escaped in the path
+--- publish eval: { path => '/publish/123/%7B' . channel(60) . '%7d' }
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 61: a channel_id that is a URN, in both places
+--- publish eval
+{ channel_id => 'urn:uuid:ABCDEF00-0000-4000-8000-000000000061',
+  path => '/publish/123/URN:uuid:abcdef00-0000-4000-8000-000000000061' }
+--- key: stream:123:abcdef00-0000-4000-8000-000000000061
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 62: each spelling of a message_id is stored as it was posted
+--- publish eval
+{ message_id => '{0B81EFD9-1baa-4df1-a431-fdfef2fa14a4}' }
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 63: a message_id without hyphens, as Sentry's uuid4().hex
+--- publish eval: { message_id => '0b81efd91baa4df1a431fdfef2fa14a4' }
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 64: braces around a channel_id without hyphens make it none
+--- publish eval: { path => '/publish/123/{' . channel(64) =~ s/-//gr . '}' }
+--- error_code: 400
+--- response_body chop
+Invalid channel_id
+--- not_stored
+
+
+
+=== TEST 65: one brace is not enough
+--- publish eval: { channel_id => '{' . channel(65) }
+--- error_code: 400
+--- response_body_like: channel_id
+--- not_stored
+
+
+
+=== TEST 66: a URN of another kind is no channel_id
+--- publish eval: { path => '/publish/123/urn:guid:' . channel(66) }
+--- error_code: 400
+--- response_body chop
+Invalid channel_id
 --- not_stored

@@ -154,6 +154,15 @@ subtest 'TEST 11: ids have one spelling' => sub {
     my $r = post('/publish/00123/' . uc $c, channel_id => $c);
 
     is_deeply([(logged($r))[0, 1]], [123, $c], 'no zeros, lower case');
+
+    $r = post('/publish/123/{' . uc($c) . '}', channel_id => $c);
+    is_deeply([(logged($r))[0, 1]], [123, $c], 'no braces');
+
+    $r = post("/publish/123/urn:uuid:$c", channel_id => $c);
+    is_deeply([(logged($r))[0, 1]], [123, $c], 'no URN');
+
+    $r = post('/publish/123/' . $c =~ s/-//gr, channel_id => $c);
+    is_deeply([(logged($r))[0, 1]], [123, $c], 'hyphens');
 };
 
 
