@@ -36,6 +36,7 @@ static conduit_jwt_status_t conduit_jwt_check_claims(
 static conduit_jwt_status_t conduit_jwt_check_ids(
     const conduit_jwt_policy_t *policy, json_t *payload,
     conduit_jwt_claims_t *claims);
+static json_t *conduit_jwt_get(json_t *object, const char *name);
 static int conduit_jwt_time(json_t *value, int64_t *seconds);
 static int conduit_jwt_is(json_t *value, const char *text, size_t len);
 static int conduit_jwt_audience(json_t *aud, const char *text, size_t len);
@@ -168,12 +169,12 @@ conduit_jwt_check_header(const conduit_jwt_keys_t *keys, json_t *header,
     /* extensions that must be understood (RFC 7515 4.1.11) are not */
 
     if (!conduit_jwt_is(json_object_get(header, "alg"), alg, strlen(alg))
-        || json_object_get(header, "crit") != NULL)
+        || conduit_jwt_get(header, "crit") != NULL)
     {
         return CONDUIT_JWT_ALGORITHM;
     }
 
-    *kid = json_object_get(header, "kid");
+    *kid = conduit_jwt_get(header, "kid");
 
     if (*kid != NULL && !json_is_string(*kid)) {
         return CONDUIT_JWT_MALFORMED;
@@ -228,7 +229,7 @@ conduit_jwt_check_claims(const conduit_jwt_policy_t *policy, json_t *payload,
         return CONDUIT_JWT_EXPIRED;
     }
 
-    nbf = json_object_get(payload, "nbf");
+    nbf = conduit_jwt_get(payload, "nbf");
 
     if (nbf != NULL) {
 
@@ -273,7 +274,9 @@ conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
 
     org = json_object_get(payload, "org_id");
 
-    if (json_is_integer(org) && json_integer_value(org) >= 0) {
+    /* an integer holds the bits of a uint64_t: conduit_jwt_json_rewrite() */
+
+    if (json_is_integer(org)) {
         claims->org_id = (uint64_t) json_integer_value(org);
         claims->has_org = 1;
     }
@@ -299,6 +302,19 @@ conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
 }
 
 
+/* an optional member: null counts as absent, as it does upstream */
+
+static json_t *
+conduit_jwt_get(json_t *object, const char *name)
+{
+    json_t  *value;
+
+    value = json_object_get(object, name);
+
+    return json_is_null(value) ? NULL : value;
+}
+
+
 /*
  * A NumericDate (RFC 7519 2): seconds, with a fraction or without.  What is
  * past CONDUIT_JWT_TIME_MAX is cut to it, so that no sum of times overflows.
@@ -307,11 +323,12 @@ conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
 static int
 conduit_jwt_time(json_t *value, int64_t *seconds)
 {
-    double  real;
+    double    real;
+    uint64_t  whole;
 
     if (json_is_integer(value)) {
 
-        *seconds = json_integer_value(value);
+        whole = (uint64_t) json_integer_value(value);
 
     } else if (json_is_real(value)) {
 
@@ -323,17 +340,16 @@ conduit_jwt_time(json_t *value, int64_t *seconds)
             return -1;
         }
 
-        *seconds = (int64_t) real;
+        whole = (uint64_t) real;
 
     } else {
         return -1;
     }
 
-    if (*seconds > CONDUIT_JWT_TIME_MAX) {
-        *seconds = CONDUIT_JWT_TIME_MAX;
-    }
+    *seconds = (whole < CONDUIT_JWT_TIME_MAX) ? (int64_t) whole
+                                              : CONDUIT_JWT_TIME_MAX;
 
-    return (*seconds >= 0) ? 0 : -1;
+    return 0;
 }
 
 
@@ -369,15 +385,23 @@ conduit_jwt_audience(json_t *aud, const char *text, size_t len)
 static json_t *
 conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len)
 {
-    size_t        n;
-    json_t       *json;
-    json_error_t  error;
+    size_t         n;
+    json_t        *json;
+    json_error_t   error;
+    conduit_buf_t  text;
 
     if (conduit_jwt_base64url(part, len, t->buf, &n) != 0) {
         return NULL;
     }
 
-    json = json_loadb((char *) t->buf, n, JSON_REJECT_DUPLICATES, &error);
+    memset(&text, 0, sizeof(text));
+    json = NULL;
+
+    if (conduit_jwt_json_rewrite((char *) t->buf, n, &text) == 0) {
+        json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
+    }
+
+    conduit_buf_free(&text);
 
     if (json != NULL && !json_is_object(json)) {
         json_decref(json);

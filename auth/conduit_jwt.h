@@ -32,8 +32,8 @@ typedef enum {
     CONDUIT_JWT_EXPIRED,          /* signature good, exp passed */
     CONDUIT_JWT_NOT_YET,          /* signature good, nbf not reached */
     CONDUIT_JWT_MALFORMED,        /* not three base64url parts, no JSON object,
-                                     a member given twice, an integer that
-                                     exceeds an int64_t; too long */
+                                     a member given twice, nested too deeply
+                                     for jansson (2048); too long */
     CONDUIT_JWT_ALGORITHM,        /* header names another algorithm, or crit */
     CONDUIT_JWT_KEY,              /* no key has the token's kid */
     CONDUIT_JWT_SIGNATURE,
@@ -54,7 +54,7 @@ typedef struct {
     const char  *audience;        /* NULL: aud is not checked */
     size_t       audience_len;
     unsigned     need_sub:1;      /* sub must be a string */
-    unsigned     need_org:1;      /* org_id must be an integer, not negative */
+    unsigned     need_org:1;      /* org_id must be an integer, 0 to 2^64-1 */
     unsigned     need_channel:1;  /* channel_id must be a UUID string */
 } conduit_jwt_policy_t;
 
@@ -93,8 +93,9 @@ const char *conduit_jwt_keys_add(conduit_jwt_keys_t *keys, const char *data,
  * the first fault is the result.  exp is always required.  A token is good
  * while nbf - CONDUIT_JWT_LEEWAY <= now <= exp + CONDUIT_JWT_LEEWAY; fractions
  * of a second are dropped.  Fills *claims on CONDUIT_JWT_OK: org_id and
- * channel_id whenever they are well-formed, required or not.  Does not keep the
- * token.
+ * channel_id whenever they are well-formed, required or not.  Other claims may
+ * hold any JSON value; kid, crit and nbf that are null count as absent.  Does
+ * not keep the token.
  */
 conduit_jwt_status_t conduit_jwt_verify(const conduit_jwt_keys_t *keys,
     const conduit_jwt_policy_t *policy, const char *token, size_t len,

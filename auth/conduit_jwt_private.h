@@ -1,5 +1,5 @@
 /*
- * The inside of a key set, shared by its two files.
+ * What the files of this room share: the inside of a key set, and JSON.
  */
 
 #ifndef CONDUIT_JWT_PRIVATE_H
@@ -7,6 +7,7 @@
 
 #include <openssl/evp.h>
 
+#include "conduit_buf.h"
 #include "conduit_jwt.h"
 
 #pragma GCC visibility push(hidden)
@@ -35,6 +36,16 @@ struct conduit_jwt_keys_s {
 int conduit_jwt_key_verify(const conduit_jwt_keys_t *keys,
     const conduit_jwt_key_t *key, const char *data, size_t len,
     const unsigned char *signature, size_t signature_len);
+
+/*
+ * Appends a JSON text to out with what jansson can't hold replaced, as
+ * conduit_jwt_json.c says.  Of what jansson then reads, each integer is the
+ * bits of a uint64_t.  Does not judge the form of the text: jansson refuses the
+ * result if the text is no JSON.  Returns 0, or -1 when the text has a zero
+ * byte or memory is out (out->failed).
+ */
+int conduit_jwt_json_rewrite(const char *text, size_t len,
+    conduit_buf_t *out);
 
 #pragma GCC visibility pop
 

@@ -78,6 +78,11 @@ for my $spelling (@SPELLINGS) {
         [$r->{body}, ['data', $body]], 'it is stored as it was posted';
 }
 
+$r = post(path => "/publish/18446744073709551615/$C",
+          token => publish_token(org_id => 18446744073709551615));
+is $r->{status}, 200, 'the greatest organization is taken';
+is redis('XLEN', "stream:18446744073709551615:$C"), 1, 'it has a key';
+
 is_reply post(token => undef), 401, 'Missing authorization header',
     'no token';
 is_reply post(token => undef, headers => { Authorization => 'Basic eA==' }),
@@ -225,6 +230,15 @@ for my $spelling (@SPELLINGS) {
     is claims_opened(channel_id => $spelling), 200,
         "the channel $spelling in a claim is taken";
 }
+
+my $HIGH = '18446744073709551615';
+
+is sse_open($nginx, path => "/events/$HIGH?channel_id=$C&token="
+                            . gateway_token(org_id => 0 + $HIGH))->status,
+    200, 'the greatest organization is taken';
+is get("$path?channel_id=$C&token=" . gateway_token(org_id => 0 + $HIGH))
+       ->{status},
+    403, 'the greatest organization is no other';
 
 
 # --- events: the stream

@@ -53,6 +53,16 @@ sub hs256 {
 
 sub in { return int(time) + shift }
 
+# a good token with more members in its header and in its claims
+
+sub more {
+    my ($header, $claims) = @_;
+
+    return sub { +{ token => token("{\"alg\":\"HS256\"$header}",
+                                   "{$CLAIMS,\"exp\":" . in(600)
+                                   . "$claims}") } };
+}
+
 run_tests();
 
 __DATA__
@@ -705,3 +715,141 @@ client sent a token that is not valid: signature
 client sent a token of org 7
 --- no_error_log eval
 [split /\./, $::OTHER]
+
+
+
+=== TEST 66: org_id may be the greatest number of 64 bits
+--- location: conduit_publish_org_claim on;
+--- publish eval
+sub { +{ org => '18446744073709551615',
+         %{ ::more('', ',"org_id":18446744073709551615')->() } } }
+--- key: stream:18446744073709551615:00000000-0000-4000-8000-000000000066
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 67: org_id of 64 bits is not another of 64 bits
+--- location: conduit_publish_org_claim on;
+--- publish eval
+sub { +{ org => '9223372036854775808',
+         %{ ::more('', ',"org_id":9223372036854775807')->() } } }
+--- error_code: 403
+--- response_body chop
+Invalid token claims
+--- not_stored
+
+
+
+=== TEST 68: org_id over 64 bits is none
+--- location: conduit_publish_org_claim on;
+--- publish eval: ::more('', ',"org_id":18446744073709551739')
+--- error_code: 401
+--- response_body chop
+Token validation failed
+--- not_stored
+
+
+
+=== TEST 69: org_id with a fraction is none
+--- location: conduit_publish_org_claim on;
+--- publish eval: ::more('', ',"org_id":123.0')
+--- error_code: 401
+--- response_body chop
+Token validation failed
+--- not_stored
+
+
+
+=== TEST 70: a negative org_id is none
+--- location: conduit_publish_org_claim on;
+--- publish eval: ::more('', ',"org_id":-18446744073709551493')
+--- error_code: 401
+--- response_body chop
+Token validation failed
+--- not_stored
+
+
+
+=== TEST 71: org_id given twice
+--- location: conduit_publish_org_claim on;
+--- publish eval: ::more('', ',"org_id":123,"org\u005fid":123')
+--- error_code: 401
+--- response_body chop
+Token validation failed
+--- not_stored
+
+
+
+=== TEST 72: other claims may be numbers of any size
+--- publish eval
+::more('', ',"a":18446744073709551616,"b":[-9223372036854775809,1e400],'
+           . '"c":{"d":-1e400},"e":' . 9 x 400)
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 73: other claims may be strings of any character
+--- publish eval
+::more('', ',"a":"\u0000","b":{"\u0000":1,"\u0001":2},"c":"\ud83d",'
+           . '"d":["\ude00\ud83d"]')
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 74: members of the header may be any value too
+--- publish eval: ::more(',"a":1e400,"b":18446744073709551616,"c":"\u0000"', '')
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 75: kid, crit and nbf that are null are not there
+--- publish eval: ::more(',"kid":null,"crit":null', ',"nbf":null')
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 76: exp that is null is missing
+--- publish eval
+sub { +{ token => ::hs256("{$::CLAIMS,\"exp\":null}") } }
+--- error_code: 401
+--- response_body chop
+Token validation failed
+--- not_stored
+
+
+
+=== TEST 77: exp of 1e400 is no time
+--- publish eval
+sub { +{ token => ::hs256("{$::CLAIMS,\"exp\":1e400}") } }
+--- error_code: 401
+--- response_body chop
+Token validation failed
+--- not_stored
+
+
+
+=== TEST 78: an issuer with a zero character behind it is another
+--- publish eval
+sub { +{ token => ::hs256('{"iss":"sentry\u0000","aud":"conduit","sub":"p",'
+                          . '"exp":' . ::in(600) . '}') } }
+--- error_code: 401
+--- response_body chop
+Token validation failed
+--- not_stored
+--- error_log
+token that is not valid: issuer
+
+
+
+=== TEST 79: a zero byte in the claims makes them no JSON
+--- publish eval
+sub { +{ token => ::hs256("{$::CLAIMS,\"exp\":" . ::in(600) . "\0}") } }
+--- error_code: 401
+--- response_body chop
+Token validation failed
+--- not_stored

@@ -37,6 +37,7 @@ typedef struct {
 
 
 static const conduit_jwt_policy_t  any;
+static const conduit_jwt_policy_t  org = { .need_org = 1 };
 
 static conduit_jwt_keys_t  *hs;         /* SECRET alone, without a kid */
 static char                 token[TOKEN_MAX];
@@ -163,11 +164,22 @@ START_TEST(expiry_is_exact_to_the_second)
         { lit("{\"exp\":9.2e18}"), OK },
         { lit("{\"exp\":9223372036854775807.0}"), CLAIM },
         { lit("{\"exp\":1e300}"), CLAIM },
-        { lit("{\"exp\":9223372036854775808}"), MALFORMED },
-        { lit("{\"exp\":1e999}"), MALFORMED },
+        { lit("{\"exp\":9223372036854775808}"), OK },
+        { lit("{\"exp\":18446744073709551615}"), OK },
+        { lit("{\"exp\":18446744073709551616}"), CLAIM },
+        { lit("{\"exp\":99999999999999999999999999}"), CLAIM },
+        { lit("{\"exp\":1e999}"), CLAIM },
+        { lit("{\"exp\":0.1e400}"), CLAIM },
+        { lit("{\"exp\":-1e999}"), CLAIM },
+        { lit("{\"exp\":0e999}"), EXPIRED },
+        { lit("{\"exp\":1e-999}"), EXPIRED },
+        { lit("{\"exp\":170000000000000e-5}"), OK },
+        { lit("{\"exp\":0.0017e12}"), OK },
         { lit("{\"exp\":-1}"), CLAIM },
         { lit("{\"exp\":-0.5}"), CLAIM },
         { lit("{\"exp\":-9223372036854775808}"), CLAIM },
+        { lit("{\"exp\":-9223372036854775809}"), CLAIM },
+        { lit("{\"exp\":-18446744073709551615}"), CLAIM },
         { lit("{\"exp\":-1e300}"), CLAIM },
         { lit("{\"exp\":\"1700000000\"}"), CLAIM },
         { lit("{\"exp\":null}"), CLAIM },
@@ -211,10 +223,14 @@ START_TEST(a_token_is_good_from_nbf_on)
         { lit(EXP "\"nbf\":0}"), OK },
         { lit(EXP "\"nbf\":9223372036854775807}"), NOT_YET },
         { lit(EXP "\"nbf\":9e18}"), NOT_YET },
+        { lit(EXP "\"nbf\":18446744073709551615}"), NOT_YET },
+        { lit(EXP "\"nbf\":18446744073709551616}"), CLAIM },
         { lit(EXP "\"nbf\":1e300}"), CLAIM },
+        { lit(EXP "\"nbf\":1e400}"), CLAIM },
         { lit(EXP "\"nbf\":-1}"), CLAIM },
         { lit(EXP "\"nbf\":\"0\"}"), CLAIM },
-        { lit(EXP "\"nbf\":null}"), CLAIM }
+        { lit(EXP "\"nbf\":false}"), CLAIM },
+        { lit(EXP "\"nbf\":null}"), OK }
     };
 
     check_payloads(&any, cases, count(cases));
@@ -236,7 +252,9 @@ START_TEST(issuer_is_the_policys)
         { lit(EXP "\"iss\":null}"), ISSUER },
         { lit(EXP "\"iss\":1}"), ISSUER },
         { lit(GOOD), ISSUER },
-        { lit(EXP "\"iss\":\"me\\u0000\"}"), MALFORMED },
+        { lit(EXP "\"iss\":\"me\\u0000\"}"), ISSUER },
+        { lit(EXP "\"iss\":\"\\u0000me\"}"), ISSUER },
+        { lit(EXP "\"iss\":\"me\\ud800\"}"), ISSUER },
         { lit(EXP "\"iss\":\"me\0\"}"), MALFORMED },
         { lit("{\"exp\":0,\"iss\":\"you\"}"), EXPIRED }
     };
@@ -311,19 +329,38 @@ START_TEST(needed_claims_have_their_type)
         { lit(EXP "\"sub\":null}"), CLAIM },
         { lit(GOOD), CLAIM }
     };
-    static const case_t   org[] = {
+    static const case_t   orgs[] = {
         { lit(EXP "\"org_id\":0}"), OK },
         { lit(EXP "\"org_id\":9223372036854775807}"), OK },
-        { lit(EXP "\"org_id\":9223372036854775808}"), MALFORMED },
+        { lit(EXP "\"org_id\":9223372036854775808}"), OK },
+        { lit(EXP "\"org_id\":18446744073709551615}"), OK },
+        { lit(EXP "\"org_id\":18446744073709551616}"), CLAIM },
+        { lit(EXP "\"org_id\":36893488147419103232}"), CLAIM },
+        { lit(EXP "\"org_id\":1e400}"), CLAIM },
+        { lit(EXP "\"org_id\":-0}"), CLAIM },
         { lit(EXP "\"org_id\":-1}"), CLAIM },
+        { lit(EXP "\"org_id\":-9223372036854775808}"), CLAIM },
+        { lit(EXP "\"org_id\":-9223372036854775809}"), CLAIM },
         { lit(EXP "\"org_id\":1.0}"), CLAIM },
+        { lit(EXP "\"org_id\":1e0}"), CLAIM },
+        { lit(EXP "\"org_id\":18446744073709551615.0}"), CLAIM },
+        { lit(EXP "\"org_id\":[1]}"), CLAIM },
+        { lit(EXP "\"org_id\":1,\"org_id\":1}"), MALFORMED },
+        { lit(EXP "\"org_id\":1,\"org\\u005fid\":2}"), MALFORMED },
+        { lit(EXP "\"org_id\":01}"), MALFORMED },
+        { lit(EXP "\"org_id\":+1}"), MALFORMED },
         { lit(EXP "\"org_id\":\"1\"}"), CLAIM },
         { lit(EXP "\"org_id\":null}"), CLAIM },
         { lit(GOOD), CLAIM }
     };
     static const case_t   channel[] = {
         { lit(EXP "\"channel_id\":\"" CHANNEL "\"}"), OK },
+        { lit(EXP "\"channel_id\":\"{" CHANNEL "}\"}"), OK },
+        { lit(EXP "\"channel_id\":\"urn:uuid:" CHANNEL "\"}"), OK },
+        { lit(EXP "\"channel_id\":\"97F58C19CE384C6B8A5B47F3405691F0\"}"),
+          OK },
         { lit(EXP "\"channel_id\":\"" CHANNEL " \"}"), CLAIM },
+        { lit(EXP "\"channel_id\":\"" CHANNEL "\\u0000\"}"), CLAIM },
         { lit(EXP "\"channel_id\":\"97f58c19\"}"), CLAIM },
         { lit(EXP "\"channel_id\":\"\"}"), CLAIM },
         { lit(EXP "\"channel_id\":[\"" CHANNEL "\"]}"), CLAIM },
@@ -337,7 +374,7 @@ START_TEST(needed_claims_have_their_type)
 
     policy = any;
     policy.need_org = 1;
-    check_payloads(&policy, org, count(org));
+    check_payloads(&policy, orgs, count(orgs));
 
     policy = any;
     policy.need_channel = 1;
@@ -367,6 +404,145 @@ START_TEST(claims_that_are_not_needed_may_be_anything)
 END_TEST
 
 
+START_TEST(org_has_64_bits)
+{
+    size_t                 i, len;
+    conduit_jwt_claims_t   claims;
+    static const struct {
+        const char  *text;
+        size_t       len;
+        uint64_t     org;
+    } cases[] = {
+        { lit(EXP "\"org_id\":0}"), 0 },
+        { lit(EXP "\"org_id\":1 }"), 1 },
+        { lit(EXP "\"org_id\":9223372036854775807}"), INT64_MAX },
+        { lit(EXP "\"org_id\":9223372036854775808}"), 1ull << 63 },
+        { lit(EXP "\"org_id\":9223372036854775809}"), (1ull << 63) + 1 },
+        { lit(EXP "\"org_id\":18446744073709551614}"), UINT64_MAX - 1 },
+        { lit(EXP "\"org_id\":18446744073709551615}"), UINT64_MAX },
+        { lit("{\"org_id\":18446744073709551615,\"exp\":1700000000}"),
+          UINT64_MAX }
+    };
+
+    for (i = 0; i < count(cases); i++) {
+        len = sign_hs(lit(HS256), cases[i].text, cases[i].len);
+        ck_assert_int_eq(verify_at(&any, token, len, NOW, &claims), OK);
+        ck_assert_uint_eq(claims.has_org, 1);
+        ck_assert_uint_eq(claims.org_id, cases[i].org);
+    }
+}
+END_TEST
+
+
+START_TEST(other_claims_hold_any_json)
+{
+    char                   header[1000], payload[1000];
+    size_t                 i, j, n, len;
+    conduit_jwt_claims_t   claims;
+    static const char     *places[] = {
+        "\"x\":%s,", "\"x\":[%s],", "\"x\":{\"y\":%s},", "\"x\":[0,%s,{}],"
+    };
+    static const char     *values[] = {
+        "0", "-0", "-1", "9223372036854775808", "18446744073709551615",
+        "18446744073709551616", "-9223372036854775809",
+        "123456789012345678901234567890", "1e400", "-1e400", "1E+400",
+        "1.5e400", "0.1e400", "0e400", "1e-400", "1e99999999999999999999",
+        "1e-99999999999999999999", "true", "null", "[]", "{}", "\"\"",
+        "\"a\\u0000b\"", "\"\\u0000\"", "\"\\u0001\"", "{\"\\u0000\":1}",
+        "{\"\\u0000\":1,\"\\u0000\\u0000\":1,\"\":1,\"\\u0001\":1}",
+        "{\"\\u0000\":1,\"\\u0001\\u0001\":1}", "\"\\ud800\"",
+        "\"\\uDFFF\"", "\"\\ud83d\\ude00\"", "\"\\ude00\\ud83d\"",
+        "\"\\ud83d\\ud83d\\ude00\"", "\"\\ud83d\\u0000\"", "\"\\ud83d\\n\"",
+        "\"\\ud83dude00\"", "{\"\\ud800\":1,\"\\ud801\":2,\"\\ue800\":3}",
+        "\"\\\\u0000\"", "\"\\\"18446744073709551616\"", "\"1e400\"",
+        "[18446744073709551616,\"\\\\\",1e400]"
+    };
+
+    for (i = 0; i < count(values); i++) {
+        for (j = 0; j < count(places); j++) {
+            n = snprintf(payload, sizeof(payload), "{");
+            n += snprintf(payload + n, sizeof(payload) - n, places[j],
+                          values[i]);
+            n += snprintf(payload + n, sizeof(payload) - n,
+                          "\"exp\":1700000000,\"org_id\":7}");
+
+            len = sign_hs(lit(HS256), payload, n);
+            ck_assert_msg(verify_at(&any, token, len, NOW, &claims) == OK,
+                          "refused: %s", payload);
+            ck_assert_int_eq(claims.exp, 1700000000);
+            ck_assert_uint_eq(claims.org_id, 7);
+
+            /* in a header too */
+
+            n = snprintf(header, sizeof(header), "{");
+            n += snprintf(header + n, sizeof(header) - n, places[j],
+                          values[i]);
+            n += snprintf(header + n, sizeof(header) - n,
+                          "\"alg\":\"HS256\"}");
+
+            len = sign_hs(header, n, lit(GOOD));
+            ck_assert_msg(verify(token, len) == OK, "refused: %s", header);
+        }
+    }
+}
+END_TEST
+
+
+/* a number of as many digits as a token has room for */
+
+START_TEST(long_numbers_are_read)
+{
+    char       *payload;
+    size_t      i, n, len;
+    conduit_jwt_claims_t  claims;
+    static const struct {
+        const char            *before;
+        char                   digit;
+        const char            *after;
+        conduit_jwt_status_t   status;
+    } cases[] = {
+        { "{\"exp\":1700000000,\"x\":1", '9', "}", OK },
+        { "{\"exp\":1700000000,\"x\":-1", '9', "}", OK },
+        { "{\"exp\":1700000000,\"x\":0.", '0', "1}", OK },
+        { "{\"exp\":1700000000,\"x\":1e", '9', "}", OK },
+        { "{\"exp\":1700000000,\"x\":1e-", '9', "}", OK },
+        { "{\"exp\":1700000000,\"org_id\":1", '0', "}", CLAIM },
+        { "{\"org_id\":1,\"exp\":1700000000.", '0', "}", OK },
+        { "{\"org_id\":1,\"exp\":1700000000.", '9', "}", OK },
+        { "{\"org_id\":1,\"exp\":0.", '0', "17e9900}", OK },
+        { "{\"org_id\":1,\"exp\":17", '0', "e-9882}", OK },
+        { "{\"org_id\":1,\"exp\":0", '0', "}", MALFORMED },
+        { "{\"exp\":1700000000,\"x\":1", '9', ".}", MALFORMED },
+        { "{\"exp\":1700000000,\"x\":1", '9', "e}", MALFORMED },
+        { "{\"exp\":1700000000,\"x\":1", '9', "-1}", MALFORMED },
+        { "{\"exp\":1700000000,\"x\":.", '9', "}", MALFORMED },
+        { "{\"exp\":1700000000,\"x\":+", '9', "}", MALFORMED },
+        { "{\"exp\":1700000000,\"x\":e", '9', "}", MALFORMED },
+        { "{\"exp\":1700000000,\"x\":1", '9', "", MALFORMED }
+    };
+
+    payload = malloc(CONDUIT_JWT_MAX_LEN);
+    ck_assert_ptr_nonnull(payload);
+
+    for (i = 0; i < count(cases); i++) {
+        n = strlen(cases[i].before);
+        memcpy(payload, cases[i].before, n);
+        memset(payload + n, cases[i].digit, 9890);
+        n += 9890;
+        memcpy(payload + n, cases[i].after, strlen(cases[i].after));
+        n += strlen(cases[i].after);
+
+        len = sign_hs(lit(HS256), payload, n);
+        ck_assert_msg(verify_at((cases[i].status == CLAIM) ? &org : &any,
+                                token, len, NOW, &claims)
+                      == cases[i].status, "case %zu", i);
+    }
+
+    free(payload);
+}
+END_TEST
+
+
 START_TEST(payload_is_one_json_object)
 {
     static const case_t  cases[] = {
@@ -390,8 +566,24 @@ START_TEST(payload_is_one_json_object)
         { lit("\0" GOOD), MALFORMED },
         { lit("\xef\xbb\xbf" GOOD), MALFORMED },
         { lit(EXP "\"x\":\"\xff\"}"), MALFORMED },
-        { lit(EXP "\"x\":\"\\ud800\"}"), MALFORMED },
-        { lit(EXP "\"x\\u0000\":1}"), MALFORMED },
+        { lit(EXP "\"x\":\"\\ud80\"}"), MALFORMED },
+        { lit(EXP "\"x\":\"\\u000g\"}"), MALFORMED },
+        { lit(EXP "\"x\":\"\\u\"}"), MALFORMED },
+        { lit(EXP "\"x\":\"\\x\"}"), MALFORMED },
+        { lit(EXP "\"x\":\"\\"), MALFORMED },
+        { lit(EXP "\"x\":\"\\u0000"), MALFORMED },
+        { lit(EXP "\"x\":\"\\ud800\\u"), MALFORMED },
+        { lit(EXP "\"x\":\"\x01\"}"), MALFORMED },
+        { lit(EXP "\"x\":1\0}"), MALFORMED },
+        { lit("{\"exp\":1700000000\0}"), MALFORMED },
+        { lit("{\"exp\":\0001700000000}"), MALFORMED },
+        { lit(EXP "\"x\\u0000\":1}"), OK },
+        { lit(EXP "\"exp\\u0000\":1}"), OK },
+        { lit(EXP "\"x\\u0000\":1,\"x\\u0000\":1}"), MALFORMED },
+        { lit(EXP "\"x\":18446744073709551616 18446744073709551616}"),
+          MALFORMED },
+        { lit(EXP "\"x\":true18446744073709551616}"), MALFORMED },
+        { lit(EXP "18446744073709551616:1}"), MALFORMED },
         { lit(EXP "\"exp\":1800000000}"), MALFORMED },
         { lit(EXP "\"e\\u0078p\":1800000000}"), MALFORMED },
         { lit(EXP "\"x\":{\"y\":1,\"y\":2}}"), MALFORMED }
@@ -423,15 +615,20 @@ START_TEST(header_names_the_sets_algorithm)
         { lit("{\"ALG\":\"HS256\"}"), ALGORITHM },
         { lit("{}"), ALGORITHM },
         { lit("{\"alg\":\"HS256\",\"crit\":[\"exp\"]}"), ALGORITHM },
-        { lit("{\"alg\":\"HS256\",\"crit\":null}"), ALGORITHM },
+        { lit("{\"alg\":\"HS256\",\"crit\":[]}"), ALGORITHM },
+        { lit("{\"alg\":\"HS256\",\"crit\":false}"), ALGORITHM },
+        { lit("{\"alg\":\"HS256\",\"crit\":null}"), OK },
         { lit("{\"alg\":\"HS256\",\"kid\":\"x\"}"), OK },
         { lit("{\"alg\":\"HS256\",\"kid\":\"\"}"), OK },
-        { lit("{\"alg\":\"HS256\",\"kid\":null}"), MALFORMED },
+        { lit("{\"alg\":\"HS256\",\"kid\":null}"), OK },
         { lit("{\"alg\":\"HS256\",\"kid\":1}"), MALFORMED },
         { lit("{\"alg\":\"HS256\",\"kid\":[\"x\"]}"), MALFORMED },
-        { lit("{\"alg\":\"HS256\",\"kid\":\"x\\u0000\"}"), MALFORMED },
+        { lit("{\"alg\":\"HS256\",\"kid\":\"x\\u0000\"}"), OK },
+        { lit("{\"alg\":null}"), ALGORITHM },
+        { lit("{\"alg\":\"HS256\",\"crit\":null,\"crit\":[\"x\"]}"),
+          MALFORMED },
         { lit("{\"alg\":\"none\",\"alg\":\"HS256\"}"), MALFORMED },
-        { lit("{\"alg\":\"HS256\\u0000\"}"), MALFORMED },
+        { lit("{\"alg\":\"HS256\\u0000\"}"), ALGORITHM },
         { lit("[\"HS256\"]"), MALFORMED },
         { lit("\"HS256\""), MALFORMED },
         { lit(HS256 "x"), MALFORMED },
@@ -665,6 +862,9 @@ main(void)
     tcase_add_test(tc, faults_are_told_in_order);
     tcase_add_test(tc, needed_claims_have_their_type);
     tcase_add_test(tc, claims_that_are_not_needed_may_be_anything);
+    tcase_add_test(tc, org_has_64_bits);
+    tcase_add_test(tc, other_claims_hold_any_json);
+    tcase_add_test(tc, long_numbers_are_read);
     tcase_add_test(tc, payload_is_one_json_object);
     tcase_add_test(tc, header_names_the_sets_algorithm);
     tcase_add_test(tc, form_is_strict);
