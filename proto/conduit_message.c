@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "conduit_json.h"
+#include "conduit_merge.h"
 #include "conduit_message.h"
 #include "conduit_pb.h"
 #include "conduit_walk.h"
@@ -18,18 +19,10 @@ typedef struct {
 } conduit_message_memory_t;
 
 
-/* the tag of the payload, and the longest length behind it */
-#define CONDUIT_MESSAGE_PAYLOAD_TAG                                           \
-    (CONDUIT_WIRE_PAYLOAD << 3 | CONDUIT_WIRE_BYTES)
-#define CONDUIT_MESSAGE_PAYLOAD_HEAD  (1 + 5)
-
-
 static conduit_message_status_t conduit_message_unpack(const uint8_t *data,
     size_t len, conduit_arena_t *arena, conduit_pb_request_t **request);
 static void *conduit_message_alloc(void *data, size_t size);
 static void conduit_message_release(void *data, void *block);
-static conduit_message_status_t conduit_message_join(const uint8_t **data,
-    size_t *len, conduit_arena_t *arena);
 static conduit_phase_t conduit_message_phase(int32_t number);
 
 
@@ -49,17 +42,17 @@ conduit_message_status_t
 conduit_message_decode(const uint8_t *data, size_t len,
     conduit_arena_t *arena, conduit_message_t *m)
 {
-    size_t                     payloads;
+    int                        merge;
     conduit_pb_request_t      *request;
     conduit_message_status_t   status;
 
-    status = conduit_walk(data, len, &payloads);
+    status = conduit_walk(data, len, &merge);
     if (status != CONDUIT_MESSAGE_OK) {
         return status;
     }
 
-    if (payloads > 1) {
-        status = conduit_message_join(&data, &len, arena);
+    if (merge) {
+        status = conduit_merge(&data, &len, arena);
         if (status != CONDUIT_MESSAGE_OK) {
             return status;
         }
@@ -208,74 +201,6 @@ conduit_message_release(void *data, void *block)
 {
     (void) data;
     (void) block;
-}
-
-
-/*
- * A field given several times means the messages merged, which on the wire is
- * one field with the bytes of all.  protobuf-c copies the members collected so
- * far for each further field, which a message full of empty payloads makes
- * quadratic; joined before, they cost a copy of the message.
- */
-
-static conduit_message_status_t
-conduit_message_join(const uint8_t **data, size_t *len,
-    conduit_arena_t *arena)
-{
-    size_t                 n;
-    uint8_t               *joined, *last;
-    const uint8_t         *p, *start, *end;
-    conduit_wire_field_t   f;
-
-    joined = conduit_arena_alloc(arena, *len + CONDUIT_MESSAGE_PAYLOAD_HEAD);
-    if (joined == NULL) {
-        return CONDUIT_MESSAGE_NO_MEMORY;
-    }
-
-    end = *data + *len;
-    last = joined;
-    n = 0;
-
-    for (p = *data; p < end; /* void */ ) {
-        start = p;
-
-        if (conduit_wire_field(&p, end, &f) != 0) {
-            return CONDUIT_MESSAGE_MALFORMED;
-        }
-
-        if (f.number == CONDUIT_WIRE_PAYLOAD) {
-            n += f.len;
-            continue;
-        }
-
-        memcpy(last, start, p - start);
-        last += p - start;
-    }
-
-    *last++ = CONDUIT_MESSAGE_PAYLOAD_TAG;
-
-    for (/* void */ ; n > 0x7f; n >>= 7) {
-        *last++ = (uint8_t) (0x80 | (n & 0x7f));
-    }
-
-    *last++ = (uint8_t) n;
-
-    for (p = *data; p < end; /* void */ ) {
-
-        if (conduit_wire_field(&p, end, &f) != 0) {
-            return CONDUIT_MESSAGE_MALFORMED;
-        }
-
-        if (f.number == CONDUIT_WIRE_PAYLOAD) {
-            memcpy(last, f.data, f.len);
-            last += f.len;
-        }
-    }
-
-    *data = joined;
-    *len = last - joined;
-
-    return CONDUIT_MESSAGE_OK;
 }
 
 

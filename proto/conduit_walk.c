@@ -24,6 +24,7 @@ typedef enum {
 /* a message the walk is in */
 typedef struct {
     conduit_walk_kind_t   kind;
+    unsigned              given;    /* a bit a message field */
     const uint8_t        *end;
 } conduit_walk_frame_t;
 
@@ -41,8 +42,15 @@ typedef struct {
 #define CONDUIT_WALK_LEN_MAX     0x7fffffff
 
 
+static int conduit_wire_tag(const uint8_t **p, const uint8_t *end,
+    conduit_wire_field_t *f);
+static int conduit_wire_value(const uint8_t **p, const uint8_t *end,
+    conduit_wire_field_t *f);
+static int conduit_wire_group(const uint8_t **p, const uint8_t *end,
+    uint32_t number);
 static int conduit_wire_varint(const uint8_t **p, const uint8_t *end,
     size_t max, uint64_t *value);
+static int conduit_walk_again(conduit_walk_frame_t *frame, uint32_t number);
 static conduit_walk_kind_t conduit_walk_known(conduit_walk_kind_t message,
     uint32_t number);
 static unsigned conduit_walk_type(conduit_walk_kind_t kind);
@@ -82,7 +90,7 @@ static const uint8_t
 
 
 conduit_message_status_t
-conduit_walk(const uint8_t *data, size_t len, size_t *payloads)
+conduit_walk(const uint8_t *data, size_t len, int *merge)
 {
     size_t                 depth;
     const uint8_t         *p;
@@ -90,7 +98,7 @@ conduit_walk(const uint8_t *data, size_t len, size_t *payloads)
     conduit_wire_field_t   f;
     conduit_walk_frame_t  *top, stack[CONDUIT_WALK_FRAMES];
 
-    *payloads = 0;
+    *merge = 0;
 
     if (len == 0) {
         return CONDUIT_MESSAGE_OK;
@@ -104,6 +112,7 @@ conduit_walk(const uint8_t *data, size_t len, size_t *payloads)
     p = data;
     top = stack;
     top->kind = CONDUIT_WALK_REQUEST;
+    top->given = 0;
     top->end = data + len;
 
     for ( ;; ) {
@@ -123,6 +132,8 @@ conduit_walk(const uint8_t *data, size_t len, size_t *payloads)
             return CONDUIT_MESSAGE_MALFORMED;
         }
 
+        *merge |= (f.type == CONDUIT_WIRE_GROUP);
+
         kind = conduit_walk_known(top->kind, f.number);
 
         if (kind == CONDUIT_WALK_UNKNOWN) {
@@ -141,16 +152,13 @@ conduit_walk(const uint8_t *data, size_t len, size_t *payloads)
             continue;
         }
 
-        if (kind == CONDUIT_WALK_STRUCT || kind == CONDUIT_WALK_LIST) {
-
-            if (depth == CONDUIT_MESSAGE_MAX_DEPTH) {
-                return CONDUIT_MESSAGE_DEPTH;
-            }
-
-            depth++;
+        if ((kind == CONDUIT_WALK_STRUCT || kind == CONDUIT_WALK_LIST)
+            && depth++ == CONDUIT_MESSAGE_MAX_DEPTH)
+        {
+            return CONDUIT_MESSAGE_DEPTH;
         }
 
-        *payloads += (top == stack && f.number == CONDUIT_WIRE_PAYLOAD);
+        *merge |= conduit_walk_again(top, f.number);
 
         /* bounded by the depth; see CONDUIT_WALK_FRAMES */
 
@@ -160,14 +168,58 @@ conduit_walk(const uint8_t *data, size_t len, size_t *payloads)
 
         top++;
         top->kind = kind;
+        top->given = 0;
         top->end = p;
         p = f.data;
     }
 }
 
 
+/* whether a field that is not repeated was given in this message before */
+
+static int
+conduit_walk_again(conduit_walk_frame_t *frame, uint32_t number)
+{
+    int  again;
+
+    if (frame->kind == CONDUIT_WALK_STRUCT || frame->kind == CONDUIT_WALK_LIST)
+    {
+        return 0;
+    }
+
+    again = (frame->given >> number) & 1;
+    frame->given |= 1u << number;
+
+    return again;
+}
+
+
 int
 conduit_wire_field(const uint8_t **p, const uint8_t *end,
+    conduit_wire_field_t *f)
+{
+    if (conduit_wire_tag(p, end, f) != 0) {
+        return -1;
+    }
+
+    if (f->type != CONDUIT_WIRE_GROUP) {
+        return conduit_wire_value(p, end, f);
+    }
+
+    f->data = *p;
+
+    if (conduit_wire_group(p, end, f->number) != 0) {
+        return -1;
+    }
+
+    f->len = *p - f->data;
+
+    return 0;
+}
+
+
+static int
+conduit_wire_tag(const uint8_t **p, const uint8_t *end,
     conduit_wire_field_t *f)
 {
     uint64_t  value;
@@ -181,9 +233,15 @@ conduit_wire_field(const uint8_t **p, const uint8_t *end,
     f->number = (uint32_t) value >> 3;
     f->type = value & 7;
 
-    if (f->number == 0) {
-        return -1;
-    }
+    return (f->number == 0) ? -1 : 0;
+}
+
+
+static int
+conduit_wire_value(const uint8_t **p, const uint8_t *end,
+    conduit_wire_field_t *f)
+{
+    uint64_t  value;
 
     f->data = *p;
 
@@ -228,6 +286,48 @@ conduit_wire_field(const uint8_t **p, const uint8_t *end,
     }
 
     *p = f->data + f->len;
+
+    return 0;
+}
+
+
+/* from behind the tag of a group of that number to behind its end */
+
+static int
+conduit_wire_group(const uint8_t **p, const uint8_t *end, uint32_t number)
+{
+    size_t                 n;
+    uint32_t               open[CONDUIT_WIRE_MAX_GROUPS];
+    conduit_wire_field_t   f;
+
+    open[0] = number;
+
+    for (n = 1; n > 0; /* void */ ) {
+
+        if (conduit_wire_tag(p, end, &f) != 0) {
+            return -1;
+        }
+
+        if (f.type == CONDUIT_WIRE_END) {
+
+            if (f.number != open[n - 1]) {
+                return -1;
+            }
+
+            n--;
+
+        } else if (f.type == CONDUIT_WIRE_GROUP) {
+
+            if (n == CONDUIT_WIRE_MAX_GROUPS) {
+                return -1;
+            }
+
+            open[n++] = f.number;
+
+        } else if (conduit_wire_value(p, end, &f) != 0) {
+            return -1;
+        }
+    }
 
     return 0;
 }

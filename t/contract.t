@@ -303,6 +303,51 @@ is $resumed->event->{json}{phase}, 'PHASE_ERROR', 'the argument resumes, too';
 $r = get(events_path(channel_id => $s), 'Last-Event-ID' => $last);
 is $r->{status}, 204, 'a client that has seen END is told not to come again';
 
+# what protobuf says of fields given twice and of groups, by both modules: the
+# message, with a payload of these bytes, is stored and sent
+
+sub in { return Conduit::pb_bytes(@_) }
+sub item { return in(1, in(1, $_[0]) . in(2, $_[1])) }
+
+my $yes = Conduit::pb_varint(4, 1);
+my $no = Conduit::pb_varint(4, 0);
+my $group = "\x7b\x83\x01\x0a\x01\xff\x84\x01\x7c";
+
+for my $case (
+    ['objects are merged', item('k', in(5, item('a', $yes) . item('b', $yes))
+                                     . in(5, item('b', $no) . item('c', ''))),
+     '{"k":{"a":true,"b":false,"c":null}}'],
+    ['lists are merged', item('k', in(6, in(1, $yes)) . in(6, in(1, $no))),
+     '{"k":[true,false]}'],
+    ['another kind drops what was before',
+     item('k', in(6, in(1, $yes)) . $no . in(6, in(1, $no))),
+     '{"k":[false]}'],
+    ['values of an entry are merged',
+     in(1, in(2, in(6, in(1, $yes))) . in(1, 'k') . in(2, in(6, in(1, $no)))),
+     '{"k":[true,false]}'],
+    ['of a key given twice the last value is taken, not merged',
+     item('k', in(5, item('a', $yes))) . item('k', in(5, item('b', $yes))),
+     '{"k":{"b":true}}'],
+    ['groups are skipped wherever they are',
+     $group . in(1, $group . in(1, 'k') . $group . in(2, $group
+         . in(6, $group . in(1, $group . $yes) . $group) . $group) . $group),
+     '{"k":[true]}'])
+{
+    my ($name, $payload, $json) = @$case;
+    my $channel = uuid();
+
+    $r = post(path => "/publish/$ORG/$channel",
+              body => $group . message(channel_id => $channel)
+                      . in(6, $payload) . $group);
+
+    is $r->{status}, 200, "$name: taken";
+    like sse_open($nginx, channel_id => $channel)->event->{data},
+        qr/"payload":\Q$json\E\}\z/, "$name: sent";
+}
+
+is_reply post(body => message() . "\x7b"), 400, 'Invalid protobuf',
+    'a group without an end';
+
 my $waiting = uuid();
 $sse = sse_open($nginx, channel_id => $waiting);
 add(channel_id => $waiting, phase => 'END');

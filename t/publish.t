@@ -710,3 +710,83 @@ Invalid channel_id
 --- response_body chop
 Invalid channel_id
 --- not_stored
+
+
+
+=== TEST 67: groups that nobody knows are kept
+--- publish eval
+{ body => message(channel_id => channel(67)) . "\x7b\x08\x01\x7c"
+          . Conduit::pb_bytes(6, "\x7b\x7b\x0a\x01\xff\x7c\x7c"
+                                 . ::entry('a', "\x3b\x3c" . Conduit::pb_varint(4, 1))) }
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 68: a group without an end is refused
+--- publish eval: { body => message(channel_id => channel(68)) . "\x7b\x08\x01" }
+--- error_code: 400
+--- response_body chop
+Invalid protobuf
+--- not_stored
+
+
+
+=== TEST 69: the end of a group that did not begin is refused
+--- publish eval: { body => message(channel_id => channel(69)) . "\x7c" }
+--- error_code: 400
+--- response_body chop
+Invalid protobuf
+--- not_stored
+
+
+
+=== TEST 70: 100 groups, one in the other, are stored
+--- publish eval
+{ body => message(channel_id => channel(70)) . "\x7b" x 100 . "\x7c" x 100 }
+--- error_code: 200
+--- stored
+
+
+
+=== TEST 71: 101 groups, one in the other, are refused
+--- publish eval
+{ body => message(channel_id => channel(71)) . "\x7b" x 101 . "\x7c" x 101 }
+--- error_code: 400
+--- response_body chop
+Invalid protobuf
+--- not_stored
+
+
+
+=== TEST 72: 1 MiB of the beginnings of groups is refused, and not by a crash
+--- location
+conduit_publish_max_size 2m;
+client_max_body_size 2m;
+client_body_buffer_size 2m;
+--- publish eval: { body => message(channel_id => channel(72)) . "\x7b" x (1 << 20) }
+--- error_code: 400
+--- response_body chop
+Invalid protobuf
+--- not_stored
+
+
+
+=== TEST 73: a group in place of the payload is refused
+--- publish eval: { body => message(channel_id => channel(73)) . "\x33\x34" }
+--- error_code: 400
+--- response_body chop
+Invalid protobuf
+--- not_stored
+
+
+
+=== TEST 74: objects and lists in several pieces are kept in these pieces
+--- publish eval
+{ body => ::with_payload(channel(74),
+                         ::entry('a', ::field(5, ::entry('x', ''))
+                                      . ::field(5, ::entry('y', '')))
+                         . ::entry('b', ::field(6, ::field(1, ''))
+                                        . ::field(6, ::field(1, '')))) }
+--- error_code: 200
+--- stored

@@ -1,7 +1,8 @@
 /*
  * Any bytes as a PublishRequest: decoding never does harm, and what is accepted
- * becomes JSON that a parser takes.  Each input is tried as it is, and with
- * good ids in front, so that the fuzzer need not guess two UUIDs.
+ * becomes JSON that a parser takes, and the same JSON when its fields were
+ * merged before, needed or not.  Each input is tried as it is, and with good
+ * ids in front, so that the fuzzer need not guess two UUIDs.
  */
 
 #include <jansson.h>
@@ -9,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conduit_merge.h"
 #include "conduit_message.h"
+#include "conduit_walk.h"
 
 /* parsers have no sign for a zero byte in a key, so jansson refuses it */
 #define json_is_zero_key(error)                                               \
@@ -23,7 +26,7 @@ static const char  fuzz_ids[] =
     "\x0a\x24" "97f58c19-ce38-4c6b-8a5b-47f3405691f0"
     "\x12\x24" "0f8fad5b-d9cb-469f-a165-70867728950e";
 
-static conduit_buf_t  json;
+static conduit_buf_t  json, merged_json;
 
 
 static void
@@ -57,6 +60,59 @@ fuzz_json(const conduit_message_t *m, conduit_arena_t *arena)
 
 
 static void
+fuzz_merge(const uint8_t *data, size_t size)
+{
+    int                 merge;
+    size_t              len;
+    uint8_t            *copy;
+    const uint8_t      *merged;
+    conduit_arena_t    *arena;
+    conduit_message_t   m;
+
+    arena = conduit_arena_create(2 * CONDUIT_MESSAGE_MEMORY(size));
+    if (arena == NULL) {
+        abort();
+    }
+
+    merged = data;
+    len = size;
+
+    if (conduit_merge(&merged, &len, arena) != CONDUIT_MESSAGE_OK
+        || len > size)
+    {
+        abort();
+    }
+
+    /* a memory of its own: a byte read past it is seen */
+
+    copy = malloc(len);
+    if (copy == NULL) {
+        abort();
+    }
+
+    memcpy(copy, merged, len);
+
+    if (conduit_walk(copy, len, &merge) != CONDUIT_MESSAGE_OK || merge
+        || conduit_message_decode(copy, len, arena, &m) != CONDUIT_MESSAGE_OK)
+    {
+        abort();
+    }
+
+    conduit_buf_reset(&merged_json);
+    conduit_message_write_json(&m, arena, &merged_json);
+
+    if (merged_json.failed || merged_json.len != json.len
+        || memcmp(merged_json.data, json.data, json.len) != 0)
+    {
+        abort();
+    }
+
+    free(copy);
+    conduit_arena_free(arena);
+}
+
+
+static void
 fuzz_decode(const uint8_t *data, size_t size)
 {
     conduit_arena_t           *arena;
@@ -76,6 +132,7 @@ fuzz_decode(const uint8_t *data, size_t size)
 
     if (status == CONDUIT_MESSAGE_OK) {
         fuzz_json(&m, arena);
+        fuzz_merge(data, size);
     }
 
     conduit_arena_free(arena);

@@ -1,11 +1,13 @@
 #include <check.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "conduit_message.h"
 #include "conduit_pb.h"
+#include "conduit_walk.h"
 #include "decode.h"
 
 
@@ -284,7 +286,7 @@ START_TEST(joined_payloads_have_every_length)
 END_TEST
 
 
-START_TEST(repeated_kinds_are_replaced)
+START_TEST(another_kind_replaces)
 {
     /* every kind over every other: the last one counts, nothing leaks */
 
@@ -299,15 +301,22 @@ START_TEST(repeated_kinds_are_replaced)
         { lit("\x1a\x01x"), "{\"k\":\"x\"}" },
         { lit("\x20\x01"), "{\"k\":true}" },
         { lit("\x20\x00"), "{\"k\":false}" },
+        { lit("\x1a\x00"), "{\"k\":\"\"}" },
         { lit("\x2a\x05\x0a\x03\x0a\x01z"), "{\"k\":{\"z\":null}}" },
         { lit("\x32\x02\x0a\x00"), "{\"k\":[null]}" },
-        { lit("\x1a\x00"), "{\"k\":\"\"}" },
         { lit("\x2a\x00"), "{\"k\":{}}" },
         { lit("\x32\x00"), "{\"k\":[]}" }
     };
 
     for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         for (j = 0; j < sizeof(kinds) / sizeof(kinds[0]); j++) {
+
+            /* two objects, two lists: the next test */
+
+            if (i >= 6 && j >= 6 && (i & 1) == (j & 1)) {
+                continue;
+            }
+
             conduit_buf_reset(&part);
             conduit_buf_append(&part, kinds[i].bytes, kinds[i].len);
             conduit_buf_append(&part, kinds[j].bytes, kinds[j].len);
@@ -315,7 +324,289 @@ START_TEST(repeated_kinds_are_replaced)
 
             ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
             assert_payload(kinds[j].json);
+
+            /* the last one was given before: what was in between dropped it */
+
+            conduit_buf_reset(&part);
+            conduit_buf_append(&part, kinds[j].bytes, kinds[j].len);
+            conduit_buf_append(&part, kinds[i].bytes, kinds[i].len);
+            conduit_buf_append(&part, kinds[j].bytes, kinds[j].len);
+            build(&part);
+
+            ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
+
+            if (i != j) {
+                assert_payload(kinds[j].json);
+            }
         }
+    }
+}
+END_TEST
+
+
+/* the payload is an object of one member, k */
+
+static void
+assert_member(const char *text)
+{
+    conduit_buf_t  payload;
+
+    memset(&payload, 0, sizeof(payload));
+    conduit_buf_lit(&payload, "{\"k\":");
+    conduit_buf_append(&payload, text, strlen(text));
+    conduit_buf_append(&payload, "}", 2);
+    assert_payload(payload.data);
+    conduit_buf_free(&payload);
+}
+
+
+/* the content of a Value, and what protobuf's own decoders make of it */
+
+START_TEST(the_same_kind_is_merged)
+{
+    size_t  i;
+    static const struct {
+        const char  *bytes;
+        size_t       len;
+        const char  *json;
+    } values[] = {
+        /* objects: all keys; the last value of a key, which is not merged */
+        { lit("\x2a\x05\x0a\x03\x0a\x01""a\x2a\x05\x0a\x03\x0a\x01""b"),
+          "{\"a\":null,\"b\":null}" },
+        { lit("\x2a\x00\x2a\x05\x0a\x03\x0a\x01""b"), "{\"b\":null}" },
+        { lit("\x2a\x05\x0a\x03\x0a\x01""b\x2a\x00"), "{\"b\":null}" },
+        { lit("\x2a\x00\x2a\x00\x2a\x00"), "{}" },
+        { lit("\x2a\x09\x0a\x07\x0a\x01""a\x12\x02\x20\x01"
+              "\x2a\x09\x0a\x07\x0a\x01""a\x12\x02\x20\x00"),
+          "{\"a\":false}" },
+        { lit("\x2a\x0e\x0a\x0c\x0a\x01""a\x12\x07\x2a\x05\x0a\x03\x0a\x01x"
+              "\x2a\x0e\x0a\x0c\x0a\x01""a\x12\x07\x2a\x05\x0a\x03\x0a\x01y"),
+          "{\"a\":{\"y\":null}}" },
+        /* lists: one behind the other */
+        { lit("\x32\x04\x0a\x02\x20\x01\x32\x04\x0a\x02\x20\x00"),
+          "[true,false]" },
+        { lit("\x32\x00\x32\x02\x0a\x00\x32\x04\x0a\x00\x0a\x00\x32\x00"),
+          "[null,null,null]" },
+        { lit("\x32\x00\x32\x00"), "[]" },
+        /* another kind in between, and an unknown field, which is none */
+        { lit("\x32\x02\x0a\x00\x08\x00\x32\x02\x0a\x00"), "[null]" },
+        { lit("\x32\x02\x0a\x00\x2a\x00\x32\x04\x0a\x00\x0a\x00"),
+          "[null,null]" },
+        { lit("\x32\x02\x0a\x00\x2a\x00\x2a\x00"), "{}" },
+        { lit("\x2a\x05\x0a\x03\x0a\x01""a\x20\x01"
+              "\x2a\x05\x0a\x03\x0a\x01""b\x2a\x05\x0a\x03\x0a\x01""c"),
+          "{\"b\":null,\"c\":null}" },
+        { lit("\x2a\x00\x2a\x00\x20\x01"), "true" },
+        { lit("\x20\x01\x32\x00\x32\x02\x0a\x00\x1a\x01x"), "\"x\"" },
+        { lit("\x32\x02\x0a\x00\x3a\x02\x2a\x00\x32\x02\x0a\x00"),
+          "[null,null]" },
+        { lit("\x32\x02\x0a\x00\x3b\x2a\x00\x3c\x32\x02\x0a\x00"),
+          "[null,null]" },
+        /* merging in what was merged; neighbours are not */
+        { lit("\x32\x0a\x0a\x08\x32\x02\x0a\x00\x32\x02\x0a\x00"
+              "\x32\x06\x0a\x04\x32\x02\x0a\x00"),
+          "[[null,null],[null]]" },
+        { lit("\x32\x0c\x0a\x04\x2a\x00\x2a\x00\x0a\x04\x32\x00\x32\x00"),
+          "[{},[]]" },
+        { lit("\x2a\x0f\x0a\x0d\x0a\x01""a\x12\x08"
+              "\x32\x02\x0a\x00\x32\x02\x0a\x00\x2a\x00"),
+          "{\"a\":[null,null]}" }
+    };
+
+    for (i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        conduit_buf_reset(&part);
+        conduit_buf_append(&part, values[i].bytes, values[i].len);
+        build(&part);
+
+        ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
+        assert_member(values[i].json);
+    }
+}
+END_TEST
+
+
+/* the same with the content of an entry, whose key is k */
+
+START_TEST(values_of_an_entry_are_merged)
+{
+    size_t  i;
+    static const struct {
+        const char  *bytes;
+        size_t       len;
+        const char  *json;
+    } entries[] = {
+        { lit("\x0a\x01k\x12\x00\x12\x00"), "null" },
+        { lit("\x12\x02\x20\x01\x0a\x01k\x12\x00"), "true" },
+        { lit("\x0a\x01k\x12\x02\x20\x01\x12\x03\x1a\x01x"), "\"x\"" },
+        { lit("\x0a\x01k\x12\x03\x1a\x01x\x12\x02\x20\x01"), "true" },
+        { lit("\x0a\x01k\x12\x04\x32\x02\x0a\x00\x12\x04\x32\x02\x0a\x00"),
+          "[null,null]" },
+        { lit("\x12\x04\x32\x02\x0a\x00\x0a\x01k\x12\x04\x32\x02\x0a\x00"),
+          "[null,null]" },
+        { lit("\x0a\x01k\x12\x04\x32\x02\x0a\x00\x12\x00"
+              "\x12\x04\x32\x02\x0a\x00"), "[null,null]" },
+        { lit("\x0a\x01k\x12\x04\x32\x02\x0a\x00\x12\x02\x08\x00"
+              "\x12\x04\x32\x02\x0a\x00"), "[null]" },
+        { lit("\x0a\x01k\x12\x06\x20\x01\x32\x02\x0a\x00"
+              "\x12\x06\x32\x02\x0a\x00\x08\x00"), "null" },
+        { lit("\x0a\x01k\x12\x06\x20\x01\x32\x02\x0a\x00"
+              "\x12\x04\x32\x02\x0a\x00"), "[null,null]" },
+        { lit("\x0a\x01k\x12\x07\x2a\x05\x0a\x03\x0a\x01""a"
+              "\x12\x07\x2a\x05\x0a\x03\x0a\x01""b"),
+          "{\"a\":null,\"b\":null}" },
+        /* of the keys the last one counts, unknown fields do not */
+        { lit("\x0a\x01x\x0a\x01k\x12\x02\x20\x01\x12\x00"), "true" },
+        { lit("\x0a\x01k\x1a\x00\x12\x02\x20\x01\x1b\x12\x00\x1c\x12\x00"),
+          "true" }
+    };
+
+    for (i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
+        conduit_buf_reset(&wire);
+        conduit_buf_append(&wire, entries[i].bytes, entries[i].len);
+        wire_wrap(&wire, 1);
+        wire_wrap(&wire, 6);
+        wire_ids(&wire);
+
+        ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
+        assert_member(entries[i].json);
+    }
+}
+END_TEST
+
+
+/* an object in two halves: its length, as any below, takes one byte to three */
+
+START_TEST(merged_kinds_have_every_length)
+{
+    char            key[16];
+    size_t          i, n, half;
+    conduit_buf_t   value, none, expected;
+
+    memset(&value, 0, sizeof(value));
+    memset(&none, 0, sizeof(none));
+    memset(&expected, 0, sizeof(expected));
+
+    for (n = 0; n < 3000; n = n * 5 / 4 + 1) {
+
+        conduit_buf_reset(&value);
+
+        for (half = 0; half < 2; half++) {
+            conduit_buf_reset(&part);
+
+            for (i = half; i < n; i += 2) {
+                snprintf(key, sizeof(key), "%05u", (unsigned) i);
+                wire_bytes(&part, 3, "not known, left out", 19);
+                wire_entry(&part, key, 5, &none);
+            }
+
+            wire_bytes(&value, 5, part.data, part.len);
+        }
+
+        conduit_buf_reset(&expected);
+        conduit_buf_lit(&expected, "{");
+
+        for (i = 0; i < n; i++) {
+            snprintf(key, sizeof(key), "%s\"%05u\"", i ? "," : "",
+                     (unsigned) i);
+            conduit_buf_append(&expected, key, strlen(key));
+            conduit_buf_lit(&expected, ":null");
+        }
+
+        conduit_buf_append(&expected, "}", 2);
+
+        build(&value);
+        ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
+        assert_member(expected.data);
+    }
+
+    conduit_buf_free(&value);
+    conduit_buf_free(&expected);
+}
+END_TEST
+
+
+START_TEST(kinds_without_end_are_merged_fast)
+{
+    size_t   i, j;
+    clock_t  begin;
+    static const struct {
+        const char  *piece;
+        size_t       len;
+    } pieces[] = {
+        { lit("\x2a\x00") }, { lit("\x32\x00") }, { lit("\x32\x02\x0a\x00") },
+        { lit("\x2a\x02\x0a\x00") }, { lit("\x2a\x00\x32\x00") },
+        { lit("\x3b\x3b\x3c\x3c\x2a\x00") }
+    };
+
+    for (i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+        for (j = 0; j < 2; j++) {
+
+            /* kinds in one value, or each in a value of the same entry */
+
+            conduit_buf_reset(&part);
+            conduit_buf_reset(&wire);
+
+            while (part.len < MIB && wire.len < MIB) {
+                conduit_buf_append(&part, pieces[i].piece, pieces[i].len);
+
+                if (j) {
+                    wire_bytes(&wire, 2, part.data, part.len);
+                    conduit_buf_reset(&part);
+                }
+            }
+
+            if (j) {
+                wire_wrap(&wire, 1);
+                wire_wrap(&wire, 6);
+                wire_ids(&wire);
+
+            } else {
+                build(&part);
+            }
+
+            begin = clock();
+            ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
+            write_json();
+            ck_assert_int_lt((clock() - begin) / CLOCKS_PER_SEC, 3);
+        }
+    }
+}
+END_TEST
+
+
+START_TEST(merging_is_needed_for_what_protobuf_c_does_not_do)
+{
+    int     merge;
+    size_t  i;
+    static const struct {
+        const char  *bytes;
+        size_t       len;
+        int          merge;
+    } messages[] = {
+        { lit(""), 0 },
+        { lit("\x20\x01\x20\x02\x0a\x00\x0a\x00"), 0 },
+        { lit("\x32\x00"), 0 },
+        { lit("\x32\x00\x32\x00"), 1 },
+        { lit("\x1a\x00\x32\x00"), 0 },
+        { lit("\x1a\x00\x1a\x00"), 1 },
+        { lit("\x7a\x00\x7a\x00"), 0 },
+        { lit("\x7b\x7c"), 1 },
+        { lit("\x1a\x02\x7b\x7c"), 1 },
+        { lit("\x32\x04\x0a\x02\x7b\x7c"), 1 },
+        { lit("\x32\x04\x0a\x00\x0a\x00"), 0 },
+        { lit("\x32\x08\x0a\x02\x12\x00\x0a\x02\x12\x00"), 0 },
+        { lit("\x32\x06\x0a\x04\x12\x00\x12\x00"), 1 },
+        { lit("\x32\x08\x0a\x06\x12\x04\x2a\x00\x32\x00"), 0 },
+        { lit("\x32\x08\x0a\x06\x12\x04\x2a\x00\x2a\x00"), 1 },
+        { lit("\x32\x08\x0a\x06\x12\x04\x32\x00\x32\x00"), 1 },
+        { lit("\x32\x0a\x0a\x08\x12\x06\x32\x04\x0a\x00\x0a\x00"), 0 }
+    };
+
+    for (i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
+        ck_assert_int_eq(conduit_walk((const uint8_t *) messages[i].bytes,
+                                      messages[i].len, &merge),
+                         CONDUIT_MESSAGE_OK);
+        ck_assert_msg(merge == messages[i].merge, "message %zu", i);
     }
 }
 END_TEST
@@ -365,6 +656,11 @@ START_TEST(memory_is_bounded)
         { lit("\x0a\x04\x12\x02\x2a\x00"), 1 },
         { lit("\x0a\x06\x12\x04\x32\x02\x0a\x00"), 1 },
         { lit("\x0a\x04\x0a\x02z\x00"), 1 },        /* keys */
+        { lit("\x7b\x7c"), 0 },                     /* groups */
+        { lit("\x7b\x7c"), 1 },
+        { lit("\x0a\x04\x12\x00\x12\x00"), 1 },     /* merged values */
+        { lit("\x0a\x06\x12\x04\x2a\x00\x2a\x00"), 1 },
+        { lit("\x0a\x0a\x12\x08\x32\x02\x0a\x00\x32\x02\x0a\x00"), 1 },
         { lit("\x0a\x03\x0a\x01z\x0a\x03\x0a\x01""a"), 1 }
     };
     static const size_t  sizes[] = { 200, 1100, 2200, 16384, 17000, 66000,
@@ -483,7 +779,12 @@ main(void)
     tcase_add_test(tc, unknown_phases_are_unspecified);
     tcase_add_test(tc, repeated_fields_merge);
     tcase_add_test(tc, joined_payloads_have_every_length);
-    tcase_add_test(tc, repeated_kinds_are_replaced);
+    tcase_add_test(tc, another_kind_replaces);
+    tcase_add_test(tc, the_same_kind_is_merged);
+    tcase_add_test(tc, values_of_an_entry_are_merged);
+    tcase_add_test(tc, merged_kinds_have_every_length);
+    tcase_add_test(tc, merging_is_needed_for_what_protobuf_c_does_not_do);
+    tcase_add_test(tc, kinds_without_end_are_merged_fast);
     tcase_add_test(tc, memory_is_bounded);
     tcase_add_test(tc, memory_that_runs_out_is_told);
     tcase_add_test(tc, statuses_have_texts);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "conduit_message.h"
+#include "conduit_walk.h"
 #include "decode.h"
 
 
@@ -18,9 +19,27 @@ START_TEST(malformed_is_refused)
     } faults[] = {
         /* field number 0, in one byte and in more */
         { lit("\x00\x00") }, { lit("\x02\x00") }, { lit("\x80\x00\x00") },
-        /* groups, and wire types that are none */
-        { lit("\x7b\x7c") }, { lit("\x7c") }, { lit("\x7e") }, { lit("\x7f") },
-        { lit("\x33\x34") },
+        /* wire types that are none, and in a group */
+        { lit("\x7e") }, { lit("\x7f") }, { lit("\x7b\x7e\x7c") },
+        { lit("\x7b\x7f\x7c") },
+        /* groups: no begin, no end, another's end, an end in between */
+        { lit("\x7c") }, { lit("\x7b") }, { lit("\x7b\x08\x01") },
+        { lit("\x7b\x84\x01") }, { lit("\x7b\x83\x01\x7c\x84\x01") },
+        { lit("\x7b\x83\x01\x84\x01") }, { lit("\x7b\x7b\x7c") },
+        { lit("\x7b\x7c\x7c") },
+        /* their fields: number 0, not whole, longer than the group */
+        { lit("\x7b\x00\x00\x7c") }, { lit("\x7b\x03\x04\x7c") },
+        { lit("\x7b\x08\x80\x7c") }, { lit("\x7b\x09\0\0\0\0\x7c") },
+        { lit("\x7b\x0a\x02\x7c") },
+        { lit("\x7b\x80\x80\x80\x80\x80\x00\x7c") },
+        /* a group that the message around it does not hold to its end */
+        { lit("\x32\x01\x7b\x7c") }, { lit("\x1a\x02\x7b\x08\x01\x7c") },
+        { lit("\x32\x06\x0a\x04\x12\x02\x7b\x08") },
+        /* known fields as groups, in each message */
+        { lit("\x33\x34") }, { lit("\x0b\x0c") }, { lit("\x1a\x02\x0b\x0c") },
+        { lit("\x32\x02\x0b\x0c") }, { lit("\x32\x04\x0a\x02\x13\x14") },
+        { lit("\x32\x06\x0a\x04\x12\x02\x2b\x2c") },
+        { lit("\x32\x08\x0a\x06\x12\x04\x32\x02\x0b\x0c") },
         /* a tag that does not end, is too long, is above 32 bits */
         { lit("\x80") }, { lit("\xff\xff\xff\xff") },
         { lit("\x88\x80\x80\x80\x80\x00\x00") },
@@ -276,6 +295,25 @@ START_TEST(unknown_fields_are_skipped)
     conduit_buf_append(&junk, "abcd", 4);
     wire_bytes(&junk, 536870911, "", 0);
 
+    /* groups, with any field in them; nothing in them is looked at */
+
+    wire_tag(&junk, 15, 3);
+    wire_tag(&junk, 15, 4);
+    wire_tag(&junk, 7, 3);
+    wire_bytes(&junk, 1, "\xff", 1);
+    wire_uint(&junk, 6, 1);
+    wire_tag(&junk, 6, 3);
+    wire_double(&junk, 5, 0);
+    wire_tag(&junk, 6, 3);
+    wire_tag(&junk, 6, 4);
+    wire_bytes(&junk, 6, "\x34\x3c", 2);
+    wire_tag(&junk, 6, 4);
+    wire_tag(&junk, 100, 5);
+    conduit_buf_append(&junk, "\x3c\x3c\x3c\x3c", 4);
+    wire_tag(&junk, 7, 4);
+    wire_tag(&junk, 536870911, 3);
+    wire_tag(&junk, 536870911, 4);
+
     /* a number of a known field with more bits is another number */
 
     wire_bytes(&junk, 6 + 256, "\xff", 1);
@@ -306,6 +344,54 @@ START_TEST(unknown_fields_are_skipped)
     }
 
     conduit_buf_free(&junk);
+}
+END_TEST
+
+
+START_TEST(groups_nest_to_a_limit)
+{
+    size_t  i, depth;
+
+    for (depth = CONDUIT_WIRE_MAX_GROUPS - 1;
+         depth <= CONDUIT_WIRE_MAX_GROUPS + 1;
+         depth++)
+    {
+        conduit_buf_reset(&wire);
+
+        for (i = 0; i < depth; i++) {
+            wire_tag(&wire, 15 + i, 3);
+        }
+
+        for (i = depth; i > 0; i--) {
+            wire_tag(&wire, 14 + i, 4);
+        }
+
+        wire_ids(&wire);
+        ck_assert_int_eq(decode(), depth <= CONDUIT_WIRE_MAX_GROUPS
+                                   ? CONDUIT_MESSAGE_OK
+                                   : CONDUIT_MESSAGE_MALFORMED);
+    }
+
+    /* a megabyte of beginnings, of pairs, of groups in a group */
+
+    conduit_buf_reset(&wire);
+    memset(conduit_buf_reserve(&wire, MIB), 0x7b, MIB);
+    wire.len = MIB;
+    ck_assert_int_eq(decode(), CONDUIT_MESSAGE_MALFORMED);
+
+    for (i = 1; i < MIB; i += 2) {
+        wire.data[i] = 0x7c;
+    }
+
+    wire_ids(&wire);
+    ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
+
+    wire_tag(&wire, 16, 4);
+    conduit_buf_reset(&part);
+    wire_tag(&part, 16, 3);
+    conduit_buf_append(&part, wire.data, wire.len);
+    wire_ids(&part);
+    ck_assert_int_eq(decode_bytes(part.data, part.len), CONDUIT_MESSAGE_OK);
 }
 END_TEST
 
@@ -424,6 +510,7 @@ main(void)
     tcase_add_test(tc, depth_is_of_nesting_alone);
     tcase_add_test(tc, nesting_of_a_megabyte_is_refused_fast);
     tcase_add_test(tc, unknown_fields_are_skipped);
+    tcase_add_test(tc, groups_nest_to_a_limit);
     tcase_add_test(tc, long_tags_and_lengths_are_taken);
     tcase_add_test(tc, every_cut_is_refused);
     tcase_add_test(tc, flipped_bits_do_no_harm);
