@@ -30,8 +30,10 @@ static void ngx_conduit_gateway_mask(ngx_str_t *uri);
 static void ngx_conduit_gateway_forget_token(ngx_conduit_gateway_ctx_t *ctx);
 static void ngx_conduit_gateway_cleanup(void *data);
 static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r);
-static const char *ngx_conduit_gateway_position(ngx_http_request_t *r,
-    conduit_stream_id_t *pos, ngx_uint_t *given);
+static ngx_int_t ngx_conduit_gateway_position(ngx_http_request_t *r,
+    conduit_stream_id_t *pos);
+static ngx_int_t ngx_conduit_gateway_is_position(ngx_http_request_t *r,
+    const char *name, ngx_str_t *value, conduit_stream_id_t *pos);
 static ngx_str_t *ngx_conduit_gateway_last_event_id(ngx_http_request_t *r);
 static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
@@ -154,9 +156,8 @@ ngx_conduit_gateway_forget_token(ngx_conduit_gateway_ctx_t *ctx)
 ngx_int_t
 ngx_conduit_gateway_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                        rc;
+    ngx_int_t                        rc, resumes;
     ngx_str_t                        token;
-    ngx_uint_t                       resumes;
     ngx_msec_t                       expires;
     const char                      *err;
     ngx_conduit_ids_t                ids;
@@ -191,12 +192,13 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         err = ngx_conduit_gateway_token(r, ctx, &token);
     }
 
-    if (err == NULL) {
-        err = ngx_conduit_gateway_position(r, &pos, &resumes);
-    }
-
     if (err != NULL) {
         return ngx_conduit_gateway_refuse(r, NGX_HTTP_BAD_REQUEST, err);
+    }
+
+    resumes = ngx_conduit_gateway_position(r, &pos);
+    if (resumes == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     expires = 0;
@@ -232,7 +234,7 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
     }
 
     return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &ids,
-                                  resumes ? &pos : NULL, expires);
+                                  resumes == NGX_OK ? &pos : NULL, expires);
 }
 
 
@@ -285,43 +287,72 @@ ngx_conduit_gateway_method(ngx_http_request_t *r)
 
 
 /*
- * Where to go on from: the header wins, as the URL's value gets stale with the
- * first reconnect.  Returns NULL, or what is wrong.
+ * Where to go on from.  The header wins, as the URL's value gets stale with the
+ * first reconnect.  event-source-polyfill, which sends no such header, adds
+ * "lastEventId" to the URL that it was given with each reconnect: it is newer
+ * than a "last_event_id" of that URL.  What is no stream ID counts as not
+ * given: an EventSource would never come back after a 400.  Returns NGX_OK,
+ * NGX_DECLINED without a position, or NGX_ERROR.
  */
 
-static const char *
-ngx_conduit_gateway_position(ngx_http_request_t *r, conduit_stream_id_t *pos,
-    ngx_uint_t *given)
+static ngx_int_t
+ngx_conduit_gateway_position(ngx_http_request_t *r, conduit_stream_id_t *pos)
 {
-    ngx_int_t   rc;
-    ngx_str_t  *header, value;
+    ngx_int_t    rc;
+    ngx_str_t   *header, value;
+    ngx_uint_t   i;
 
-    *given = 0;
+    static const char  *args[] = { "lastEventId", "last_event_id" };
 
     header = ngx_conduit_gateway_last_event_id(r);
 
-    if (header != NULL) {
-        value = *header;
+    if (header != NULL
+        && ngx_conduit_gateway_is_position(r, "Last-Event-ID", header, pos)
+           == NGX_OK)
+    {
+        return NGX_OK;
+    }
 
-    } else {
-        rc = ngx_conduit_http_arg(r, "last_event_id", &value);
+    for (i = 0; i < sizeof(args) / sizeof(args[0]); i++) {
 
-        if (rc == NGX_DECLINED) {
-            return NULL;
+        rc = ngx_conduit_http_arg(r, args[i], &value);
+
+        if (rc == NGX_ERROR) {
+            return NGX_ERROR;
         }
 
-        if (rc != NGX_OK) {
-            return "Invalid last_event_id";
+        if (rc == NGX_ABORT) {
+
+            /* given twice, or its encoding is broken */
+
+            ngx_str_null(&value);
+        }
+
+        if (rc != NGX_DECLINED
+            && ngx_conduit_gateway_is_position(r, args[i], &value, pos)
+               == NGX_OK)
+        {
+            return NGX_OK;
         }
     }
 
-    if (conduit_stream_id_parse((char *) value.data, value.len, pos) != 0) {
-        return header ? "Invalid Last-Event-ID" : "Invalid last_event_id";
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_conduit_gateway_is_position(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value, conduit_stream_id_t *pos)
+{
+    if (conduit_stream_id_parse((char *) value->data, value->len, pos) == 0) {
+        return NGX_OK;
     }
 
-    *given = 1;
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "conduit: client sent a \"%s\" that is no stream ID, it is "
+                  "ignored", name);
 
-    return NULL;
+    return NGX_DECLINED;
 }
 
 

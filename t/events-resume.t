@@ -133,12 +133,14 @@ my ($channels, $requests) = (0, 0);
 sub channel { return sprintf '%08x-0000-4000-8000-000000000000', ++$channels }
 
 # Asks for a channel's events at a location: after => the position, as an
-# argument; header => likewise, as a header; rcvbuf => 4096: for a slow one.
+# argument; polyfill => likewise, as "lastEventId"; header => likewise, as a
+# header; rcvbuf => 4096: for a slow one.
 sub ask {
     my ($where, $channel, %o) = @_;
 
     my $path = "/$where/$ORG?channel_id=$channel&n=" . ++$requests;
     $path .= "&last_event_id=$o{after}" if defined $o{after};
+    $path .= "&lastEventId=$o{polyfill}" if defined $o{polyfill};
 
     my $client = Client->ask($o{rcvbuf} ? $slow_port : $nginx->port, $path,
                              %o);
@@ -268,37 +270,68 @@ for my $where (sort keys %LOCATIONS) {
 }
 
 
-# --- malformed positions
+# --- positions that are none: no 400, after which an EventSource is deaf
 
 my $live = channel();
 fill($live, 1, 3);
 
 my @MALFORMED = ('x', '-', '5-', '-5', '5-x', 'x-5', '5-5-5', '5--5', '+5-0',
                  '0x5-0', '5.0', '5 -0', '18446744073709551616-0',
-                 '0-18446744073709551616', '$', '9' x 200);
+                 '0-18446744073709551616', '$', '9' x 200, "\xc3\xa9",
+                 "\xff\xfe", "1000-1\xe2\x80\xa6", '1000-1,1000-2', '0x5');
 
 for my $id (@MALFORMED) {
-    my $title = length $id < 30 ? $id : 'of 200 digits';
-    my $encoded = $id =~ s/([^\w.-])/sprintf '%%%02x', ord $1/ger;
+    my $encoded = $id =~ s/([^A-Za-z0-9.-])/sprintf '%%%02x', ord $1/ger;
+    my $title = length $id < 30 ? $encoded : 'of 200 digits';
 
-    my $client = ask('events', $live, header => $id, after => '1000-1');
-    is $client->status, 400, "the header $title is refused";
-    $client->end;
-    is $client->body, 'Invalid Last-Event-ID', 'and the reply says which';
-
-    $client = ask('events', $live, after => $encoded);
-    is $client->status, 400, "the argument $title is refused";
-    $client->end;
-    is $client->body, 'Invalid last_event_id', 'and the reply says which';
-
-    $client = ask('events', $live, after => $encoded, header => id(2));
-    is got($client, 1), '3', 'but is not looked at when there is a header';
-    $client->close;
+    is first($live, header => $id), '1', "the header $title is no position";
+    is first($live, after => $encoded), '1',
+        "the argument $title is no position";
+    is first($live, polyfill => $encoded), '1',
+        "lastEventId=$title is no position";
+    is first($live, header => $id, after => id(2)), '3',
+        "an argument counts beside the header $title";
+    is first($live, polyfill => $encoded, after => id(2)), '3',
+        "last_event_id counts beside lastEventId=$title";
+    is first($live, after => $encoded, header => id(2)), '3',
+        "the header counts beside the argument $title";
 }
 
-my $client = ask('events', $live, header => '', after => id(2));
-is got($client, 1), '3', 'an empty header is none: the argument counts';
-$client->close;
+# the sequence number of the first event
+sub first {
+    my ($channel, @position) = @_;
+
+    my $client = ask('events', $channel, @position);
+    my $sequence = $client->status == 200 ? got($client, 1) : $client->status;
+
+    $client->close;
+    return $sequence;
+}
+
+is first($live), '1', 'without a position the oldest event is the first';
+is first($live, header => '', after => id(2)), '3',
+    'an empty header is none: the argument counts';
+is first($live, header => '', polyfill => '', after => id(2)), '3',
+    'an empty lastEventId is none: last_event_id counts';
+is first($live, after => '', polyfill => id(2)), '3',
+    'an empty last_event_id is none: lastEventId counts';
+is first($live, polyfill => id(1)), '2', 'lastEventId is a position';
+is first($live, after => id(1), polyfill => id(2)), '3',
+    'lastEventId, which is new with each reconnect, goes before last_event_id';
+is first($live, header => id(2), after => id(1), polyfill => '0-0'), '3',
+    'the header goes before both arguments';
+is first($live, after => id(2) . '&last_event_id=' . id(2)), '1',
+    'an argument that is given twice is no position';
+is first($live, after => id(2) . '%'), '1',
+    'an argument whose encoding is broken is no position';
+is first($live, polyfill => '1000%2D2'), '3', 'an argument is decoded';
+
+like $nginx->error_log,
+    qr/\[info\].*client sent a "$_" that is no stream ID, it is ignored/,
+    "a $_ that is no position is logged"
+    for qw(Last-Event-ID lastEventId last_event_id);
+unlike $nginx->error_log, qr/\[(?:warn|error|alert)\].*no stream ID/,
+    'an unreadable position is no fault of the server';
 
 
 # --- at END, and after it

@@ -128,8 +128,6 @@ sub get {
 for my $case (
     ['no channel', "/open/$ORG", {}],
     ['an org that is none', "/open/x?channel_id=$CHANNEL", {}],
-    ['a position that is none', path('open', $CHANNEL),
-     { headers => { 'Last-Event-ID' => 'x' } }],
     ['a body', path('open', $CHANNEL),
      { headers => { 'Content-Length' => 100 }, body => undef }])
 {
