@@ -205,6 +205,13 @@ ngx_conduit_stream_parse_info(redisReply *reply,
                 info->counted = 1;
             }
 
+        } else if (ngx_conduit_stream_is(name, "max-deleted-entry-id")) {
+
+            if (value->type == REDIS_REPLY_STRING) {
+                (void) conduit_stream_id_parse(value->str, value->len,
+                                               &info->deleted);
+            }
+
         } else if (ngx_conduit_stream_is(name, "first-entry")) {
             (void) ngx_conduit_stream_entry(value, &info->first);
 

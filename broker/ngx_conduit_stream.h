@@ -26,6 +26,8 @@ typedef struct {
     ngx_conduit_entry_t   last;     /* likewise */
     ngx_uint_t            length;
     uint64_t              added;    /* entries ever, valid when counted */
+    conduit_stream_id_t   deleted;  /* the largest that XDEL removed, valid when
+                                       counted; trimming is not noted there */
     ngx_uint_t            counted;  /* not before Redis 7 */
     ngx_uint_t            exists;
     ngx_uint_t            trimmed;  /* entries are gone, or the server does not

@@ -7,7 +7,9 @@
  *    all start from the oldest entry again; unless it only lost its last
  *    entries (ngx_conduit_channel_back.c);
  *  - whether the oldest entry is past a position: then its subscriber has lost
- *    some;
+ *    some that were trimmed.  When nothing was ever removed from the stream,
+ *    the position is of an earlier one of that name, and what came after it
+ *    there nobody can tell;
  *  - whether the stream has ended, for those who resume after its end.
  */
 
@@ -26,14 +28,25 @@ static void ngx_conduit_channel_info(ngx_conduit_channel_t *ch,
 static void ngx_conduit_channel_gap(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
 static ngx_uint_t ngx_conduit_channel_barred(redisReply *reply);
-static ngx_uint_t ngx_conduit_channel_trimmed(ngx_conduit_stream_info_t *info,
+static ngx_uint_t ngx_conduit_channel_before(ngx_conduit_stream_info_t *info,
+    conduit_stream_id_t *pos);
+static ngx_uint_t ngx_conduit_channel_only_loss(ngx_conduit_stream_info_t *info,
     conduit_stream_id_t *pos);
 static void ngx_conduit_channel_lost_queue(ngx_queue_t *queue,
     conduit_stream_id_t *first);
 static void ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
+static void ngx_conduit_channel_locate(ngx_conduit_channel_t *ch,
+    ngx_conduit_sub_t *sub, ngx_conduit_stream_info_t *info);
+static ngx_uint_t ngx_conduit_channel_had_all(ngx_conduit_channel_t *ch,
+    conduit_stream_id_t *pos);
+static conduit_stream_id_t *ngx_conduit_channel_last(
+    ngx_conduit_channel_t *ch);
+static void ngx_conduit_channel_past(ngx_conduit_channel_t *ch);
 static void ngx_conduit_channel_settle(ngx_conduit_channel_t *ch,
     ngx_conduit_sub_t *sub, ngx_conduit_stream_info_t *info);
+static void ngx_conduit_channel_gone_queue(ngx_conduit_channel_t *ch,
+    ngx_queue_t *queue);
 static void ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch);
 static void ngx_conduit_channel_restart_queue(ngx_conduit_channel_t *ch,
     ngx_queue_t *queue, ngx_queue_t *to);
@@ -183,12 +196,25 @@ ngx_conduit_channel_gap(ngx_conduit_channel_t *ch,
         ch->oldest = info->first.id;
     }
 
-    if (!ngx_conduit_channel_trimmed(info, &ch->cursor)) {
+    if (!ngx_conduit_channel_before(info, &ch->cursor)) {
         return;
     }
 
-    none = info->counted && ch->numbered
-           && info->added - ch->number == info->length;
+    if (!info->trimmed) {
+
+        /* another stream, with larger IDs: who is in the window goes on to it
+           from there */
+
+        ngx_conduit_channel_past(ch);
+
+        ch->numbered = 1;
+        ch->number = 0;
+        return;
+    }
+
+    none = info->counted
+           && ((ch->numbered && info->added - ch->number == info->length)
+               || ngx_conduit_channel_only_loss(info, &ch->cursor));
 
     ch->numbered = info->counted;
     ch->number = info->added - info->length;
@@ -224,23 +250,34 @@ ngx_conduit_channel_barred(redisReply *reply)
 
 
 /*
- * Whether entries after a position are gone.  When the entry there went as the
- * last one, nothing after it is, and that can't be told from here: it is taken
- * for a loss.
+ * Whether a position is before all that the stream has.  In a stream of which
+ * entries were removed, some after the position may be among them.  When the
+ * entry there went as the last one, none are, and that can't be told from here:
+ * it is taken for a loss.
  */
 
 static ngx_uint_t
-ngx_conduit_channel_trimmed(ngx_conduit_stream_info_t *info,
+ngx_conduit_channel_before(ngx_conduit_stream_info_t *info,
     conduit_stream_id_t *pos)
 {
-    if (!info->trimmed || conduit_stream_id_cmp(pos, &ngx_conduit_oldest) == 0)
-    {
+    if (conduit_stream_id_cmp(pos, &ngx_conduit_oldest) == 0) {
         return 0;
     }
 
     return conduit_stream_id_cmp(pos, info->length ? &info->first.id
                                                    : &info->last_id)
            < 0;
+}
+
+
+/* whether the entry at a position is the only one that was ever removed */
+
+static ngx_uint_t
+ngx_conduit_channel_only_loss(ngx_conduit_stream_info_t *info,
+    conduit_stream_id_t *pos)
+{
+    return info->counted && info->added - info->length == 1
+           && conduit_stream_id_cmp(&info->deleted, pos) == 0;
 }
 
 
@@ -315,12 +352,8 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
 
         ngx_conduit_channel_lead_back(ch, sub);
 
-        if (info && conduit_stream_id_cmp(&info->last_id, &sub->pos) < 0) {
-            sub->pos = ngx_conduit_oldest;
-        }
-
-        if (info && ngx_conduit_channel_trimmed(info, &sub->pos)) {
-            sub->lost = 1;
+        if (info) {
+            ngx_conduit_channel_locate(ch, sub, info);
         }
 
         ngx_conduit_channel_settle(ch, sub, info);
@@ -328,6 +361,92 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
         if (ngx_conduit_sub_start(sub) == NGX_OK) {
             ngx_conduit_channel_place(ch, sub);
         }
+    }
+}
+
+
+/*
+ * Says where a position is in the stream, and what its subscriber is to be told
+ * of.  A position of an earlier life of the stream is no loss for one who had
+ * all that was seen of that.
+ */
+
+static void
+ngx_conduit_channel_locate(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub,
+    ngx_conduit_stream_info_t *info)
+{
+    ngx_uint_t  future, before;
+
+    future = (conduit_stream_id_cmp(&info->last_id, &sub->pos) < 0);
+    before = ngx_conduit_channel_before(info, &sub->pos);
+
+    if (future || (before && !info->trimmed)) {
+
+        if (sub->lost || !ngx_conduit_channel_had_all(ch, &sub->pos)) {
+            sub->lost = 1;
+            sub->gone = 1;
+        }
+
+    } else if (before && !ngx_conduit_channel_only_loss(info, &sub->pos)) {
+        sub->lost = 1;
+    }
+
+    if (future) {
+        sub->earlier = sub->pos;
+        sub->pos = ngx_conduit_oldest;
+    }
+}
+
+
+/*
+ * Whether a position is at the end of what this worker has seen of the stream,
+ * or of the life before that.
+ */
+
+static ngx_uint_t
+ngx_conduit_channel_had_all(ngx_conduit_channel_t *ch,
+    conduit_stream_id_t *pos)
+{
+    if (ch->seen
+        && conduit_stream_id_cmp(pos, ngx_conduit_channel_last(ch)) >= 0
+        && conduit_stream_id_cmp(pos, &ch->cursor) <= 0)
+    {
+        return 1;
+    }
+
+    return conduit_stream_id_cmp(pos, &ch->past_from) >= 0
+           && conduit_stream_id_cmp(pos, &ch->past_to) <= 0;
+}
+
+
+/* who is there has been given all up to the cursor: entries that are no
+   messages may follow */
+
+static conduit_stream_id_t *
+ngx_conduit_channel_last(ngx_conduit_channel_t *ch)
+{
+    conduit_stream_id_t  *id;
+
+    if (ch->window.nelts) {
+        id = &ch->window.elts[ch->window.nelts - 1]->id;
+
+        if (conduit_stream_id_cmp(id, &ch->floor) > 0) {
+            return id;
+        }
+    }
+
+    return &ch->floor;
+}
+
+
+/* the life of the stream that was seen is over */
+
+static void
+ngx_conduit_channel_past(ngx_conduit_channel_t *ch)
+{
+    if (ch->seen) {
+        ch->past_from = *ngx_conduit_channel_last(ch);
+        ch->past_to = ch->cursor;
     }
 }
 
@@ -376,6 +495,15 @@ ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
                   "reading it from its oldest entry",
                   &ch->shard->doorbell.redis->name, &ch->node.str);
 
+    /* those who wait have all there was */
+
+    if (ch->seen) {
+        ngx_conduit_channel_gone_queue(ch, &ch->ready);
+        ngx_conduit_channel_gone_queue(ch, &ch->behind);
+        ngx_conduit_channel_gone_queue(ch, &ch->reading_batch);
+        ngx_conduit_channel_gone_queue(ch, &ch->blocked);
+    }
+
     ngx_conduit_channel_rewind(ch);
 
     ngx_conduit_channel_restart_queue(ch, &ch->waiting, NULL);
@@ -386,17 +514,52 @@ ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
 }
 
 
+/* who had a position, and not all that was seen of the stream, is told */
+
+static void
+ngx_conduit_channel_gone_queue(ngx_conduit_channel_t *ch, ngx_queue_t *queue)
+{
+    ngx_queue_t          *q;
+    ngx_conduit_sub_t    *sub;
+    conduit_stream_id_t  *last;
+
+    last = ngx_conduit_channel_last(ch);
+
+    for (q = ngx_queue_head(queue);
+         q != ngx_queue_sentinel(queue);
+         q = ngx_queue_next(q))
+    {
+        sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
+
+        if (sub->lost || sub->seq == ch->base + ch->window.nelts
+            || conduit_stream_id_cmp(&sub->pos, last) >= 0
+            || conduit_stream_id_cmp(ngx_conduit_sub_position(sub),
+                                     &ngx_conduit_oldest)
+               == 0)
+        {
+            continue;
+        }
+
+        sub->lost = 1;
+        sub->gone = 1;
+    }
+}
+
+
 /* reads the stream from its oldest entry, in place of what is in memory */
 
 static void
 ngx_conduit_channel_rewind(ngx_conduit_channel_t *ch)
 {
+    ngx_conduit_channel_past(ch);
+
     ch->epoch++;
     ch->base += ch->window.nelts;
     ch->cursor = ngx_conduit_oldest;
     ch->floor = ngx_conduit_oldest;
     ch->ended = 0;
     ch->known = 1;
+    ch->seen = 0;
     ch->numbered = 0;
     ch->kept = 0;
     ch->compare = 0;
@@ -422,6 +585,7 @@ ngx_conduit_channel_restart_queue(ngx_conduit_channel_t *ch,
         next = ngx_queue_next(q);
         sub = ngx_queue_data(q, ngx_conduit_sub_t, queue);
 
+        sub->earlier = *ngx_conduit_sub_position(sub);
         sub->pos = ngx_conduit_oldest;
         sub->seq = ch->base;
 

@@ -356,6 +356,7 @@ ngx_conduit_channel_take_in(ngx_conduit_channel_t *ch, redisReply *list,
     ch->number += list->elements - continued;
     ch->numbered = (ch->numbered && rc == NGX_OK);
     ch->known = 1;
+    ch->seen = 1;
     ch->kept = 1;
     ch->spurious = 0;
     ch->lull = 0;
@@ -391,6 +392,7 @@ ngx_conduit_channel_nothing(ngx_conduit_channel_t *ch, ngx_uint_t kept)
 
     if (kept) {
         ch->known = 1;
+        ch->seen = 1;
     }
 
     if (ch->lull < 255) {
@@ -613,8 +615,8 @@ ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
 
 
 /*
- * Settles whether entries between a subscriber's position and the batch were
- * trimmed.  Returns NGX_OK, or NGX_AGAIN when that takes a look-up.
+ * Settles whether entries between a subscriber's position and the batch are
+ * gone.  Returns NGX_OK, or NGX_AGAIN when that, or why, takes a look-up.
  */
 
 static ngx_int_t
@@ -657,7 +659,10 @@ ngx_conduit_channel_judge(ngx_conduit_batch_t *batch, ngx_conduit_sub_t *sub)
             return NGX_AGAIN;
         }
 
+        /* a look-up tells why: trimmed, or the stream is another one */
+
         sub->lost = 1;
+        return NGX_AGAIN;
     }
 
     sub->judged = 1;

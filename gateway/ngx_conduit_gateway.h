@@ -121,6 +121,9 @@ struct ngx_conduit_sub_s {
                                               valid when not below its base */
     conduit_stream_id_t     next;          /* of the frame after pos, valid
                                               when next_known */
+    conduit_stream_id_t     earlier;       /* the client's position while pos is
+                                              0-0: one of an earlier life of the
+                                              stream; 0-0: it has none */
     ngx_conduit_out_t      *busy;          /* in the filters, oldest first */
     ngx_conduit_out_t     **busy_last;
     ngx_conduit_out_t      *free;
@@ -138,6 +141,8 @@ struct ngx_conduit_sub_s {
     unsigned                judged:1;      /* whether it lost anything is
                                               settled, until it sends on */
     unsigned                lost:1;        /* it did; to be told */
+    unsigned                gone:1;        /* because the stream that its
+                                              position is of is no more */
     unsigned                started:1;     /* the header was sent */
     unsigned                blocked:1;     /* stands in that queue */
     unsigned                losses:8;      /* how often it was told, 255 at
@@ -183,6 +188,12 @@ struct ngx_conduit_channel_s {
                                               a lead of 0-0: none */
     conduit_stream_id_t     lead;
 
+    conduit_stream_id_t     past_from;     /* the stream's life before this one,
+                                              as far as it was seen: a position
+                                              from here on had all of it */
+    conduit_stream_id_t     past_to;       /* and up to here; 0-0: none was
+                                              seen */
+
     ngx_conduit_batch_t    *batch;         /* NULL: none asked for or in use */
 
     uint32_t                epoch;         /* lives of the stream seen */
@@ -205,6 +216,8 @@ struct ngx_conduit_channel_s {
     unsigned                retrying:1;
     unsigned                ended:1;       /* the last frame is an end */
     unsigned                known:1;       /* the cursor is one of the stream */
+    unsigned                seen:1;        /* so was its entry: it is not only
+                                              what a subscriber said */
     unsigned                kept:1;        /* its entry is there */
     unsigned                numbered:1;
     unsigned                check:1;       /* what follows the cursor may have
@@ -511,6 +524,13 @@ void ngx_conduit_sub_refuse(ngx_conduit_sub_t *sub);
  */
 ngx_int_t ngx_conduit_sub_send(ngx_conduit_sub_t *sub,
     ngx_conduit_frames_t *frames, ngx_uint_t *i);
+
+/*
+ * The position that the client has, for the ID of events that are none of the
+ * stream; 0-0: none.  It is another one than where the subscriber goes on when
+ * the stream was made anew.
+ */
+conduit_stream_id_t *ngx_conduit_sub_position(ngx_conduit_sub_t *sub);
 
 /* Sends a keepalive comment; the subscriber may be gone afterwards. */
 void ngx_conduit_sub_ping(ngx_conduit_sub_t *sub);

@@ -35,6 +35,11 @@ static const char * const  ngx_conduit_gateway_closes[] = {
     "error", NULL
 };
 
+/* as the event has them */
+static const char * const  ngx_conduit_gateway_losses[] = {
+    "trimmed", "gone", NULL
+};
+
 /* from 1 ms, which is what an entry's ID tells, to 30 s */
 const uint32_t  ngx_conduit_gateway_delivery[CONDUIT_METRICS_CELLS - 1] = {
     1000, 2000, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000,
@@ -90,10 +95,10 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
     ngx_conduit_single(CONDUIT_COUNTER, "slow_total",
                        NGX_CONDUIT_GATEWAY_SLOW,
                        "Times that a subscriber's socket was full."),
-    ngx_conduit_single(CONDUIT_COUNTER, "history_lost_total",
-                       NGX_CONDUIT_GATEWAY_LOST,
-                       "Subscribers told that Redis no longer has entries "
-                       "that they missed."),
+    { "history_lost_total", "Subscribers told that Redis no longer has entries "
+      "that they missed, or the stream they were in.",
+      CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_LOST,
+      "reason", ngx_conduit_gateway_losses, NULL },
 
     ngx_conduit_single(CONDUIT_COUNTER, "frames_total",
                        NGX_CONDUIT_GATEWAY_FRAMES,

@@ -171,16 +171,30 @@ ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     ngx_conduit_frame_t  *frame;
 
     frame = ngx_conduit_frame_control(sub->channel->hub, "history_lost",
-                                      "trimmed", &sub->pos);
+                                      sub->gone ? "gone" : "trimmed",
+                                      ngx_conduit_sub_position(sub));
     if (frame == NULL) {
         return NGX_ERROR;
     }
 
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST + sub->gone);
+
     sub->lost = 0;
+    sub->gone = 0;
     sub->losses += (sub->losses < 255);
-    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST);
 
     return ngx_conduit_sub_push(sub, frame, first, last);
+}
+
+
+conduit_stream_id_t *
+ngx_conduit_sub_position(ngx_conduit_sub_t *sub)
+{
+    if (sub->pos.ms == 0 && sub->pos.seq == 0) {
+        return &sub->earlier;
+    }
+
+    return &sub->pos;
 }
 
 

@@ -426,7 +426,8 @@ ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     switch (why) {
 
     case NGX_CONDUIT_CLOSE_DRAIN:
-        ngx_conduit_control_write("server_draining", NULL, &sub->pos, b);
+        ngx_conduit_control_write("server_draining", NULL,
+                                  ngx_conduit_sub_position(sub), b);
         break;
 
     case NGX_CONDUIT_CLOSE_OUTAGE:

@@ -372,7 +372,7 @@ new_channel();
 {
     fill(1, 3);
     my $client = ask(5);
-    is got($client, 3), '1 2 3',
+    is got($client, 4), 'history_lost 1 2 3',
         'a position that this worker never saw is one of another stream';
 }
 

@@ -54,6 +54,8 @@ sub outcome { return qq(requests_total{outcome="$_[0]"}) }
 
 sub denied { return qq(auth_failures_total{reason="$_[0]"}) }
 
+sub lost { return qq(history_lost_total{reason="$_[0]"}) }
+
 sub closed { return qq(closed_total{reason="$_[0]"}) }
 
 sub counts {
@@ -293,9 +295,18 @@ redis('XTRIM', stream_key($ORG, $channel), 'MAXLEN', '=', 2);
 counts('a position that was trimmed', sub {
     $sse = subscribe('open', $channel, '1000-1');
     is line_of($sse->events(3, 20)), 'history_lost 4 5';
-}, outcome('accepted') => 1, history_lost_total => 1, events_total => 2,
+}, outcome('accepted') => 1, lost('trimmed') => 1, events_total => 2,
    frames_total => 4, look_ups_total => 1, reads_total => 1,
    catch_up_reads_total => 1);
+$sse->close;
+gauge('subscribers', 0);
+
+counts('a position of a stream that is no more', sub {
+    $sse = subscribe('open', $channel, '2000-1');
+    is line_of($sse->events(3, 20)), 'history_lost 4 5';
+}, outcome('accepted') => 1, lost('gone') => 1, events_total => 2,
+   frames_total => 2, look_ups_total => 1, reads_total => 2,
+   catch_up_reads_total => 1, restarts_total => 1);
 $sse->close;
 gauge('subscribers', 0);
 

@@ -447,8 +447,8 @@ for my $wakeup ('tracking', 'poll 50ms') {
 
             is(line_of($live->events(2, 20)), '10 11',
                'the new stream is followed from its start');
-            is(line_of(client(last_event_id => $ids[1])->events(2, 20)),
-               '10 11', 'also by one that resumes');
+            is(line_of(client(last_event_id => $ids[1])->events(3, 20)),
+               'history_lost 10 11', 'also by one that resumes, who is told');
 
             xadd(sequence => 12);
             is(line_of($live->event), 12, 'and goes on');
