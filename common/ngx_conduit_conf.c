@@ -74,8 +74,8 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conf_merge_str_value(conf->redis_user, prev->redis_user, "");
     ngx_conf_merge_str_value(conf->redis_password, prev->redis_password, "");
     ngx_conf_merge_msec_value(conf->connect_timeout, prev->connect_timeout,
-                              3000);
-    ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 5000);
+                              2000);
+    ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 4000);
     ngx_conf_merge_ptr_value(conf->org_id, prev->org_id, NULL);
     ngx_conf_merge_ptr_value(conf->channel_id, prev->channel_id, NULL);
     ngx_conf_merge_value(conf->auth, prev->auth, 1);
