@@ -16,8 +16,9 @@
 
 #pragma GCC visibility push(hidden)
 
-/* a comment line that keeps a connection alive */
-#define CONDUIT_SSE_KEEPALIVE  ":\n\n"
+/* a comment line that keeps a connection alive; an empty line after it would be
+   an event without data to readers that are not strict */
+#define CONDUIT_SSE_KEEPALIVE  ":\n"
 
 
 /*

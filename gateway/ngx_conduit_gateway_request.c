@@ -14,11 +14,9 @@
 #include "ngx_conduit_gateway_request.h"
 
 
-/* what a page may send: the token, what an EventSource sends, and what tracing
-   adds to every fetch() */
-#define NGX_CONDUIT_GATEWAY_HEADERS                                           \
-    "Authorization, baggage, Cache-Control, Last-Event-ID, sentry-trace, "    \
-    "traceparent, tracestate"
+/* what a page may send: anything, tracing adds its own to every fetch(); "*"
+   does not stand for "Authorization" (WHATWG Fetch, 2.2.2) */
+#define NGX_CONDUIT_GATEWAY_HEADERS  "*, Authorization"
 
 #define ngx_conduit_gateway_denied(reason)                                    \
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_AUTH + (reason))

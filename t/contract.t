@@ -257,7 +257,8 @@ my $sse = sse_open($nginx, channel_id => $s);
 
 is $sse->status, 200, 'a good request is answered with 200';
 is $sse->headers->{'content-type'}, 'text/event-stream', 'as an event stream';
-is $sse->headers->{'cache-control'}, 'no-cache', 'not to be cached';
+is $sse->headers->{'cache-control'}, 'no-cache, no-transform',
+    'to be neither cached nor compressed on the way';
 is $sse->headers->{'access-control-allow-origin'}, '*', 'for any origin';
 
 my $event = $sse->event;

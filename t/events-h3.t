@@ -116,7 +116,8 @@ for my $n (1 .. 2) {
 my $sse = stream($path);
 
 is_deeply [$sse->status, @{ $sse->headers }{qw(content-type cache-control)}],
-    [200, 'text/event-stream', 'no-cache'], 'a stream is opened';
+    [200, 'text/event-stream', 'no-cache, no-transform'],
+    'a stream is opened';
 is_deeply [map { $_->{json}{sequence} } $sse->events(2)], [1, 2],
     'with what was before';
 

@@ -89,7 +89,7 @@ START_TEST(events_follow_each_other)
                     "event: error\n"
                     "retry: 3000\n"
                     "data: Too many errors, closing stream\n\n"
-                    ":\n\n");
+                    ":\n");
 
     conduit_buf_free(&b);
 }
