@@ -48,6 +48,13 @@ static ngx_conf_num_bounds_t  ngx_conduit_gateway_read_count_bounds = {
 };
 
 
+static ngx_conf_enum_t  ngx_conduit_gateway_after_end[] = {
+    { ngx_string("wait"), NGX_CONDUIT_AFTER_END_WAIT },
+    { ngx_string("stop"), NGX_CONDUIT_AFTER_END_STOP },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_conduit_pages_t  ngx_conduit_gateway_pages = {
     &ngx_conduit_gateway_module,
     ngx_string("conduit_gateway"),
@@ -244,6 +251,13 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, expire),
       NULL },
+
+    { ngx_string("conduit_gateway_after_end"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.after_end),
+      &ngx_conduit_gateway_after_end },
 
     { ngx_string("conduit_gateway_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
@@ -593,6 +607,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
     s->outage = NGX_CONF_UNSET_MSEC;
     s->drain = NGX_CONF_UNSET_MSEC;
     s->max_duration = NGX_CONF_UNSET_MSEC;
+    s->after_end = NGX_CONF_UNSET_UINT;
 
     glcf->expire = NGX_CONF_UNSET;
 
@@ -652,6 +667,8 @@ ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
     ngx_conf_merge_msec_value(conf->outage, prev->outage, 10000);
     ngx_conf_merge_msec_value(conf->drain, prev->drain, 5000);
     ngx_conf_merge_msec_value(conf->max_duration, prev->max_duration, 0);
+    ngx_conf_merge_uint_value(conf->after_end, prev->after_end,
+                              NGX_CONDUIT_AFTER_END_WAIT);
 
     if (conf->buffer_size == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

@@ -132,6 +132,7 @@ ngx_int_t
 ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
 {
     ngx_int_t     at_cursor;
+    ngx_uint_t    stop;
     ngx_queue_t  *queue;
 
     queue = &ch->waiting;
@@ -140,16 +141,17 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
         ngx_conduit_channel_lead_back(ch, sub);
         at_cursor = conduit_stream_id_cmp(&sub->pos, &ch->cursor);
 
-        if (ch->known && ch->ended && at_cursor == 0 && !ch->reading
-            && ch->shard->doorbell.is_up)
-        {
+        stop = (ch->hub->settings.after_end == NGX_CONDUIT_AFTER_END_STOP
+                && ch->ended && at_cursor == 0);
+
+        if (stop && ch->known && !ch->reading && ch->shard->doorbell.is_up) {
             ngx_conduit_channel_release(ch);
             return NGX_DONE;
         }
 
-        /* at the end, whether something follows it is worth asking */
+        /* before a 204, whether something follows the end is worth asking */
 
-        if (!ch->known || at_cursor > 0 || (ch->ended && at_cursor == 0)
+        if (!ch->known || at_cursor > 0 || stop
             || conduit_stream_id_cmp(&sub->pos, &ch->floor) < 0
             || ngx_conduit_channel_before_all(ch, sub))
         {

@@ -10,7 +10,8 @@
  *    some that were trimmed.  When nothing was ever removed from the stream,
  *    the position is of an earlier one of that name, and what came after it
  *    there nobody can tell;
- *  - whether the stream has ended, for those who resume after its end.
+ *  - whether the stream has ended, for those who resume after its end: they
+ *    wait for what may follow, whatever their position, or are refused.
  */
 
 #include <ngx_config.h>
@@ -25,6 +26,8 @@ static void ngx_conduit_channel_info_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_channel_info(ngx_conduit_channel_t *ch,
     redisReply *reply);
+static void ngx_conduit_channel_after_end(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info);
 static void ngx_conduit_channel_gap(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
 static ngx_uint_t ngx_conduit_channel_barred(redisReply *reply);
@@ -35,6 +38,8 @@ static ngx_uint_t ngx_conduit_channel_only_loss(ngx_conduit_stream_info_t *info,
 static void ngx_conduit_channel_lost_queue(ngx_queue_t *queue,
     conduit_stream_id_t *first);
 static void ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info);
+static ngx_uint_t ngx_conduit_channel_has_ended(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
 static void ngx_conduit_channel_locate(ngx_conduit_channel_t *ch,
     ngx_conduit_sub_t *sub, ngx_conduit_stream_info_t *info);
@@ -134,6 +139,8 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
         return;
     }
 
+    ngx_conduit_channel_after_end(ch, &info);
+
     another = conduit_stream_id_cmp(&info.last_id, &ch->cursor) < 0;
 
     if (info.counted
@@ -177,6 +184,36 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
     }
 
     ch->known = 1;
+}
+
+
+/*
+ * The cursor came with a client's position that is after an END, and that the
+ * stream never gave out: what follows the END is what is waited for.
+ */
+
+static void
+ngx_conduit_channel_after_end(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info)
+{
+    if (ch->known || conduit_stream_id_cmp(&ch->cursor, &info->last_id) <= 0
+        || !ngx_conduit_channel_has_ended(ch, info))
+    {
+        return;
+    }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: channel \"%V\" is after its END, back to "
+                   "%uL-%uL", &ch->node.str, info->last.id.ms,
+                   info->last.id.seq);
+
+    /* a reply that is under way is to another question */
+
+    ch->epoch++;
+    ch->cursor = info->last.id;
+    ch->floor = info->last.id;
+
+    ngx_conduit_channel_ring(ch, 0);
 }
 
 
@@ -312,17 +349,18 @@ ngx_conduit_channel_lost_queue(ngx_queue_t *queue, conduit_stream_id_t *first)
 
 
 /*
- * Starts those whose position was looked up.  One that is after everything the
- * stream has given out belongs to another stream, or to none: it starts from
- * the oldest entry.  One at or after an END that nothing follows has seen it
- * all.
+ * Starts those whose position was looked up.  One at or after an END that
+ * nothing follows has seen it all: it waits for what may follow, or is refused
+ * where after_end is stop.  Any other one that is after everything the stream
+ * has given out belongs to another stream, or to none: it starts from the
+ * oldest entry.
  */
 
 static void
 ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info)
 {
-    ngx_uint_t          ended;
+    ngx_uint_t          ended, stop;
     ngx_queue_t         list, *q;
     ngx_conduit_sub_t  *sub;
 
@@ -330,8 +368,8 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
         return;
     }
 
-    ended = info && info->length
-            && ngx_conduit_frame_is_end(ch->hub, &info->last);
+    ended = ngx_conduit_channel_has_ended(ch, info);
+    stop = (ch->hub->settings.after_end == NGX_CONDUIT_AFTER_END_STOP);
 
     ngx_conduit_channel_take(&list, &ch->opening);
 
@@ -345,14 +383,19 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
             continue;
         }
 
-        if (ended && conduit_stream_id_cmp(&info->last.id, &sub->pos) <= 0) {
+        if (stop && ended
+            && conduit_stream_id_cmp(&info->last.id, &sub->pos) <= 0)
+        {
             ngx_conduit_sub_refuse(sub);
             continue;
         }
 
         ngx_conduit_channel_lead_back(ch, sub);
 
-        if (info) {
+        if (ended && conduit_stream_id_cmp(&info->last_id, &sub->pos) < 0) {
+            sub->pos = info->last.id;
+
+        } else if (info) {
             ngx_conduit_channel_locate(ch, sub, info);
         }
 
@@ -362,6 +405,15 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
             ngx_conduit_channel_place(ch, sub);
         }
     }
+}
+
+
+static ngx_uint_t
+ngx_conduit_channel_has_ended(ngx_conduit_channel_t *ch,
+    ngx_conduit_stream_info_t *info)
+{
+    return info && info->length
+           && ngx_conduit_frame_is_end(ch->hub, &info->last);
 }
 
 

@@ -62,7 +62,14 @@ typedef struct {
     ngx_msec_t              outage;
     ngx_msec_t              drain;
     ngx_msec_t              max_duration;  /* 0: off */
+    ngx_uint_t              after_end;     /* ngx_conduit_after_end_e */
 } ngx_conduit_gateway_settings_t;
+
+/* what a client gets that comes back after the END of its stream */
+typedef enum {
+    NGX_CONDUIT_AFTER_END_WAIT = 0,        /* what may follow */
+    NGX_CONDUIT_AFTER_END_STOP             /* 204 */
+} ngx_conduit_after_end_e;
 
 /* why a response ended */
 typedef enum {
@@ -214,7 +221,8 @@ struct ngx_conduit_channel_s {
     unsigned                probing:1;     /* XINFO */
     unsigned                running:1;
     unsigned                retrying:1;
-    unsigned                ended:1;       /* the last frame is an end */
+    unsigned                ended:1;       /* the last frame is an end; looked
+                                              at where after_end is stop */
     unsigned                known:1;       /* the cursor is one of the stream */
     unsigned                seen:1;        /* so was its entry: it is not only
                                               what a subscriber said */
@@ -408,7 +416,8 @@ ngx_conduit_channel_t *ngx_conduit_channel_get(ngx_conduit_hub_t *hub,
 /*
  * Takes a subscriber in.  Returns NGX_OK: it is to be started at once;
  * NGX_AGAIN: its position is being looked up, it is started later; NGX_DONE: it
- * has seen the end of the stream, and is not taken.
+ * has seen the end of the stream, and is not taken (only where after_end is
+ * stop).
  */
 ngx_int_t ngx_conduit_channel_add(ngx_conduit_channel_t *ch,
     ngx_conduit_sub_t *sub);
@@ -510,8 +519,8 @@ void ngx_conduit_sub_release(ngx_conduit_sub_t *sub);
 ngx_int_t ngx_conduit_sub_start(ngx_conduit_sub_t *sub);
 
 /*
- * The subscriber has seen the end of the stream: answers 204, or, when the
- * header was sent, ends the response.
+ * The subscriber has seen the end of the stream, and after_end is stop: answers
+ * 204, or, when the header was sent, ends the response.
  */
 void ngx_conduit_sub_refuse(ngx_conduit_sub_t *sub);
 

@@ -279,6 +279,8 @@ my @directives = (
     ['gateway_max_duration', '1h', 'x'],
     ['gateway_max_duration', 'off'],
     ['gateway_expire', 'on', 'x'],
+    ['gateway_after_end', 'stop', 'x', 'on', 'wait stop'],
+    ['gateway_after_end', 'wait'],
 );
 
 for my $d (@directives) {

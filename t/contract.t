@@ -306,8 +306,16 @@ $resumed = sse_open($nginx, path => events_path(channel_id => $s)
 is $resumed->event->{json}{phase}, 'PHASE_ERROR',
     'so does that of event-source-polyfill';
 
-$r = get(events_path(channel_id => $s), 'Last-Event-ID' => $last);
-is $r->{status}, 204, 'a client that has seen END is told not to come again';
+# what follows an END: the next turn of a run, in the same channel
+my $stays = sse_open($nginx, channel_id => $s,
+                     headers => { 'Last-Event-ID' => $last });
+is $stays->status, 200, 'a client that has seen END waits for what may follow';
+
+my $next = add(phase => 'START', sequence => 7);
+is $stays->event->{id}, $next, 'which it gets, strictly after the END';
+is $stays->body, "retry: 500\n\nevent: stream\nid: $next\n"
+    . 'data: ' . $stays->{events}[0]{data} . "\n\n", 'after the first line';
+$stays->close;
 
 # what protobuf says of fields given twice and of groups, by both modules: the
 # message, with a payload of these bytes, is stored and sent

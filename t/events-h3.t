@@ -32,7 +32,8 @@ $quic->close;
 my $locations = pages()
     . publish_location('conduit_publish_auth off; conduit_publish_rate off;')
     . gateway_location('conduit_gateway_auth off; conduit_gateway_drain 1s;'
-                       . 'conduit_gateway_keepalive off;');
+                       . 'conduit_gateway_keepalive off;'
+                       . 'conduit_gateway_after_end stop;');
 
 my $nginx = nginx_start(server => $locations, http => <<"EOC");
     server {

@@ -23,7 +23,8 @@ use Time::HiRes qw(sleep time);
 my $SLOW = $ENV{TEST_NGINX_USE_VALGRIND} ? 10 : 1;
 my $LIMIT = 20;
 
-# locations that differ in how much is read at once, and kept
+# locations that differ in how much is read at once, and kept; there is another
+# one of each, stop-..., whose clients are told to stop after END
 my %LOCATIONS = (
     events => '',
     small => 'conduit_gateway_window 4k; conduit_gateway_read_count 7;',
@@ -104,8 +105,12 @@ package Client {
 
 my $locations = join '', map {
     my $name = $_;
-    gateway_location("conduit_gateway_auth off; $LOCATIONS{$name}")
-        =~ s{/events/}{/$name/}r
+    my $location = gateway_location("conduit_gateway_auth off;"
+                                    . $LOCATIONS{$name});
+
+    ($location =~ s{/events/}{/$name/}r,
+     $location =~ s{/events/}{/stop-$name/}r
+               =~ s/auth off;/auth off; conduit_gateway_after_end stop;/r)
 } sort keys %LOCATIONS;
 
 # the second server is for clients that do not read: the system takes little
@@ -348,7 +353,7 @@ sub refused {
     $client->close;
 }
 
-for my $where (sort keys %LOCATIONS) {
+for my $where (map { "stop-$_" } sort keys %LOCATIONS) {
     my $c = channel();
 
     fill($c, 1, 59, size => 8000);
@@ -382,6 +387,73 @@ for my $where (sort keys %LOCATIONS) {
     is got($after, 1), '61', "$where: what follows an END is delivered";
     finish($c, 62);
     is whole($after), '61..62', "$where: up to the next END";
+}
+
+# unless they are told to stop, they wait for the next turn
+
+for my $where (sort keys %LOCATIONS) {
+    for my $at (id(60), '1000-61', '2000-0') {
+        my $c = channel();
+
+        fill($c, 58, 59);
+        finish($c, 60);
+
+        my $cold = ask($where, $c, header => $at);
+        is $cold->status, 200, "$where, cold, at $at after END 60: 200";
+
+        my $asked = calls('xinfo|stream');
+        my $warm = ask($where, $c, after => $at);
+        is $warm->status, 200, "$where, warm, at $at after END 60: 200";
+        is calls('xinfo|stream'), $asked,
+            'at END that takes no question to Redis' if $at eq id(60);
+
+        fill($c, 61, 61);
+        finish($c, 62);
+        is whole($_), '61..62', 'what follows the END is delivered, up to the '
+            . 'next one' for $cold, $warm;
+        is logged($_), '200 2 end', 'the log says so' for $cold, $warm;
+    }
+
+    # while the worker keeps what comes before the END, and sends it
+
+    my $c = channel();
+    fill($c, 1, 59, size => 8000);
+    finish($c, 60);
+
+    my $stalled = ask($where, $c, rcvbuf => 4096);
+    is $stalled->status, 200, "$where: a client that does not read is there";
+    is whole(ask($where, $c, header => id(58))), '59..60',
+        "$where: one that does has its END";
+
+    my @waiting = map { ask($where, $c, after => $_) } id(60), '1000-61';
+    is $_->status, 200, "$where: two wait for more" for @waiting;
+
+    fill($c, 61, 61);
+    finish($c, 62);
+    is whole($_), '61..62', "$where: they get it" for @waiting;
+    is whole($stalled), '1..60', "$where: the first END ends the response";
+}
+
+# a stream that expires after its END, and begins anew
+
+{
+    my $c = channel();
+    fill($c, 1, 2);
+    finish($c, 3);
+
+    my $waits = ask('events', $c, header => id(3));
+    is $waits->status, 200, 'a client waits after the END';
+    redis('DEL', stream_key($ORG, $c));
+
+    my $comes = ask('events', $c, header => id(3));
+    is $comes->status, 200, 'another one when its stream is gone';
+
+    fill($c, 4, 4, id => sub { "1001-$_[0]" });
+    fill($c, 5, 5, id => sub { "1001-$_[0]" }, phase => 'END');
+
+    # whether anything is missing nobody can tell; who had all may be told so
+    like whole($_), qr/\A(?:other )?4\.\.5\z/, 'what comes then is delivered'
+        for $waits, $comes;
 }
 
 
@@ -543,14 +615,15 @@ for my $where (sort keys %LOCATIONS) {
 
 {
     my $c = channel();
+    my $where = 'stop-events';
     my ($worker) = $nginx->workers;
 
     fill($c, 1, 59, size => 8000);
     finish($c, 60);
 
-    my $stalled = ask('events', $c, rcvbuf => 4096, after => id(1));
+    my $stalled = ask($where, $c, rcvbuf => 4096, after => id(1));
     is $stalled->status, 200, 'a client that does not read keeps the channel';
-    is whole(ask('events', $c, header => id(58))), '59..60',
+    is whole(ask($where, $c, header => id(58))), '59..60',
         'the channel has read END';
 
     # a ring reaches the worker, whose read is not answered
@@ -563,7 +636,7 @@ for my $where (sort keys %LOCATIONS) {
 
     ok wait_for(20, sub { redis_input() }), 'a read is under way';
 
-    my $client = ask('events', $c, header => id(60));
+    my $client = ask($where, $c, header => id(60));
     sleep 0.2;
     redis_resume();
 
@@ -739,7 +812,7 @@ sub random_test {
         is join(' ', map { $_ // '?' } @{ $s->{ids} }[1 .. $#{ $s->{ids} }]),
             $ids, 'with the IDs that Redis gave';
 
-        my $client = ask($s->{where}, $s->{channel},
+        my $client = ask("stop-$s->{where}", $s->{channel},
                          header => $s->{ids}[-1]);
         is $client->status, 204, 'and a last reconnect gets 204';
         $client->close;

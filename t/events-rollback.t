@@ -20,6 +20,7 @@ my %LOCATIONS = (
     small => 'conduit_gateway_window 4k; conduit_gateway_read_count 2;',
     poll => 'conduit_gateway_wakeup poll 50ms;',
     tiny => 'conduit_gateway_window 1;',
+    stop => 'conduit_gateway_after_end stop;',
 );
 
 # the second address is for a client that does not read
@@ -95,7 +96,7 @@ sub restarted {
 
 # --- entries that are lost, and what comes instead of them
 
-for (grep { $_ ne 'tiny' } sort keys %LOCATIONS) {
+for (grep { !/tiny|stop/ } sort keys %LOCATIONS) {
     $where = $_;
     new_channel();
 
@@ -300,10 +301,10 @@ for (sort keys %LOCATIONS) {
 
 # --- an END that is lost
 
-$where = 'events';
-new_channel();
+for ('events', 'stop') {
+    $where = $_;
+    new_channel();
 
-{
     fill(1, 58, payload => { value => 'x' x 8000 });
     my $dump = dump_stream();
     fill(59, 59);
@@ -315,28 +316,37 @@ new_channel();
     setsockopt $stalled, SOL_SOCKET, SO_RCVBUF, pack 'i', 4096;
     connect $stalled, Socket::pack_sockaddr_in(
         $slow_port, Socket::inet_aton('127.0.0.1')) or die "connect: $!";
-    $stalled->syswrite("GET /events/$ORG?channel_id=$channel HTTP/1.1\r\n"
+    $stalled->syswrite("GET /$where/$ORG?channel_id=$channel HTTP/1.1\r\n"
                        . "Host: localhost\r\n\r\n");
 
     my $client = ask(57);
-    is got($client, 3), '58 59 60', 'a stream has ended';
-    ok $client->end(20), 'and the response';
-    is ask(60)->status, 204, 'a client at the END is let go';
+    is got($client, 3), '58 59 60', "$where: a stream has ended";
+    ok $client->end(20), "$where: and the response";
+
+    my $waits = ask(60);
+    is $waits->status, $where eq 'stop' ? 204 : 200,
+        "$where: a client at the END is let go, or waits";
 
     restore($dump);
-    ok wait_for(20, sub { rolled_back() || restarted() }), 'the END is lost';
+    ok wait_for(20, sub { rolled_back() || restarted() }),
+        "$where: the END is lost";
 
     $client = ask(60);
-    is $client->status, 200, 'then such a client is not';
-    is rest($client), '', 'and gets nothing again';
+    is $client->status, 200, "$where: then such a client waits";
+    is rest($client), '', "$where: for it gets nothing again";
 
     fill(59, 59, sequence => 590);
-    is got($client, 1), '590', 'but what is new';
+    is got($client, 1), '590', "$where: but what is new";
     fill(60, 60, phase => 'END', sequence => 600);
-    is got($client, 1), '600', 'and the new END';
-    ok $client->end(20), 'with which its response ends';
+    is got($client, 1), '600', "$where: up to the new END";
+    ok $client->end(20), "$where: its response ends there";
+
+    is got($waits, 2), '590 600', 'the one that waited all the time gets it, too'
+        if $where ne 'stop';
     close $stalled;
 }
+
+$where = 'events';
 
 
 # --- another stream, which may have the same IDs

@@ -28,6 +28,7 @@ my %LOCATIONS = (
     poll => 'conduit_gateway_wakeup poll 20ms;',
 );
 
+    stop => 'conduit_gateway_after_end stop;',
 my $locations = pages()
     . gateway_location()
     . gateway_location('conduit_gateway_expire on;') =~ s{events}{expire}r
@@ -259,12 +260,19 @@ is $now->{delivery_seconds_count}, $before->{delivery_seconds_count},
     'a delivery of what is older than the request is not timed';
 
 counts('a position at the end', sub {
-    is subscribe('open', $channel, '1000-10')->status, 204;
+    is subscribe('stop', $channel, '1000-10')->status, 204;
 }, outcome('accepted') => 1, closed('end') => 1, look_ups_total => 1,
    reads_total => 1);
 
 
 # --- positions, behind and lost
+counts('a client that waits after the end', sub {
+    $sse = subscribe('open', $channel, '1000-10');
+    is $sse->status, 200;
+}, outcome('accepted') => 1, look_ups_total => 1, reads_total => 1);
+$sse->close;
+gauge('subscribers', 0);
+
 
 $channel = uuid();
 fill($channel, 1, 5);

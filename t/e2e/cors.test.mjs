@@ -236,7 +236,26 @@ test('a page can read why it was refused', async () => {
 });
 
 
+test('a page can wait for what follows an end', async () => {
+  await publish(0, 'START');
+  const id = await publish(1, 'END');
+  const stream = pageStream(eventsUrl(),
+    { Authorization: `Bearer ${token}`, 'Last-Event-ID': id }, 1);
+
+  await publish(2, 'START');
+  assert.deepEqual(await stream,
+    { status: 200, type: 'text/event-stream', sequences: [2] });
+});
+
+
 test('a page can read that it has seen the end', async () => {
+  const directive = 'conduit_gateway_retry 500ms;';
+
+  await world.nginx.replace([
+    [directive, `${directive} conduit_gateway_after_end stop;`],
+  ]);
+  await world.nginx.reload();
+
   await publish(0, 'START');
   const id = await publish(1, 'END');
   const options = { headers: { Authorization: `Bearer ${token}`,

@@ -38,7 +38,8 @@ sub start {
                 =~ s{/publish/}{/few/}r)
         . gateway_location('conduit_gateway_timeout 3s;'
                            . 'conduit_gateway_read_count 5;'
-                           . 'conduit_gateway_window 1k;')
+                           . 'conduit_gateway_window 1k;'
+                           . 'conduit_gateway_after_end stop;')
             =~ s{redis://[^;]+}{$url->($gateway)}er
         . ($more // ''));
 }
