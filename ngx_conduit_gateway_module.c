@@ -55,6 +55,14 @@ static ngx_conf_enum_t  ngx_conduit_gateway_after_end[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_conduit_gateway_drain_event[] = {
+    { ngx_string("auto"), NGX_CONDUIT_DRAIN_EVENT_AUTO },
+    { ngx_string("on"), NGX_CONDUIT_DRAIN_EVENT_ON },
+    { ngx_string("off"), NGX_CONDUIT_DRAIN_EVENT_OFF },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_conduit_pages_t  ngx_conduit_gateway_pages = {
     &ngx_conduit_gateway_module,
     ngx_string("conduit_gateway"),
@@ -237,6 +245,13 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.drain),
       NULL },
+
+    { ngx_string("conduit_gateway_drain_event"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.drain_event),
+      &ngx_conduit_gateway_drain_event },
 
     { ngx_string("conduit_gateway_max_duration"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -608,6 +623,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
     s->drain = NGX_CONF_UNSET_MSEC;
     s->max_duration = NGX_CONF_UNSET_MSEC;
     s->after_end = NGX_CONF_UNSET_UINT;
+    s->drain_event = NGX_CONF_UNSET_UINT;
 
     glcf->expire = NGX_CONF_UNSET;
 
@@ -669,6 +685,8 @@ ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
     ngx_conf_merge_msec_value(conf->max_duration, prev->max_duration, 0);
     ngx_conf_merge_uint_value(conf->after_end, prev->after_end,
                               NGX_CONDUIT_AFTER_END_WAIT);
+    ngx_conf_merge_uint_value(conf->drain_event, prev->drain_event,
+                              NGX_CONDUIT_DRAIN_EVENT_AUTO);
 
     if (conf->buffer_size == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

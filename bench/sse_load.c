@@ -23,7 +23,8 @@
  *
  * Channel k is 00000000-0000-4000-8000-<k, 12 hexadecimal digits> of org 1.
  * Prints one line of JSON at the end.  After END a client does not come back;
- * "turned" counts responses that ended cleanly before any event.
+ * "turned" counts responses that ended cleanly before any event, "drained" what
+ * was told to come again: by another "retry:", or by server_draining.
  *
  * Commands are single letters; the end of the input is "q":
  *
@@ -64,6 +65,7 @@ typedef struct {
     int       seen;          /* a sequence number was */
     int       finished;      /* END came */
     int       answered;      /* data came in this response */
+    int       retries;       /* lines of "retry:" in it */
     int       stalled;       /* reads nothing */
     uint64_t  first;         /* sequence number */
     uint64_t  sequence;      /* the last one */
@@ -159,6 +161,7 @@ client_open(client_t *c)
     c->opened = 0;
     c->status = 0;
     c->answered = 0;
+    c->retries = 0;
     c->len = 0;
     c->retry_at = 0;
 
@@ -260,14 +263,8 @@ client_data(client_t *c)
     p = strstr(c->line, "\"sequence\":");
     if (p == NULL) {
 
-        if (strstr(c->line, "server_draining")) {
-            total.drained++;
-        }
-
-        if (strstr(c->line, "history_lost")) {
-            total.lost++;
-        }
-
+        total.drained += strstr(c->line, "server_draining") != NULL;
+        total.lost += strstr(c->line, "history_lost") != NULL;
         return;
     }
 
@@ -323,6 +320,10 @@ client_line(client_t *c)
 
     } else if (strncmp(c->line, "data: ", 6) == 0) {
         client_data(c);
+
+    } else if (strncmp(c->line, "retry: ", 7) == 0 && c->retries++) {
+        c->answered = 1;        /* the first one does not count */
+        total.drained++;
 
     } else if (strncmp(c->line, "HTTP/1.1 ", 9) == 0) {
         c->opened = 1;
@@ -676,8 +677,7 @@ main(int argc, char **argv)
     }
 
     if (opt.walk) {
-        opt.channels = opt.clients;
-        walked = opt.clients;
+        opt.channels = walked = opt.clients;
     }
 
     for (i = 0; i < opt.clients; i++) {

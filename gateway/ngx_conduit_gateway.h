@@ -63,6 +63,7 @@ typedef struct {
     ngx_msec_t              drain;
     ngx_msec_t              max_duration;  /* 0: off */
     ngx_uint_t              after_end;     /* ngx_conduit_after_end_e */
+    ngx_uint_t              drain_event;   /* ngx_conduit_drain_event_e */
 } ngx_conduit_gateway_settings_t;
 
 /* what a client gets that comes back after the END of its stream */
@@ -70,6 +71,16 @@ typedef enum {
     NGX_CONDUIT_AFTER_END_WAIT = 0,        /* what may follow */
     NGX_CONDUIT_AFTER_END_STOP             /* 204 */
 } ngx_conduit_after_end_e;
+
+/* who is sent server_draining before a response that ends early */
+typedef enum {
+    NGX_CONDUIT_DRAIN_EVENT_AUTO = 0,      /* whose token would be refused */
+    NGX_CONDUIT_DRAIN_EVENT_ON,            /* all */
+    NGX_CONDUIT_DRAIN_EVENT_OFF            /* nobody */
+} ngx_conduit_drain_event_e;
+
+/* ms, the "retry" of the event that tells of an outage, of the contract */
+#define NGX_CONDUIT_OUTAGE_RETRY  3000
 
 /* why a response ended */
 typedef enum {
@@ -140,6 +151,8 @@ struct ngx_conduit_sub_s {
     uint32_t                events;
     uint32_t                pending;       /* bytes of busy */
     uint32_t                probe;         /* number of the look-up it needs */
+    uint32_t                refused;       /* time() from which its token is;
+                                              0: never */
     unsigned                close:4;       /* ngx_conduit_close_e */
     unsigned                limit:4;       /* what the deadline stands for */
     unsigned                limited:1;
@@ -498,8 +511,9 @@ ngx_uint_t ngx_conduit_frames_after(ngx_conduit_frames_t *frames,
 /*
  * Makes a GET a subscriber of a channel, after org, channel and token were
  * checked; the subscriber is the sub of the request's context, whose cleanup
- * calls ngx_conduit_sub_release().  pos is NULL for the whole stream.  expires
- * is the life left to the token in ms, or 0 when the response may outlive it.
+ * calls ngx_conduit_sub_release().  Its member "refused" may be set before, the
+ * rest of it is zero.  pos is NULL for the whole stream.  expires is the life
+ * left to the token in ms, or 0 when the response may outlive it.
  * Returns what the content handler returns.
  */
 ngx_int_t ngx_conduit_sub_create(ngx_conduit_hub_t *hub,
@@ -544,8 +558,18 @@ conduit_stream_id_t *ngx_conduit_sub_position(ngx_conduit_sub_t *sub);
 /* Sends a keepalive comment; the subscriber may be gone afterwards. */
 void ngx_conduit_sub_ping(ngx_conduit_sub_t *sub);
 
-/* Ends the response in good order: last event, last chunk. */
+/*
+ * Ends the response in good order: tells when to come back, or that a new token
+ * is needed for it, then the last chunk.
+ */
 void ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why);
+
+/*
+ * Whether the client is sent server_draining when its response is ended and it
+ * is to come back after so many ms: by drain_event, mostly whether its token
+ * would be refused then.
+ */
+ngx_uint_t ngx_conduit_sub_told(ngx_conduit_sub_t *sub, ngx_msec_t retry);
 
 /*
  * Answers a good request that can't be served now: 200, a jittered "retry:",

@@ -99,6 +99,10 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
       "that they missed, or the stream they were in.",
       CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_LOST,
       "reason", ngx_conduit_gateway_losses, NULL },
+    ngx_conduit_single(CONDUIT_COUNTER, "server_draining_total",
+                       NGX_CONDUIT_GATEWAY_DRAININGS,
+                       "Subscribers told to ask for a new token, as theirs "
+                       "would be refused when they come back."),
 
     ngx_conduit_single(CONDUIT_COUNTER, "frames_total",
                        NGX_CONDUIT_GATEWAY_FRAMES,

@@ -37,7 +37,7 @@ static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
 static ngx_int_t ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_ids_t *ids,
-    ngx_str_t *token, ngx_msec_t *expires);
+    ngx_str_t *token, ngx_msec_t *expires, uint32_t *refused);
 static ngx_int_t ngx_conduit_gateway_refuse(ngx_http_request_t *r,
     ngx_uint_t status, const char *text);
 
@@ -201,7 +201,8 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     expires = 0;
 
-    rc = ngx_conduit_gateway_authenticate(r, glcf, &ids, &token, &expires);
+    rc = ngx_conduit_gateway_authenticate(r, glcf, &ids, &token, &expires,
+                                          &ctx->sub.refused);
 
     ngx_conduit_gateway_forget_token(ctx);
 
@@ -416,14 +417,18 @@ ngx_conduit_gateway_token(ngx_http_request_t *r,
 }
 
 
-/* returns NGX_DECLINED to go on, or the result of an answer */
+/*
+ * Returns NGX_DECLINED to go on, or the result of an answer.  *expires is set
+ * when the response is to end with the token, *refused to the first second in
+ * which the token is not accepted any more (0: none that an uint32_t holds).
+ */
 
 static ngx_int_t
 ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_ids_t *ids,
-    ngx_str_t *token, ngx_msec_t *expires)
+    ngx_str_t *token, ngx_msec_t *expires, uint32_t *refused)
 {
-    int64_t                left;
+    int64_t                left, end;
     conduit_jwt_claims_t   claims;
     conduit_jwt_status_t   status;
 
@@ -454,6 +459,10 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
         return ngx_conduit_gateway_refuse(r, NGX_HTTP_FORBIDDEN,
                                           "Invalid token claims");
     }
+
+    end = claims.exp + CONDUIT_JWT_LEEWAY + 1;
+
+    *refused = (end > 0 && end <= (int64_t) UINT32_MAX) ? (uint32_t) end : 0;
 
     if (glcf->expire) {
 

@@ -40,7 +40,7 @@ static void ngx_conduit_hub_check_handler(ngx_event_t *ev);
 static void ngx_conduit_hub_check_shard(ngx_conduit_shard_t *shard,
     void *data);
 static ngx_uint_t ngx_conduit_hub_outage(ngx_conduit_hub_t *hub,
-    ngx_conduit_shard_t *shard);
+    ngx_conduit_sub_t *sub);
 static void ngx_conduit_hub_drain_handler(ngx_event_t *ev);
 static void ngx_conduit_hub_delete_timers(ngx_conduit_hub_t *hub);
 
@@ -464,7 +464,7 @@ ngx_conduit_hub_check_handler(ngx_event_t *ev)
         next = ngx_queue_next(q);
         sub = ngx_queue_data(q, ngx_conduit_sub_t, idle);
 
-        if ((down && ngx_conduit_hub_outage(hub, sub->channel->shard))
+        if ((down && ngx_conduit_hub_outage(hub, sub))
             || (sub->limited
                 && (ngx_msec_int_t) (sub->deadline - ngx_current_msec) <= 0))
         {
@@ -477,8 +477,7 @@ ngx_conduit_hub_check_handler(ngx_event_t *ev)
     while (!ngx_queue_empty(&due)) {
         q = ngx_queue_head(&due);
         sub = ngx_queue_data(q, ngx_conduit_sub_t, idle);
-        ngx_conduit_sub_end(sub, ngx_conduit_hub_outage(hub,
-                                                        sub->channel->shard)
+        ngx_conduit_sub_end(sub, ngx_conduit_hub_outage(hub, sub)
                                  ? NGX_CONDUIT_CLOSE_OUTAGE : sub->limit);
     }
 
@@ -509,11 +508,35 @@ ngx_conduit_hub_check_shard(ngx_conduit_shard_t *shard, void *data)
 }
 
 
+/*
+ * Whether a subscriber's server was away for too long.  Those who are told to
+ * ask the application for a new token go over the time of a drain, each at a
+ * moment of its own, as not all may ask at once.
+ */
+
 static ngx_uint_t
-ngx_conduit_hub_outage(ngx_conduit_hub_t *hub, ngx_conduit_shard_t *shard)
+ngx_conduit_hub_outage(ngx_conduit_hub_t *hub, ngx_conduit_sub_t *sub)
 {
-    return !shard->doorbell.is_up
-           && ngx_current_msec - shard->down_since >= hub->settings.outage;
+    ngx_msec_t            away, moment;
+    ngx_conduit_shard_t  *shard;
+
+    shard = sub->channel->shard;
+    away = ngx_current_msec - shard->down_since;
+
+    if (shard->doorbell.is_up || away < hub->settings.outage) {
+        return 0;
+    }
+
+    if (hub->settings.drain == 0
+        || !ngx_conduit_sub_told(sub, NGX_CONDUIT_OUTAGE_RETRY))
+    {
+        return 1;
+    }
+
+    moment = ngx_murmur_hash2((u_char *) &sub, sizeof(sub))
+             % hub->settings.drain;
+
+    return away - hub->settings.outage >= moment;
 }
 
 

@@ -281,6 +281,9 @@ my @directives = (
     ['gateway_expire', 'on', 'x'],
     ['gateway_after_end', 'stop', 'x', 'on', 'wait stop'],
     ['gateway_after_end', 'wait'],
+    ['gateway_drain_event', 'on', 'x', 'on off'],
+    ['gateway_drain_event', 'off'],
+    ['gateway_drain_event', 'auto'],
 );
 
 for my $d (@directives) {

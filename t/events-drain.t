@@ -1,6 +1,7 @@
 # Responses that NGINX ends: a reload, an upgrade, a stop, a time that is over,
 # a Redis that stays away.  They end cleanly, one after the other, and clients
-# that come back miss nothing.
+# that come back miss nothing.  Those whose token would be refused then are told
+# to ask for a new one, by "server_draining".
 
 use strict;
 use warnings;
@@ -18,13 +19,20 @@ my $old = nginx_version() < 1025001 ? ' http2' : '';
 
 my $LOG = <<'EOC';
     log_format close '$status $conduit_gateway_close $msec $request_time '
-                     '$conduit_channel_id';
+                     '$conduit_channel_id $arg_as';
     access_log logs/close.log close;
 EOC
 
 my $DRAINING = qr/event:\ control\n(?:id:\ [0-9]+-[0-9]+\n)?
                   data:\ \{"event_type":"control","message_id":"[0-9a-f-]{36}",
                   "control_type":"server_draining"\}\n\n\z/x;
+
+# half a second, a quarter more or less; with a keepalive before it, or not
+my $RETRY = qr/\n(?::\n)*retry:\ (?:37[5-9]|3[89]\d|[45]\d\d|6[01]\d|62[0-5])
+               \n\n\z/x;
+
+my $OUTAGE = qr/event:\ error\nretry:\ 3000\n
+                data:\ Too\ many\ errors,\ closing\ stream\n\n/x;
 
 my $path = events_path();
 
@@ -91,8 +99,10 @@ my @workers = $nginx->workers;
 
 $nginx->reload;
 
-is ended($DRAINING, @clients), 80,
-    'a reload: each response ends with server_draining, cleanly';
+is ended($RETRY, @clients), 80,
+    'a reload: each response ends cleanly, and says when to come back';
+is scalar(grep { $_->body =~ /server_draining/ } @clients), 0,
+    'as its token is good, no client is told to ask for a new one';
 is scalar(grep { defined $_->{broken} } @streams), 0,
     'no stream of HTTP/2 is reset';
 ok $h2->goaway, 'its connection is told to end';
@@ -157,17 +167,16 @@ my ($retry) = $body =~ /^[0-9a-f]+\r\nretry: (\d+)\n\n\r\n0\r\n\r\n\z/;
 ok defined $retry && $retry >= 375 && $retry <= 625,
     'and "retry:" alone, of half a second with some randomness';
 
-is ended($DRAINING, $sse), 1, 'the one that was there is drained';
+is ended($RETRY, $sse), 1, 'the one that was there is drained';
 
 # its end is decided, what it has to get first is not sent
 my $finalized = qr/http finalize request: 0, "[^"]*\Q$channel\E/;
 wait_for(20, sub { $nginx->error_log =~ $finalized });
 
 $h2_slow->open_window(1 << 20, $slow->id);
-is ended($DRAINING, $slow), 1,
-    'one that is behind gets what was on its way, and server_draining';
+is ended($RETRY, $slow), 1,
+    'one that is behind gets what was on its way, and when to come back';
 my @got = $slow->events(9, 0);
-pop @got;
 cmp_ok scalar(@got), '>=', 2, 'what has begun is finished';
 $sse = sse_open($nginx, path => "$slow_path&last_event_id=$got[-1]{id}");
 is_deeply [map { $_->{json}{sequence} } @got, $sse->events(5 - @got)],
@@ -183,7 +192,80 @@ ok left($nginx, 20, @workers), 'then the old worker leaves';
 my $started = time;
 is $nginx->stop('QUIT', 30), 0, 'QUIT: NGINX leaves';
 cmp_ok time - $started, '<', 15 * $SLOW, 'when the drain is over';
-is ended($DRAINING, @clients), 10, 'each response ends with server_draining';
+is ended($RETRY, @clients), 10,
+    'each response ends cleanly, and says when to come back';
+
+
+# --- whose token is good on return, and whose is not
+
+$nginx = nginx_start(http => $LOG, server => join '',
+    gateway_location('conduit_gateway_drain 1s;'),
+    location(later => 'conduit_gateway_drain 1s; conduit_gateway_retry 60s;'),
+    location(on => 'conduit_gateway_drain 1s; conduit_gateway_drain_event on;'),
+    location(off => 'conduit_gateway_drain 1s; conduit_gateway_retry 60s;'
+                    . 'conduit_gateway_drain_event off;'),
+    location(open => 'conduit_gateway_auth off; conduit_gateway_drain 1s;'),
+    location(brief => 'conduit_gateway_max_duration 500ms;'
+                      . 'conduit_gateway_retry 60s;'));
+
+# within the tolerance of 60 seconds: good for 8 seconds more, and for 40
+my $run = uuid();
+my ($ends, $forty, $good) = map {
+    events_path(channel_id => $run,
+                token => gateway_token(channel_id => $run, exp => int(time) + $_))
+} -53, -20, 600;
+
+# a minute, a quarter more or less
+my $LONG = qr/\nretry: (?:4[5-9]|[56]\d|7[0-5])\d{3}\n\n\z/;
+
+my %by = (
+    'a token that is over' => [$ends, $DRAINING],
+    'a good token' => [$good, $RETRY],
+    'a token that lasts longer than "retry"' => [$forty, $RETRY],
+    'a token that does not' => [$forty =~ s/events/later/r, $DRAINING],
+    'a good token, and a long "retry"' => [$good =~ s/events/later/r, $LONG],
+    'no token' => [$good =~ s/events/open/r =~ s/token=[^&]*&//r, $RETRY],
+    'drain_event on' => [$good =~ s/events/on/r, $DRAINING],
+    'drain_event off' => [$forty =~ s/events/off/r, $LONG],
+);
+
+my $first = xadd(channel_id => $run, sequence => 1);
+$_->[2] = sse_open($nginx, path => $_->[0] . "&last_event_id=$first")
+    for values %by;
+$id = xadd(channel_id => $run, sequence => 2);
+is scalar(grep { ($_->[2]->event // { id => '' })->{id} eq $id } values %by), 8,
+    'clients with all kinds of tokens are there';
+
+# the end of a duration, meanwhile
+my ($over) = map { sse_open($nginx, path => $_) } $forty =~ s/events/brief/r;
+is ended($DRAINING, $over), 1,
+    'max_duration: a client whose token does not last is told';
+($over) = map { sse_open($nginx, path => $_) } $good =~ s/events/brief/r;
+is ended($LONG, $over), 1,
+    'max_duration: one whose token does is not';
+
+sub status {
+    my $client = sse_open($nginx, path => shift);
+    $client->close;
+    return $client->status;
+}
+
+wait_for(30, sub { status($ends) == 401 }) or die 'the token is not over';
+$nginx->reload;
+
+for my $title (sort keys %by) {
+    my (undef, $pattern, $client) = @{ $by{$title} };
+
+    is ended($pattern, $client), 1, "a reload, $title: as it should end";
+    is(($client->events(9, 0))[-1]{id}, $id, 'with the position of the client')
+        if $pattern eq $DRAINING;
+}
+
+# the first one is refused from now on, the others come back
+is status("$by{$_}[0]&last_event_id=$id"), /over/ ? 401 : 200,
+    "$_: when it comes back" for sort keys %by;
+
+$nginx->stop('TERM');
 
 
 # --- ten reloads while messages are published
@@ -216,7 +298,7 @@ is_deeply { map { $_ => $result->{$_} }
     { complete => 80, events => 80 * 300, gaps => 0, repeats => 0, failed => 0,
       refused => 0, history_lost => 0 },
     'ten reloads: 80 clients get 300 messages each, once and in order';
-cmp_ok $result->{drained}, '>', 0, 'though they had to come again';
+cmp_ok $result->{drained}, '>', 0, 'though they were told to come again';
 ok wait_for(20, sub { $nginx->workers == 2 }), 'the old workers leave';
 is crashed($nginx), 0, 'none crashed';
 
@@ -247,7 +329,7 @@ ok left($nginx, 20, @workers),
     'a worker_shutdown_timeout that is shorter than the drain is respected';
 cmp_ok time - $started, '>', 0.9, 'not before it is over';
 is scalar(grep { $_->eof(20) } @clients), 30, 'the clients are cut off';
-cmp_ok scalar(grep { $_->{ended} && $_->body !~ $DRAINING } @clients), '==', 0,
+cmp_ok scalar(grep { $_->{ended} && $_->body !~ $RETRY } @clients), '==', 0,
     'none of them with an end that lies';
 is crashed($nginx), 0, 'without a crash';
 
@@ -305,8 +387,8 @@ ok wait_for(20, sub { my $pid = master('nginx.pid');
 my $after = master('nginx.pid');
 
 kill 'QUIT', $before;
-is ended($DRAINING, @clients), 10,
-    'when the old one quits, each response ends with server_draining';
+is ended($RETRY, @clients), 10,
+    'when the old one quits, each response says when to come back';
 $id = xadd(sequence => 3);
 ok wait_for(20, sub { !alive($before) }), 'the old one leaves';
 
@@ -315,7 +397,7 @@ is scalar(grep { ($_->event // { id => '' })->{id} eq $id } @clients), 9,
     'clients get from the new one what they missed';
 
 kill 'QUIT', $after;
-is ended($DRAINING, @clients), 9, 'which drains them as well';
+is ended($RETRY, @clients), 9, 'which drains them as well';
 ok wait_for(20, sub { !alive($after) }), 'and leaves';
 is crashed($nginx), 0, 'none crashed';
 
@@ -326,14 +408,17 @@ $nginx = nginx_start(http => $LOG, server => join '',
     gateway_location('conduit_gateway_keepalive 200ms;'),
     location(brief => 'conduit_gateway_max_duration 2s;'),
     location(expiring => 'conduit_gateway_expire on;'),
-    location(outage => 'conduit_gateway_outage 1s;'));
+    location(quiet => 'conduit_gateway_expire on;'
+                      . 'conduit_gateway_drain_event off;'),
+    location(outage => 'conduit_gateway_outage 1s; conduit_gateway_drain 3s;'
+                       . 'conduit_gateway_retry 30s;'),
+    location(silent => 'conduit_gateway_outage 1s;'
+                       . 'conduit_gateway_drain_event off;'));
 
 @clients = open_many($nginx, 20, 'brief');
 is scalar(grep { ($_->events(3))[-1]{id} eq $id } @clients), 20,
     'max_duration: clients get what there is';
-is ended(qr/\n\nretry: (?:37[5-9]|3[89]\d|[45]\d\d|6[01]\d|62[0-5])\n\n\z/,
-         @clients), 20,
-    'each response ends cleanly, and says when to come back';
+is ended($RETRY, @clients), 20, 'each response ends cleanly, and says when to come back';
 
 my @lasted = sort { $a <=> $b } map { (split)[3] }
              log_lines($nginx, 20, qr/^200 duration /);
@@ -353,10 +438,13 @@ my $token = gateway_token(exp => int(time) - 53);
 my $expiring = events_path(token => $token);
 my $stays = sse_open($nginx, path => $expiring);
 $sse = sse_open($nginx, path => $expiring =~ s/events/expiring/r);
+my $quiet = sse_open($nginx, path => $expiring =~ s/events/quiet/r);
 
-is ended(qr/\n\nretry: \d{3}\n\n\z/, $sse), 1,
-    'expire: the response ends with its token';
-is scalar(log_lines($nginx, 1, qr/^200 expired /)), 1, 'the log says why';
+is ended($DRAINING, $sse), 1,
+    'expire: the response ends with its token, the client is to get a new one';
+is(($sse->events(9, 0))[-1]{id}, $id, 'and to keep its position');
+is ended($RETRY, $quiet), 1, 'drain_event off: it is not told';
+is scalar(log_lines($nginx, 2, qr/^200 expired /)), 2, 'the log says why';
 
 ok wait_for(20, sub {
     http($nginx, 'GET', $expiring =~ s/events/expiring/r)->{status} == 401
@@ -367,19 +455,41 @@ ok $stays->comment(10) && !$stays->{ended}, 'without "expire" it goes on';
 
 # --- Redis stays away
 
+# tokens that are good for 8 seconds more: not when their clients come back
+my $soon = events_path(token => gateway_token(exp => int(time) - 52));
+my @told = map { sse_open($nginx, path => $soon =~ s/events/outage/r
+                                            . '&as=told') } 1 .. 20;
+my $silent = sse_open($nginx, path => $soon =~ s/events/silent/r);
+
 @clients = open_many($nginx, 10, 'outage');
-$_->events(4) for @clients, $stays;
+$_->events(4) for @clients, @told, $silent, $stays;
 $started = time;
 redis_stop();
 
-is ended(qr/\n\nevent:\ error\nretry:\ 3000\n
-            data:\ Too\ many\ errors,\ closing\ stream\n\n\z/x, @clients), 10,
+is ended(qr/\n\n$OUTAGE\z/, @clients), 10,
     'outage: each response ends with the error event';
-my @outage = map { (split)[2] - $started }
-             log_lines($nginx, 10, qr/^200 outage /);
-is scalar(@outage), 10, 'the log says why';
-is scalar(grep { $_ < 0.9 } @outage), 0, 'none before the time that was set';
-is scalar(grep { $_ > 10 * $SLOW } @outage), 0, 'none much later';
+is ended(qr/\n\n$OUTAGE$DRAINING/, @told), 20,
+    'where the token is no longer good, server_draining follows';
+is scalar(grep { ($_->events(9, 0))[-1]{id} eq $id } @told), 20,
+    'with the position of the client';
+is ended(qr/\n\n$OUTAGE\z/, $silent), 1, 'unless drain_event is off';
+
+my %outage = map { $_ => [] } 'good', 'told';
+
+for (log_lines($nginx, 31, qr/^200 outage /)) {
+    my (undef, undef, $at, undef, undef, $where) = split;
+    push @{ $outage{$where =~ /told/ ? 'told' : 'good'} }, $at - $started;
+}
+
+is scalar(map { @$_ } values %outage), 31, 'the log says why';
+is scalar(grep { $_ < 0.9 } map { @$_ } values %outage), 0,
+    'none before the time that was set';
+is scalar(grep { $_ > 10 * $SLOW } map { @$_ } values %outage), 0,
+    'none much later';
+
+my @paced = sort { $a <=> $b } @{ $outage{told} };
+cmp_ok $paced[-1] - $paced[0], '>', 0.5,
+    'not all clients are sent to the application at one moment';
 
 redis_start();
 $id = xadd(id => '5-5', sequence => 5);

@@ -181,8 +181,9 @@ my ($old) = $nginx->workers;
 $nginx->reload;
 
 ok $sse->end(20), 'a reload ends the response cleanly';
-like $sse->body, qr/event: control\nid: [0-9]+-0\ndata: \{"event_type":"control","message_id":"[0-9a-f-]{36}","control_type":"server_draining"\}\n\n\z/,
-    'its last event is server_draining';
+like $sse->body, qr/\nretry: (?:37[5-9]|3[89]\d|[45]\d\d|6[01]\d|62[0-5])\n\n\z/,
+    'its last words say when to come back';
+unlike $sse->body, qr/server_draining/, 'as its token is good for that';
 $late->end(20);
 
 ok wait_for(20, sub { !grep { $_ == $old } $nginx->workers }),

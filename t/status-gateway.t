@@ -22,13 +22,15 @@ my %LOCATIONS = (
     window => 'conduit_gateway_window 1;',
     alive => 'conduit_gateway_keepalive 50ms;',
     short => 'conduit_gateway_max_duration 300ms;',
+    told => 'conduit_gateway_max_duration 300ms;'
+            . 'conduit_gateway_drain_event on;',
     large => 'conduit_gateway_window 4m; conduit_gateway_buffer_size 4m;',
     stuck => 'conduit_gateway_window 4m; conduit_gateway_buffer_size 4m;'
              . 'conduit_gateway_retry 501ms; send_timeout 500ms;',
     poll => 'conduit_gateway_wakeup poll 20ms;',
+    stop => 'conduit_gateway_after_end stop;',
 );
 
-    stop => 'conduit_gateway_after_end stop;',
 my $locations = pages()
     . gateway_location()
     . gateway_location('conduit_gateway_expire on;') =~ s{events}{expire}r
@@ -264,8 +266,6 @@ counts('a position at the end', sub {
 }, outcome('accepted') => 1, closed('end') => 1, look_ups_total => 1,
    reads_total => 1);
 
-
-# --- positions, behind and lost
 counts('a client that waits after the end', sub {
     $sse = subscribe('open', $channel, '1000-10');
     is $sse->status, 200;
@@ -273,6 +273,8 @@ counts('a client that waits after the end', sub {
 $sse->close;
 gauge('subscribers', 0);
 
+
+# --- positions, behind and lost
 
 $channel = uuid();
 fill($channel, 1, 5);
@@ -398,6 +400,10 @@ counts('a time that is over',
        sub { ok subscribe('short', $channel)->end(20) },
        outcome('accepted') => 1, closed('duration') => 1,
        reads_total => 1);
+counts('one of a client that is told to ask for a new token',
+       sub { ok subscribe('told', $channel)->end(20) },
+       outcome('accepted') => 1, closed('duration') => 1,
+       server_draining_total => 1, reads_total => 1);
 
 my $token = gateway_token(exp => int(time) - 53);
 my $expire = events_path(token => $token) =~ s/events/expire/r;

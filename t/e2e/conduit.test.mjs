@@ -27,6 +27,8 @@ after(async () => {
 
 beforeEach(async () => {
   channel = crypto.randomUUID();
+  world.starts.length = 0;
+  world.claims = {};
   context = await browser.newContext();
   page = await context.newPage();
   await page.goto(world.pageUrl);
@@ -39,9 +41,11 @@ afterEach(async () => {
 });
 
 
-function openStream() {
-  return page.evaluate(([org, url, id]) => window.open_stream(org, url, id),
-    [ORG, world.startUrl, channel]);
+// without an id, the start URL mints a channel
+
+function openStream(id = channel) {
+  return page.evaluate(([org, url, c]) => window.open_stream(org, url,
+    c ?? undefined), [ORG, world.startUrl, id]);
 }
 
 function received(count) {
@@ -141,11 +145,59 @@ test('a killed NGINX that comes back loses and repeats nothing', async () => {
 });
 
 
-test('a reload moves the client to a new worker', async () => {
+test('a reload: a start URL that mints channels is not asked again', async () => {
+  await openStream(null);
+  [channel] = world.starts;
+  await start();
+  await publish(1, 20);
+  await received(20);
+
+  await Promise.all([world.nginx.reload(), publish(21, 40)]);
+  await publish(41, PAYLOADS);
+  await end();
+  await closed();
+  await assertComplete();
+
+  assert.deepEqual(world.starts, [channel]);
+  assert.equal(await page.evaluate(() => window.seen.closed), 1);
+
+  // both requests are logged when they end: it was moved
+
+  await waitFor('the requests are logged',
+    () => world.nginx.eventRequests(channel).length >= 2);
+});
+
+
+test('a reload: a token that has expired is renewed', async () => {
+  // the gateway takes it for some seconds more, the client's clock is late
+
+  world.claims = { exp: Math.floor(Date.now() / 1000) - 52 };
+  await page.evaluate(() => {
+    const { now } = Date;
+
+    window.late = 600000;
+    Date.now = () => now() - window.late;
+  });
+
   await openStream();
   await start();
   await publish(1, 20);
   await received(20);
+
+  const old = world.gatewayToken(ORG, channel, world.claims);
+
+  await waitFor('the token is refused', async () => {
+    const abort = new AbortController();
+    const { status } = await fetch(`${world.gatewayUrl}/events/${ORG}?${
+      new URLSearchParams({ token: old, channel_id: channel })}`,
+    { signal: abort.signal });
+
+    abort.abort();
+    return status === 401;
+  });
+
+  world.claims = {};
+  await page.evaluate(() => { window.late = 0; });
 
   await Promise.all([world.nginx.reload(), publish(21, 40)]);
   await received(40);
@@ -156,15 +208,82 @@ test('a reload moves the client to a new worker', async () => {
     .some(({ type }) => type === 'control'));
 
   const control = await page.evaluate(() => window.seen.wire
-    .filter(({ type }) => type === 'control').map(({ data }) => data));
+    .filter(({ type }) => type === 'control'));
 
   assert.equal(control.length, 1);
-  assert.equal(JSON.parse(control[0]).event_type, 'control');
-  assert.equal(JSON.parse(control[0]).control_type, 'server_draining');
+  assert.equal(JSON.parse(control[0].data).event_type, 'control');
+  assert.equal(JSON.parse(control[0].data).control_type, 'server_draining');
+  assert.match(control[0].id, /^\d+-\d+$/, 'with the position of the client');
 
   await publish(41, PAYLOADS);
   await end();
   await page.waitForFunction(() => window.seen.closed === 2);
   await closed();
   await assertComplete();
+  assert.deepEqual(world.starts, [channel, channel]);
+});
+
+
+test('after END, a client that is early gets the next turn', async () => {
+  await openStream();
+  await start();
+  await publish(1, 20);
+  await end();
+  await closed();
+
+  // as an application does when its user asks on: before there is a START
+
+  for (const turn of [1, 2]) {
+    await page.evaluate(() => window.seen.client.connect());
+    await page.waitForFunction((n) => window.seen.opened === n + 1, turn);
+
+    const from = 100 * turn;
+
+    await world.publish({ channel, phase: 'START', sequence: from });
+    await publish(from + 1, from + 20);
+    await world.publish({ channel, phase: 'END', sequence: from + 21 });
+    await page.waitForFunction((n) => window.seen.closed === n + 1, turn);
+  }
+
+  const { messages, wire, errors } = await page.evaluate(() => window.seen
+    && { messages: window.seen.messages, wire: window.seen.wire,
+      errors: window.seen.errors });
+  const turns = [0, 100, 200].flatMap((from) =>
+    Array.from({ length: 20 }, (_, i) => payload(from + i + 1)));
+
+  assert.deepEqual(messages, turns);
+  assert.equal(new Set(wire.map(({ id }) => id)).size, wire.length);
+  assert.equal(wire.length, 3 * 22, 'nothing is sent twice');
+  assert.deepEqual(errors, []);
+});
+
+
+test('after END, a plain EventSource waits, and gets the next turn', async () => {
+  await start();
+  await end();
+
+  await page.evaluate((url) => {
+    window.got = [];
+    window.states = [];
+    window.source = new EventSource(url);
+    window.source.addEventListener('stream', ({ data }) => {
+      window.got.push(JSON.parse(data).sequence);
+    });
+    window.source.onopen = () => window.states.push('open');
+    window.source.onerror = () => window.states.push(window.source.readyState);
+  }, `${world.gatewayUrl}/events/${ORG}?${new URLSearchParams({
+    token: world.gatewayToken(ORG, channel), channel_id: channel })}`);
+
+  // it comes back after its "retry", with the ID of END
+
+  await page.waitForFunction(() => window.states.length === 3);
+  await world.publish({ channel, phase: 'START', sequence: 100 });
+  await page.waitForFunction(() => window.got.length === 3);
+
+  const { got, states } = await page.evaluate(() => ({ got: window.got,
+    states: window.states }));
+
+  assert.deepEqual(got, [0, PAYLOADS + 1, 100]);
+  assert.deepEqual(states, ['open', 0, 'open']);
+  await page.evaluate(() => window.source.close());
 });

@@ -475,6 +475,11 @@ export class World {
     world.secret = crypto.randomBytes(32).toString('hex');
     world.keys = crypto.generateKeyPairSync('rsa', { modulusLength: 2048 });
 
+    // the channel of each POST to the start URL, which mints one where none is
+    // asked for; claims of the tokens it gives
+    world.starts = [];
+    world.claims = {};
+
     fs.writeFileSync(path.join(world.tmp, 'publish.secret'), world.secret);
     fs.writeFileSync(path.join(world.tmp, 'gateway.pem'),
       world.keys.publicKey.export({ type: 'spki', format: 'pem' }));
@@ -523,12 +528,14 @@ export class World {
       let body = '';
       request.on('data', (data) => { body += data; });
       request.on('end', () => {
-        const { org_id: org, channel } = JSON.parse(body);
+        const { org_id: org,
+          channel = crypto.randomUUID() } = JSON.parse(body);
 
+        this.starts.push(channel);
         response.writeHead(200, { 'Content-Type': 'application/json' });
         response.end(JSON.stringify({
           conduit: {
-            token: this.gatewayToken(org, channel),
+            token: this.gatewayToken(org, channel, this.claims),
             channel_id: channel,
             url: `http://127.0.0.1:${this.nginx.port}/events/${org}`,
           },
