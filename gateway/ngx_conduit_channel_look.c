@@ -188,17 +188,35 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
 
 
 /*
- * The cursor came with a client's position that is after an END, and that the
- * stream never gave out: what follows the END is what is waited for.
+ * The cursor came with a client's position that is at an END, which was not
+ * read then, or after it and never given out by the stream: what follows the
+ * END is what is waited for.
  */
 
 static void
 ngx_conduit_channel_after_end(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info)
 {
-    if (ch->known || conduit_stream_id_cmp(&ch->cursor, &info->last_id) <= 0
+    ngx_uint_t  after;
+
+    if (ch->ended || info->length == 0
+        || conduit_stream_id_cmp(&ch->cursor, &info->last.id) < 0)
+    {
+        return;
+    }
+
+    after = (conduit_stream_id_cmp(&ch->cursor, &info->last_id) > 0);
+
+    if ((after ? ch->known
+               : ch->hub->settings.after_end == NGX_CONDUIT_AFTER_END_WAIT)
         || !ngx_conduit_channel_has_ended(ch, info))
     {
+        return;
+    }
+
+    ch->ended = 1;
+
+    if (!after) {
         return;
     }
 

@@ -234,8 +234,8 @@ struct ngx_conduit_channel_s {
     unsigned                probing:1;     /* XINFO */
     unsigned                running:1;
     unsigned                retrying:1;
-    unsigned                ended:1;       /* the last frame is an end; looked
-                                              at where after_end is stop */
+    unsigned                ended:1;       /* an END is at the cursor; used
+                                              where after_end is stop */
     unsigned                known:1;       /* the cursor is one of the stream */
     unsigned                seen:1;        /* so was its entry: it is not only
                                               what a subscriber said */
