@@ -10,6 +10,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include <ngx_event.h>
 #include <ngx_sha1.h>
 
 #include "ngx_conduit_script.h"
@@ -27,7 +28,11 @@ struct ngx_conduit_script_op_s {
     ngx_conduit_publish_t    *publish;      /* NULL when cancelled */
     ngx_conduit_node_t       *node;         /* it was sent to */
     ngx_conduit_waiter_t      waiter;
+    ngx_msec_t                started;
+    ngx_event_t               timer;        /* of all there is to do, set when
+                                               it is more than one command */
     ngx_uint_t                redirects;
+    unsigned                  waiting:1;    /* for the server to be known */
     unsigned                  loading:1;    /* the text was sent, not its sum */
     unsigned                  asking:1;     /* ASKING goes before it */
     unsigned                  single:1;     /* without the rate key */
@@ -36,6 +41,9 @@ struct ngx_conduit_script_op_s {
 
 static ngx_int_t ngx_conduit_script_start(ngx_conduit_script_op_t *op);
 static void ngx_conduit_script_known(void *data, ngx_uint_t ok);
+static void ngx_conduit_script_arm(ngx_conduit_script_op_t *op);
+static void ngx_conduit_script_timer(ngx_event_t *ev);
+static void ngx_conduit_script_free(ngx_conduit_script_op_t *op);
 static ngx_int_t ngx_conduit_script_send(ngx_conduit_script_op_t *op);
 static void ngx_conduit_script_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
@@ -95,6 +103,7 @@ ngx_conduit_script_publish(ngx_conduit_publisher_t *pub,
     op->publish = p;
     op->waiter.handler = ngx_conduit_script_known;
     op->waiter.data = op;
+    op->started = ngx_current_msec;
 
     rc = ngx_conduit_script_start(op);
 
@@ -106,7 +115,7 @@ ngx_conduit_script_publish(ngx_conduit_publisher_t *pub,
         *status = NGX_CONDUIT_NO_REDIS;
     }
 
-    ngx_free(op);
+    ngx_conduit_script_free(op);
 
     return NULL;
 }
@@ -116,6 +125,10 @@ void
 ngx_conduit_script_cancel(ngx_conduit_script_op_t *op)
 {
     op->publish = NULL;
+
+    if (op->timer.timer_set) {
+        ngx_del_timer(&op->timer);
+    }
 }
 
 
@@ -128,6 +141,8 @@ ngx_conduit_script_start(ngx_conduit_script_op_t *op)
                                     &op->waiter, &op->node);
 
     if (rc == NGX_AGAIN) {
+        op->waiting = 1;
+        ngx_conduit_script_arm(op);
         return NGX_OK;
     }
 
@@ -143,8 +158,10 @@ ngx_conduit_script_known(void *data, ngx_uint_t ok)
     ngx_int_t                 rc;
     ngx_conduit_script_op_t  *op = data;
 
+    op->waiting = 0;
+
     if (op->publish == NULL) {
-        ngx_free(op);
+        ngx_conduit_script_free(op);
         return;
     }
 
@@ -155,6 +172,70 @@ ngx_conduit_script_known(void *data, ngx_uint_t ok)
                                     ? NGX_CONDUIT_NO_REDIS
                                     : NGX_CONDUIT_REDIS_BUSY);
     }
+}
+
+
+/*
+ * One command has a deadline of its own.  When a server has to be found first,
+ * or the command goes to another one, all of it has the time of one command, so
+ * that a publisher has its answer by then.
+ */
+
+static void
+ngx_conduit_script_arm(ngx_conduit_script_op_t *op)
+{
+    ngx_msec_int_t  left;
+
+    if (op->timer.timer_set) {
+        return;
+    }
+
+    left = op->started + op->publisher->redis->timeout - ngx_current_msec;
+
+    op->timer.data = op;
+    op->timer.handler = ngx_conduit_script_timer;
+    op->timer.log = ngx_cycle->log;
+
+    ngx_add_timer(&op->timer, left > 0 ? left : 1);
+}
+
+
+static void
+ngx_conduit_script_timer(ngx_event_t *ev)
+{
+    ngx_conduit_publish_t    *p;
+    ngx_conduit_published_t   result;
+    ngx_conduit_script_op_t  *op = ev->data;
+
+    if (op->waiting) {
+        ngx_queue_remove(&op->waiter.queue);
+        ngx_conduit_script_fail(op, NGX_CONDUIT_NO_REDIS);
+        return;
+    }
+
+    ngx_conduit_topology_doubt(&op->publisher->topology);
+
+    ngx_memzero(&result, sizeof(ngx_conduit_published_t));
+    result.status = NGX_CONDUIT_REDIS_TIMED_OUT;
+    result.node = ngx_conduit_script_node(op);
+
+    /* the operation goes with the reply */
+
+    p = op->publish;
+    op->publish = NULL;
+
+    p->handler(p->data, &result);
+}
+
+
+static void
+ngx_conduit_script_free(ngx_conduit_script_op_t *op)
+{
+    if (op->timer.timer_set) {
+        ngx_del_timer(&op->timer);
+    }
+
+    ngx_free(op);
 }
 
 
@@ -252,7 +333,7 @@ ngx_conduit_script_reply(void *data, redisReply *reply,
     p = op->publish;
 
     if (p == NULL) {
-        ngx_free(op);
+        ngx_conduit_script_free(op);
         return;
     }
 
@@ -293,7 +374,7 @@ ngx_conduit_script_reply(void *data, redisReply *reply,
     ngx_conduit_script_result(op, reply, &result);
     result.node = ngx_conduit_script_node(op);
 
-    ngx_free(op);
+    ngx_conduit_script_free(op);
 
     p->handler(p->data, &result);
 }
@@ -339,6 +420,8 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
     op->asking = ask;
     op->loading = 0;
 
+    ngx_conduit_script_arm(op);
+
     return ngx_conduit_script_send(op);
 }
 
@@ -367,7 +450,7 @@ ngx_conduit_script_fail(ngx_conduit_script_op_t *op,
     result.status = status;
     result.node = ngx_conduit_script_node(op);
 
-    ngx_free(op);
+    ngx_conduit_script_free(op);
 
     p->handler(p->data, &result);
 }

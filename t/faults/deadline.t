@@ -1,0 +1,129 @@
+# A publisher's patience: the answer comes within the time of one command, though
+# there is more than one to send.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use IO::Select;
+use IO::Socket::INET;
+use POSIX ();
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $TIMEOUT = 2;                    # seconds, conduit_publish_timeout
+my @children;
+
+END { kill 'KILL', @children if @children; }
+
+# A server that answers to each command with what a function says, if anything;
+# returns its port.
+sub server {
+    my $answer = shift;
+
+    my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16)
+        or die "listen: $!";
+    my $pid = fork() // die "fork: $!";
+
+    if ($pid) {
+        push @children, $pid;
+        return $listen->sockport;
+    }
+
+    @children = ();
+    my $select = IO::Select->new($listen);
+
+    while (1) {
+        for my $s ($select->can_read) {
+            if ($s == $listen) {
+                $select->add($listen->accept);
+
+            } elsif (!$s->sysread(my $data, 65536)) {
+                $select->remove($s);
+                $s->close;
+
+            } else {
+                for my $command (grep { length } split /^\*\d+\r\n/m, $data) {
+                    $s->syswrite($answer->($command) // '');
+                }
+            }
+        }
+    }
+}
+
+sub publish_to {
+    my ($url, $timeout) = @_;
+
+    my $nginx = nginx_start(
+        http => 'log_format took "$status $request_time";'
+                . 'access_log logs/took.log took;',
+        server => publish_location('conduit_publish_rate off;'
+                                   . ($timeout // ''), redis => $url));
+
+    my $r = http($nginx, 'POST', "/publish/$ORG/$CHANNEL", body => message(),
+                 headers => { Authorization => 'Bearer ' . publish_token() });
+
+    wait_for(20, sub {
+        ($r->{took}) = read_file($nginx->root . '/logs/took.log')
+                       =~ /^\d+ ([\d.]+)$/m;
+    });
+    is $nginx->stop, 0, 'NGINX quits';
+
+    return $r;
+}
+
+sub is_in_time {
+    my ($title, $took, $timeout) = @_;
+
+    cmp_ok $took, '>', $timeout - 0.5, "$title: not before the time is over";
+    cmp_ok $took, '<', $timeout + 1, "$title: nor long after it";
+}
+
+my $set = "conduit_publish_timeout ${TIMEOUT}s;";
+
+
+# --- a server that does not answer
+
+my $mute = server(sub { return /PING/ ? "+PONG\r\n" : undef for shift });
+
+my $r = publish_to("redis://127.0.0.1:$mute");
+is $r->{status}, 504, 'a server that hangs: 504';
+is_in_time('by default', $r->{took}, 4);
+
+
+# --- a cluster of which no server tells who has the key
+
+my @mute = map { server(sub { undef }) } 1 .. 6;
+
+$r = publish_to('redis+cluster://'
+                . join(',', map { "127.0.0.1:$_" } @mute), $set);
+is $r->{status}, 503, 'a server that is not found: 503';
+like $r->{body}, qr/not stored/, 'as the message was not stored';
+is_in_time('six servers that hang', $r->{took}, $TIMEOUT);
+
+
+# --- one that sends the message to another one, late
+
+my $slots = join '', "*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n\$9\r\n127.0.0.1\r\n",
+                     ":PORT\r\n\$40\r\n" . '0' x 40 . "\r\n";
+
+my $late = server(sub {
+    return "+PONG\r\n" if $_[0] =~ /PING/;
+    return undef if $_[0] !~ /EVALSHA/;
+
+    sleep 0.75 * $TIMEOUT;
+    return "-MOVED 0 127.0.0.1:$mute\r\n";
+});
+my $seed = server(sub {
+    return "+PONG\r\n" if $_[0] =~ /PING/;
+    return $_[0] =~ /SLOTS/ ? $slots =~ s/PORT/$late/r : undef;
+});
+
+$r = publish_to("redis+cluster://127.0.0.1:$seed", $set);
+is $r->{status}, 504, 'a server that is found late, and hangs: 504';
+like $r->{body}, qr/may have been stored/, 'as nobody knows';
+is_in_time('two servers', $r->{took}, $TIMEOUT);
+
+done_testing();
