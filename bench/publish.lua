@@ -1,9 +1,10 @@
 -- wrk: publishes DELTA messages to 256 channels in turn.
--- BODY, TOKEN and PREFIX come from the environment of bench/publish; the body's
+-- BODY, TOKEN and MODE come from the environment of bench/publish; the body's
 -- channel_id is replaced, as it must be the one of the path.
 
 local body = assert(io.open(os.getenv("BODY"), "rb")):read("*a")
 local token = os.getenv("TOKEN")
+local close = os.getenv("MODE") == "close"
 local base = "00000000-0000-4000-8000-000000000000"
 
 local requests = {}
@@ -20,6 +21,7 @@ function init()
             ["Host"] = "localhost",
             ["Content-Type"] = "application/x-protobuf",
             ["Authorization"] = "Bearer " .. token,
+            ["Connection"] = close and "close" or nil,
             ["Content-Length"] = tostring(#own)
         }, own)
     end
