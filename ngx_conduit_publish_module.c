@@ -518,6 +518,7 @@ ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf)
      *
      *     plcf->rate_window = 0;
      *     plcf->publisher = NULL;
+     *     plcf->limited = NULL;
      */
 
     ngx_conduit_conf_init(&plcf->common, NGX_CONDUIT_PUBLISH,
@@ -570,6 +571,11 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->publisher = ngx_conduit_publish_publisher(cf,
                                                         conf->common.redis);
         if (conf->publisher == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        conf->limited = ngx_pcalloc(cf->pool, sizeof(ngx_conduit_http_log_t));
+        if (conf->limited == NULL) {
             return NGX_CONF_ERROR;
         }
     }

@@ -8,6 +8,10 @@
 
 #include "conduit_query.h"
 #include "ngx_conduit_http.h"
+#include "ngx_conduit_time.h"
+
+
+#define NGX_CONDUIT_HTTP_LOG  10000        /* ms, between two lines */
 
 
 /* a variable of two modules: the handler of the one that added it first */
@@ -258,6 +262,25 @@ ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
     out.next = NULL;
 
     return ngx_http_output_filter(r, &out);
+}
+
+
+ngx_uint_t
+ngx_conduit_http_may_log(ngx_conduit_http_log_t *log, ngx_uint_t *skipped)
+{
+    if (log->logged
+        && ngx_current_msec - log->logged < NGX_CONDUIT_HTTP_LOG)
+    {
+        log->skipped++;
+        return 0;
+    }
+
+    *skipped = log->skipped;
+
+    log->logged = ngx_conduit_moment(ngx_current_msec);
+    log->skipped = 0;
+
+    return 1;
 }
 
 

@@ -21,6 +21,12 @@ typedef struct {
     char      channel[CONDUIT_UUID_LEN];     /* lower case */
 } ngx_conduit_ids_t;
 
+/* of a worker; all zero at first */
+typedef struct {
+    ngx_msec_t  logged;                      /* when; 0: never */
+    ngx_uint_t  skipped;                     /* since then */
+} ngx_conduit_http_log_t;
+
 
 /*
  * Reads org_id and channel_id as the location is configured, or from where the
@@ -62,6 +68,14 @@ ngx_int_t ngx_conduit_http_text(ngx_http_request_t *r, ngx_uint_t status,
 /* Does the same with content of another type. */
 ngx_int_t ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, const char *data, size_t len);
+
+/*
+ * Takes note of something that a client can bring about at will.  Returns
+ * whether it is to be logged, which is once in 10 seconds, and sets *skipped to
+ * how often it was not since the last time.
+ */
+ngx_uint_t ngx_conduit_http_may_log(ngx_conduit_http_log_t *log,
+    ngx_uint_t *skipped);
 
 /* Gives the location's configuration of the calling module. */
 typedef ngx_conduit_conf_t *(*ngx_conduit_http_conf_pt)(ngx_http_request_t *r);

@@ -27,6 +27,7 @@ ngx_int_t
 ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     ngx_conduit_entry_t *entry, ngx_conduit_frame_t **frame)
 {
+    ngx_uint_t                 level, unlogged;
     conduit_buf_t             *b;
     conduit_message_t          message;
     ngx_conduit_frame_t       *f;
@@ -48,7 +49,13 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     }
 
     if (status != CONDUIT_MESSAGE_OK) {
-        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+
+        /* who listens again and again has it read as often */
+
+        level = ngx_conduit_http_may_log(&hub->skips, &unlogged)
+                ? NGX_LOG_ERR : NGX_LOG_INFO;
+
+        ngx_log_error(level, ngx_cycle->log, 0,
                       "conduit: redis %V: entry %uL-%uL of \"%V\" is skipped: "
                       "%s", &hub->redis->name, entry->id.ms, entry->id.seq, key,
                       entry->data.data == NULL

@@ -316,6 +316,7 @@ struct ngx_conduit_hub_s {
     ngx_uint_t                      nlimited;
     ngx_uint_t                      draining;
     ngx_uint_t                      serving;       /* a slice is under way */
+    ngx_conduit_http_log_t          skips;         /* of entries */
     conduit_arena_t                *arena;         /* of the message at hand */
     conduit_buf_t                   scratch;
     conduit_buf_t                   hello;         /* first line of responses */

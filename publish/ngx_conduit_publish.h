@@ -33,6 +33,7 @@ typedef struct {
     ngx_msec_t                end_ttl;
 
     ngx_conduit_publisher_t  *publisher;    /* one for equal servers */
+    ngx_conduit_http_log_t   *limited;      /* of messages over the rate */
 } ngx_conduit_publish_loc_conf_t;
 
 /* of a request; in its pool */

@@ -524,6 +524,7 @@ ngx_conduit_publish_limited(ngx_http_request_t *r,
                                                  "  seconds exceeded")
                                           + 2 * NGX_INT_T_LEN];
     ngx_msec_t                       seconds;
+    ngx_uint_t                       skipped;
     ngx_conduit_publish_loc_conf_t  *plcf;
 
     plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
@@ -545,9 +546,13 @@ ngx_conduit_publish_limited(ngx_http_request_t *r,
                        "exceeded", plcf->rate, plcf->rate_window / 1000,
                        plcf->rate_window == 1000 ? "" : "s");
 
-    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                  "conduit: publishing is limited to %ui messages in %Mms a "
-                  "channel", plcf->rate, plcf->rate_window);
+    if (ngx_conduit_http_may_log(plcf->limited, &skipped)) {
+
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "conduit: publishing is limited to %ui messages in %Mms "
+                      "a channel, %ui more were refused since the last such "
+                      "line", plcf->rate, plcf->rate_window, skipped);
+    }
 
     return ngx_conduit_publish_text(r, NGX_HTTP_TOO_MANY_REQUESTS,
                                  (char *) text, last - text);
