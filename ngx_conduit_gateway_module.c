@@ -10,7 +10,7 @@
 #include <ngx_http.h>
 
 #include "ngx_conduit_gateway_metrics.h"
-#include "ngx_conduit_gateway_request.h"
+#include "ngx_conduit_gateway_token.h"
 #include "ngx_conduit_gateway_worker.h"
 
 
@@ -531,7 +531,8 @@ ngx_conduit_gateway_add_variables(ngx_conf_t *cf)
         var->data = v->data;
     }
 
-    return ngx_conduit_http_variables(cf, ngx_conduit_gateway_common_conf);
+    return ngx_conduit_http_variables(cf, ngx_conduit_gateway_common_conf,
+                                      ngx_conduit_gateway_verified);
 }
 
 

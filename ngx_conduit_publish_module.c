@@ -456,7 +456,8 @@ ngx_conduit_publish_add_variables(ngx_conf_t *cf)
         var->data = v->data;
     }
 
-    return ngx_conduit_http_variables(cf, ngx_conduit_publish_common_conf);
+    return ngx_conduit_http_variables(cf, ngx_conduit_publish_common_conf,
+                                      ngx_conduit_publish_verified);
 }
 
 

@@ -465,10 +465,13 @@ ngx_conduit_conf_read_fd(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *name,
 
 conduit_jwt_status_t
 ngx_conduit_conf_verify(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
-    ngx_str_t *token, ngx_uint_t need_org, conduit_jwt_claims_t *claims)
+    ngx_str_t *token, ngx_uint_t need_org, ngx_conduit_verified_t *v)
 {
     conduit_jwt_policy_t  policy;
-    conduit_jwt_status_t  status;
+
+    if (ngx_conduit_conf_verified(conf, need_org, v)) {
+        return v->status;
+    }
 
     ngx_memzero(&policy, sizeof(conduit_jwt_policy_t));
 
@@ -486,14 +489,48 @@ ngx_conduit_conf_verify(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
     policy.need_org = need_org;
     policy.need_channel = (conf->kind == NGX_CONDUIT_GATEWAY);
 
-    status = conduit_jwt_verify(conf->keys, &policy, (char *) token->data,
-                                token->len, ngx_time(), claims);
+    v->status = conduit_jwt_verify(conf->keys, &policy, (char *) token->data,
+                                   token->len, ngx_time(), &v->claims);
+    v->conf = conf;
+    v->need_org = need_org;
 
-    if (status != CONDUIT_JWT_OK) {
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "conduit: token verified: %s",
+                   conduit_jwt_status_name(v->status));
+
+    if (v->status != CONDUIT_JWT_OK) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "conduit: client sent a token that is not valid: %s",
-                      conduit_jwt_status_name(status));
+                      conduit_jwt_status_name(v->status));
     }
 
-    return status;
+    return v->status;
+}
+
+
+ngx_uint_t
+ngx_conduit_conf_verified(ngx_conduit_conf_t *conf, ngx_uint_t need_org,
+    ngx_conduit_verified_t *v)
+{
+    ngx_conduit_conf_t  *prev;
+
+    prev = v->conf;
+
+    if (prev == NULL || v->need_org != need_org) {
+        return 0;
+    }
+
+    if (prev == conf) {
+        return 1;
+    }
+
+    /* a level without keys of its own has those of the outer one */
+
+    return prev->keys == conf->keys
+           && prev->issuer.len == conf->issuer.len
+           && ngx_memcmp(prev->issuer.data, conf->issuer.data,
+                         conf->issuer.len) == 0
+           && prev->audience.len == conf->audience.len
+           && ngx_memcmp(prev->audience.data, conf->audience.data,
+                         conf->audience.len) == 0;
 }

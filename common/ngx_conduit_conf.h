@@ -55,6 +55,16 @@ struct ngx_conduit_conf_s {
     ngx_str_t                  audience;
 };
 
+/* what the token of a request came to, and who asked; all zero at first */
+typedef struct {
+    ngx_conduit_conf_t        *conf;             /* of the location; NULL: it
+                                                    was not verified */
+    conduit_jwt_claims_t       claims;           /* set on CONDUIT_JWT_OK */
+    conduit_jwt_status_t       status;
+    unsigned                   need_org:1;       /* as it was asked for */
+    unsigned                   busy:1;           /* ids are being looked at */
+} ngx_conduit_verified_t;
+
 
 /* Sets the fields to "not set"; pages are those of the module. */
 void ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
@@ -105,13 +115,20 @@ char *ngx_conduit_conf_key_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 /*
- * Verifies a token as the location wants it, now.  Fills *claims on
- * CONDUIT_JWT_OK.  Any other outcome is logged at info level, without the
- * token.
+ * Verifies the token of a request as the location wants it, unless *v has the
+ * result already, for this location or one with the same keys, issuer and
+ * audience: a signature is checked once a request, and whether the token has
+ * expired is settled then.  Returns the result, which is kept in *v, with the
+ * claims on CONDUIT_JWT_OK.  Any other one is logged at info level, once and
+ * without the token.
  */
 conduit_jwt_status_t ngx_conduit_conf_verify(ngx_http_request_t *r,
     ngx_conduit_conf_t *conf, ngx_str_t *token, ngx_uint_t need_org,
-    conduit_jwt_claims_t *claims);
+    ngx_conduit_verified_t *v);
+
+/* Whether *v has the result for such a location. */
+ngx_uint_t ngx_conduit_conf_verified(ngx_conduit_conf_t *conf,
+    ngx_uint_t need_org, ngx_conduit_verified_t *v);
 
 #pragma GCC visibility pop
 

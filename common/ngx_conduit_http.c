@@ -16,10 +16,11 @@
 
 /* a variable of two modules: the handler of the one that added it first */
 typedef struct {
-    ngx_conduit_http_conf_pt    conf;
-    ngx_http_get_variable_pt    next;
-    uintptr_t                   next_data;
-    ngx_uint_t                  channel;    /* or else the organization */
+    ngx_conduit_http_conf_pt        conf;
+    ngx_conduit_http_verified_pt    verified;
+    ngx_http_get_variable_pt        next;
+    uintptr_t                       next_data;
+    ngx_uint_t                      channel;  /* or else the organization */
 } ngx_conduit_http_variable_t;
 
 
@@ -27,6 +28,8 @@ static void ngx_conduit_http_segment(ngx_str_t *uri, ngx_str_t *segment);
 static ngx_int_t ngx_conduit_http_raw_ids(ngx_http_request_t *r,
     ngx_conduit_conf_t *conf, ngx_str_t *org, ngx_str_t *channel);
 static ngx_int_t ngx_conduit_http_get_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_conduit_http_get_verified(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
 
@@ -265,6 +268,35 @@ ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
+void *
+ngx_conduit_http_kept(ngx_http_request_t *r, ngx_pool_cleanup_pt handler,
+    size_t size)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == handler) {
+            return cln->data;
+        }
+    }
+
+    if (size == 0) {
+        return NULL;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, size);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(cln->data, size);
+
+    cln->handler = handler;
+
+    return cln->data;
+}
+
+
 ngx_uint_t
 ngx_conduit_http_may_log(ngx_conduit_http_log_t *log, ngx_uint_t *skipped)
 {
@@ -285,35 +317,56 @@ ngx_conduit_http_may_log(ngx_conduit_http_log_t *log, ngx_uint_t *skipped)
 
 
 ngx_int_t
-ngx_conduit_http_variables(ngx_conf_t *cf, ngx_conduit_http_conf_pt conf)
+ngx_conduit_http_variables(ngx_conf_t *cf, ngx_conduit_http_conf_pt conf,
+    ngx_conduit_http_verified_pt verified)
 {
     ngx_uint_t                    i;
     ngx_http_variable_t          *v;
     ngx_conduit_http_variable_t  *own;
 
-    static ngx_str_t  names[] = {
-        ngx_string("conduit_org_id"),
-        ngx_string("conduit_channel_id")
+    /*
+     * what a token is good for depends on the location, to which an internal
+     * redirect may bring another one: NGINX must not remember it
+     */
+
+    static ngx_http_variable_t  vars[] = {
+
+        { ngx_string("conduit_org_id"), NULL,
+          ngx_conduit_http_get_variable, 0, NGX_HTTP_VAR_CHANGEABLE, 0 },
+
+        { ngx_string("conduit_channel_id"), NULL,
+          ngx_conduit_http_get_variable, 1, NGX_HTTP_VAR_CHANGEABLE, 0 },
+
+        { ngx_string("conduit_verified_org_id"), NULL,
+          ngx_conduit_http_get_verified, 0,
+          NGX_HTTP_VAR_CHANGEABLE|NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+        { ngx_string("conduit_verified_channel_id"), NULL,
+          ngx_conduit_http_get_verified, 1,
+          NGX_HTTP_VAR_CHANGEABLE|NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+          ngx_http_null_variable
     };
 
-    for (i = 0; i < 2; i++) {
+    for (i = 0; vars[i].name.len; i++) {
 
         own = ngx_palloc(cf->pool, sizeof(ngx_conduit_http_variable_t));
         if (own == NULL) {
             return NGX_ERROR;
         }
 
-        v = ngx_http_add_variable(cf, &names[i], NGX_HTTP_VAR_CHANGEABLE);
+        v = ngx_http_add_variable(cf, &vars[i].name, vars[i].flags);
         if (v == NULL) {
             return NGX_ERROR;
         }
 
         own->conf = conf;
-        own->channel = i;
+        own->verified = verified;
+        own->channel = vars[i].data;
         own->next = v->get_handler;
         own->next_data = v->data;
 
-        v->get_handler = ngx_conduit_http_get_variable;
+        v->get_handler = vars[i].get_handler;
         v->data = (uintptr_t) own;
     }
 
@@ -393,6 +446,78 @@ ngx_conduit_http_get_variable(ngx_http_request_t *r,
     v->not_found = 0;
     v->len = len;
     v->data = (u_char *) p;
+
+    return NGX_OK;
+}
+
+
+/*
+ * A subrequest has its parent's token.  Once the response has begun, or the
+ * request has ended and is logged, no token is verified any more.
+ */
+
+static ngx_int_t
+ngx_conduit_http_get_verified(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                       *p;
+    ngx_int_t                     rc;
+    ngx_str_t                     value;
+    ngx_uint_t                    verify;
+    ngx_conduit_ids_t             ids;
+    ngx_http_request_t           *main;
+    ngx_conduit_conf_t           *conf;
+    ngx_conduit_http_variable_t  *own;
+    u_char                        org[NGX_INT64_LEN];
+
+    own = (ngx_conduit_http_variable_t *) data;
+    main = r->main;
+    conf = own->conf(main);
+
+    if (conf->redis == NULL && own->next) {
+        return own->next(r, v, own->next_data);
+    }
+
+    verify = (main->count != 0 && !main->header_sent);
+
+    /* as above: empty until nothing can change that */
+
+    ngx_memzero(v, sizeof(ngx_http_variable_value_t));
+    v->data = (u_char *) "";
+    v->not_found = !verify;
+
+    if (conf->redis == NULL || !conf->auth) {
+        return NGX_OK;
+    }
+
+    rc = own->verified(main, &ids, own->channel, verify);
+
+    if (rc != NGX_OK) {
+        return rc == NGX_DECLINED ? NGX_OK : NGX_ERROR;
+    }
+
+    if (own->channel) {
+        value.data = (u_char *) ids.channel;
+        value.len = CONDUIT_UUID_LEN;
+
+    } else {
+        value.data = org;
+        value.len = ngx_sprintf(org, "%uL", ids.org) - org;
+    }
+
+    /* no more than it needs, for as long as a stream lasts */
+
+    p = ngx_pnalloc(r->pool, value.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, value.data, value.len);
+
+    v->valid = 1;
+    v->not_found = 0;
+    v->len = value.len;
+    v->data = p;
 
     return NGX_OK;
 }

@@ -70,6 +70,16 @@ ngx_int_t ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, const char *data, size_t len);
 
 /*
+ * Returns memory of a request that lasts until its pool goes, where NGINX
+ * clears the contexts of modules with each internal redirect: it is the data of
+ * the pool cleanup with this handler.  The first call makes it, of size bytes
+ * that are zero.  Returns NULL when memory is out or, with a size of 0, when
+ * there is none.
+ */
+void *ngx_conduit_http_kept(ngx_http_request_t *r, ngx_pool_cleanup_pt handler,
+    size_t size);
+
+/*
  * Takes note of something that a client can bring about at will.  Returns
  * whether it is to be logged, which is once in 10 seconds, and sets *skipped to
  * how often it was not since the last time.
@@ -81,11 +91,21 @@ ngx_uint_t ngx_conduit_http_may_log(ngx_conduit_http_log_t *log,
 typedef ngx_conduit_conf_t *(*ngx_conduit_http_conf_pt)(ngx_http_request_t *r);
 
 /*
- * Adds $conduit_org_id and $conduit_channel_id, which both modules have: the
- * module that comes second asks the first one where it has no say itself.
+ * Gives ids->org, or with channel set ids->channel, of a main request's token,
+ * in a location of the module that asks for one; with verify unset only of one
+ * that was verified before.  Returns NGX_OK; NGX_DECLINED when it is not valid;
+ * NGX_ERROR when memory is out.
+ */
+typedef ngx_int_t (*ngx_conduit_http_verified_pt)(ngx_http_request_t *r,
+    ngx_conduit_ids_t *ids, ngx_uint_t channel, ngx_uint_t verify);
+
+/*
+ * Adds $conduit_org_id, $conduit_channel_id, $conduit_verified_org_id and
+ * $conduit_verified_channel_id, which both modules have: the module that comes
+ * second asks the first one where it has no say itself.
  */
 ngx_int_t ngx_conduit_http_variables(ngx_conf_t *cf,
-    ngx_conduit_http_conf_pt conf);
+    ngx_conduit_http_conf_pt conf, ngx_conduit_http_verified_pt verified);
 
 #pragma GCC visibility pop
 

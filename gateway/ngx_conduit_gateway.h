@@ -169,13 +169,17 @@ struct ngx_conduit_sub_s {
                                               most */
 };
 
-/* of a request to a gateway's location, in its pool */
+/* of a request to a gateway's location, in its pool, for as long as that lasts:
+   internal redirects, too */
 typedef struct {
     ngx_conduit_sub_t       sub;           /* sub.request is NULL before the
                                               request is a subscriber */
     ngx_str_t               token;         /* taken out of the query, on
-                                              malloc(); until it is verified */
-    ngx_int_t               taken;         /* what taking it came to */
+                                              malloc(); until it is one */
+    int                     taken;         /* what taking it came to, valid
+                                              when looked */
+    unsigned                looked:1;
+    ngx_conduit_verified_t  verified;
 } ngx_conduit_gateway_ctx_t;
 
 struct ngx_conduit_channel_s {

@@ -1,7 +1,7 @@
 /*
  * A request to the gateway: who wants to listen to which channel, from where.
  *
- *   preaccess: the token is taken out of the request, before anything logs it
+ *   preaccess: the token is taken out (ngx_conduit_gateway_token.c)
  *     -> handler: method, ids, position, token -> subscriber
  */
 
@@ -9,9 +9,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "conduit_query.h"
 #include "ngx_conduit_gateway_metrics.h"
-#include "ngx_conduit_gateway_request.h"
+#include "ngx_conduit_gateway_token.h"
 
 
 /* what a page may send: anything, tracing adds its own to every fetch(); "*"
@@ -22,11 +21,6 @@
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_AUTH + (reason))
 
 
-static ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_ctx(
-    ngx_http_request_t *r);
-static void ngx_conduit_gateway_mask(ngx_str_t *uri);
-static void ngx_conduit_gateway_forget_token(ngx_conduit_gateway_ctx_t *ctx);
-static void ngx_conduit_gateway_cleanup(void *data);
 static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_position(ngx_http_request_t *r,
     conduit_stream_id_t *pos);
@@ -36,119 +30,11 @@ static ngx_str_t *ngx_conduit_gateway_last_event_id(ngx_http_request_t *r);
 static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
 static ngx_int_t ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_ids_t *ids,
-    ngx_str_t *token, ngx_msec_t *expires, uint32_t *refused);
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    ngx_conduit_ids_t *ids, ngx_str_t *token, ngx_msec_t *expires);
+static ngx_int_t ngx_conduit_gateway_discard_body(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_refuse(ngx_http_request_t *r,
     ngx_uint_t status, const char *text);
-
-
-/*
- * NGINX logs the request line with every error of a request, limit_conn's and
- * limit_req's among them, and their handlers run in this phase, after this one.
- */
-
-ngx_int_t
-ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r)
-{
-    ngx_conduit_gateway_loc_conf_t  *glcf;
-
-    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
-
-    if (glcf->common.redis == NULL || r != r->main
-        || ngx_http_get_module_ctx(r, ngx_conduit_gateway_module) != NULL)
-    {
-        return NGX_DECLINED;
-    }
-
-    return ngx_conduit_gateway_ctx(r) ? NGX_DECLINED
-                                      : NGX_HTTP_INTERNAL_SERVER_ERROR;
-}
-
-
-/* makes the context of a request, with the token, which the request loses */
-
-static ngx_conduit_gateway_ctx_t *
-ngx_conduit_gateway_ctx(ngx_http_request_t *r)
-{
-    u_char                     *copy;
-    ngx_pool_cleanup_t         *cln;
-    ngx_conduit_gateway_ctx_t  *ctx;
-
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_conduit_gateway_ctx_t));
-    if (cln == NULL) {
-        return NULL;
-    }
-
-    ctx = cln->data;
-    ngx_memzero(ctx, sizeof(ngx_conduit_gateway_ctx_t));
-
-    ctx->taken = ngx_conduit_http_arg(r, "token", &ctx->token);
-
-    if (ctx->taken == NGX_OK) {
-
-        copy = ngx_alloc(ctx->token.len, r->connection->log);
-
-        if (copy != NULL) {
-            ngx_memcpy(copy, ctx->token.data, ctx->token.len);
-
-        } else {
-            ctx->taken = NGX_ERROR;
-        }
-
-        ctx->token.data = copy;
-    }
-
-    cln->handler = ngx_conduit_gateway_cleanup;
-
-    conduit_query_mask((char *) r->args.data, r->args.len, "token");
-    ngx_conduit_gateway_mask(&r->unparsed_uri);
-    ngx_conduit_gateway_mask(&r->request_line);
-
-    ngx_http_set_ctx(r, ctx, ngx_conduit_gateway_module);
-
-    return ctx;
-}
-
-
-static void
-ngx_conduit_gateway_mask(ngx_str_t *uri)
-{
-    u_char  *args, *last, *end;
-
-    last = uri->data + uri->len;
-    args = ngx_strlchr(uri->data, last, '?');
-
-    if (args == NULL) {
-        return;
-    }
-
-    args++;
-    end = ngx_strlchr(args, last, ' ');
-
-    conduit_query_mask((char *) args, (end ? end : last) - args, "token");
-}
-
-
-static void
-ngx_conduit_gateway_cleanup(void *data)
-{
-    ngx_conduit_gateway_ctx_t  *ctx = data;
-
-    ngx_conduit_gateway_forget_token(ctx);
-    ngx_conduit_sub_release(&ctx->sub);
-}
-
-
-static void
-ngx_conduit_gateway_forget_token(ngx_conduit_gateway_ctx_t *ctx)
-{
-    if (ctx->taken == NGX_OK && ctx->token.data != NULL) {
-        ngx_free(ctx->token.data);
-    }
-
-    ngx_str_null(&ctx->token);
-    ctx->taken = NGX_DECLINED;
-}
 
 
 ngx_int_t
@@ -175,16 +61,16 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
     }
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
-    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
 
-    if (ctx == NULL || ctx->taken == NGX_ERROR) {
+    ctx = ngx_conduit_gateway_token_take(r);
+
+    if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     err = ngx_conduit_http_ids(r, &glcf->common, &ids);
 
     ngx_str_null(&token);
-    resumes = 0;
 
     if (err == NULL && glcf->common.auth) {
         err = ngx_conduit_gateway_token(r, ctx, &token);
@@ -201,36 +87,28 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     expires = 0;
 
-    rc = ngx_conduit_gateway_authenticate(r, glcf, &ids, &token, &expires,
-                                          &ctx->sub.refused);
-
-    ngx_conduit_gateway_forget_token(ctx);
+    rc = ngx_conduit_gateway_authenticate(r, glcf, ctx, &ids, &token,
+                                          &expires);
 
     if (rc != NGX_DECLINED) {
         return rc;
     }
 
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
+    rc = ngx_conduit_gateway_discard_body(r);
+    if (rc != NGX_DECLINED) {
         return rc;
     }
 
-    if (r->discard_body) {
-
-        /* while a body comes in, NGINX would not see the client go */
-
-        ngx_conduit_gateway_refused(NGX_HTTP_BAD_REQUEST);
-
-        return ngx_conduit_http_text(r, NGX_HTTP_BAD_REQUEST,
-                                     "Unexpected request body",
-                                     sizeof("Unexpected request body") - 1);
-    }
+    /* who was a subscriber before a redirect may have buffers in filters */
 
     if (r->method == NGX_HTTP_HEAD || ngx_exiting || ngx_terminate
+        || ctx->sub.request != NULL
         || (glcf->hub->opened && glcf->hub->draining))
     {
         return ngx_conduit_sub_turn_away(r, glcf->settings.retry);
     }
+
+    ngx_conduit_gateway_token_forget(ctx);
 
     return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &ids,
                                   resumes == NGX_OK ? &pos : NULL, expires);
@@ -389,24 +267,18 @@ ngx_conduit_gateway_last_event_id(ngx_http_request_t *r)
 }
 
 
-/* the argument, or for clients that can send headers, one; NULL is success */
+/* counts one that is missing; NULL is success */
 
 static const char *
 ngx_conduit_gateway_token(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token)
 {
-    switch (ctx->taken) {
+    switch (ngx_conduit_gateway_token_find(r, ctx, token)) {
 
     case NGX_OK:
-        *token = ctx->token;
         return NULL;
 
     case NGX_DECLINED:
-
-        if (ngx_conduit_http_bearer(r, token) == NGX_OK && token->len) {
-            return NULL;
-        }
-
         ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_MISSING);
         return "Missing token";
 
@@ -425,18 +297,21 @@ ngx_conduit_gateway_token(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_ids_t *ids,
-    ngx_str_t *token, ngx_msec_t *expires, uint32_t *refused)
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    ngx_conduit_ids_t *ids, ngx_str_t *token, ngx_msec_t *expires)
 {
     int64_t                left, end;
-    conduit_jwt_claims_t   claims;
+    conduit_jwt_claims_t  *claims;
     conduit_jwt_status_t   status;
 
     if (!glcf->common.auth) {
         return NGX_DECLINED;
     }
 
-    status = ngx_conduit_conf_verify(r, &glcf->common, token, 1, &claims);
+    claims = &ctx->verified.claims;
+
+    status = ngx_conduit_conf_verify(r, &glcf->common, token, 1,
+                                     &ctx->verified);
 
     if (status != CONDUIT_JWT_OK) {
         ngx_conduit_gateway_denied(status);
@@ -446,36 +321,63 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
                                           : "Invalid token");
     }
 
-    if (claims.org_id != ids->org
-        || ngx_memcmp(claims.channel_id, ids->channel, CONDUIT_UUID_LEN) != 0)
+    if (claims->org_id != ids->org
+        || ngx_memcmp(claims->channel_id, ids->channel, CONDUIT_UUID_LEN) != 0)
     {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "conduit: client sent a token of org %uL channel %*s for "
                       "org %uL channel %*s",
-                      claims.org_id, (size_t) CONDUIT_UUID_LEN,
-                      claims.channel_id, ids->org, (size_t) CONDUIT_UUID_LEN,
+                      claims->org_id, (size_t) CONDUIT_UUID_LEN,
+                      claims->channel_id, ids->org, (size_t) CONDUIT_UUID_LEN,
                       ids->channel);
         ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_CLAIMS);
         return ngx_conduit_gateway_refuse(r, NGX_HTTP_FORBIDDEN,
                                           "Invalid token claims");
     }
 
-    end = claims.exp + CONDUIT_JWT_LEEWAY + 1;
+    end = claims->exp + CONDUIT_JWT_LEEWAY + 1;
 
-    *refused = (end > 0 && end <= (int64_t) UINT32_MAX) ? (uint32_t) end : 0;
+    ctx->sub.refused = (end > 0 && end <= (int64_t) UINT32_MAX)
+                       ? (uint32_t) end : 0;
 
     if (glcf->expire) {
 
         /* as long as the token would be taken, and a day at a time: NGINX's
            timers count milliseconds in an int on some platforms */
 
-        left = claims.exp + CONDUIT_JWT_LEEWAY - ngx_time();
+        left = claims->exp + CONDUIT_JWT_LEEWAY - ngx_time();
         left = ngx_max(left, 1);
 
         *expires = ngx_min(left, 24 * 3600) * 1000;
     }
 
     return NGX_DECLINED;
+}
+
+
+/* returns NGX_DECLINED to go on, or the result of an answer */
+
+static ngx_int_t
+ngx_conduit_gateway_discard_body(ngx_http_request_t *r)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (!r->discard_body) {
+        return NGX_DECLINED;
+    }
+
+    /* while a body comes in, NGINX would not see the client go */
+
+    ngx_conduit_gateway_refused(NGX_HTTP_BAD_REQUEST);
+
+    return ngx_conduit_http_text(r, NGX_HTTP_BAD_REQUEST,
+                                 "Unexpected request body",
+                                 sizeof("Unexpected request body") - 1);
 }
 
 

@@ -23,13 +23,6 @@ typedef struct {
 
 
 /*
- * Of the preaccess phase: takes the token out of the request, before anything
- * logs it.  Returns NGX_DECLINED, or NGX_HTTP_INTERNAL_SERVER_ERROR when memory
- * is out.
- */
-ngx_int_t ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r);
-
-/*
  * The content handler of "conduit_gateway".  Returns what such a handler does.
  */
 ngx_int_t ngx_conduit_gateway_handler(ngx_http_request_t *r);

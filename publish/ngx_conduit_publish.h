@@ -59,6 +59,20 @@ extern ngx_conduit_stats_t  ngx_conduit_publish_stats;
  */
 ngx_int_t ngx_conduit_publish_handler(ngx_http_request_t *r);
 
+/*
+ * Returns what the token of a request came to, made with create set; NULL when
+ * there is none, or memory is out.
+ */
+ngx_conduit_verified_t *ngx_conduit_publish_token(ngx_http_request_t *r,
+    ngx_uint_t create);
+
+/*
+ * The ids that a valid token lets the request publish to, for
+ * $conduit_verified_*; an ngx_conduit_http_verified_pt.
+ */
+ngx_int_t ngx_conduit_publish_verified(ngx_http_request_t *r,
+    ngx_conduit_ids_t *ids, ngx_uint_t channel, ngx_uint_t verify);
+
 /* Returns the size of the body that was read, in bytes. */
 off_t ngx_conduit_publish_body_size(ngx_http_request_t *r);
 

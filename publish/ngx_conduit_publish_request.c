@@ -132,13 +132,18 @@ static ngx_int_t
 ngx_conduit_publish_authenticate(ngx_http_request_t *r,
     ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx)
 {
-    ngx_int_t              rc;
-    ngx_str_t              token;
-    conduit_jwt_claims_t   claims;
-    conduit_jwt_status_t   status;
+    ngx_int_t                rc;
+    ngx_str_t                token;
+    conduit_jwt_status_t     status;
+    ngx_conduit_verified_t  *v;
 
     if (!plcf->common.auth) {
         return NGX_DECLINED;
+    }
+
+    v = ngx_conduit_publish_token(r, 1);
+    if (v == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     rc = ngx_conduit_http_bearer(r, &token);
@@ -154,7 +159,7 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
     }
 
     status = ngx_conduit_conf_verify(r, &plcf->common, &token,
-                                     plcf->org_claim, &claims);
+                                     plcf->org_claim, v);
 
     if (status != CONDUIT_JWT_OK) {
         ngx_conduit_publish_denied(status);
@@ -164,10 +169,10 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
                                           : "Token validation failed");
     }
 
-    if (plcf->org_claim && claims.org_id != ctx->ids.org) {
+    if (plcf->org_claim && v->claims.org_id != ctx->ids.org) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "conduit: client sent a token of org %uL for org %uL",
-                      claims.org_id, ctx->ids.org);
+                      v->claims.org_id, ctx->ids.org);
         ngx_conduit_publish_denied(NGX_CONDUIT_AUTH_ORG);
         return ngx_conduit_publish_refuse(r, NGX_HTTP_FORBIDDEN,
                                           "Invalid token claims");

@@ -20,6 +20,9 @@ our $GATEWAY = "load_module $Conduit::MODULES/ngx_conduit_gateway_module.so;\n";
 # the ids in a header of every response
 our $HEADER = 'add_header X-Ids "$conduit_org_id $conduit_channel_id" always;';
 
+our $VERIFIED = 'add_header X-Verified "[$conduit_verified_org_id]'
+                . '[$conduit_verified_channel_id]" always;';
+
 run_tests();
 
 my $redis = "redis://127.0.0.1:$Conduit::REDIS_PORT";
@@ -484,3 +487,63 @@ limit_req_zone $conduit_channel_id zone=channel:1m rate=1r/m;
  "GET " . events_path(token => 'x', channel_id => 'A0000000-0000-4000-8000-000000000009'),
  "GET " . events_path(token => 'x', channel_id => 'B0000000-0000-4000-8000-000000000009')]
 --- error_code eval: [401, 429, 401]
+
+
+
+=== TEST 28: what a valid token says, with the publish module alone
+--- main_config eval: $::PUBLISH
+--- config eval: publish_location($::VERIFIED)
+--- raw_request eval: publish_request(token => publish_token(org_id => 7))
+--- response_headers
+X-Verified: [7][97f58c19-ce38-4c6b-8a5b-47f3405691f0]
+--- error_code: 200
+--- no_error_log
+[error]
+
+
+
+=== TEST 29: what a valid token says, with the gateway module alone
+--- main_config eval: $::GATEWAY
+--- config eval: gateway_location($::VERIFIED)
+--- request eval: "GET " . events_path(org => 5, token => gateway_token())
+--- response_headers
+X-Verified: [123][97f58c19-ce38-4c6b-8a5b-47f3405691f0]
+--- error_code: 403
+--- no_error_log
+[error]
+
+
+
+=== TEST 30: a token that is not valid says nothing, with the publish module alone
+--- main_config eval: $::PUBLISH
+--- config eval: publish_location($::VERIFIED)
+--- raw_request eval: publish_request(token => publish_token(-key => 'x'))
+--- response_headers
+X-Verified: [][]
+--- error_code: 401
+
+
+
+=== TEST 31: a token that is not valid says nothing, with the gateway module alone
+--- main_config eval: $::GATEWAY
+--- config eval: gateway_location($::VERIFIED)
+--- request eval: "GET " . events_path(token => gateway_token(exp => time - 100))
+--- response_headers
+X-Verified: [][]
+--- error_code: 401
+
+
+
+=== TEST 32: a zone by what a valid token says, with the gateway module alone
+--- main_config eval: $::GATEWAY
+--- http_config
+limit_req_zone $conduit_verified_org_id zone=org:1m rate=1r/m;
+--- config eval: gateway_location('limit_req zone=org; limit_req_status 429;')
+--- request eval
+my $wrong = gateway_token(org_id => 9);
+["GET " . events_path(org => 9, token => 'x'),
+ "GET " . events_path(org => 9, token => 'x'),
+ "GET " . events_path(org => 8, token => $wrong),
+ "GET " . events_path(org => 8, token => $wrong),
+ "GET " . events_path(org => 9, token => 'x')]
+--- error_code eval: [401, 401, 403, 429, 401]

@@ -1,0 +1,347 @@
+/*
+ * The token of a request to the gateway: taken out of the query before anything
+ * logs it, verified once, kept across internal redirects.
+ *
+ *   preaccess, or a variable that is asked for before: taken
+ *     -> a variable, or else the handler: verified
+ *       -> a subscriber, or the end of the request: forgotten
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_query.h"
+#include "ngx_conduit_gateway_token.h"
+
+
+static ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_token_ctx(
+    ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_gateway_token_look(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx);
+static ngx_int_t ngx_conduit_gateway_token_copy(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
+static ngx_int_t ngx_conduit_gateway_token_own_args(ngx_http_request_t *r);
+static ngx_uint_t ngx_conduit_gateway_token_masked(ngx_str_t *token);
+static void ngx_conduit_gateway_token_mask(ngx_str_t *uri);
+static void ngx_conduit_gateway_token_cleanup(void *data);
+
+
+/*
+ * NGINX logs the request line with every error of a request, limit_conn's and
+ * limit_req's among them, and their handlers run in this phase, after this one.
+ */
+
+ngx_int_t
+ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r)
+{
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    if (glcf->common.redis == NULL || r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    if (!glcf->common.auth) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_conduit_gateway_token_take(r)
+           ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+ngx_conduit_gateway_ctx_t *
+ngx_conduit_gateway_token_take(ngx_http_request_t *r)
+{
+    ngx_conduit_gateway_ctx_t       *ctx;
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    ctx = ngx_conduit_gateway_token_ctx(r);
+
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    /* elsewhere it is nobody's business here: what guards such a location
+       gets the request as it came */
+
+    if (glcf->common.auth
+        && ngx_conduit_gateway_token_look(r, ctx) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return ctx;
+}
+
+
+/*
+ * NGINX clears the contexts of a request when it redirects it to another
+ * location; the cleanup still has this one.
+ */
+
+static ngx_conduit_gateway_ctx_t *
+ngx_conduit_gateway_token_ctx(ngx_http_request_t *r)
+{
+    ngx_conduit_gateway_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+
+    if (ctx != NULL) {
+        return ctx;
+    }
+
+    ctx = ngx_conduit_http_kept(r, ngx_conduit_gateway_token_cleanup,
+                                sizeof(ngx_conduit_gateway_ctx_t));
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    ngx_http_set_ctx(r, ctx, ngx_conduit_gateway_module);
+
+    return ctx;
+}
+
+
+/* looks again after a redirect, whose URI may have another one */
+
+static ngx_int_t
+ngx_conduit_gateway_token_look(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+    ngx_str_t  token;
+
+    rc = ngx_conduit_http_arg(r, "token", &token);
+
+    if (ctx->looked
+        && (rc == NGX_DECLINED
+            || (rc == NGX_OK && ngx_conduit_gateway_token_masked(&token))))
+    {
+        return NGX_OK;
+    }
+
+    ngx_conduit_gateway_token_forget(ctx);
+    ctx->verified.conf = NULL;
+
+    if (rc == NGX_OK) {
+        rc = ngx_conduit_gateway_token_copy(r, ctx, &token);
+    }
+
+    ngx_conduit_gateway_token_mask(&r->unparsed_uri);
+    ngx_conduit_gateway_token_mask(&r->request_line);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc != NGX_DECLINED) {
+
+        if (ngx_conduit_gateway_token_own_args(r) != NGX_OK) {
+            ngx_conduit_gateway_token_forget(ctx);
+            return NGX_ERROR;
+        }
+
+        conduit_query_mask((char *) r->args.data, r->args.len, "token");
+    }
+
+    ctx->taken = rc;
+    ctx->looked = 1;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "conduit: token taken: %i", rc);
+
+    return NGX_OK;
+}
+
+
+/* on malloc(), as it is not to stay for as long as the stream lasts */
+
+static ngx_int_t
+ngx_conduit_gateway_token_copy(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token)
+{
+    u_char  *copy;
+
+    copy = ngx_alloc(token->len, r->connection->log);
+    if (copy == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(copy, token->data, token->len);
+
+    if (token->data < r->args.data
+        || token->data >= r->args.data + r->args.len)
+    {
+        /* it was decoded, and the query is masked alone */
+
+        ngx_explicit_memzero(token->data, token->len);
+    }
+
+    ctx->token.data = copy;
+    ctx->token.len = token->len;
+
+    return NGX_OK;
+}
+
+
+/*
+ * Arguments that are not those of the client may be a text of the
+ * configuration, which is there for all requests.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_token_own_args(ngx_http_request_t *r)
+{
+    u_char     *p;
+    ngx_str_t  *args, *uri;
+
+    args = &r->args;
+    uri = &r->unparsed_uri;
+
+    if (args->data >= uri->data
+        && args->data + args->len <= uri->data + uri->len)
+    {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, args->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, args->data, args->len);
+    args->data = p;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_conduit_gateway_token_masked(ngx_str_t *token)
+{
+    size_t  i;
+
+    for (i = 0; i < token->len; i++) {
+        if (token->data[i] != 'x') {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static void
+ngx_conduit_gateway_token_mask(ngx_str_t *uri)
+{
+    u_char  *args, *last, *end;
+
+    last = uri->data + uri->len;
+    args = ngx_strlchr(uri->data, last, '?');
+
+    if (args == NULL) {
+        return;
+    }
+
+    args++;
+    end = ngx_strlchr(args, last, ' ');
+
+    conduit_query_mask((char *) args, (end ? end : last) - args, "token");
+}
+
+
+static void
+ngx_conduit_gateway_token_cleanup(void *data)
+{
+    ngx_conduit_gateway_ctx_t  *ctx = data;
+
+    ngx_conduit_gateway_token_forget(ctx);
+    ngx_conduit_sub_release(&ctx->sub);
+}
+
+
+void
+ngx_conduit_gateway_token_forget(ngx_conduit_gateway_ctx_t *ctx)
+{
+    if (ctx->token.data != NULL) {
+        ngx_explicit_memzero(ctx->token.data, ctx->token.len);
+        ngx_free(ctx->token.data);
+    }
+
+    ngx_str_null(&ctx->token);
+    ctx->taken = NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_conduit_gateway_token_find(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token)
+{
+    if (ctx->taken != NGX_DECLINED) {
+        *token = ctx->token;
+        return ctx->taken;
+    }
+
+    if (ngx_conduit_http_bearer(r, token) == NGX_OK && token->len) {
+        return NGX_OK;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_conduit_gateway_verified(ngx_http_request_t *r, ngx_conduit_ids_t *ids,
+    ngx_uint_t channel, ngx_uint_t verify)
+{
+    ngx_str_t                        token;
+    ngx_conduit_verified_t          *v;
+    ngx_conduit_gateway_ctx_t       *ctx;
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    if (verify) {
+        ctx = ngx_conduit_gateway_token_take(r);
+
+        if (ctx == NULL) {
+            return NGX_ERROR;
+        }
+
+    } else {
+        ctx = ngx_conduit_http_kept(r, ngx_conduit_gateway_token_cleanup, 0);
+
+        if (ctx == NULL) {
+            return NGX_DECLINED;
+        }
+    }
+
+    v = &ctx->verified;
+
+    /* the token of a subscriber is forgotten, what it said is not */
+
+    if (!ngx_conduit_conf_verified(&glcf->common, 1, v)) {
+
+        if (!verify
+            || ngx_conduit_gateway_token_find(r, ctx, &token) != NGX_OK)
+        {
+            return NGX_DECLINED;
+        }
+
+        (void) ngx_conduit_conf_verify(r, &glcf->common, &token, 1, v);
+    }
+
+    if (v->status != CONDUIT_JWT_OK) {
+        return NGX_DECLINED;
+    }
+
+    ids->org = v->claims.org_id;
+    ngx_memcpy(ids->channel, v->claims.channel_id, CONDUIT_UUID_LEN);
+
+    return NGX_OK;
+}

@@ -1,0 +1,50 @@
+/*
+ * The token of a request to the gateway.
+ */
+
+#ifndef NGX_CONDUIT_GATEWAY_TOKEN_H
+#define NGX_CONDUIT_GATEWAY_TOKEN_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_gateway_request.h"
+
+#pragma GCC visibility push(hidden)
+
+/*
+ * Of the preaccess phase: takes the token out of the request, before anything
+ * logs it, in a location that asks for one.  Returns NGX_DECLINED, or
+ * NGX_HTTP_INTERNAL_SERVER_ERROR when memory is out.
+ */
+ngx_int_t ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r);
+
+/*
+ * Returns the context of a main request, made with the first call, of which the
+ * token was taken where the location asks for one; NULL when memory is out.
+ */
+ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_token_take(
+    ngx_http_request_t *r);
+
+/*
+ * Finds the token that was taken or, for clients that can send headers, the one
+ * of "Authorization".  Returns NGX_OK; NGX_DECLINED without either; NGX_ABORT
+ * when the argument is repeated or badly encoded.
+ */
+ngx_int_t ngx_conduit_gateway_token_find(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
+
+/* Overwrites the token; what it was found to say stays. */
+void ngx_conduit_gateway_token_forget(ngx_conduit_gateway_ctx_t *ctx);
+
+/*
+ * The ids of a valid token, for $conduit_verified_*; an
+ * ngx_conduit_http_verified_pt.
+ */
+ngx_int_t ngx_conduit_gateway_verified(ngx_http_request_t *r,
+    ngx_conduit_ids_t *ids, ngx_uint_t channel, ngx_uint_t verify);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_GATEWAY_TOKEN_H */
