@@ -63,6 +63,8 @@ sub example {
         [qr{\# (?=ssl_)}, ''],
         [qr{limit_conn conduit_org 10000;}, 'limit_conn conduit_org 60000;'],
         [qr{limit_conn conduit_addr 200;}, 'limit_conn conduit_addr 60000;'],
+        [qr{conduit_addr_rate burst=400}, 'conduit_addr_rate burst=60000'],
+        [qr{conduit_org_rate burst=10000}, 'conduit_org_rate burst=60000'],
     );
 
     for my $change (@changes) {
