@@ -463,8 +463,8 @@ sub read_all {
             $path .= "&last_event_id=$last";
         }
 
-        @$c{qw(raw text chunk status ended since)}
-            = ('', '', 0, undef, 0, time);
+        @$c{qw(raw text chunk status ended since retries)}
+            = ('', '', 0, undef, 0, time, 0);
         $c->{socket} = connection();
         $c->{out} = "GET $path HTTP/1.1\r\nHost: localhost\r\n$header\r\n";
         $c->{at} = $c->{socket} ? undef : time + 0.1;
@@ -523,7 +523,14 @@ sub read_all {
 
         $c->{retry} = $1 / 1000 if $block =~ /^retry: (\d+)$/m;
 
-        my ($type) = $block =~ /^event: (.*)$/m or return;
+        my ($type) = $block =~ /^event: (.*)$/m;
+
+        if (!defined $type) {
+            # the first one is how a response begins, another one how it ends
+            $s{drained}++ if $block =~ /^retry: /m && $c->{retries}++;
+            return;
+        }
+
         my ($data) = $block =~ /^data: (.*)$/m;
 
         if ($type eq 'stream' && $block =~ /^id: (\S+)$/m) {
