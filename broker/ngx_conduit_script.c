@@ -398,6 +398,7 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
 
     if (ngx_strncmp(reply->str, "NOSCRIPT", 8) == 0 && !op->loading) {
         op->loading = 1;
+        ngx_conduit_script_arm(op);
         return ngx_conduit_script_send(op);
     }
 
@@ -406,6 +407,7 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
 
     if (ngx_strncmp(reply->str, "TRYAGAIN", 8) == 0 && !op->single) {
         op->single = 1;
+        ngx_conduit_script_arm(op);
         return ngx_conduit_script_send(op);
     }
 

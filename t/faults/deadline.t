@@ -104,6 +104,21 @@ like $r->{body}, qr/not stored/, 'as the message was not stored';
 is_in_time('six servers that hang', $r->{took}, $TIMEOUT);
 
 
+# --- one that has lost the script, and says so late
+
+my $empty = server(sub {
+    return "+PONG\r\n" if $_[0] =~ /PING/;
+    return undef if $_[0] !~ /EVALSHA/;
+
+    sleep 0.75 * $TIMEOUT;
+    return "-NOSCRIPT No matching script. Please use EVAL.\r\n";
+});
+
+$r = publish_to("redis://127.0.0.1:$empty", $set);
+is $r->{status}, 504, 'a server that wants the script, and hangs: 504';
+is_in_time('two commands', $r->{took}, $TIMEOUT);
+
+
 # --- one that sends the message to another one, late
 
 my $slots = join '', "*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n\$9\r\n127.0.0.1\r\n",
