@@ -32,6 +32,8 @@ static void ngx_conduit_link_shutdown(redisAsyncContext *ac);
 static ngx_int_t ngx_conduit_link_login(ngx_conduit_link_t *link);
 static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
     void *data);
+static ngx_uint_t ngx_conduit_link_welcome(const char *command,
+    redisReply *reply);
 static void ngx_conduit_link_ready(ngx_conduit_link_t *link);
 static void ngx_conduit_link_wait(ngx_conduit_link_t *link);
 static ngx_uint_t ngx_conduit_link_next(ngx_conduit_link_t *link);
@@ -405,10 +407,10 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
         return;
     }
 
-    if (r->type == REDIS_REPLY_ERROR
-        && ngx_strncmp(r->str, "NOPERM", 6) != 0)
-    {
-        *ngx_snprintf(why, sizeof(why) - 1, "%s refused: %s", command, r->str)
+    if (!ngx_conduit_link_welcome(command, r)) {
+        *ngx_snprintf(why, sizeof(why) - 1, "%s refused: %s", command,
+                      r->type == REDIS_REPLY_ERROR ? r->str
+                                                   : "unexpected reply")
             = '\0';
         ngx_conduit_link_drop(link, (char *) why);
         return;
@@ -417,6 +419,29 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
     if (--link->handshake == 0) {
         ngx_conduit_link_ready(link);
     }
+}
+
+
+/*
+ * Whether a log-in goes on.  PING only asks whether the server serves: one who
+ * may not ask is served, too.  Without its SELECT a link would be one to
+ * another database.  Other replies are those of another command: what follows
+ * would be taken for answers to the wrong questions.
+ */
+
+static ngx_uint_t
+ngx_conduit_link_welcome(const char *command, redisReply *reply)
+{
+    ngx_uint_t  ping;
+
+    ping = (ngx_strcmp(command, "PING") == 0);
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        return ping && ngx_strncmp(reply->str, "NOPERM", 6) == 0;
+    }
+
+    return reply->type == REDIS_REPLY_STATUS
+           && ngx_strcmp(reply->str, ping ? "PONG" : "OK") == 0;
 }
 
 

@@ -278,6 +278,77 @@ for my $without ('', split(' ', $canary), $canary) {
 }
 
 
+# --- a database that the user may not select
+
+my ($database, $zero) = (3, 0);
+
+redis('ACL', 'SETUSER', 'less', 'reset', 'on', '>secret',
+      grep { !/^(?:reset|-|%R)/ }
+      map { split ' ' } @grants{qw(publisher gateway)}, $canary);
+
+# what a database has of a stream
+
+sub stored {
+    my ($db, $channel) = @_;
+
+    redis('SELECT', $db);
+    my $n = redis('XLEN', stream_key($ORG, $channel));
+    redis('SELECT', 0);
+
+    return $n;
+}
+
+{
+    my $url = "redis://less:secret\@127.0.0.1:$Conduit::REDIS_PORT/$database";
+    my $channel = uuid();
+    my $stray = xadd(channel_id => $channel, sequence => 1);
+
+    my $nginx = nginx_start(server => publish_location('', redis => $url)
+                            . gateway_location('', redis => $url) . $pages);
+
+    my $client = sse_open($nginx, channel_id => $channel);
+    is $client->status, 200, 'without +select: a client gets 200';
+
+    for (1 .. 5) {
+        my $r = post($nginx, channel_id => $channel, sequence => 2);
+        is $r->{status}, 503, 'a message is refused';
+        like $r->{body}, qr/not stored/, 'and that it was not stored';
+    }
+
+    for my $role (qw(publish bell reader)) {
+        ok wait_for(20, sub {
+            grep { / $role: connect failed \(SELECT refused: NOPERM/ }
+                 split /\n/, $nginx->error_log }), "$role: does not connect";
+        is scalar(grep { / $role: / } errors($nginx)), 1,
+            "$role: with one line";
+    }
+
+    says($nginx, $_, 503) for qw(publish gateway);
+    ok !$client->event(0.5), 'what another database has does not come';
+    is stored($zero, $channel), 1, 'nor does anything go there';
+    is stored($database, $channel), 0, 'or elsewhere';
+
+    redis('ACL', 'SETUSER', 'less', '+select');
+
+    my $id;
+    ok wait_for(20, sub {
+        my $r = post($nginx, channel_id => $channel, sequence => 3);
+        $id = $r->{body};
+        return $r->{status} == 200;
+    }), 'with +select messages are taken';
+
+    my $event = $client->event(20);
+    is $event && "$event->{id} $event->{json}{sequence}", "$id 3",
+        'and arrive, the first of all';
+    is stored($database, $channel), 1, 'from the database of the URL';
+    is stored($zero, $channel), 1, 'and no other';
+    says($nginx, $_, 200) for qw(publish gateway);
+
+    $client->close;
+    is $nginx->stop('QUIT'), 0, 'NGINX quits';
+}
+
+
 # --- a user who lacks all
 
 redis('ACL', 'SETUSER', 'nobody', 'on', '>secret', 'resetkeys', '-@all',
