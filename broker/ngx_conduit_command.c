@@ -301,6 +301,8 @@ ngx_conduit_link_subscribe(ngx_conduit_link_t *link, const char *channel,
 
     link->message = handler;
 
+    ngx_conduit_limit_subscribe(&link->limit, channel);
+
     rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_message, link, 2,
                                argv, argvlen);
 

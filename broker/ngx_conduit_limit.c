@@ -1,9 +1,10 @@
 /*
- * A limit to the size of one reply.
+ * Limits to what a server may send.
  *
  * The parser of hiredis makes the objects of a reply as its parts come in, by
- * functions of the reader: they are counted there.  A string is made when all
- * of it is in the reader's buffer, which is looked at before each read.
+ * functions of the reader: they are counted and looked at there.  A function
+ * that returns NULL ends the connection.  A string is made when all of it is in
+ * the reader's buffer, whose size is looked at before each read.
  */
 
 #include <ngx_config.h>
@@ -27,7 +28,21 @@ static void *ngx_conduit_limit_string(const redisReadTask *task, char *str,
     size_t len);
 static void *ngx_conduit_limit_array(const redisReadTask *task,
     ngx_conduit_limit_count_t n);
+static void *ngx_conduit_limit_integer(const redisReadTask *task,
+    long long value);
+static void *ngx_conduit_limit_nil(const redisReadTask *task);
+#if (HIREDIS_MAJOR >= 1)
+static void *ngx_conduit_limit_double(const redisReadTask *task, double value,
+    char *str, size_t len);
+static void *ngx_conduit_limit_bool(const redisReadTask *task, int value);
+#endif
 static ngx_uint_t ngx_conduit_limit_add(const redisReadTask *task, size_t n);
+static ngx_uint_t ngx_conduit_limit_expected(const redisReadTask *task,
+    const char *str, size_t n);
+static ngx_uint_t ngx_conduit_limit_waited_for(const redisReadTask *task,
+    size_t n);
+static ngx_uint_t ngx_conduit_limit_is(const char *str, size_t len,
+    const char *text);
 
 
 static redisReplyObjectFunctions  ngx_conduit_limit_default;
@@ -46,13 +61,30 @@ ngx_conduit_limit_attach(redisAsyncContext *ac, ngx_conduit_limit_t *l)
         ngx_conduit_limit_functions = *reader->fn;
         ngx_conduit_limit_functions.createString = ngx_conduit_limit_string;
         ngx_conduit_limit_functions.createArray = ngx_conduit_limit_array;
+        ngx_conduit_limit_functions.createInteger = ngx_conduit_limit_integer;
+        ngx_conduit_limit_functions.createNil = ngx_conduit_limit_nil;
+#if (HIREDIS_MAJOR >= 1)
+        ngx_conduit_limit_functions.createDouble = ngx_conduit_limit_double;
+        ngx_conduit_limit_functions.createBool = ngx_conduit_limit_bool;
+#endif
     }
 
+    l->ac = ac;
+    l->channel = NULL;
     l->bytes = 0;
+    l->message = 0;
     l->exceeded = 0;
+    l->unexpected = 0;
 
     reader->fn = &ngx_conduit_limit_functions;
     reader->privdata = l;
+}
+
+
+void
+ngx_conduit_limit_subscribe(ngx_conduit_limit_t *l, const char *channel)
+{
+    l->channel = channel;
 }
 
 
@@ -85,7 +117,9 @@ ngx_conduit_limit_exceeded(redisAsyncContext *ac)
 static void *
 ngx_conduit_limit_string(const redisReadTask *task, char *str, size_t len)
 {
-    if (!ngx_conduit_limit_add(task, len + NGX_CONDUIT_LIMIT_OBJECT)) {
+    if (!ngx_conduit_limit_expected(task, str, len)
+        || !ngx_conduit_limit_add(task, len + NGX_CONDUIT_LIMIT_OBJECT))
+    {
         return NULL;
     }
 
@@ -96,12 +130,63 @@ ngx_conduit_limit_string(const redisReadTask *task, char *str, size_t len)
 static void *
 ngx_conduit_limit_array(const redisReadTask *task, ngx_conduit_limit_count_t n)
 {
-    if (!ngx_conduit_limit_add(task, (size_t) n * NGX_CONDUIT_LIMIT_OBJECT)) {
+    if (!ngx_conduit_limit_expected(task, NULL, n)
+        || !ngx_conduit_limit_add(task, (size_t) n * NGX_CONDUIT_LIMIT_OBJECT))
+    {
         return NULL;
     }
 
     return ngx_conduit_limit_default.createArray(task, n);
 }
+
+
+static void *
+ngx_conduit_limit_integer(const redisReadTask *task, long long value)
+{
+    if (!ngx_conduit_limit_expected(task, NULL, 0)) {
+        return NULL;
+    }
+
+    return ngx_conduit_limit_default.createInteger(task, value);
+}
+
+
+static void *
+ngx_conduit_limit_nil(const redisReadTask *task)
+{
+    if (!ngx_conduit_limit_expected(task, NULL, 0)) {
+        return NULL;
+    }
+
+    return ngx_conduit_limit_default.createNil(task);
+}
+
+
+#if (HIREDIS_MAJOR >= 1)
+
+static void *
+ngx_conduit_limit_double(const redisReadTask *task, double value, char *str,
+    size_t len)
+{
+    if (!ngx_conduit_limit_expected(task, NULL, 0)) {
+        return NULL;
+    }
+
+    return ngx_conduit_limit_default.createDouble(task, value, str, len);
+}
+
+
+static void *
+ngx_conduit_limit_bool(const redisReadTask *task, int value)
+{
+    if (!ngx_conduit_limit_expected(task, NULL, 0)) {
+        return NULL;
+    }
+
+    return ngx_conduit_limit_default.createBool(task, value);
+}
+
+#endif
 
 
 static ngx_uint_t
@@ -117,4 +202,86 @@ ngx_conduit_limit_add(const redisReadTask *task, size_t n)
     l->bytes += n;
 
     return 1;
+}
+
+
+/*
+ * Whether an object is part of a reply that may come.  str is NULL unless it is
+ * a string, n its length or the number of elements.
+ */
+
+static ngx_uint_t
+ngx_conduit_limit_expected(const redisReadTask *task, const char *str,
+    size_t n)
+{
+    ngx_conduit_limit_t  *l = task->privdata;
+
+    if (task->parent == NULL) {
+
+        if (ngx_conduit_limit_waited_for(task, n)) {
+            return 1;
+        }
+
+        l->unexpected = 1;
+        return 0;
+    }
+
+    if (!l->message || task->parent->parent != NULL || task->idx > 1) {
+        return 1;
+    }
+
+    /* ["message", channel, ...] or ["subscribe", channel, ...]: hiredis looks
+       the channel up, and what "unsubscribe" says it would believe */
+
+    if (str != NULL && task->type == REDIS_REPLY_STRING
+        && (task->idx ? ngx_conduit_limit_is(str, n, l->channel)
+                      : ngx_conduit_limit_is(str, n, "message")
+                        || ngx_conduit_limit_is(str, n, "subscribe")))
+    {
+        return 1;
+    }
+
+    l->unexpected = 1;
+
+    return 0;
+}
+
+
+static ngx_uint_t
+ngx_conduit_limit_waited_for(const redisReadTask *task, size_t n)
+{
+    ngx_conduit_limit_t  *l = task->privdata;
+
+    l->message = 0;
+
+#if (HIREDIS_MAJOR >= 1)
+    if (task->type == REDIS_REPLY_PUSH) {
+        /* of RESP3, which was not asked for */
+        return 0;
+    }
+#endif
+
+    if (l->ac->replies.head != NULL) {
+        return 1;
+    }
+
+    if (task->type == REDIS_REPLY_ERROR) {
+
+        /* a server says so that it has too many clients: hiredis closes the
+           connection, with the text as the reason */
+
+        return 1;
+    }
+
+    l->message = (l->channel != NULL && task->type == REDIS_REPLY_ARRAY
+                  && n == 3);
+
+    return l->message;
+}
+
+
+static ngx_uint_t
+ngx_conduit_limit_is(const char *str, size_t len, const char *text)
+{
+    return len == ngx_strlen(text) && ngx_memcmp(str, text, len) == 0;
 }

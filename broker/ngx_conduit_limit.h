@@ -1,7 +1,11 @@
 /*
- * A limit to the size of one reply: what hiredis would take into memory without
- * asking.  A server that sends more (somebody wrote an entry of half a gigabyte
- * to a stream) loses the connection instead.
+ * Limits to what a server may send.  A server that breaks one loses the
+ * connection:
+ *  - the size of one reply, which hiredis would take into memory without asking
+ *    (somebody wrote an entry of half a gigabyte to a stream);
+ *  - a reply that nobody waits for, and on a link that has subscribed whatever
+ *    is not a message of its channel: hiredis ends the process (assert) on most
+ *    of them, and 0.14 calls the handler of the reply before on the others.
  */
 
 #ifndef NGX_CONDUIT_LIMIT_H
@@ -18,13 +22,23 @@
 #define NGX_CONDUIT_REPLY_MAX  (64 * 1024 * 1024)
 
 typedef struct {
-    size_t      bytes;       /* of the reply that is coming in */
-    ngx_uint_t  exceeded;
+    redisAsyncContext  *ac;
+    const char         *channel;   /* subscribed to; NULL: none */
+    size_t              bytes;     /* of the reply that is coming in */
+    ngx_uint_t          message;   /* it is one of the channel */
+    ngx_uint_t          exceeded;
+    ngx_uint_t          unexpected;
 } ngx_conduit_limit_t;
 
 
-/* Puts a limit on a context; l belongs to the caller and outlives it. */
+/* Puts limits on a context; l belongs to the caller and outlives it. */
 void ngx_conduit_limit_attach(redisAsyncContext *ac, ngx_conduit_limit_t *l);
+
+/*
+ * The context is about to subscribe to a channel, a zero-terminated constant,
+ * the only one it ever does, and sends no other command from now on.
+ */
+void ngx_conduit_limit_subscribe(ngx_conduit_limit_t *l, const char *channel);
 
 /* A reply is complete: the next one starts. */
 void ngx_conduit_limit_reset(ngx_conduit_limit_t *l);

@@ -178,6 +178,8 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
     link->state = NGX_CONDUIT_LINK_CONNECTING;
     link->handshake = 0;
     link->ssl = NULL;
+    link->limit.exceeded = 0;
+    link->limit.unexpected = 0;
 
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
                    "conduit: redis %V %s: connecting",
@@ -530,6 +532,10 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
 
     if (link->limit.exceeded) {
         why = "a reply of more than 64m";
+
+    } else if (link->limit.unexpected) {
+        why = "an unexpected reply";
+        link->limit.unexpected = 0;
     }
 
     (void) ngx_cpystrn((u_char *) link->why, (u_char *) why,

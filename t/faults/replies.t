@@ -1,0 +1,401 @@
+# Replies that nobody asked for, and messages that are none: a server, or what
+# stands between, that is out of step costs a connection, and no more.
+
+use strict;
+use warnings;
+
+use lib 't/lib', 't/faults';
+
+use Conduit;
+use Faults;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $INVALIDATE = '__redis__:invalidate';
+my $PROTOCOL = 'Protocol error, got .* as reply type byte';
+
+# hiredis before 1.0 knows no RESP3, and says so
+my $UNEXPECTED = "an unexpected reply|$PROTOCOL";
+
+my $way = Unasked->start($REDIS);
+
+
+sub bulk { map { '$' . length($_) . "\r\n$_\r\n" } @_ }
+
+sub array { '*' . @_ . "\r\n" . join '', @_ }
+
+# Workers that have all their connections, of which none has anything under way,
+# and a client that has had a message.
+
+sub begin {
+    my %o = @_;
+
+    start(redis => $way->url, %o);
+
+    my $client = client();
+    goes_on(1, $client);
+
+    return $client;
+}
+
+sub is_lost {
+    my ($role, $why, $name) = @_;
+
+    my $line = qr/\[error\].* $role: connection lost \((?:$why)\), next try in/;
+
+    ok(wait_for(20, sub { lines($line) || died() }), "$role: $name");
+}
+
+sub all_goes_on {
+    my ($sequence, $client, @roles) = @_;
+
+    for my $role (@roles) {
+        ok(wait_for(20, sub { lines(qr/ $role: connected again/) || died() }),
+           "$role: it is back");
+    }
+
+    ok(!died(), 'the worker lives') or return;
+    goes_on($sequence, $client);
+}
+
+sub died { join(' ', $nginx->workers) ne $worker }
+
+
+subtest 'TEST 1: a reply while nothing is asked for' => sub {
+    my %replies = (
+        'a status' => "+OK\r\n",
+        'a number' => ":1\r\n",
+        'a string' => bulk('hello'),
+        'an empty string' => bulk(''),
+        'nil' => "\$-1\r\n",
+        'a nil array' => "*-1\r\n",
+        'an empty array' => "*0\r\n",
+        'an array of one' => array(":1\r\n"),
+        'an array of two' => array(bulk('message', $INVALIDATE)),
+        'an array of four' => array(bulk(qw(message a b c))),
+        'an array in an array' => array(array(":1\r\n")),
+        'the start of an array' => "*3\r\n\$7\r\nmess",
+        'two replies' => "+OK\r\n:1\r\n",
+        'a map' => "%1\r\n+a\r\n:1\r\n",
+        'a push' => array(bulk('message', $INVALIDATE, 'x')) =~ s/^\*/>/r,
+        'a push of another kind' => array(bulk('invalidate', 'x')) =~ s/^\*/>/r,
+        'a number with a point' => ",1.5\r\n",
+        'a truth' => "#t\r\n",
+    );
+
+    for my $name (sort keys %replies) {
+        my $client = begin();
+
+        $way->tell('send', 'all', unpack 'H*', $replies{$name});
+        is_lost($_, $UNEXPECTED, $name) for qw(publish reader bell);
+        all_goes_on(2, $client, qw(publish reader bell));
+        stop();
+    }
+};
+
+
+subtest 'TEST 2: a message that is none of the channel' => sub {
+    my $key = array(bulk(stream_key()));
+
+    my %messages = (
+        'a number in front' => array(":1\r\n", bulk($INVALIDATE), $key),
+        'nil in front' => array("\$-1\r\n", bulk($INVALIDATE), $key),
+        'a nil array in front' => array("*-1\r\n", bulk($INVALIDATE), $key),
+        'an array in front' => array(array(), bulk($INVALIDATE), $key),
+        'a status in front' => array("+message\r\n", bulk($INVALIDATE), $key),
+        'an error in front' => array("-message\r\n", bulk($INVALIDATE), $key),
+        'another word in front' => array(bulk('massage', $INVALIDATE), $key),
+        'an empty word in front' => array(bulk('', $INVALIDATE), $key),
+        'a longer word in front' => array(bulk("message\0", $INVALIDATE), $key),
+        'no channel' => array(bulk('message'), "\$-1\r\n", $key),
+        'no channel to subscribe to' => array(bulk('subscribe'), "\$-1\r\n",
+                                              ":1\r\n"),
+        'another channel' => array(bulk('message', 'other'), $key),
+        'another channel to subscribe to' => array(bulk('subscribe', 'other'),
+                                                   ":1\r\n"),
+        'a number as channel' => array(bulk('message'), ":1\r\n", $key),
+        'of a pattern' => array(bulk('pmessage', $INVALIDATE, 'a')),
+        'of a pattern, with four parts' =>
+            array(bulk('pmessage', '*', $INVALIDATE, 'a')),
+        'an end without its number' =>
+            array(bulk('unsubscribe', $INVALIDATE, 'x')),
+        'the end of another channel' =>
+            array(bulk('unsubscribe', 'other'), ":1\r\n"),
+        'the end of the channel' =>
+            array(bulk('unsubscribe', $INVALIDATE), ":0\r\n"),
+        'the end of none' => array(bulk('unsubscribe'), "\$-1\r\n", ":0\r\n"),
+        'a pong' => array(bulk('pong', '')),
+    );
+
+    for my $name (sort keys %messages) {
+        my $client = begin();
+
+        $way->tell('send', 'bell', unpack 'H*', $messages{$name});
+        is_lost('bell', 'an unexpected reply', $name);
+        all_goes_on(2, $client, 'bell');
+        errors_are(lost('bell', 'an unexpected reply'));
+        stop();
+    }
+};
+
+
+subtest 'TEST 3: messages of the channel, whatever they carry' => sub {
+    my $client = begin();
+
+    for my $what ("\$-1\r\n", "*-1\r\n", "*0\r\n", ":1\r\n", bulk(''),
+                  array("\$-1\r\n", ":1\r\n", array(bulk('x')), bulk('x')),
+                  array((array(bulk('x'))) x 3))
+    {
+        $way->tell('send', 'bell', unpack 'H*',
+                   array(bulk('message', $INVALIDATE), $what));
+        $way->tell('send', 'bell', unpack 'H*',
+                   array(bulk('subscribe', $INVALIDATE), $what));
+    }
+
+    # byte by byte
+    my $ring = array(bulk('message', $INVALIDATE), array(bulk(stream_key())));
+    $way->tell('send', 'bell', unpack 'H*', $_) for split //, $ring;
+
+    all_goes_on(2, $client);
+    errors_are();
+    stop();
+};
+
+
+# --- replies that come with others
+
+subtest 'TEST 4: more than was asked for, in every state of a connection'
+    => sub
+{
+    my $other = array(bulk('message', 'other', 'x'));
+    my $ended = array(bulk('unsubscribe', $INVALIDATE, 'x'));
+
+    for my $state (
+        ['before the log-in', greet => "+OK\r\n"],
+        ['before the log-in, a push', greet => $other],
+        ['before the log-in, a message', greet => array(":1\r\n")],
+        ['with AUTH', after => 'AUTH', "+OK\r\n"],
+        ['with AUTH, many', after => 'AUTH', "+OK\r\n" x 20],
+        ['with PING', after => 'PING', "+PONG\r\n"],
+        ['with PING, an array', after => 'PING', array(":1\r\n")],
+        ['with CLIENT ID', after => "\r\nID\r\n", ":7\r\n"],
+        ['with CLIENT ID, a message', after => "\r\nID\r\n", $other],
+        ['with CLIENT ID, an end', after => "\r\nID\r\n", $ended],
+        ['with SUBSCRIBE', after => 'SUBSCRIBE', $other],
+        ['with SUBSCRIBE, an empty array', after => 'SUBSCRIBE', array()],
+        ['with CLIENT TRACKING', after => 'TRACKING', "+OK\r\n"],
+        ['with XREAD', after => 'XREAD', array(array())],
+        ['with a message', after => 'EVALSHA', bulk('1-1')],
+        ['with a message, nil', after => 'EVALSHA', "*-1\r\n"],
+    ) {
+        my ($name, @mode) = @$state;
+
+        # with a log-in
+
+        redis('ACL', 'SETUSER', 'one', 'reset', 'on', '>x', '~*', '&*',
+              '+@all');
+        $way->tell(@mode[0 .. $#mode - 1], unpack 'H*', $mode[-1]);
+        start(redis => $way->url =~ s{//}{//one:x@}r);
+
+        my $client = client();
+        is($client->status, 200, "$name: a client gets 200");
+        my @statuses = map { post(sequence => 1)->{status} } 1 .. 3;
+        is(scalar(grep { /^(?:200|500|503)$/ } @statuses), 3,
+           'publishers get an answer');
+
+        my $line = qr/ (?:publish|reader|bell): con.*unexpected reply/;
+        ok(wait_for(20, sub { lines($line) || died() }),
+           'connections are given up');
+
+        $way->tell('pass');
+        $client = client(channel_id => my $channel = uuid());
+
+        ok(wait_for(20, sub {
+            post(channel_id => $channel, sequence => 2)->{status} == 200 }),
+           'messages are taken again');
+        is(line_of($client->event(20) // ()), 2, 'and arrive');
+        ok(!died(), 'the worker lives');
+        $nginx->stop;
+    }
+
+    redis('ACL', 'DELUSER', 'one');
+};
+
+
+subtest 'TEST 5: an error while nothing is asked for' => sub {
+    my $client = begin();
+    my $error = 'ERR max number of clients reached';
+
+    $way->tell('send', 'all', unpack 'H*', "-$error\r\n");
+    is_lost($_, $error, 'its text is the reason') for qw(publish reader bell);
+    all_goes_on(2, $client, qw(publish reader bell));
+    stop();
+};
+
+
+# --- whatever comes
+
+subtest 'TEST 6: replies made up at random' => sub {
+    my $seed = $ENV{CONDUIT_SEED} // time ^ $$;
+    note "CONDUIT_SEED=$seed";
+
+    # several workers, as each waits longer and longer before it tries again
+
+    start(redis => $way->url, workers => 4,
+          events => 'conduit_gateway_keepalive 100ms;');
+    my @before = $nginx->workers;
+    my @clients = map { client(channel_id => uuid()) } 1 .. 8;
+    $way->tell('fuzz', int $seed);
+
+    my $deadline = time + 20;
+    my $lost = 0;
+
+    while ($lost < 400 && time < $deadline) {
+        post(sequence => 1);
+        xadd(sequence => 1);
+        client(last_event_id => '1-1')->close;
+        sleep 0.01;
+        $lost = lines(qr/connection lost|connect failed/);
+    }
+
+    note "$lost connections were lost";
+    cmp_ok($lost, '>', 20, 'connections are lost');
+    $way->tell('pass');
+
+    my $channel = uuid();
+    ok(wait_for(20, sub {
+        post(channel_id => $channel, sequence => 2)->{status} == 200 }),
+       'messages are taken again');
+
+    # by whatever workers; one may have to wait for its next try
+
+    my $arrived = 0;
+    wait_for(20, sub {
+        $arrived += line_of(client(channel_id => $channel)->event(3) // ())
+                    eq 2;
+        return $arrived >= 8;
+    });
+    is($arrived, 8, 'and arrive');
+    is(join(' ', sort $nginx->workers), join(' ', sort @before),
+       'with the same workers');
+    $nginx->stop;
+};
+
+$way->stop;
+done_testing();
+
+
+# A way to Redis that says more than Redis does; bytes are in hexadecimal.
+#
+#   send ROLE BYTES      at once, on the connections of that role, or on all
+#   after WORD BYTES     once in each connection, together with the reply to a
+#                        command that has the word in it
+#   greet BYTES          as the first of each connection
+#   fuzz SEED            something else than Redis' reply, now and then
+
+package Unasked;
+
+use strict;
+use warnings;
+
+our @ISA;
+
+BEGIN { @ISA = 'Faults::Proxy' }
+
+
+sub mode {
+    my ($self, @mode) = @_;
+
+    if ($mode[0] eq 'send') {
+        my %seen;
+
+        for my $pair (values %{ $self->{ends} }) {
+            next if $seen{$pair}++;
+            $self->send($pair->{client}, pack 'H*', $mode[2])
+                if $mode[1] eq ($pair->{role} // '') || $mode[1] eq 'all';
+        }
+
+        return;
+    }
+
+    srand $mode[1] if $mode[0] eq 'fuzz';
+
+    return $self->SUPER::mode(@mode);
+}
+
+
+sub accept {
+    my $self = shift;
+
+    my %before = map { $_ => 1 } values %{ $self->{ends} };
+
+    $self->SUPER::accept;
+    return if $self->{mode}[0] ne 'greet';
+
+    my ($pair) = grep { !$before{$_} } values %{ $self->{ends} };
+    $self->send($pair->{client}, pack 'H*', $self->{mode}[1]) if $pair;
+}
+
+
+sub data {
+    my ($self, $pair, $from) = @_;
+
+    sysread $from, my $data, 1 << 20 or return $self->close($pair);
+
+    my ($mode, @o) = @{ $self->{mode} };
+
+    if ($from == $pair->{client}) {
+        $pair->{role} = 'bell' if $data =~ /SUBSCRIBE/;
+
+        $pair->{more} //= pack 'H*', $o[1]
+            if $mode eq 'after' && index($data, $o[0]) >= 0;
+
+        return $self->send($pair->{server}, $data);
+    }
+
+    if (length($pair->{more} // '')) {
+        $data .= $pair->{more};
+        $pair->{more} = '';
+    }
+
+    $data = fuzzed($data) if $mode eq 'fuzz';
+
+    return $self->send($pair->{client}, $data);
+}
+
+
+sub fuzzed {
+    my $data = shift;
+
+    my $dice = int rand 8;
+
+    return $dice == 0 ? random_reply()
+         : $dice == 1 ? $data . random_reply()
+         : $dice == 2 ? random_reply() . $data
+         : $dice == 3 ? substr($data, 0, rand length $data) . random_reply()
+         : $data;
+}
+
+
+sub random_reply {
+    my $depth = shift // 0;
+
+    my @words = ('message', 'subscribe', 'unsubscribe', 'pmessage', 'OK',
+                 'PONG', '', '1-1', '9999999999999-1', 'data', 'length',
+                 'last-generated-id', 'first-entry', 'last-entry',
+                 'entries-added', '__redis__:invalidate',
+                 'MOVED 1 127.0.0.1:1', 'ASK 1 :1', 'NOSCRIPT x', 'TRYAGAIN',
+                 'NOPERM x', 'ERR no such key', "\0", 'x' x 5000);
+    my $word = $words[rand @words];
+    my $dice = int rand($depth > 3 ? 7 : 12);
+    my $n = 1 + int rand 4;
+
+    return $dice == 0 ? "+$word\r\n"
+         : $dice == 1 ? "-$word\r\n"
+         : $dice == 2 ? ':' . int(rand 5) . "\r\n"
+         : $dice == 3 ? (('$-1', '*-1', '*0', '$0', '%1', '>2', '_')[rand 7]
+                         . "\r\n")
+         : $dice <= 6 ? '$' . length($word) . "\r\n$word\r\n"
+         : "*$n\r\n"
+           . join '', map { random_reply($depth + 1) } 1 .. $n;
+}
