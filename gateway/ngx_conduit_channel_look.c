@@ -74,6 +74,7 @@ ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch)
     {
         ch->probing = 1;
         ch->probes++;
+        ch->probe_moves = ch->moves;
         ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOOK_UPS);
         return;
     }
@@ -93,6 +94,14 @@ ngx_conduit_channel_info_reply(void *data, redisReply *reply,
 
     if (outcome != NGX_CONDUIT_REPLIED) {
         ngx_conduit_channel_unanswered(ch, outcome);
+
+    } else if (ch->probe_moves != ch->moves) {
+
+        /* of the server before */
+
+        if (ch->nsubs) {
+            ngx_conduit_channel_look_up(ch);
+        }
 
     } else if (!ngx_conduit_shard_redirect(ch, reply)) {
         ngx_conduit_channel_info(ch, reply);

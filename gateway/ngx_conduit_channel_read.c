@@ -194,6 +194,7 @@ ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
 
     ch->dirty = 0;
     ch->read_epoch = ch->epoch;
+    ch->read_moves = ch->moves;
 
     before = ch->cursor;
     count = ngx_conduit_channel_count(ch);
@@ -232,6 +233,12 @@ ngx_conduit_channel_read_reply(void *data, redisReply *reply,
 
     if (outcome != NGX_CONDUIT_REPLIED) {
         ngx_conduit_channel_unanswered(ch, outcome);
+
+    } else if (ch->nsubs && ch->read_moves != ch->moves) {
+
+        /* of the server before */
+
+        ngx_conduit_channel_read(ch);
 
     } else if (ch->nsubs && !ngx_conduit_shard_redirect(ch, reply)) {
 
@@ -499,6 +506,7 @@ ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
 
     batch->start = sub->pos;
     batch->epoch = ch->epoch;
+    batch->moves = ch->moves;
 
     if (ngx_conduit_stream_range(ngx_conduit_channel_link(ch), &ch->node.str,
                                  &batch->start, ngx_conduit_channel_count(ch),
@@ -525,6 +533,9 @@ ngx_conduit_channel_batch_reply(void *data, redisReply *reply,
 
     if (outcome != NGX_CONDUIT_REPLIED) {
         ngx_conduit_channel_unanswered(ch, outcome);
+
+    } else if (ch->batch->moves != ch->moves) {
+        ngx_conduit_channel_catch_up(ch);
 
     } else if (!ngx_conduit_shard_redirect(ch, reply)) {
 

@@ -119,6 +119,7 @@ typedef struct {
                                               0-0: none is left */
     conduit_stream_id_t     last;
     uint32_t                epoch;         /* when it was asked for */
+    uint32_t                moves;         /* then */
 } ngx_conduit_batch_t;
 
 /* a frame on its way through the filters */
@@ -222,6 +223,9 @@ struct ngx_conduit_channel_s {
 
     uint32_t                epoch;         /* lives of the stream seen */
     uint32_t                read_epoch;    /* when XREAD was sent */
+    uint32_t                moves;         /* from server to server */
+    uint32_t                read_moves;    /* when XREAD was sent */
+    uint32_t                probe_moves;   /* when XINFO was */
     uint32_t                probes;        /* look-ups sent */
     uint32_t                holds;         /* callers that still use it */
 
@@ -273,7 +277,8 @@ struct ngx_conduit_shard_s {
     ngx_conduit_node_t             *node;          /* NULL: of the channels
                                                       whose server is not
                                                       known */
-    ngx_conduit_doorbell_t          doorbell;      /* never up then */
+    ngx_conduit_doorbell_t          doorbell;      /* never opened then, so
+                                                      that nothing is asked */
     ngx_queue_t                     channels;      /* as swept */
     ngx_uint_t                      nchannels;
     ngx_uint_t                      round;         /* of the poll */

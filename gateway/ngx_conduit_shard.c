@@ -6,6 +6,7 @@
  *   moved     the map says so (topology), or a reply (MOVED, ASK)
  *   read      after every move: nothing rings when a slot moves
  *   nowhere   while nobody says where; an outage for its subscribers
+ *   stale     is a reply of the server before: it is asked for again here
  */
 
 #include <ngx_config.h>
@@ -44,6 +45,7 @@ static void ngx_conduit_shard_settle_all(ngx_conduit_shard_t *shard,
 static void ngx_conduit_shard_settle(ngx_conduit_channel_t *ch);
 static void ngx_conduit_shard_failed(void *data);
 static void ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node);
+static void ngx_conduit_shard_silence(void *data, ngx_conduit_node_t *node);
 static void ngx_conduit_shard_close(void *data, ngx_conduit_node_t *node);
 static void ngx_conduit_shard_up(void *data);
 static void ngx_conduit_shard_down(void *data);
@@ -82,6 +84,8 @@ static void
 ngx_conduit_shard_prepare(ngx_conduit_shard_t *shard, ngx_conduit_hub_t *hub,
     ngx_conduit_node_t *node)
 {
+    ngx_conduit_doorbell_t  *db;
+
     ngx_memzero(shard, sizeof(ngx_conduit_shard_t));
 
     shard->hub = hub;
@@ -90,12 +94,25 @@ ngx_conduit_shard_prepare(ngx_conduit_shard_t *shard, ngx_conduit_hub_t *hub,
     shard->unused_since = ngx_current_msec;
 
     ngx_queue_init(&shard->channels);
+
+    db = &shard->doorbell;
+
+    db->redis = node ? &node->redis : hub->redis;
+    db->data = shard;
+    db->poll = (hub->settings.poll != 0);
+    db->up = ngx_conduit_shard_up;
+    db->down = ngx_conduit_shard_down;
+    db->ring = ngx_conduit_shard_ring;
 }
 
 
 void
 ngx_conduit_shard_close_all(ngx_conduit_hub_t *hub)
 {
+    /* a channel that has moved may wait for a reply of another shard's: all
+       replies end before the first shard is freed */
+
+    ngx_conduit_topology_each(&hub->topology, ngx_conduit_shard_silence, hub);
     ngx_conduit_topology_each(&hub->topology, ngx_conduit_shard_close, hub);
     ngx_conduit_topology_close(&hub->topology);
 }
@@ -104,8 +121,7 @@ ngx_conduit_shard_close_all(ngx_conduit_hub_t *hub)
 ngx_conduit_shard_t *
 ngx_conduit_shard_of(ngx_conduit_hub_t *hub, ngx_conduit_node_t *node)
 {
-    ngx_conduit_shard_t     *shard;
-    ngx_conduit_doorbell_t  *db;
+    ngx_conduit_shard_t  *shard;
 
     if (node == NULL) {
         return &hub->nowhere;
@@ -122,18 +138,9 @@ ngx_conduit_shard_of(ngx_conduit_hub_t *hub, ngx_conduit_node_t *node)
 
     ngx_conduit_shard_prepare(shard, hub, node);
 
-    db = &shard->doorbell;
-
-    db->redis = &node->redis;
-    db->data = shard;
-    db->poll = (hub->settings.poll != 0);
-    db->up = ngx_conduit_shard_up;
-    db->down = ngx_conduit_shard_down;
-    db->ring = ngx_conduit_shard_ring;
-
     node->data = shard;
 
-    ngx_conduit_doorbell_open(db);
+    ngx_conduit_doorbell_open(&shard->doorbell);
 
     return shard;
 }
@@ -195,9 +202,11 @@ ngx_conduit_shard_move(ngx_conduit_channel_t *ch, ngx_conduit_shard_t *shard,
         ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                        "conduit: channel \"%V\" moves", &ch->node.str);
 
-        /* another server may count in another way */
+        /* another server may count in another way, and what the one before
+           still answers is of no use */
 
         ch->numbered = 0;
+        ch->moves++;
 
         ngx_conduit_shard_remove(ch);
         ngx_conduit_shard_insert(shard, ch);
@@ -330,6 +339,17 @@ ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
     {
         ngx_conduit_shard_close(data, node);
     }
+}
+
+
+static void
+ngx_conduit_shard_silence(void *data, ngx_conduit_node_t *node)
+{
+    ngx_conduit_shard_t  *shard;
+
+    shard = node->data;
+
+    ngx_conduit_doorbell_close(&shard->doorbell);
 }
 
 

@@ -17,7 +17,8 @@ use JSON::PP ();
 use Time::HiRes qw(time);
 
 
-# Sends the request and waits for the response header.
+# Sends the request and waits for the response header; with "later", that is
+# read with what is waited for next.
 
 sub open {
     my ($class, $port, $method, $path, %o) = @_;
@@ -41,7 +42,8 @@ sub open {
     $self->{socket}->print($request);
     $self->{socket}->flush;
 
-    $self->until($o{timeout} // 20, sub { $self->parse_header })
+    $o{later}
+        or $self->until($o{timeout} // 20, sub { $self->parse_header })
         or die "no response to $method $path";
 
     return $self;
@@ -148,7 +150,7 @@ sub until {
         my $n = $self->{socket}->sysread($self->{raw}, 65536,
                                          length $self->{raw});
         $self->{eof} = 1 if !$n;
-        $self->parse_body if $self->{headers};
+        $self->{headers} ? $self->parse_body : $self->parse_header;
     }
 
     return 1;
