@@ -24,6 +24,11 @@ typedef struct {
 } ngx_conduit_http_variable_t;
 
 
+static ngx_table_elt_t *ngx_conduit_http_push(ngx_http_request_t *r,
+    const char *key, const char *value);
+static ngx_table_elt_t *ngx_conduit_http_cache_header(ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_http_hide_expires(ngx_http_request_t *r,
+    ngx_str_t *value);
 static void ngx_conduit_http_segment(ngx_str_t *uri, ngx_str_t *segment);
 static ngx_int_t ngx_conduit_http_raw_ids(ngx_http_request_t *r,
     ngx_conduit_conf_t *conf, ngx_str_t *org, ngx_str_t *channel);
@@ -197,11 +202,19 @@ ngx_int_t
 ngx_conduit_http_header(ngx_http_request_t *r, const char *key,
     const char *value)
 {
+    return ngx_conduit_http_push(r, key, value) ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_table_elt_t *
+ngx_conduit_http_push(ngx_http_request_t *r, const char *key,
+    const char *value)
+{
     ngx_table_elt_t  *h;
 
     h = ngx_list_push(&r->headers_out.headers);
     if (h == NULL) {
-        return NGX_ERROR;
+        return NULL;
     }
 
     h->hash = 1;
@@ -213,6 +226,134 @@ ngx_conduit_http_header(ngx_http_request_t *r, const char *key,
 #if (nginx_version >= 1023000)
     h->next = NULL;
 #endif
+
+    return h;
+}
+
+
+ngx_int_t
+ngx_conduit_http_cache_control(ngx_http_request_t *r, const char *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_conduit_http_cache_header(r);
+
+    if (h == NULL) {
+        h = ngx_conduit_http_push(r, "Cache-Control", value);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    h->hash = 1;
+    h->value.data = (u_char *) value;
+    h->value.len = ngx_strlen(value);
+
+    return ngx_conduit_http_hide_expires(r, &h->value);
+}
+
+
+/* finds the header that was set before, and drops others of its name */
+
+static ngx_table_elt_t *
+ngx_conduit_http_cache_header(ngx_http_request_t *r)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *header, *found;
+
+    static ngx_str_t  name = ngx_string("Cache-Control");
+
+    found = NULL;
+    part = &r->headers_out.headers.part;
+    header = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+
+            if (part->next == NULL) {
+                return found;
+            }
+
+            part = part->next;
+            header = part->elts;
+            i = 0;
+        }
+
+        if (header[i].key.len == name.len
+            && ngx_strncasecmp(header[i].key.data, name.data, name.len) == 0)
+        {
+            header[i].hash = 0;
+
+            if (found == NULL) {
+                found = &header[i];
+            }
+        }
+    }
+}
+
+
+/*
+ * The directive "expires" changes the headers that the response is known to
+ * have, or else adds them (ngx_http_set_expires()).  It gets two to change that
+ * are in no list of what is sent.
+ */
+
+static ngx_int_t
+ngx_conduit_http_hide_expires(ngx_http_request_t *r, ngx_str_t *value)
+{
+    ngx_table_elt_t   *h;
+#if (nginx_version < 1023000)
+    ngx_array_t       *cache_control;
+    ngx_table_elt_t  **ph;
+#endif
+
+    static u_char  expires[] = "Expires";
+
+    h = r->headers_out.expires;
+
+    if (h != NULL && h->key.data == expires) {
+        h[1].value = *value;
+        return NGX_OK;
+    }
+
+    h = ngx_pcalloc(r->pool, 2 * sizeof(ngx_table_elt_t));
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h[0].key.data = expires;
+    h[0].key.len = sizeof(expires) - 1;
+
+    /* $sent_http_cache_control is read from here */
+
+    h[1].hash = 1;
+    ngx_str_set(&h[1].key, "Cache-Control");
+    h[1].value = *value;
+
+#if (nginx_version < 1023000)
+
+    cache_control = &r->headers_out.cache_control;
+
+    if (ngx_array_init(cache_control, r->pool, 1, sizeof(ngx_table_elt_t *))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ph = ngx_array_push(cache_control);
+    if (ph == NULL) {
+        return NGX_ERROR;
+    }
+
+    *ph = &h[1];
+
+#else
+    r->headers_out.cache_control = &h[1];
+#endif
+
+    r->headers_out.expires = h;
 
     return NGX_OK;
 }
@@ -235,6 +376,10 @@ ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
     ngx_int_t     rc;
     ngx_buf_t    *b;
     ngx_chain_t   out;
+
+    if (ngx_conduit_http_cache_control(r, "no-store") != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = len;

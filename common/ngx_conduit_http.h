@@ -59,8 +59,17 @@ ngx_int_t ngx_conduit_http_header(ngx_http_request_t *r, const char *key,
     const char *value);
 
 /*
- * Sends a complete answer of plain text, copied; the request body must have
- * been read or discarded.  Returns what to finalize the request with.
+ * Sets Cache-Control, in place of one that was set before; value must live as
+ * long as the request.  The directive "expires" neither changes it nor adds
+ * headers; "add_header" adds a second one.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_http_cache_control(ngx_http_request_t *r,
+    const char *value);
+
+/*
+ * Sends a complete answer of plain text, copied, that is not to be cached; the
+ * request body must have been read or discarded.  Returns what to finalize the
+ * request with.
  */
 ngx_int_t ngx_conduit_http_text(ngx_http_request_t *r, ngx_uint_t status,
     const char *text, size_t len);

@@ -127,6 +127,10 @@ ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
         ngx_string("application/json")
     };
 
+    if (ngx_conduit_http_cache_control(r, "no-store") != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
         return NGX_HTTP_NOT_ALLOWED;
     }
@@ -148,9 +152,7 @@ ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
 
     rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
 
-    if (!b.failed
-        && ngx_conduit_http_header(r, "Cache-Control", "no-store") == NGX_OK)
-    {
+    if (!b.failed) {
         rc = ngx_conduit_http_content(r, status,
                                       &types[page - 1], b.data, b.len);
     }

@@ -43,6 +43,12 @@ ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
+    /* what limit_req and others refuse from here on is not cached, either */
+
+    if (ngx_conduit_http_cache_control(r, "no-store") != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (!glcf->common.auth) {
         return NGX_DECLINED;
     }

@@ -185,8 +185,7 @@ ngx_conduit_sub_header(ngx_http_request_t *r)
 
     r->disable_not_modified = 1;
 
-    if (ngx_conduit_http_header(r, "Cache-Control", "no-cache, no-transform")
-        != NGX_OK
+    if (ngx_conduit_http_cache_control(r, "no-cache, no-transform") != NGX_OK
         || ngx_conduit_http_header(r, "X-Accel-Buffering", "no") != NGX_OK)
     {
         return NGX_ERROR;

@@ -69,6 +69,10 @@ ngx_conduit_publish_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (ngx_conduit_http_cache_control(r, "no-store") != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (r->method != NGX_HTTP_POST) {
 
         if (ngx_conduit_http_header(r, "Allow", "POST") != NGX_OK) {
