@@ -77,6 +77,14 @@ ngx_int_t ngx_conduit_publish_verified(ngx_http_request_t *r,
 off_t ngx_conduit_publish_body_size(ngx_http_request_t *r);
 
 /*
+ * Returns whether the body was read to its end; size is what there is of it.  A
+ * request may come from another location ("error_page 413 = @name", proxy_pass
+ * without buffering, "post_action"), where reading or discarding it had begun:
+ * NGINX takes what is there then for the whole.
+ */
+ngx_uint_t ngx_conduit_publish_body_whole(ngx_http_request_t *r, off_t size);
+
+/*
  * Makes one piece of the body, which NGINX has in buffers in memory or in a
  * temporary file; it lives as long as the request.  Returns NGX_OK, or
  * NGX_HTTP_INTERNAL_SERVER_ERROR.

@@ -29,6 +29,42 @@ ngx_conduit_publish_body_size(ngx_http_request_t *r)
 }
 
 
+ngx_uint_t
+ngx_conduit_publish_body_whole(ngx_http_request_t *r, off_t size)
+{
+    off_t                     announced;
+    ngx_table_elt_t          *length;
+    ngx_http_request_body_t  *rb;
+
+    rb = r->request_body;
+
+    if (rb == NULL || r->discard_body || r->reading_body) {
+        return 0;
+    }
+
+    /* rest is -1 where nothing was announced, or nothing is read any more */
+
+    if (rb->rest > 0 || (rb->rest == 0 && !rb->last_saved)) {
+        return 0;
+    }
+
+    length = r->headers_in.content_length;
+    announced = r->headers_in.content_length_n;
+
+    if (announced < 0) {
+        announced = rb->received;
+
+    } else if (announced == 0 && length != NULL) {
+
+        /* discarding a body counts that down */
+
+        announced = ngx_atoof(length->value.data, length->value.len);
+    }
+
+    return size >= announced;
+}
+
+
 ngx_int_t
 ngx_conduit_publish_body(ngx_http_request_t *r, ngx_str_t *body)
 {

@@ -20,7 +20,7 @@ static const char * const  ngx_conduit_publish_outcomes[] = {
 
 static const char * const  ngx_conduit_publish_invalids[] = {
     "ids", "protobuf", "utf8", "depth", "channel_id", "message_id",
-    "channel_mismatch", NULL
+    "channel_mismatch", "incomplete", NULL
 };
 
 static const char * const  ngx_conduit_publish_auths[] = {

@@ -38,6 +38,7 @@ typedef enum {
     NGX_CONDUIT_INVALID_CHANNEL_ID,     /* of the message */
     NGX_CONDUIT_INVALID_MESSAGE_ID,
     NGX_CONDUIT_INVALID_MISMATCH,       /* channels of both differ */
+    NGX_CONDUIT_INVALID_INCOMPLETE,     /* a part of the body */
     NGX_CONDUIT_INVALIDS
 } ngx_conduit_invalid_e;
 

@@ -34,6 +34,7 @@ static uint64_t ngx_conduit_publish_clock(void);
 static ngx_int_t ngx_conduit_publish_too_large(ngx_http_request_t *r,
     off_t size, size_t limit);
 static void ngx_conduit_publish_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_publish_incomplete(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_check(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
 static ngx_int_t ngx_conduit_publish_send(ngx_http_request_t *r,
@@ -268,6 +269,12 @@ ngx_conduit_publish_body_handler(ngx_http_request_t *r)
         return;
     }
 
+    if (!ngx_conduit_publish_body_whole(r, size)) {
+        rc = ngx_conduit_publish_incomplete(r);
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
     rc = ngx_conduit_publish_body(r, &body);
 
     if (rc == NGX_OK) {
@@ -283,6 +290,23 @@ ngx_conduit_publish_body_handler(ngx_http_request_t *r)
     if (rc != NGX_DONE) {
         ngx_http_finalize_request(r, rc);
     }
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_incomplete(ngx_http_request_t *r)
+{
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                            NGX_CONDUIT_PUBLISH_INVALID
+                            + NGX_CONDUIT_INVALID_INCOMPLETE);
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "conduit: the request body was not read to its end before "
+                  "the request came to this location");
+
+    return ngx_conduit_publish_text(r, NGX_HTTP_BAD_REQUEST,
+                                    "Incomplete request body",
+                                    sizeof("Incomplete request body") - 1);
 }
 
 
