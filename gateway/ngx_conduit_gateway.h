@@ -582,8 +582,9 @@ void ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why);
 ngx_uint_t ngx_conduit_sub_told(ngx_conduit_sub_t *sub, ngx_msec_t retry);
 
 /*
- * Answers a good request that can't be served now: 200, a jittered "retry:",
- * the end.  Returns what the content handler returns.
+ * Answers a good request that can't be served now, or has nobody to send events
+ * to (HEAD, "post_action"): 200, a jittered "retry:", the end.  Returns what
+ * the content handler returns.
  */
 ngx_int_t ngx_conduit_sub_turn_away(ngx_http_request_t *r, ngx_msec_t retry);
 

@@ -101,7 +101,8 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     /* who was a subscriber before a redirect may have buffers in filters */
 
-    if (r->method == NGX_HTTP_HEAD || ngx_exiting || ngx_terminate
+    if (r->method == NGX_HTTP_HEAD || r->post_action
+        || ngx_exiting || ngx_terminate
         || ctx->sub.request != NULL
         || (glcf->hub->opened && glcf->hub->draining))
     {

@@ -1,6 +1,7 @@
 /*
  * A subscriber: one response of Server-Sent Events, from its header to its last
- * chunk.  How frames get out is in ngx_conduit_output.c.
+ * chunk.  How frames get out is in ngx_conduit_output.c, what the connection
+ * tells of its client in ngx_conduit_client.c.
  */
 
 #include <ngx_config.h>
@@ -21,13 +22,10 @@
 static void ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
     ngx_msec_t max_duration, ngx_msec_t expires);
 static ngx_int_t ngx_conduit_sub_init(ngx_conduit_sub_t *sub);
-static ngx_int_t ngx_conduit_sub_watch(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_sub_header(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_sub_begin(ngx_conduit_sub_t *sub);
 static ngx_int_t ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b,
     ngx_uint_t last);
-static ngx_uint_t ngx_conduit_sub_gone(ngx_connection_t *c);
-static void ngx_conduit_sub_write_handler(ngx_http_request_t *r);
 static void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub,
     ngx_conduit_close_e why, conduit_buf_t *b);
 static void ngx_conduit_sub_cleanup(void *data);
@@ -92,6 +90,13 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
         }
     }
 
+    if (ngx_conduit_sub_watch(r) != NGX_OK) {
+        ngx_conduit_sub_unwatch(r);
+        sub->close = NGX_CONDUIT_CLOSE_ERROR;
+        ngx_conduit_channel_remove(sub);
+        return NGX_ERROR;
+    }
+
     r->main->count++;
 
     return NGX_DONE;
@@ -123,8 +128,9 @@ ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,
 static ngx_int_t
 ngx_conduit_sub_init(ngx_conduit_sub_t *sub)
 {
-    ngx_http_cleanup_t  *cln;
-    ngx_http_request_t  *r;
+    ngx_http_cleanup_t        *cln;
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
 
     r = sub->request;
 
@@ -136,35 +142,13 @@ ngx_conduit_sub_init(ngx_conduit_sub_t *sub)
     cln->handler = ngx_conduit_sub_cleanup;
     cln->data = sub;
 
-    return ngx_conduit_sub_watch(r);
-}
-
-
-/* notices a client that goes, and one that came and went with its request */
-
-static ngx_int_t
-ngx_conduit_sub_watch(ngx_http_request_t *r)
-{
-    ngx_connection_t          *c;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    c = r->connection;
-
-    r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_conduit_sub_write_handler;
-
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    if (clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK) {
-        return NGX_ERROR;
+    if (clcf->tcp_nodelay) {
+        return ngx_tcp_nodelay(r->connection);
     }
 
-    if (c->read->ready) {
-        ngx_post_event(c->read, &ngx_posted_events);
-        return NGX_OK;
-    }
-
-    return ngx_handle_read_event(c->read, 0);
+    return NGX_OK;
 }
 
 
@@ -289,102 +273,6 @@ ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b, ngx_uint_t last)
 }
 
 
-/* HTTP/2 and HTTP/3 tell of a client that went by a write event */
-
-static ngx_uint_t
-ngx_conduit_sub_gone(ngx_connection_t *c)
-{
-#if (nginx_version >= 1025000 && (NGX_QUIC || NGX_COMPAT))
-    if (c->quic && c->write->error) {
-        return 1;
-    }
-#endif
-
-    return c->error;
-}
-
-
-static void
-ngx_conduit_sub_write_handler(ngx_http_request_t *r)
-{
-    ngx_event_t                *wev;
-    ngx_connection_t           *c;
-    ngx_conduit_sub_t          *sub;
-    ngx_conduit_gateway_ctx_t  *ctx;
-
-    c = r->connection;
-    wev = c->write;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
-
-    if (ctx == NULL) {
-        return;
-    }
-
-    sub = &ctx->sub;
-
-    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "conduit: subscriber's write handler");
-
-    if (ngx_conduit_sub_gone(c)) {
-        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
-        return;
-    }
-
-    if (wev->timedout) {
-        ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
-                      "conduit: client timed out");
-        c->timedout = 1;
-        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_TIMEOUT,
-                               NGX_HTTP_REQUEST_TIME_OUT);
-        return;
-    }
-
-    if (wev->delayed) {
-        if (ngx_handle_write_event(wev, 0) != NGX_OK) {
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
-        }
-
-        return;
-    }
-
-    if (!ngx_conduit_sub_blocked(sub)) {
-        return;
-    }
-
-    if (ngx_http_output_filter(r, NULL) == NGX_ERROR) {
-        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
-        return;
-    }
-
-    ngx_conduit_sub_reap(sub);
-
-    if (ngx_conduit_sub_blocked(sub)) {
-        if (ngx_conduit_sub_block(sub) != NGX_OK) {
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
-        }
-
-        return;
-    }
-
-    /* limit_rate may have set it a moment ago */
-
-    if (wev->timer_set && !wev->delayed) {
-        ngx_del_timer(wev);
-    }
-
-    if (sub->channel == NULL) {
-        return;
-    }
-
-    ngx_conduit_hub_sub_written(sub->channel->hub, sub);
-
-    if (sub->blocked) {
-        ngx_conduit_channel_place(sub->channel, sub);
-    }
-}
-
-
 void
 ngx_conduit_sub_refuse(ngx_conduit_sub_t *sub)
 {
@@ -500,6 +388,7 @@ ngx_conduit_sub_finish(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     sub->close = why;
 
     ngx_conduit_channel_remove(sub);
+    ngx_conduit_sub_unwatch(r);
 
     ngx_http_finalize_request(r, rc);
     ngx_http_run_posted_requests(c);

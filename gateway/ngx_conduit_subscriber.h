@@ -1,5 +1,5 @@
 /*
- * What the two files of a subscriber share.
+ * What the files of a subscriber share.
  */
 
 #ifndef NGX_CONDUIT_SUBSCRIBER_H
@@ -8,6 +8,19 @@
 #include "ngx_conduit_gateway.h"
 
 #pragma GCC visibility push(hidden)
+
+/*
+ * Has the subscriber told of a client that goes, or came and went with its
+ * request, and of a socket that takes more.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_sub_watch(ngx_http_request_t *r);
+
+/*
+ * The request is NGINX's again, which may go on with it in another location
+ * ("error_page", "post_action"): gives it the handlers that a content handler
+ * starts with.
+ */
+void ngx_conduit_sub_unwatch(ngx_http_request_t *r);
 
 /* Whether anything of the response is buffered in NGINX. */
 ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);

@@ -416,11 +416,20 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
     ctx->started = ngx_conduit_publish_clock();
     ctx->op = ngx_conduit_script_publish(plcf->publisher, p, &status);
 
-    if (ctx->op != NULL) {
-        return NGX_DONE;
+    if (ctx->op == NULL) {
+        return ngx_conduit_publish_failed(r, status);
     }
 
-    return ngx_conduit_publish_failed(r, status);
+    /*
+     * Whoever read the body may have left a handler that would finalize the
+     * request; with "post_action" NGINX would then go on with it in another
+     * location, while Redis' reply is still to be answered here.
+     */
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    return NGX_DONE;
 }
 
 
