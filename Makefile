@@ -195,6 +195,10 @@ asan:  ## run the suites on an NGINX built with ASan and UBSan (TESTS as above)
 	    CONDUIT_MODULES=$(CURDIR)/$(ASAN)/objs \
 	    tools/run-checked asan $(TESTS)
 
+# modules of NGINX that suites use: the distribution's binary has them, its
+# conf_flags are without
+ASAN_MODULES = --with-http_addition_module --with-http_sub_module
+
 # UBSan does not find the file of its reports by itself
 UBSAN_LOG = $(BUILD)/ubsan_log.o
 
@@ -211,6 +215,9 @@ $(BUILD)/nginx-src/configure:
 $(ASAN)/objs/Makefile: $(BUILD)/nginx-src/configure config \
 		proto/publish.proto tools/configure $(BUILD)/files $(UBSAN_LOG)
 	@echo 'configuring NGINX with sanitizers'
+	@grep -qs -e '$(ASAN_MODULES)' $(BUILD)/nginx-src/conf_flags \
+	    || echo 'NGX_CONF_FLAGS+=($(ASAN_MODULES))' \
+	    >> $(BUILD)/nginx-src/conf_flags
 	@CC_OPT='$(ASAN_CC_OPT)' \
 	    LD_OPT='$(ASAN_FLAGS) $(CURDIR)/$(UBSAN_LOG)' \
 	    tools/configure $(BUILD)/nginx-src $(ASAN) $(NGINX_CONF_FLAGS)

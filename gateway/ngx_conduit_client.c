@@ -217,6 +217,12 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
         return;
     }
 
+    /* the events are those of a subrequest, until it has ended */
+
+    if (c->data != r) {
+        return;
+    }
+
     if (wev->timedout) {
         ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
                       "conduit: client timed out");
@@ -234,7 +240,7 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
         return;
     }
 
-    if (!ngx_conduit_sub_blocked(sub)) {
+    if (!ngx_conduit_sub_blocked(sub) && !sub->blocked) {
         return;
     }
 

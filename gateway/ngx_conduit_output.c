@@ -271,16 +271,27 @@ ngx_int_t
 ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
     ngx_conduit_out_t *last, ngx_uint_t end)
 {
-    ngx_int_t  rc;
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+
+    r = sub->request;
+
+    /* other filters take what is "last" in any way for the end of all */
 
     last->buf.flush = 1;
-    last->buf.last_in_chain = 1;
+    last->buf.last_in_chain = end;
     last->buf.last_buf = end;
 
     sub->bytes += sub->pending;
     ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_BYTES, sub->pending);
 
-    rc = ngx_http_output_filter(sub->request, &first->link);
+    rc = ngx_http_output_filter(r, &first->link);
+
+    /* a filter has made a subrequest, which runs after an event of NGINX's */
+
+    if (r->main->posted_requests != NULL) {
+        ngx_post_event(r->connection->read, &ngx_posted_events);
+    }
 
     ngx_conduit_sub_reap(sub);
 
@@ -347,13 +358,18 @@ ngx_conduit_sub_ping(ngx_conduit_sub_t *sub)
 ngx_uint_t
 ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub)
 {
+    ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     r = sub->request;
+    c = r->connection;
 
-    /* any bit: those of TLS and HTTP/2 are not among the HTTP ones */
+    /*
+     * any bit: those of TLS and HTTP/2 are not among the HTTP ones; and what
+     * waits for a subrequest to end ("add_before_body") is in none
+     */
 
-    return r->connection->buffered || r->buffered;
+    return c->buffered || r->buffered || r->postponed || c->data != r;
 }
 
 
@@ -366,6 +382,20 @@ ngx_conduit_sub_block(ngx_conduit_sub_t *sub)
 
     r = sub->request;
     wev = r->connection->write;
+
+    /*
+     * The connection is a subrequest's, its timer too.  NGINX calls the write
+     * handler of this request when that has ended.
+     */
+
+    if (r->connection->data != r) {
+
+        if (wev->timer_set && !wev->delayed) {
+            ngx_del_timer(wev);
+        }
+
+        return NGX_OK;
+    }
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 

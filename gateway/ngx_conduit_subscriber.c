@@ -264,7 +264,7 @@ ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b, ngx_uint_t last)
     buf->last = ngx_cpymem(buf->last, b->data, b->len);
     buf->flush = 1;
     buf->last_buf = last;
-    buf->last_in_chain = 1;
+    buf->last_in_chain = last;
 
     out.buf = buf;
     out.next = NULL;

@@ -22,10 +22,16 @@ ngx_int_t ngx_conduit_sub_watch(ngx_http_request_t *r);
  */
 void ngx_conduit_sub_unwatch(ngx_http_request_t *r);
 
-/* Whether anything of the response is buffered in NGINX. */
+/*
+ * Whether anything of the response is buffered in NGINX, or waits there for a
+ * subrequest to end.
+ */
 ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
 
-/* Waits for the socket, at most send_timeout.  NGX_OK or NGX_ERROR. */
+/*
+ * Waits for the socket, at most send_timeout, or for the end of a subrequest,
+ * whatever time that takes.  NGX_OK or NGX_ERROR.
+ */
 ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
 
 /*
