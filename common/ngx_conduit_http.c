@@ -318,6 +318,13 @@ ngx_conduit_http_hide_expires(ngx_http_request_t *r, ngx_str_t *value)
         return NGX_OK;
     }
 
+    if (h != NULL) {
+
+        /* of a response that named this location, by X-Accel-Redirect */
+
+        h->hash = 0;
+    }
+
     h = ngx_pcalloc(r->pool, 2 * sizeof(ngx_table_elt_t));
     if (h == NULL) {
         return NGX_ERROR;

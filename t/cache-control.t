@@ -15,7 +15,7 @@ use Time::HiRes qw(time);
 
 my $REDIS = "redis://127.0.0.1:$Conduit::REDIS_PORT";
 
-my ($h2_port, $hung_port) = (free_port(), free_port());
+my ($h2_port, $hung_port, $accel_port) = map { free_port() } 1 .. 3;
 my $old = nginx_version() < 1025001 ? ' http2' : '';
 
 # what "expires" and others make of a location; "off" has none
@@ -63,6 +63,7 @@ my $locations = publish_location() . gateway_location() . <<"EOC";
         conduit_gateway_auth off;
         add_header Cache-Control "public, max-age=60" always;
     }
+    location /accel/ { proxy_pass http://127.0.0.1:$accel_port/; }
     location = /refuse { return 401; }
     location = /status { conduit_gateway_status; }
     location = /live { conduit_publish_health live; }
@@ -96,6 +97,13 @@ $servers
         listen 127.0.0.1:$h2_port$old;
         expires 1h;
 $locations
+    }
+    server {
+        listen 127.0.0.1:$accel_port;
+        add_header X-Accel-Redirect \$uri?\$args;
+        add_header Cache-Control "private, max-age=60";
+        add_header Expires "Thu, 31 Dec 2037 23:55:55 GMT";
+        return 200;
     }
     server {
         listen 127.0.0.1:$cache_port;
@@ -232,6 +240,17 @@ is_deeply [(ask($ports{off}, 'GET', "/first/$ORG?channel_id=$CHANNEL"))[0]],
         'a stream after error_page has one line for caches';
     like $lines[0], qr/^Cache-Control: no-cache/,
         'a stream after error_page has the line of a stream';
+}
+
+for my $server ('off', '1h') {
+    my ($status, @lines) = ask($ports{$server}, 'GET',
+                               '/accel' . events_path());
+
+    is $status, 200, "expires $server: a stream begins by X-Accel-Redirect";
+    is scalar @lines, 1,
+        "expires $server: nothing of the first response stays for caches";
+    like $lines[0], qr/^Cache-Control: no-cache/,
+        "expires $server: the line is that of a stream";
 }
 
 {
