@@ -195,6 +195,9 @@ asan:  ## run the suites on an NGINX built with ASan and UBSan (TESTS as above)
 	    CONDUIT_MODULES=$(CURDIR)/$(ASAN)/objs \
 	    tools/run-checked asan $(TESTS)
 
+conf-fuzz:  ## load random configurations on it (CONF_FUZZ=2000)
+	@CONF_FUZZ=$${CONF_FUZZ:-2000} $(MAKE) asan TESTS=t/conf-fuzz.t
+
 # modules of NGINX that suites use: the distribution's binary has them, its
 # conf_flags are without
 ASAN_MODULES = --with-http_addition_module --with-http_sub_module
@@ -281,4 +284,4 @@ clean:  ## remove build/
 FORCE:
 
 .PHONY: all help deps unit test symbols suites load load-full soak valgrind \
-	asan e2e docs deb test-package matrix demo lint fuzz install clean FORCE
+	asan conf-fuzz e2e docs deb test-package matrix demo lint fuzz install clean FORCE

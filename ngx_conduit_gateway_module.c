@@ -38,7 +38,7 @@ static void *ngx_conduit_gateway_create_main_conf(ngx_conf_t *cf);
 static void *ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
-static char *ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
+static void ngx_conduit_gateway_merge_settings(
     ngx_conduit_gateway_settings_t *prev,
     ngx_conduit_gateway_settings_t *conf);
 
@@ -216,7 +216,7 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       ngx_conf_set_size_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.buffer_size),
-      NULL },
+      &ngx_conduit_conf_not_zero },
 
     { ngx_string("conduit_gateway_retry"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -473,7 +473,8 @@ ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (ngx_strcmp(value[1].data, "poll") != 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
-                           cf->args->nelts == 2 ? &value[1] : &value[2]);
+                           ngx_strcmp(value[1].data, "tracking") == 0
+                           ? &value[2] : &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -642,12 +643,7 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->expire, prev->expire, 0);
 
-    if (ngx_conduit_gateway_merge_settings(cf, &prev->settings,
-                                           &conf->settings)
-        != NGX_CONF_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
+    ngx_conduit_gateway_merge_settings(&prev->settings, &conf->settings);
 
     if (ngx_conduit_conf_merge(cf, &prev->common, &conf->common)
         != NGX_CONF_OK)
@@ -670,9 +666,8 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 }
 
 
-static char *
-ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
-    ngx_conduit_gateway_settings_t *prev,
+static void
+ngx_conduit_gateway_merge_settings(ngx_conduit_gateway_settings_t *prev,
     ngx_conduit_gateway_settings_t *conf)
 {
     ngx_conf_merge_msec_value(conf->poll, prev->poll, 0);
@@ -688,12 +683,4 @@ ngx_conduit_gateway_merge_settings(ngx_conf_t *cf,
                               NGX_CONDUIT_AFTER_END_WAIT);
     ngx_conf_merge_uint_value(conf->drain_event, prev->drain_event,
                               NGX_CONDUIT_DRAIN_EVENT_AUTO);
-
-    if (conf->buffer_size == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"conduit_gateway_buffer_size\" must not be zero");
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
 }

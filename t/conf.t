@@ -6,6 +6,7 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
+use POSIX ();
 use Test::More;
 
 my $tmp = $Conduit::TMP;
@@ -214,6 +215,24 @@ for my $case (['publish_jwt_secret_file', 'none', 'none. failed'],
         "$directive names a file that does not do";
 }
 
+POSIX::mkfifo("$tmp/fifo", 0600) or die "mkfifo: $!";
+
+{
+    # an open() that waits for a writer is ended by the alarm
+
+    local $SIG{ALRM} = sub { open my $fh, '+<', "$tmp/fifo"; };
+
+    for my $directive (qw(publish_jwt_secret_file publish_redis_password_file
+                          gateway_jwt_key_file gateway_redis_password_file))
+    {
+        alarm 20;
+        is_refused "conduit_$directive $tmp/fifo;", '',
+            'fifo" must be a file of 1 to 65536 bytes',
+            "$directive does not wait for a FIFO";
+        cmp_ok alarm(0), '>', 0, 'at once';
+    }
+}
+
 is_refused "conduit_publish_jwt_secret_file $tmp/secret id=1;", '',
     'invalid parameter "id=1"', 'a parameter that is no kid';
 is_refused "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
@@ -322,8 +341,15 @@ is_refused "$keys $gateway", '', 'not allowed here',
     'conduit_gateway outside of a location';
 is_refused $keys, "$publish conduit_publish_max_size 0;", 'must not be zero',
     'a size that no message has';
-is_refused $keys, "$gateway conduit_gateway_buffer_size 0;", 'must not be zero',
-    'no buffer';
+is_refused $keys, "$gateway conduit_gateway_buffer_size 0;",
+    '"conduit_gateway_buffer_size" directive must not be zero', 'no buffer';
+is_refused "conduit_gateway_buffer_size 0;", '',
+    '"conduit_gateway_buffer_size" directive must not be zero',
+    'no buffer in http, where no location has the gateway';
+is_refused $keys, "$gateway conduit_gateway_wakeup sometimes 1s;",
+    'invalid parameter "sometimes"', 'a way to wake up that is none';
+is_refused $keys, "$gateway conduit_gateway_wakeup tracking 1s;",
+    'invalid parameter "1s"', 'a time that tracking does not take';
 
 
 # --- blocks that make a location of their own
