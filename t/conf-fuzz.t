@@ -5,7 +5,7 @@
 #
 # CONF_FUZZ is how many.  Configuration n of a seed is the first one of seed + n,
 # so that one of them is tried by itself with CONF_FUZZ=1.  Those at fault are
-# kept in build/conf-fuzz/.
+# kept in build/conf-fuzz/; CONF_FUZZ_VERBOSE tells why others were refused.
 
 use strict;
 use warnings;
@@ -52,11 +52,8 @@ push @reports, $ENV{CONDUIT_UBSAN_LOG} if $ENV{CONDUIT_UBSAN_LOG};
 mkdir $dir or die "$dir: $!";
 chmod 0777, $dir;
 
-# what NGINX's own code says without a file and a line
-my $NGINX = qr/no "events" section|unknown "\w*" variable/;
-
 my %is = map { $_ => 0 } qw(accepted refused ran reloaded requests answers);
-my %codes;
+my (%codes, %why);
 my $faults = 0;
 
 
@@ -159,17 +156,18 @@ sub check {
 
     my @conf = split /\n/, $fuzz->text;
 
-    print STDERR "REFUSED ", ($fuzz->free ? 1 : 0), " $lines[0]" if $ENV{CONF_FUZZ_VERBOSE};
+    $why{ $lines[0] =~ s/ in \S+:\d+.*//sr =~ s/"[^"]*"/"..."/gr }++;
 
     for my $line (@lines) {
         return "a secret is shown: $line"
             if $line =~ /marked-secret/
                && $line !~ /directive|unexpected|parameter|argument|variable/;
 
-        next if $line =~ $NGINX;
+        my ($n) = $line =~ / in \Q$dir\E\/nginx\.conf:(\d+)/;
 
-        my ($n) = $line =~ / in \Q$dir\E\/nginx\.conf:(\d+)/
-            or return "no file and line: $line";
+        return "no file and line: $line"
+            if !$n && Conduit::ConfFuzz::is_ours($line);
+        next if !$n;
 
         return "line $n is not there: $line" if $n > @conf + 1;
 
@@ -290,7 +288,7 @@ sub ask {
 
         $s->blocking(0);
         syswrite $s, $request;
-        push @open, { s => $s, text => '' };
+        push @open, { s => $s, text => '', n => scalar @open };
         $is{requests}++;
     }
 
@@ -317,6 +315,7 @@ sub ask {
 
             $is{answers}++ if $c->{text} ne '';
             $codes{$status}++ if defined $status;
+            $codes{"good $status"}++ if defined $status && $c->{n} == 0;
             $fault ||= "an answer that is none: " . substr $c->{text}, 0, 200
                 if $c->{text} ne '' && !defined $status
                    && $c->{text} !~ /\A</;
@@ -516,6 +515,9 @@ for my $n (0 .. $COUNT - 1) {
 }
 
 note(join ', ', map { "$is{$_} $_" } sort keys %is);
+note(join "\n", map { "refused $why{$_}: $_" }
+                sort { $why{$b} <=> $why{$a} || $a cmp $b } keys %why)
+    if $ENV{CONF_FUZZ_VERBOSE};
 note('statuses: ' . join ', ', map { "$codes{$_} of $_" } sort keys %codes);
 
 is $faults, 0, "$COUNT random configurations, seed $SEED";

@@ -24,7 +24,7 @@ use Conduit qw(read_file write_file);
 # the folder of files that directives name, made once
 my $files;
 
-my (@directives, @variables, $built);
+my (@directives, @variables, @messages, $built);
 
 
 sub new {
@@ -68,6 +68,14 @@ sub quick { $_[0]{quick} }
 sub directives { read_tables() if !@directives; return @directives }
 
 
+# Whether a line of "nginx -t" is one of the modules', by its words.
+sub is_ours {
+    my $line = shift;
+
+    return grep { $line =~ $_ } @messages;
+}
+
+
 # --- chance
 
 sub pick { return $_[rand @_] }
@@ -95,6 +103,21 @@ sub read_tables {
     }
 
     my $all = join "\n", map { $source{$_} } sort keys %source;
+
+    # those that begin with words; others begin with the name of a call
+
+    while ($all =~ /\(NGX_LOG_EMERG,\ [\w>-]+,\ \w+,\s*
+                    ((?:"(?:\\.|[^"\\])*"\s*)+)/gx)
+    {
+        my $text = join '', $1 =~ /"((?:\\.|[^"\\])*)"/g;
+
+        $text =~ s/\\"/"/g;
+        $text =~ s/ in %s:%ui.*//;
+        $text = join '.*', map { quotemeta } split /%(?:\*s|ui|[sVdi])/, $text;
+        push @messages, qr/\[emerg\] $text/ if $text =~ /\w{3}/;
+    }
+
+    die 'no messages' if @messages < 10;
 
     for my $x (qw(publish gateway)) {
         my ($table) = $source{"$Conduit::ROOT/ngx_conduit_${x}_module.c"}
@@ -143,18 +166,26 @@ sub counts {
 }
 
 
+# The body of a function of the modules.
+
+sub body {
+    my ($all, $function) = @_;
+
+    return $all =~ /^\Q$function\E\([^;{]*\)\n\{(.*?)^\}/sm ? $1 : '';
+}
+
+
 # The words that the function of a directive, or its table, compares with.
 
 sub words {
     my ($all, $setter, $post) = @_;
 
-    my ($body) = $all =~ /^\Q$setter\E\([^;{]*\)\n\{(.*?)^\}/sm;
     my ($table) = $post =~ /^&?(\w+)/ && $1 ne 'NULL'
                   ? $all =~ /^static ngx_conf_(?:enum|bitmask)_t\s+\Q$1\E\[\]
                              \s* = (.*?)^\};/smx : ();
 
     return [grep { m{^[a-z][a-z/]*=?$} }
-            (($body // '') . ($table // '')) =~ /"([^"\s\\]+)"/g];
+            (body($all, $setter) . ($table // '')) =~ /"([^"\s\\]+)"/g];
 }
 
 
@@ -165,11 +196,15 @@ sub kind {
                  off => 'size', num => 'number', str => 'string',
                  complex_value => 'value', enum => 'word', bitmask => 'word');
 
-    return $d->{name} =~ /_file$|certificate/ ? 'file' : $kinds{$1}
-        if $d->{setter} =~ /^ngx_(?:conf|http)_set_(\w+)_slot$/ && $kinds{$1};
-
     return 'url' if $d->{name} eq "conduit_$d->{module}";
-    return 'file' if $d->{name} =~ /_file$/;
+    return 'file' if $d->{name} =~ /_file$|certificate/;
+
+    # one of NGINX's functions, or one of ours that ends with it
+
+    return $kinds{$1}
+        if ($d->{setter} . body($all, $d->{setter}))
+           =~ /\bngx_(?:conf|http)_set_(\w+)_slot\b/ && $kinds{$1};
+
     return @{ $d->{words} } ? 'word' : 'any';
 }
 
@@ -268,6 +303,8 @@ sub argument {
 
     $kind = pick(sort keys %RIGHT, 'file', 'url', 'word') if $kind eq 'any'
                                                             || $self->odd;
+
+    $kind = 'word' if @{ $d->{words} // [] } && $kind ne 'file' && chance(0.2);
 
     return $edge ? $self->url_edge : $self->url if $kind eq 'url';
 
