@@ -323,6 +323,7 @@ sub argument {
     }
 
     if ($kind eq 'file') {
+        $edge ||= chance(0.05);
         return pick(map { "kid=$_" } 'a', 'b', 'c', $self->{n}++)
             if $n && !$edge;
         return pick(@{ $EDGE{string} }) if $edge && ($n || chance(0.2));
