@@ -63,6 +63,13 @@ void ngx_conduit_channel_drop_batch(ngx_conduit_channel_t *ch);
 /* Sends XINFO, unless one is under way. */
 void ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch);
 
+/*
+ * The stream that was read is no more, a restart is to follow: who has a
+ * position, and not all that was seen of the stream, is told.  Those who are
+ * admitted in between are not looked at here.
+ */
+void ngx_conduit_channel_gone(ngx_conduit_channel_t *ch);
+
 /* The stream is not the one it was: all start from its oldest entry. */
 void ngx_conduit_channel_restart(ngx_conduit_channel_t *ch);
 

@@ -142,6 +142,7 @@ ngx_conduit_channel_part(ngx_conduit_channel_t *ch, redisReply *list,
         return NGX_OK;
     }
 
+    ngx_conduit_channel_gone(ch);
     ngx_conduit_channel_restart(ch);
 
     return NGX_DECLINED;

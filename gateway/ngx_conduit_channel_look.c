@@ -180,6 +180,10 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
         }
     }
 
+    if (another && !shorter) {
+        ngx_conduit_channel_gone(ch);
+    }
+
     ngx_conduit_channel_admit(ch, &info);
 
     if (another) {
@@ -574,15 +578,6 @@ ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
                   "reading it from its oldest entry",
                   &ch->shard->doorbell.redis->name, &ch->node.str);
 
-    /* those who wait have all there was */
-
-    if (ch->seen) {
-        ngx_conduit_channel_gone_queue(ch, &ch->ready);
-        ngx_conduit_channel_gone_queue(ch, &ch->behind);
-        ngx_conduit_channel_gone_queue(ch, &ch->reading_batch);
-        ngx_conduit_channel_gone_queue(ch, &ch->blocked);
-    }
-
     ngx_conduit_channel_rewind(ch);
 
     ngx_conduit_channel_restart_queue(ch, &ch->waiting, NULL);
@@ -593,7 +588,21 @@ ngx_conduit_channel_restart(ngx_conduit_channel_t *ch)
 }
 
 
-/* who had a position, and not all that was seen of the stream, is told */
+void
+ngx_conduit_channel_gone(ngx_conduit_channel_t *ch)
+{
+    if (!ch->seen) {
+        return;
+    }
+
+    /* those who wait have all there was */
+
+    ngx_conduit_channel_gone_queue(ch, &ch->ready);
+    ngx_conduit_channel_gone_queue(ch, &ch->behind);
+    ngx_conduit_channel_gone_queue(ch, &ch->reading_batch);
+    ngx_conduit_channel_gone_queue(ch, &ch->blocked);
+}
+
 
 static void
 ngx_conduit_channel_gone_queue(ngx_conduit_channel_t *ch, ngx_queue_t *queue)

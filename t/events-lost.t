@@ -14,6 +14,7 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
+use IO::Select;
 use IO::Socket::INET;
 use Socket qw(SOL_SOCKET SO_RCVBUF inet_aton pack_sockaddr_in);
 use Test::More;
@@ -139,6 +140,30 @@ sub whole {
     return ranges(map { text($_) } @{ $client->{events} }) . $end;
 }
 
+# Stops Redis, and has it delete the stream as the first thing that it does
+# afterwards: it takes its connections in the order in which they had something
+# to read.  Returns the connection, which must have been accepted before.
+sub pause_and_delete {
+    my $s = IO::Socket::INET->new("127.0.0.1:$Conduit::REDIS_PORT")
+        or die "connect: $!";
+
+    $s->syswrite("PING\r\n");
+    $s->sysread(my $pong, 7);
+
+    redis_pause();
+    my $before = redis_input();
+
+    $s->syswrite("DEL " . key() . "\r\n");
+    asked($before) or die 'no DEL';
+    return $s;
+}
+
+# waits until more is in the connections to Redis
+sub asked {
+    my $before = shift;
+    return wait_for($LIMIT, sub { redis_input() > $before });
+}
+
 # waits until the worker knows that the stream ended
 sub noticed {
     my $n = shift // 1;
@@ -150,8 +175,8 @@ sub noticed {
     });
 }
 
-# one that has its header, and does not read on
-sub stall {
+# one that does not read, nor wait for its header
+sub start {
     my $s = IO::Socket::INET->new(Proto => 'tcp') or die "socket: $!";
 
     setsockopt $s, SOL_SOCKET, SO_RCVBUF, pack 'i', 4096;
@@ -159,13 +184,16 @@ sub stall {
         or die "connect: $!";
     $s->syswrite('GET ' . path(@_) . " HTTP/1.1\r\nHost: localhost\r\n\r\n");
 
-    my $client = bless { raw => '', body => '', parsed => 0, events => [],
-                         taken => 0, comments => [], method => 'GET',
-                         socket => $s }, 'Conduit::SSE';
+    return bless { raw => '', body => '', parsed => 0, events => [],
+                   taken => 0, comments => [], method => 'GET',
+                   socket => $s }, 'Conduit::SSE';
+}
 
-    # the first bytes show that it is a subscriber
-    IO::Select->new($s)->can_read($LIMIT) or die 'no response';
+# one that is a subscriber, as its first bytes show, and does not read on
+sub stall {
+    my $client = start(@_);
 
+    IO::Select->new($client->socket)->can_read($LIMIT) or die 'no response';
     return $client;
 }
 
@@ -267,6 +295,15 @@ for (sort keys %LOCATIONS) {
 
     fill(2, 2, 3);
     is upto($_, '2-3'), '2-2..3', 'nobody is told twice' for @clients;
+
+    kill 'STOP', $worker;
+    stopped($worker);
+    fill(2, 4, 9);
+    redis('XTRIM', key(), 'MAXLEN', '=', 2);
+    kill 'CONT', $worker;
+
+    is upto($_, '2-9'), 'trimmed(2-3) 2-8..9',
+        "$where: what is trimmed later is said to be" for @clients;
     $_->close for @clients;
 }
 
@@ -447,13 +484,22 @@ for (sort keys %LOCATIONS) {
     is upto($some, '2-5'), "$told(1-3) 2-1..5", 
         "$where: one that comes back without all of it is told";
 
+    $_->close for $stays, $all, $some;
+
     # what the new one has is counted from its start
 
-    redis('XTRIM', key(), 'MAXLEN', '=', 0);
-    fill(2, 6, 7);
-    is upto($_, '2-7'), '2-6..7', "$where: a trim of what all have is no loss"
-        for $counts ? ($stays, $all, $some) : ();
-    $_->close for $stays, $all, $some;
+    next if !$counts;
+
+    new_channel();
+    $stays = ask();
+    fill(1, 1, 5);
+    is upto($stays, '1-5'), '1-1..5', "$where: a client has all";
+    at_once(sub { redis('DEL', key()) }, sub { fill(2, 1, 5) });
+    is upto($stays, '2-5'), '2-1..5', "$where: it has all of the next one";
+    at_once(sub { redis('XTRIM', key(), 'MAXLEN', '=', 0) },
+            sub { fill(2, 6, 7) });
+    is upto($stays, '2-7'), '2-6..7', "$where: a trim of that is no loss";
+    $stays->close;
 }
 
 
@@ -561,6 +607,114 @@ for (sort keys %LOCATIONS) {
             $_->close for $slow, $other;
         }
     }
+}
+
+
+# --- a slow reader, and a stream made anew around the end of the one before
+
+for (grep { $_ ne 'tiny' } sort keys %LOCATIONS) {
+    $where = $_;
+    new_channel();
+
+    my $slow = stall();
+    my $other = ask();
+    fill(1, 1, 300, payload => { value => 'x' x 1000 });
+    is upto($other, '1-300'), '1-1..300', "$where: one has all";
+
+    # the worker has the entry 1-299, and it is another message
+
+    at_once(sub { redis('DEL', key()) },
+            map { my @f = @$_; sub { fill(1, $f[0], $f[0], @f[1 .. $#f]) } }
+                [299, sequence => 7], [301, sequence => 8],
+                [302, sequence => 9, phase => 'END']);
+
+    is whole($other), '1-1..300 1-299! 1-301! 1-302!',
+        "$where: it is not told, and gets the new one";
+
+    my ($had, $told) = read_on($slow) =~ /^1-1\.\.(\d+) (.*)$/;
+    is $told, "gone(1-$had) 1-299! 1-301! 1-302!",
+        "$where: the slow one is told";
+    cmp_ok $had, '<', 300, "$where: there was a gap";
+    $_->close for $slow, $other;
+}
+
+
+# --- a stream that ends while somebody waits for a read of it
+
+for my $name ('small', 'tiny') {
+    $where = $name;
+    new_channel();
+
+    my $slow = stall();
+    my $other = ask();
+    fill(1, 1, 300, payload => { value => 'x' x 1000 });
+    is upto($other, '1-300'), '1-1..300', "$where: one has all";
+
+    # the worker asks whether the stream is there, and for what is missing
+
+    my $delete = pause_and_delete();
+    my $before = redis_input();
+    my $resumed = start('1-3');
+    ok asked($before), 'a position is looked up';
+
+    $before = redis_input();
+    ok wait_for($LIMIT, sub {
+        $slow->until(0.05, sub { $slow->parse_header && 0 });
+        redis_input() > $before;
+    }), "$where: a slow one that reads on is behind";
+    my $none = ask();
+
+    redis_resume();
+    ok noticed(), 'the stream is gone';
+    fill(2, 1, 3);
+    is upto($other, '2-3'), '2-1..3', "$where: who had all is not told";
+    is upto($none, '2-3'), '2-1..3', "$where: who has no position is not told";
+    $resumed->until($LIMIT, sub { $resumed->parse_header });
+    is upto($resumed, '2-3'), 'gone(1-3) 2-1..3',
+        "$where: who had come before is told";
+
+    fill(2, 4, 4, phase => 'END');
+    my ($had, $told) = read_on($slow) =~ /^1-1\.\.(\d+) (.*)$/;
+    is $told, "gone(1-$had) 2-1..4", "$where: the slow one is told";
+    cmp_ok $had, '<', 300, "$where: there was a gap";
+    $_->close for $slow, $other, $resumed, $none;
+}
+
+
+# --- one that comes back to the end of a stream while that goes
+
+{
+    $where = 'events';
+    new_channel();
+
+    fill(1, 1, 299, payload => { value => 'x' x 1000 });
+    fill(1, 300, 300, phase => 'END');
+
+    # one that does not read keeps the channel; its read is under way
+
+    my $slow = stall('1-1');
+    is whole(ask('1-298')), '1-299..300', 'the worker has seen the END';
+
+    kill 'STOP', $worker;
+    stopped($worker);
+    redis('EXPIRE', key(), 1000);
+    my $delete = pause_and_delete();
+    my $before = redis_input();
+    kill 'CONT', $worker;
+    ok asked($before), 'a read is under way';
+
+    $before = redis_input();
+    my $client = start('1-300');
+    ok asked($before), 'a client at END is looked up';
+    redis_resume();
+    ok noticed(), 'the stream is gone';
+
+    fill(2, 1, 1);
+    fill(2, 2, 2, phase => 'END');
+    is read_on($client), '2-1..2', 'it had all, and is not told';
+    my ($had, $told) = read_on($slow) =~ /^1-2\.\.(\d+) (.*)$/;
+    is $told, "gone(1-$had) 2-1..2", 'the slow one is told';
+    $_->close for $client, $slow;
 }
 
 
