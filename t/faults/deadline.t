@@ -13,7 +13,7 @@ use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep);
 
-my $TIMEOUT = 2;                    # seconds, conduit_publish_timeout
+my $TIMEOUT = 4;                    # seconds, conduit_publish_timeout
 my @children;
 
 END { kill 'KILL', @children if @children; }
@@ -78,7 +78,9 @@ sub is_in_time {
     my ($title, $took, $timeout) = @_;
 
     cmp_ok $took, '>', $timeout - 0.5, "$title: not before the time is over";
-    cmp_ok $took, '<', $timeout + 1, "$title: nor long after it";
+
+    # two commands, each with a deadline of its own, would take 1.75 times that
+    cmp_ok $took, '<', 1.7 * $timeout, "$title: nor long after it";
 }
 
 my $set = "conduit_publish_timeout ${TIMEOUT}s;";
@@ -95,13 +97,13 @@ is_in_time('by default', $r->{took}, 4);
 
 # --- a cluster of which no server tells who has the key
 
-my @mute = map { server(sub { undef }) } 1 .. 6;
+my @mute = map { server(sub { undef }) } 1 .. 12;
 
 $r = publish_to('redis+cluster://'
                 . join(',', map { "127.0.0.1:$_" } @mute), $set);
 is $r->{status}, 503, 'a server that is not found: 503';
 like $r->{body}, qr/not stored/, 'as the message was not stored';
-is_in_time('six servers that hang', $r->{took}, $TIMEOUT);
+is_in_time('twelve servers that hang', $r->{took}, $TIMEOUT);
 
 
 # --- one that has lost the script, and says so late
