@@ -20,9 +20,13 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $CHECKED = $ENV{CONDUIT_CHECKED} // '';
+
+# among others, what a regular expression of a configuration was compiled with
+plan skip_all => 'NGINX itself loses memory with some of these configurations'
+    if $CHECKED eq 'valgrind';
+
 my $SEED = $ENV{CONF_FUZZ_SEED} // int(time * 1000) % 1_000_000_000;
-my $COUNT = $ENV{CONF_FUZZ}
-            || ($CHECKED eq 'valgrind' ? 10 : $CHECKED eq 'asan' ? 150 : 300);
+my $COUNT = $ENV{CONF_FUZZ} || ($CHECKED ? 150 : 300);
 my $SLOW = $CHECKED ? 10 : 1;
 
 # s in which NGINX reads a configuration, starts, quits
@@ -41,7 +45,7 @@ my $stream = (grep { -f } "$Conduit::MODULES/ngx_stream_module.so",
               $ENV{TEST_NGINX_BINARY} eq '/usr/sbin/nginx'
               ? '/usr/lib/nginx/modules/ngx_stream_module.so' : ())[0];
 
-# names of hosts that are none must not take long, wherever they are asked for
+# names of hosts that do not exist must not take long, wherever they are asked for
 $ENV{RES_OPTIONS} = 'timeout:1 attempts:1';
 
 # a report of a sanitizer goes to one of these files, those of a process that
@@ -70,9 +74,6 @@ sub spawn {
     my @command = ($ENV{TEST_NGINX_BINARY}, '-p', $dir, '-c', $conf,
                    '-e', $log, @args);
     my $t = grep { $_ eq '-t' } @args;
-
-    unshift @command, 'valgrind', '-q', split ' ', $ENV{TEST_NGINX_USE_VALGRIND}
-        if $ENV{TEST_NGINX_USE_VALGRIND};
 
     # "nginx -t" leaves without giving anything back
     local $ENV{ASAN_OPTIONS} = ($ENV{ASAN_OPTIONS} // '')

@@ -956,7 +956,7 @@ sub if_block {
 
     my $v = $self->variable;
 
-    $self->add("if (" . pick('$arg_a', '$request_method = POST', "\$$v", 
+    $self->add("if (" . pick('$arg_a', '$request_method = POST', "\$$v",
                              "\$$v = 1", '-f $request_filename',
                              '$uri ~ "(\d+)"', '$args ~* token',
                              $self->odd ? '$none' : '$host') . ') {');
