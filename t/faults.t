@@ -43,7 +43,7 @@ sub reaches {
 
     return wait_for(20, sub {
         my $event = $client->event(1);
-        return $event && $event->{json}{sequence} == $sequence;
+        return $event && ($event->{json}{sequence} // 0) == $sequence;
     });
 }
 
