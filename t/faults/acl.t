@@ -312,7 +312,7 @@ sub stored {
     for (1 .. 5) {
         my $r = post($nginx, channel_id => $channel, sequence => 2);
         is $r->{status}, 503, 'a message is refused';
-        like $r->{body}, qr/not stored/, 'and that it was not stored';
+        like $r->{body}, qr/not stored/, 'the answer says not stored';
     }
 
     for my $role (qw(publish bell reader)) {
@@ -320,13 +320,13 @@ sub stored {
             grep { / $role: connect failed \(SELECT refused: NOPERM/ }
                  split /\n/, $nginx->error_log }), "$role: does not connect";
         is scalar(grep { / $role: / } errors($nginx)), 1,
-            "$role: with one line";
+            "$role: one line says so";
     }
 
     says($nginx, $_, 503) for qw(publish gateway);
     ok !$client->event(0.5), 'what another database has does not come';
-    is stored($zero, $channel), 1, 'nor does anything go there';
-    is stored($database, $channel), 0, 'or elsewhere';
+    is stored($zero, $channel), 1, 'database 0 gets no message';
+    is stored($database, $channel), 0, 'the other one has none yet';
 
     redis('ACL', 'SETUSER', 'less', '+select');
 
@@ -335,13 +335,13 @@ sub stored {
         my $r = post($nginx, channel_id => $channel, sequence => 3);
         $id = $r->{body};
         return $r->{status} == 200;
-    }), 'with +select messages are taken';
+    }), 'messages are taken with +select';
 
     my $event = $client->event(20);
     is $event && "$event->{id} $event->{json}{sequence}", "$id 3",
-        'and arrive, the first of all';
-    is stored($database, $channel), 1, 'from the database of the URL';
-    is stored($zero, $channel), 1, 'and no other';
+        'the first event is the first of these';
+    is stored($database, $channel), 1, 'it is in the database of the URL';
+    is stored($zero, $channel), 1, 'database 0 has what it had';
     says($nginx, $_, 200) for qw(publish gateway);
 
     $client->close;

@@ -240,7 +240,7 @@ sub slots_of {
     ok wait_for(60, sub {
         my $times = () = $nginx->error_log =~ /slots have moved/g;
         return $times > $told;
-    }), 'and NGINX knows';
+    }), 'NGINX knows';
 }
 
 # The channels are where they were, and nothing is missing.
@@ -263,7 +263,7 @@ sub all_arrives {
                 [@ids[($who eq 'live' ? 0 : $from) .. $#ids]],
                 "$ch->{kind}: who is $who has all, once and in order";
             unlike $ch->{$who}->body, qr/^event: (?!stream)/m,
-                'and nothing else';
+                'nothing else comes';
         }
     }
 
@@ -275,7 +275,7 @@ sub ends {
 
     $_->close for map { @$_{qw(live resumed oldest)} } @channels;
     stop();
-    unlike $nginx->error_log, qr/\[(?:alert|emerg)\]/, 'and no alert';
+    unlike $nginx->error_log, qr/\[(?:alert|emerg)\]/, 'no alert is logged';
 }
 
 

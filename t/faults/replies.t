@@ -114,8 +114,8 @@ subtest 'TEST 2: a message that is none of the channel' => sub {
         'another channel to subscribe to' => array(bulk('subscribe', 'other'),
                                                    ":1\r\n"),
         'a number as channel' => array(bulk('message'), ":1\r\n", $key),
-        'of a pattern' => array(bulk('pmessage', $INVALIDATE, 'a')),
-        'of a pattern, with four parts' =>
+        'a pattern' => array(bulk('pmessage', $INVALIDATE, 'a')),
+        'a pattern, four parts' =>
             array(bulk('pmessage', '*', $INVALIDATE, 'a')),
         'an end without its number' =>
             array(bulk('unsubscribe', $INVALIDATE, 'x')),
@@ -174,19 +174,19 @@ subtest 'TEST 4: more than was asked for, in every state of a connection'
         ['before the log-in', greet => "+OK\r\n"],
         ['before the log-in, a push', greet => $other],
         ['before the log-in, a message', greet => array(":1\r\n")],
-        ['with AUTH', after => 'AUTH', "+OK\r\n"],
-        ['with AUTH, many', after => 'AUTH', "+OK\r\n" x 20],
-        ['with PING', after => 'PING', "+PONG\r\n"],
-        ['with PING, an array', after => 'PING', array(":1\r\n")],
-        ['with CLIENT ID', after => "\r\nID\r\n", ":7\r\n"],
-        ['with CLIENT ID, a message', after => "\r\nID\r\n", $other],
-        ['with CLIENT ID, an end', after => "\r\nID\r\n", $ended],
-        ['with SUBSCRIBE', after => 'SUBSCRIBE', $other],
-        ['with SUBSCRIBE, an empty array', after => 'SUBSCRIBE', array()],
-        ['with CLIENT TRACKING', after => 'TRACKING', "+OK\r\n"],
-        ['with XREAD', after => 'XREAD', array(array())],
-        ['with a message', after => 'EVALSHA', bulk('1-1')],
-        ['with a message, nil', after => 'EVALSHA', "*-1\r\n"],
+        ['at AUTH', after => 'AUTH', "+OK\r\n"],
+        ['at AUTH, many', after => 'AUTH', "+OK\r\n" x 20],
+        ['at PING', after => 'PING', "+PONG\r\n"],
+        ['at PING, an array', after => 'PING', array(":1\r\n")],
+        ['at CLIENT ID', after => "\r\nID\r\n", ":7\r\n"],
+        ['at CLIENT ID, a message', after => "\r\nID\r\n", $other],
+        ['at CLIENT ID, an end', after => "\r\nID\r\n", $ended],
+        ['at SUBSCRIBE', after => 'SUBSCRIBE', $other],
+        ['at SUBSCRIBE, an empty array', after => 'SUBSCRIBE', array()],
+        ['at CLIENT TRACKING', after => 'TRACKING', "+OK\r\n"],
+        ['at XREAD', after => 'XREAD', array(array())],
+        ['at a message', after => 'EVALSHA', bulk('1-1')],
+        ['at a message, nil', after => 'EVALSHA', "*-1\r\n"],
     ) {
         my ($name, @mode) = @$state;
 
@@ -213,7 +213,7 @@ subtest 'TEST 4: more than was asked for, in every state of a connection'
         ok(wait_for(20, sub {
             post(channel_id => $channel, sequence => 2)->{status} == 200 }),
            'messages are taken again');
-        is(line_of($client->event(20) // ()), 2, 'and arrive');
+        is(line_of($client->event(20) // ()), 2, 'messages arrive');
         ok(!died(), 'the worker lives');
         $nginx->stop;
     }
@@ -275,9 +275,9 @@ subtest 'TEST 6: replies made up at random' => sub {
                     eq 2;
         return $arrived >= 8;
     });
-    is($arrived, 8, 'and arrive');
+    is($arrived, 8, 'messages arrive');
     is(join(' ', sort $nginx->workers), join(' ', sort @before),
-       'with the same workers');
+       'the workers live');
     $nginx->stop;
 };
 
