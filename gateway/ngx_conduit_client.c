@@ -166,7 +166,12 @@ ngx_conduit_sub_left(ngx_http_request_t *r, ngx_err_t *err)
         return 1;
     }
 
-    if (n == -1 && ngx_socket_errno != NGX_EAGAIN) {
+    if (n == -1) {
+
+        if (ngx_socket_errno == NGX_EAGAIN) {
+            return 0;
+        }
+
         *err = ngx_socket_errno;
         return 1;
     }
