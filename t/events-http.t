@@ -60,6 +60,7 @@ EOC
 # its defaults: HTTP/1.0 to the server behind it, with buffering
 my $front = nginx_start(server => 'location / { proxy_pass http://127.0.0.1:'
                                   . $nginx->port . '; }');
+logs_tokens(qr{^\Q${\$front->root}\E/}, 'a proxy quotes what it passes on');
 
 my ($worker) = $nginx->workers;
 

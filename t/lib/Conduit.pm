@@ -18,8 +18,9 @@ package Conduit;
 #
 # and, unless they are set, TEST_NGINX_LOAD_MODULES (both modules), a free
 # TEST_NGINX_SERVER_PORT and a TEST_NGINX_SERVROOT of the suite's own.  So it
-# comes before Test::Nginx.  Everything is stopped at the end, and a suite with
-# an [alert] in an error log fails.
+# comes before Test::Nginx.  Everything is stopped at the end, and a suite fails
+# with an [alert] in an error log, or with a token in any log, of a level above
+# "debug".  Lines that a suite wants are named by logs_tokens().
 
 use strict;
 use warnings;
@@ -44,7 +45,7 @@ our @EXPORT = qw(
     $ORG $CHANNEL
     redis redis_start redis_stop redis_pause redis_resume redis_input
     stream_key xadd
-    publish_token gateway_token jwt
+    publish_token gateway_token jwt logs_tokens
     message publish_request uuid
     publish_location gateway_location
     nginx_start nginx_version http publish sse_open events_path
@@ -66,6 +67,8 @@ my $owner = $$;
 my $redis_pid;
 my $redis_socket;
 my $alert_log;
+my %token_parts;      # payloads and signatures of all tokens => 1
+my @token_lines;      # what lines with a token have to match
 
 my %PHASES = (UNSPECIFIED => 0, START => 1, DELTA => 2, END => 3, ERROR => 4);
 
@@ -303,7 +306,52 @@ sub jwt {
         : $alg =~ /^HS/ ? hmac_sha256($text, $key // read_file("$TMP/secret"))
         : rsa_sign($text, $key // "$TMP/key.pem");
 
-    return $text . '.' . encode_base64url($signature);
+    $signature = encode_base64url($signature);
+
+    $token_parts{$_} = 1 for grep { length > 19 } $signature,
+                             (split /\./, $text)[1];
+
+    return "$text.$signature";
+}
+
+
+# Lines of the logs that match ("FILE: LINE") may hold a token, for the reason
+# given: NGINX writes them, and not where the module could have masked it.
+
+sub logs_tokens {
+    my ($lines, $reason) = @_;
+
+    die 'no reason' if !$reason;
+    push @token_lines, $lines;
+    return;
+}
+
+
+# The lines of all logs with a token: one that was made here, or what looks like
+# one (JSON in base64).
+
+sub leaked_tokens {
+    my @leaks;
+
+    for my $file (glob "$TMP/{nginx-*,servroot}/logs/*.log $TMP/*.log") {
+        open my $fh, '<:raw', $file or next;
+        my $level = '';
+
+        # a message may have several lines
+
+        while (my $line = <$fh>) {
+            $level = $1 if $line =~ m{^\d+/\d\d/\d\d [\d:]+ \[(\w+)\]};
+
+            next if $level eq 'debug'
+                    || !grep { /^eyJ/ || $token_parts{$_} }
+                        $line =~ /([\w-]{20,})/g;
+            next if grep { "$file: $line" =~ $_ } @token_lines;
+
+            push @leaks, $line;
+        }
+    }
+
+    return @leaks;
 }
 
 
@@ -672,14 +720,16 @@ sub set_up {
 }
 
 
-# Test::Nginx removes the error log with each block; alerts go to a second one.
+# Test::Nginx removes the logs with each block, so that there are others.
 
-sub watch_alerts {
+sub watch_logs {
     Test::Nginx::Util::add_block_preprocessor(sub {
         my $block = shift;
 
-        $block->set_value('main_config', "error_log $alert_log alert;\n"
+        $block->set_value('main_config', "error_log $alert_log info;\n"
                                          . ($block->main_config // ''));
+        $block->set_value('http_config', "access_log $TMP/access.log;\n"
+                                         . ($block->http_config // ''));
     });
 }
 
@@ -705,8 +755,11 @@ sub tear_down {
     push @alerts, grep { /\[alert\]/ } split /^/, read_file($alert_log)
         if -f $alert_log;
 
-    if (@alerts) {
-        print STDERR map { "# error log: $_" } @alerts;
+    my @tokens = leaked_tokens();
+
+    if (@alerts || @tokens) {
+        print STDERR map({ "# error log: $_" } @alerts),
+                     map { "# token in a log: $_" } @tokens;
         $status ||= 1;
     }
 
@@ -727,7 +780,7 @@ set_up();
 
 INIT {
     if ($INC{'Test/Nginx/Util.pm'}) {
-        watch_alerts();
+        watch_logs();
         export_to_blocks();
     }
 }

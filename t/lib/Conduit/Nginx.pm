@@ -5,7 +5,7 @@ package Conduit::Nginx;
 #
 #     my $nginx = nginx_start(server => '...', http => '...', main => '...',
 #                             events => '...', workers => 1,
-#                             expect => qr/.../);
+#                             log_level => 'debug', expect => qr/.../);
 #
 # Lines of the error log with [alert], [emerg] or a signal make the suite fail,
 # but those that "expect" matches.
@@ -54,6 +54,8 @@ sub conf {
     my $temp = join "\n", map { "    ${_}_temp_path temp_$_;" }
         qw(client_body proxy fastcgi uwsgi scgi);
 
+    my $level = $o{log_level} // 'debug';
+
     $_ //= '' for @o{qw(main http events server)};
 
     return <<"EOC";
@@ -61,7 +63,7 @@ $modules
 $user
 daemon off;
 worker_processes $workers;
-error_log logs/error.log debug;
+error_log logs/error.log $level;
 pid nginx.pid;
 $env
 $o{main}
