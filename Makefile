@@ -78,7 +78,7 @@ help:  ## list the targets
 	    | while IFS=$$'\t' read -r name text; do \
 	          printf '  %-12s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
-	      'FUZZ_SECONDS, DESTDIR, MODULES_DIR'
+	      'FUZZ_SECONDS, CONSTRUCTS, DESTDIR, MODULES_DIR'
 
 deps:  ## install what a build needs (Debian)
 	@tools/install-deps build
@@ -171,6 +171,13 @@ load: all  ## run the load suites of t/load at a size for two cores
 
 load-full: all  ## run them at full size: 20,000 clients, 1,000 reloads
 	@CONDUIT_LOAD=full $(SUITE_ENV) prove -vIt/lib $(LOAD_TESTS)
+
+# locations in NGINX's constructs: how many more are drawn by lot
+CONSTRUCTS = 2000
+
+constructs: all  ## the modules' locations in CONSTRUCTS (2000) NGINX configurations
+	@CONDUIT_CONSTRUCTS=$(CONSTRUCTS) $(SUITE_ENV) \
+	    prove -It/lib t/constructs.t
 
 soak: all  ## faults at random under load, for SOAK_SECONDS (120)
 	@$(SUITE_ENV) perl t/soak.pl
@@ -283,5 +290,6 @@ clean:  ## remove build/
 
 FORCE:
 
-.PHONY: all help deps unit test symbols suites load load-full soak valgrind \
-	asan conf-fuzz e2e docs deb test-package matrix demo lint fuzz install clean FORCE
+.PHONY: all help deps unit test symbols suites load load-full constructs soak \
+	valgrind asan conf-fuzz e2e docs deb test-package matrix demo lint fuzz \
+	install clean FORCE

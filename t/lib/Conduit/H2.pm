@@ -302,8 +302,14 @@ sub take {
         die "HEADERS with flags $flags\n"
             if !($flags & END_HEADERS) || $flags & (PADDED | PRIORITY);
         my %fields = fields($payload);
-        $stream->{status} = delete $fields{':status'};
-        $stream->{headers} = \%fields;
+
+        # those that have no status are trailers
+
+        if (defined $fields{':status'}) {
+            $stream->{status} = delete $fields{':status'};
+            $stream->{headers} = \%fields;
+        }
+
         $stream->{ended} = 1 if $flags & END_STREAM;
 
     } elsif ($type == SETTINGS) {
