@@ -90,6 +90,8 @@ conduit_gateway_keepalive 1s;
 conduit_gateway_outage 1s;
 limit_req_zone \$binary_remote_addr zone=plenty_req:1m rate=10000r/s;
 limit_conn_zone \$binary_remote_addr zone=plenty_conn:1m;
+limit_req_zone \$conduit_verified_org_id zone=plenty_req_org:1m rate=10000r/s;
+limit_conn_zone \$conduit_verified_org_id zone=plenty_conn_org:1m;
 map \$conduit_org_id \$mapped_org { default other; 123 known; }
 map \$conduit_gateway_close \$mapped_close { default other; '' none; }
 charset_map koi8-r utf-8 { 80 E282AC; }
@@ -489,6 +491,7 @@ my %EXTRAS = (
         my ($c) = @_;
         my $v = "\$$c->{n}_v";
         return "set $v \"\$conduit_org_id \$conduit_channel_id"
+               . ' $conduit_verified_org_id $conduit_verified_channel_id'
                . ' $conduit_gateway_events $conduit_gateway_bytes'
                . ' $conduit_gateway_losses $conduit_gateway_close'
                . ' $conduit_publish_id $conduit_publish_phase'
@@ -523,6 +526,13 @@ my %EXTRAS = (
 
     'limit_req' => { group => ['limit_req'], make => sub {
         return 'limit_req zone=plenty_req burst=1000 nodelay;';
+    } },
+
+    'limits of a verified organization' => {
+        group => ['limit_req', 'limit_conn'], make => sub {
+        return 'limit_req zone=plenty_req burst=1000 nodelay;'
+               . ' limit_req zone=plenty_req_org burst=1000 nodelay;'
+               . ' limit_conn plenty_conn_org 1000;';
     } },
 
     'limit_req, over it' => { group => ['limit_req'], phase => 2,
