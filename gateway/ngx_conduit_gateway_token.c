@@ -124,6 +124,13 @@ ngx_conduit_gateway_token_look(ngx_http_request_t *r,
 
     rc = ngx_conduit_http_arg(r, "token", &token);
 
+    /* a proxied location has led here (X-Accel-Redirect): NGINX quotes what it
+       has sent to the upstream, too */
+
+    if (r->upstream != NULL) {
+        ngx_conduit_gateway_token_mask(&r->upstream->uri);
+    }
+
     if (ctx->looked
         && (rc == NGX_DECLINED
             || (rc == NGX_OK && ngx_conduit_gateway_token_masked(&token))))

@@ -9,6 +9,8 @@ use lib 't/lib';
 use Conduit;
 use Test::More;
 
+logs_tokens(qr/[?&]t=eyJ/, 'an argument of a guard, which is not ours');
+
 my $redis = "redis://127.0.0.1:$Conduit::REDIS_PORT";
 my $key = "$Conduit::TMP/other.pem";
 
