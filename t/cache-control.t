@@ -13,6 +13,8 @@ use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(time);
 
+logs_tokens(qr{ HTTP/1\.0" 200 0 }, 'a proxied location passes its query on');
+
 my $REDIS = "redis://127.0.0.1:$Conduit::REDIS_PORT";
 
 my ($h2_port, $hung_port, $accel_port) = map { free_port() } 1 .. 3;

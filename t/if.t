@@ -10,6 +10,9 @@ use Conduit;
 use JSON::PP ();
 use Test::More;
 
+logs_tokens(qr/ does not match /,
+            'rewrite_log writes before the module has the request');
+
 my $REDIS = "redis://127.0.0.1:$Conduit::REDIS_PORT";
 my $OK = '200 {"status":"ok","dependencies":{"redis":"ok"}}';
 my $FAIL = '503 {"status":"fail","dependencies":{"redis":"fail"}}';

@@ -10,6 +10,9 @@ use Conduit;
 use Conduit::Metrics;
 use Test::More;
 
+logs_tokens(qr{/(?:neither|open-events)/},
+            'where no token is asked for nothing is masked');
+
 my $redis = "redis://127.0.0.1:$Conduit::REDIS_PORT";
 my $other = "$Conduit::TMP/other";
 

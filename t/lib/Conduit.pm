@@ -543,7 +543,13 @@ sub nginx_start {
     $o{server} //= publish_location('conduit_publish_rate off;')
                    . gateway_location();
 
-    return Conduit::Nginx->start(%o);
+    my $nginx = Conduit::Nginx->start(%o);
+
+    logs_tokens(qr{^\Q${\$nginx->root}\E/},
+                'where no token is asked for nothing is masked')
+        if "$o{server} @{[ $o{http} // '' ]}" =~ /conduit_gateway_auth off/;
+
+    return $nginx;
 }
 
 
