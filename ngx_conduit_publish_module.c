@@ -14,6 +14,10 @@
 /* ms: between two looks at Redis, and one more for its answer */
 #define NGX_CONDUIT_PUBLISH_READY  2000
 
+/* ms: the longest life of a stream, ten years */
+#define NGX_CONDUIT_PUBLISH_TTL_MAX                                           \
+    ((int64_t) 3650 * 24 * 3600 * 1000)
+
 
 static ngx_conduit_conf_t *ngx_conduit_publish_common_conf(
     ngx_http_request_t *r);
@@ -28,6 +32,8 @@ static char *ngx_conduit_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_conduit_publish_check_ttl(ngx_conf_t *cf, void *post,
+    void *data);
 static ngx_int_t ngx_conduit_publish_page_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_conduit_publish_init(ngx_conf_t *cf);
@@ -38,6 +44,10 @@ static char *ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent,
 static ngx_conduit_publisher_t *ngx_conduit_publish_publisher(ngx_conf_t *cf,
     ngx_conduit_redis_t *redis);
 
+
+static ngx_conf_post_t  ngx_conduit_publish_ttl_bounds = {
+    ngx_conduit_publish_check_ttl
+};
 
 static ngx_conf_num_bounds_t  ngx_conduit_publish_max_len_bounds = {
     ngx_conf_check_num_bounds, 1, NGX_MAX_INT_T_VALUE
@@ -203,14 +213,14 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, idle_ttl),
-      &ngx_conduit_conf_not_zero },
+      &ngx_conduit_publish_ttl_bounds },
 
     { ngx_string("conduit_publish_end_ttl"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, end_ttl),
-      &ngx_conduit_conf_not_zero },
+      &ngx_conduit_publish_ttl_bounds },
 
     { ngx_string("conduit_publish_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
@@ -438,6 +448,25 @@ invalid:
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid rate \"%V\"", &value[1]);
 
     return NGX_CONF_ERROR;
+}
+
+
+/* Redis refuses an expiry that it can't add to its clock */
+
+static char *
+ngx_conduit_publish_check_ttl(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t  *ttl = data;
+
+    if (*ttl == 0) {
+        return "must not be zero";
+    }
+
+    if ((int64_t) *ttl > NGX_CONDUIT_PUBLISH_TTL_MAX) {
+        return "must not be more than 3650d";
+    }
+
+    return NGX_CONF_OK;
 }
 
 

@@ -5,7 +5,8 @@
  * in one slot of a cluster.  A fixed window is kept there: INCR, and PEXPIRE
  * for the first.  A key that lost its expiry (a foreign write) is healed, or it
  * would refuse for ever.  The expiry of the stream is renewed with every
- * message: an abandoned stream dies by itself.
+ * message: an abandoned stream dies by itself.  When it cannot be set, the
+ * message is stored all the same, and the reply says both.
  */
 
 #include <ngx_config.h>
@@ -61,7 +62,8 @@ static const char *ngx_conduit_script_sha(void);
  * KEYS: the stream, its rate key.
  * ARGV: the message, the rate (0: none), its window in ms, the stream's length,
  * the stream's life in ms.
- * Returns the entry's ID, or the number of ms to wait.
+ * Returns the entry's ID, or the number of ms to wait, or a list of the ID and
+ * the error that setting the stream's life met.
  */
 
 static const char  ngx_conduit_script[] =
@@ -81,7 +83,10 @@ static const char  ngx_conduit_script[] =
     "end\n"
     "local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*',"
     " 'data', ARGV[1])\n"
-    "redis.call('PEXPIRE', KEYS[1], ARGV[5])\n"
+    "local expiry = redis.pcall('PEXPIRE', KEYS[1], ARGV[5])\n"
+    "if type(expiry) == 'table' and expiry.err then\n"
+    "  return {id, expiry.err}\n"
+    "end\n"
     "return id\n";
 
 
@@ -402,10 +407,18 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
         return ngx_conduit_script_send(op);
     }
 
-    /* one of the two keys has gone ahead with its slot: the message does not
-       wait for the other one, the rate of a moment is not counted */
+    /*
+     * One of the two keys has gone ahead with its slot: the message does not
+     * wait for the other one, the rate of a moment is not counted.  Redis 6
+     * says ASK there although the stream may still be here; followed, it would
+     * begin a second stream at the other server.  For the stream alone, ASK
+     * means that the stream is not here.
+     */
 
-    if (ngx_strncmp(reply->str, "TRYAGAIN", 8) == 0 && !op->single) {
+    if (!op->single
+        && (ngx_strncmp(reply->str, "TRYAGAIN ", 9) == 0
+            || (op->publish->rate && ngx_strncmp(reply->str, "ASK ", 4) == 0)))
+    {
         op->single = 1;
         ngx_conduit_script_arm(op);
         return ngx_conduit_script_send(op);
@@ -462,16 +475,8 @@ static void
 ngx_conduit_script_result(ngx_conduit_script_op_t *op, redisReply *reply,
     ngx_conduit_published_t *result)
 {
-    ngx_uint_t           i;
-    conduit_stream_id_t  id;
-
-    /* errors that pass by themselves: the server loads its data, runs a slow
-       script, is or has become a replica, or its cluster is being changed */
-
-    static const char  *passing[] = {
-        "LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
-        "NOREPLICAS", "MISCONF", "MOVED", "ASK", NULL
-    };
+    redisReply           *entry;
+    conduit_stream_id_t   id;
 
     if (reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0) {
         result->status = NGX_CONDUIT_RATE_LIMITED;
@@ -479,14 +484,27 @@ ngx_conduit_script_result(ngx_conduit_script_op_t *op, redisReply *reply,
         return;
     }
 
-    result->error.data = (u_char *) reply->str;
-    result->error.len = reply->str ? (size_t) reply->len : 0;
+    entry = reply;
 
-    if (reply->type == REDIS_REPLY_STRING
-        && conduit_stream_id_parse(reply->str, reply->len, &id) == 0)
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2
+        && reply->element[1]->type == REDIS_REPLY_STRING)
+    {
+        entry = reply->element[0];
+        reply = reply->element[1];
+    }
+
+    if (entry->type == REDIS_REPLY_STRING
+        && conduit_stream_id_parse(entry->str, entry->len, &id) == 0)
     {
         result->status = NGX_CONDUIT_PUBLISHED;
-        result->id = result->error;
+        result->id.data = (u_char *) entry->str;
+        result->id.len = entry->len;
+
+        if (reply != entry) {
+            result->error.data = (u_char *) reply->str;
+            result->error.len = reply->len;
+        }
+
         return;
     }
 
@@ -497,20 +515,25 @@ ngx_conduit_script_result(ngx_conduit_script_op_t *op, redisReply *reply,
         return;
     }
 
-    /* an error of a command of the script reads "-OOM ..." or "... -OOM ..."
-       depending on the server's version */
+    result->error.data = (u_char *) reply->str;
+    result->error.len = reply->len;
+    result->kind = conduit_redis_error_kind(reply->str, reply->len);
 
-    if (ngx_strstr(reply->str, "OOM ") != NULL) {
+    switch (result->kind) {
+
+    case CONDUIT_REDIS_ERROR_OTHER:
+        break;
+
+    case CONDUIT_REDIS_ERROR_OOM:
         result->status = NGX_CONDUIT_REDIS_FULL;
-        return;
-    }
+        break;
 
-    for (i = 0; passing[i]; i++) {
-        if (ngx_strncmp(reply->str, passing[i], ngx_strlen(passing[i])) == 0) {
-            result->status = NGX_CONDUIT_REDIS_BUSY;
-            ngx_conduit_topology_doubt(&op->publisher->topology);
-            return;
-        }
+    default:
+
+        /* the server may not be the one to ask any more */
+
+        result->status = NGX_CONDUIT_REDIS_BUSY;
+        ngx_conduit_topology_doubt(&op->publisher->topology);
     }
 }
 

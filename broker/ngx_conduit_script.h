@@ -10,6 +10,7 @@
 #include <ngx_core.h>
 
 #include "conduit_id.h"
+#include "conduit_redis_error.h"
 #include "ngx_conduit_publisher.h"
 
 #pragma GCC visibility push(hidden)
@@ -29,7 +30,10 @@ typedef struct {
     ngx_conduit_published_e  status;
     ngx_str_t                id;      /* of the entry; until the return */
     ngx_msec_t               wait;    /* ms until the rate allows one more */
-    ngx_str_t                error;   /* Redis' own words; until the return */
+    ngx_str_t                error;   /* Redis' own words; until the return;
+                                         with PUBLISHED, why the stream's life
+                                         was not set */
+    conduit_redis_error_t    kind;    /* of a message that Redis refused */
     ngx_str_t               *node;    /* the server's name; likewise */
 } ngx_conduit_published_t;
 

@@ -30,6 +30,12 @@ static const char * const  ngx_conduit_publish_auths[] = {
 };
 
 
+static const char * const  ngx_conduit_publish_unavailables[] = {
+    "no_memory", "oom", "readonly", "loading", "busy", "cluster", "masterdown",
+    "noreplicas", "misconf", "unreachable", "lost", NULL
+};
+
+
 const conduit_metric_t  ngx_conduit_publish_metrics[] = {
 
     { "requests_total", "Requests to publish, by what came of them.",
@@ -44,6 +50,14 @@ const conduit_metric_t  ngx_conduit_publish_metrics[] = {
       "wrong with it.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_AUTH,
       "reason", ngx_conduit_publish_auths, NULL },
+
+    { "unavailable_total", "Requests answered with 503, by the reason.",
+      CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_UNAVAILABLE,
+      "reason", ngx_conduit_publish_unavailables, NULL },
+
+    { "no_expiry_total", "Messages stored whose stream Redis refused to give "
+      "its expiry.",
+      CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_NO_EXPIRY, NULL, NULL, NULL },
 
     { "bytes_total", "Bytes of the messages that were accepted.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_BYTES, NULL, NULL, NULL },

@@ -9,6 +9,7 @@
 #include <ngx_core.h>
 
 #include "conduit_jwt.h"
+#include "conduit_redis_error.h"
 #include "ngx_conduit_stats.h"
 
 #pragma GCC visibility push(hidden)
@@ -51,13 +52,25 @@ enum {
     NGX_CONDUIT_AUTHS
 };
 
+/* values of "reason" of unavailable_total: a kind of error of Redis (the first
+   one: memory of the worker was out), or one of these */
+enum {
+    NGX_CONDUIT_UNAVAILABLE_NO_REDIS = CONDUIT_REDIS_ERRORS,
+    NGX_CONDUIT_UNAVAILABLE_LOST,
+    NGX_CONDUIT_UNAVAILABLES
+};
+
 enum {
     NGX_CONDUIT_PUBLISH_REQUESTS = NGX_CONDUIT_REDIS_CELLS,
     NGX_CONDUIT_PUBLISH_INVALID = NGX_CONDUIT_PUBLISH_REQUESTS
                                   + NGX_CONDUIT_OUTCOMES,
     NGX_CONDUIT_PUBLISH_AUTH = NGX_CONDUIT_PUBLISH_INVALID
                                + NGX_CONDUIT_INVALIDS,
-    NGX_CONDUIT_PUBLISH_BYTES = NGX_CONDUIT_PUBLISH_AUTH + NGX_CONDUIT_AUTHS,
+    NGX_CONDUIT_PUBLISH_UNAVAILABLE = NGX_CONDUIT_PUBLISH_AUTH
+                                      + NGX_CONDUIT_AUTHS,
+    NGX_CONDUIT_PUBLISH_NO_EXPIRY = NGX_CONDUIT_PUBLISH_UNAVAILABLE
+                                    + NGX_CONDUIT_UNAVAILABLES,
+    NGX_CONDUIT_PUBLISH_BYTES,
     NGX_CONDUIT_PUBLISH_REDIS_TIME,
     NGX_CONDUIT_PUBLISH_TIME = NGX_CONDUIT_PUBLISH_REDIS_TIME
                                + CONDUIT_METRICS_CELLS,

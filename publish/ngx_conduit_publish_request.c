@@ -45,8 +45,10 @@ static ngx_int_t ngx_conduit_publish_answer(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
 static ngx_int_t ngx_conduit_publish_limited(ngx_http_request_t *r,
     ngx_conduit_published_t *result);
+static void ngx_conduit_publish_no_expiry(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
 static ngx_int_t ngx_conduit_publish_failed(ngx_http_request_t *r,
-    ngx_conduit_published_e status);
+    ngx_conduit_published_t *result);
 static void ngx_conduit_publish_cleanup(void *data);
 
 
@@ -394,7 +396,7 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body)
 {
     ngx_conduit_publish_t           *p;
-    ngx_conduit_published_e          status;
+    ngx_conduit_published_t          result;
     ngx_conduit_publish_loc_conf_t  *plcf;
 
     plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
@@ -414,10 +416,12 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
     p->data = ctx;
 
     ctx->started = ngx_conduit_publish_clock();
-    ctx->op = ngx_conduit_script_publish(plcf->publisher, p, &status);
+    ngx_memzero(&result, sizeof(ngx_conduit_published_t));
+
+    ctx->op = ngx_conduit_script_publish(plcf->publisher, p, &result.status);
 
     if (ctx->op == NULL) {
-        return ngx_conduit_publish_failed(r, status);
+        return ngx_conduit_publish_failed(r, &result);
     }
 
     /*
@@ -518,6 +522,10 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
 
         ctx->id.len = result->id.len;
 
+        if (result->error.len) {
+            ngx_conduit_publish_no_expiry(r, ctx, result);
+        }
+
         ngx_conduit_stats_add(&ngx_conduit_publish_stats,
                               NGX_CONDUIT_PUBLISH_BYTES,
                               ctx->publish.message.len);
@@ -553,7 +561,30 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
         break;
     }
 
-    return ngx_conduit_publish_failed(r, result->status);
+    return ngx_conduit_publish_failed(r, result);
+}
+
+
+/* the message is stored: its publisher must not send it again */
+
+static void
+ngx_conduit_publish_no_expiry(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result)
+{
+    ngx_uint_t                       level;
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+
+    level = ngx_conduit_publisher_level(plcf->publisher);
+
+    ngx_log_error(level, r->connection->log, 0,
+                  "conduit: redis %V stored a message in \"%V\", but refused "
+                  "to set the expiry of the stream: %V",
+                  result->node, &ctx->publish.key, &result->error);
+
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                            NGX_CONDUIT_PUBLISH_NO_EXPIRY);
 }
 
 
@@ -603,20 +634,23 @@ ngx_conduit_publish_limited(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_conduit_publish_failed(ngx_http_request_t *r,
-    ngx_conduit_published_e status)
+    ngx_conduit_published_t *result)
 {
-    ngx_uint_t   code;
+    ngx_uint_t   code, reason;
     const char  *text;
 
     code = NGX_HTTP_SERVICE_UNAVAILABLE;
+    reason = result->kind;
 
-    switch (status) {
+    switch (result->status) {
 
     case NGX_CONDUIT_NO_REDIS:
+        reason = NGX_CONDUIT_UNAVAILABLE_NO_REDIS;
         text = "Redis is not reachable, the message was not stored";
         break;
 
     case NGX_CONDUIT_REDIS_LOST:
+        reason = NGX_CONDUIT_UNAVAILABLE_LOST;
         text = "Connection to Redis lost, the message may have been stored";
         break;
 
@@ -640,10 +674,14 @@ ngx_conduit_publish_failed(ngx_http_request_t *r,
         break;
     }
 
-    if (code == NGX_HTTP_SERVICE_UNAVAILABLE
-        && ngx_conduit_http_header(r, "Retry-After", "1") != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (code == NGX_HTTP_SERVICE_UNAVAILABLE) {
+
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_UNAVAILABLE + reason);
+
+        if (ngx_conduit_http_header(r, "Retry-After", "1") != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     return ngx_conduit_publish_text(r, code, text, ngx_strlen(text));

@@ -7,6 +7,7 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
+use Conduit::Metrics qw(metrics pages);
 use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(time);
@@ -446,7 +447,29 @@ subtest 'TEST 19: Redis has become a replica' => sub {
 };
 
 
-subtest 'TEST 20: Redis runs a slow script' => sub {
+subtest 'TEST 20: Redis refuses the expiry of a stream' => sub {
+    redis('ACL', 'SETUSER', 'writer', 'reset', 'on', '>x', '~*', '+ping',
+          '+eval', '+evalsha', '+xadd');
+
+    my $nginx = nginx_start(server => pages()
+                            . locations(a => "redis://writer:x\@$HOST"));
+    my $channel = uuid();
+
+    is_stored(post($nginx, 'a', $channel), $channel);
+    is(redis('TTL', stream_key($ORG, $channel)), -1, 'without an expiry');
+    is(post($nginx, 'a')->{status}, 200, 'so is another message');
+
+    my @lines = log_lines($nginx, qr/\[error\]/);
+    is(scalar(@lines), 1, 'one line says so');
+    like($lines[0], qr/redis \S+ stored a message in "stream:123:$channel", but refused to set the expiry of the stream: .*(?:pexpire|can't run this command|ACL)/i,
+         'which names the reason');
+    is(metrics($nginx, 'publish')->{no_expiry_total}, 2, 'both are counted');
+
+    redis('ACL', 'DELUSER', 'writer');
+};
+
+
+subtest 'TEST 21: Redis runs a slow script' => sub {
     my $nginx = nginx_start(server => locations(a => "redis://$HOST"));
     my $channel = uuid();
 
@@ -467,7 +490,7 @@ subtest 'TEST 20: Redis runs a slow script' => sub {
 };
 
 
-subtest 'TEST 21: Redis does not answer' => sub {
+subtest 'TEST 22: Redis does not answer' => sub {
     my $nginx = nginx_start(server => locations(
         a => ["redis://$HOST", 'conduit_publish_timeout 1s;']));
     my $channel = uuid();
@@ -498,7 +521,7 @@ subtest 'TEST 21: Redis does not answer' => sub {
 };
 
 
-subtest 'TEST 22: messages behind one that is not answered' => sub {
+subtest 'TEST 23: messages behind one that is not answered' => sub {
     my $nginx = nginx_start(server => locations(
         a => ["redis://$HOST", 'conduit_publish_timeout 1s;']));
 
@@ -520,7 +543,7 @@ subtest 'TEST 22: messages behind one that is not answered' => sub {
 };
 
 
-subtest 'TEST 23: Redis accepts a connection and says nothing' => sub {
+subtest 'TEST 24: Redis accepts a connection and says nothing' => sub {
     my $nginx = nginx_start(server => locations(
         a => ["redis://$HOST", 'conduit_publish_connect_timeout 1s;'],
         b => ["redis://$HOST", 'conduit_publish_timeout 1s;']));
@@ -542,7 +565,7 @@ subtest 'TEST 23: Redis accepts a connection and says nothing' => sub {
 };
 
 
-subtest 'TEST 24: the connection breaks before the answer' => sub {
+subtest 'TEST 25: the connection breaks before the answer' => sub {
     my $nginx = nginx_start(server => locations(a => "redis://$HOST"));
     my $channel = uuid();
 
@@ -577,7 +600,7 @@ subtest 'TEST 24: the connection breaks before the answer' => sub {
 };
 
 
-subtest 'TEST 25: Redis comes later than NGINX' => sub {
+subtest 'TEST 26: Redis comes later than NGINX' => sub {
     redis_stop();
 
     my $nginx = nginx_start(server => locations(a => "redis://$HOST"));
@@ -607,7 +630,7 @@ subtest 'TEST 25: Redis comes later than NGINX' => sub {
 };
 
 
-subtest 'TEST 26: Redis closes idle connections' => sub {
+subtest 'TEST 27: Redis closes idle connections' => sub {
     my $nginx = nginx_start(server => locations(a => "redis://$HOST"));
 
     is(post($nginx, 'a')->{status}, 200, 'a message is taken');
@@ -624,7 +647,7 @@ subtest 'TEST 26: Redis closes idle connections' => sub {
 };
 
 
-subtest 'TEST 27: times between tries grow' => sub {
+subtest 'TEST 28: times between tries grow' => sub {
     redis_stop();
 
     my $nginx = nginx_start(server => locations(a => "redis://$HOST"));

@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use Conduit;
+use Conduit::Metrics ();
 use Exporter 'import';
 use IO::Socket::INET;
 use Test::More;
@@ -72,7 +73,8 @@ sub start {
                          . $publish, redis => $url)
         . gateway_location('conduit_gateway_auth off;'
                            . 'conduit_gateway_drain 200ms;' . $events,
-                           redis => $url));
+                           redis => $url)
+        . ($o{pages} ? Conduit::Metrics::pages() : ''));
 
     @workers = $nginx->workers;
     $worker = $workers[0];
@@ -229,7 +231,9 @@ sub lost {
 }
 
 sub refused {
+    # Redis 6 puts something before an error of a command in a script
     return error_of('redis \S+ refused to publish to "stream:[^"]+": '
+                    . '(?:ERR Error running script .*\@user_script:\s?\d+: -?)?'
                     . quotemeta $_[0]);
 }
 

@@ -7,11 +7,23 @@ use warnings;
 use lib 't/lib', 't/faults';
 
 use Conduit;
+use Conduit::Metrics;
 use Conduit::Servers;
 use Faults;
 use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(sleep time);
+
+# what a command of a script meets, as Redis 6 and 7 put it
+my %IN_SCRIPT = (
+    OOM => "command not allowed when used memory > 'maxmemory'.",
+    READONLY => "You can't write against a read only replica.",
+    NOREPLICAS => 'Not enough good replicas to write.',
+    MISCONF => 'Redis is configured to save RDB snapshots, but it is'
+               . ' currently not able to persist on disk.',
+);
+
+my $SHA = 'f_' . '0' x 40;
 
 my %PASSING = (
     LOADING => 'LOADING Redis is loading the dataset in memory',
@@ -94,7 +106,36 @@ subtest 'TEST 2: errors that pass, to a publisher' => sub {
 };
 
 
-subtest 'TEST 3: errors that pass, to a gateway' => sub {
+subtest 'TEST 3: errors of a command in the script, by version' => sub {
+    start(proxy => 1, publish => '', pages => 1);
+
+    for my $code (sort keys %IN_SCRIPT) {
+        my $text = "$code $IN_SCRIPT{$code}";
+        my $series = sprintf 'unavailable_total{reason="%s"}', lc $code;
+
+        for my $error ("ERR Error running script (call to $SHA): "
+                       . "\@user_script:14: \@user_script: 14: -$text ",
+                       "$text script: $SHA, on \@user_script:14.")
+        {
+            my $before = metrics($nginx, 'publish')->{$series};
+
+            $proxy->tell('answer', 'EVALSHA', $error);
+            is_told(post(), 503, $code eq 'OOM'
+                    ? 'Redis is out of memory, the message was not stored'
+                    : 'Redis is busy, the message was not stored',
+                    "$code: a publisher is told to try again");
+            $proxy->tell('pass');
+
+            is(metrics($nginx, 'publish')->{$series}, $before + 1,
+               "$code: the reason is counted");
+        }
+    }
+
+    stop();
+};
+
+
+subtest 'TEST 4: errors that pass, to a gateway' => sub {
     for my $name (sort keys %PASSING) {
         start(proxy => 1);
 
@@ -125,7 +166,7 @@ subtest 'TEST 3: errors that pass, to a gateway' => sub {
 };
 
 
-subtest 'TEST 4: Redis loads its data while links connect' => sub {
+subtest 'TEST 5: Redis loads its data while links connect' => sub {
     start(proxy => 1);
     $proxy->tell('answer', 'PING', $PASSING{LOADING});
 
@@ -152,7 +193,7 @@ subtest 'TEST 4: Redis loads its data while links connect' => sub {
 };
 
 
-subtest 'TEST 5: a slow script' => sub {
+subtest 'TEST 6: a slow script' => sub {
     start();
     my $client = client();
     goes_on(1, $client);
@@ -175,7 +216,7 @@ subtest 'TEST 5: a slow script' => sub {
 };
 
 
-subtest 'TEST 6: a replica whose master is away' => sub {
+subtest 'TEST 7: a replica whose master is away' => sub {
     start();
     my $client = client();
     goes_on(1, $client);
@@ -200,7 +241,7 @@ subtest 'TEST 6: a replica whose master is away' => sub {
 };
 
 
-subtest 'TEST 7: a key of another type' => sub {
+subtest 'TEST 8: a key of another type' => sub {
     for my $events ('', 'conduit_gateway_wakeup poll 50ms;') {
         start(events => $events);
 
@@ -229,7 +270,7 @@ subtest 'TEST 7: a key of another type' => sub {
 };
 
 
-subtest 'TEST 8: a password that is changed' => sub {
+subtest 'TEST 9: a password that is changed' => sub {
     redis('ACL', 'SETUSER', 'one', 'reset', 'on', '>right', '~*', '&*',
           '+@all');
     start(redis => "redis://one:right\@$REDIS");
@@ -261,7 +302,7 @@ subtest 'TEST 8: a password that is changed' => sub {
 };
 
 
-subtest 'TEST 9: a publisher without a permission' => sub {
+subtest 'TEST 10: a publisher without a permission' => sub {
     redis('ACL', 'SETUSER', 'one', 'reset', 'on', '>x', '~*', '+ping', '+eval',
           '+evalsha', '+pexpire');
     start(redis => "redis://one:x\@$REDIS");
@@ -282,7 +323,7 @@ subtest 'TEST 9: a publisher without a permission' => sub {
 };
 
 
-subtest 'TEST 10: Redis loads its data for a long time' => sub {
+subtest 'TEST 11: Redis loads its data for a long time' => sub {
     my $dump = "$Conduit::TMP/dump.rdb";
 
     start(events => 'conduit_gateway_keepalive 200ms;');
@@ -326,7 +367,7 @@ subtest 'TEST 10: Redis loads its data for a long time' => sub {
 };
 
 
-subtest 'TEST 11: a node without slots' => sub {
+subtest 'TEST 12: a node without slots' => sub {
     my $node = Conduit::Servers->new;
     my $port = $node->start('--cluster-enabled', 'yes',
                             '--cluster-config-file', 'nodes.conf');
@@ -361,7 +402,7 @@ subtest 'TEST 11: a node without slots' => sub {
 };
 
 
-subtest 'TEST 12: a script that is forgotten under way' => sub {
+subtest 'TEST 13: a script that is forgotten under way' => sub {
     start();
 
     my $client = client();
@@ -387,7 +428,7 @@ subtest 'TEST 12: a script that is forgotten under way' => sub {
 };
 
 
-subtest 'TEST 13: the last ID of all' => sub {
+subtest 'TEST 14: the last ID of all' => sub {
     my $max = 18446744073709551615;
 
     start();
@@ -499,7 +540,7 @@ for my $wakeup ('tracking', 'poll 50ms') {
 
 # errors of the same millisecond are one line; it depends on which one that is
 
-subtest 'TEST 16: many errors at once' => sub {
+subtest 'TEST 15: many errors at once' => sub {
     for my $round (1 .. 6) {
         start();
         goes_on(1, client());

@@ -29,6 +29,7 @@ use B ();
 use Cwd ();
 use Digest::SHA qw(hmac_sha256);
 use Exporter 'import';
+use feature 'state';
 use File::Basename qw(basename dirname);
 use File::Path qw(make_path remove_tree);
 use File::Temp qw(tempdir);
@@ -43,7 +44,7 @@ use Conduit::SSE;
 
 our @EXPORT = qw(
     $ORG $CHANNEL
-    redis redis_start redis_stop redis_pause redis_resume redis_input
+    redis redis_version redis_start redis_stop redis_pause redis_resume redis_input
     stream_key xadd
     publish_token gateway_token jwt logs_tokens
     message publish_request uuid
@@ -107,7 +108,7 @@ sub redis_spawn {
                    '--port', $port, '--bind', '127.0.0.1',
                    '--unixsocket', $REDIS_SOCK, '--unixsocketperm', '777',
                    '--save', '', '--appendonly', 'no', '--dir', $TMP,
-                   '--enable-debug-command', 'local', @options);
+                   redis_debug(), @options);
 
     $redis_pid = fork() // die "fork: $!";
 
@@ -117,6 +118,31 @@ sub redis_spawn {
         open STDERR, '>&', \*STDOUT;
         exec @command or POSIX::_exit(127);
     }
+}
+
+
+# Redis 7 has DEBUG for those only whom an option lets, 6 has no such option.
+
+sub redis_debug {
+    return redis_version() >= 7_000_000
+        ? ('--enable-debug-command', 'local') : ();
+}
+
+
+# The version of the server under test: 6.2.14 is 6_002_014.  Valkey tells one
+# of its own there: its "v=" is compared with that of no Redis.
+
+sub redis_version {
+    my $server = $ENV{REDIS_SERVER} || '/usr/bin/redis-server';
+
+    state $version = do {
+        my ($major, $minor, $patch)
+            = `$server --version` =~ /v=(\d+)\.(\d+)\.(\d+)/
+            or die "$server --version tells no version";
+        $major * 1_000_000 + $minor * 1_000 + $patch;
+    };
+
+    return $version;
 }
 
 
