@@ -241,7 +241,7 @@ sub settled {
 # how often Redis was asked about a stream, once that is over
 sub looks {
     return settled(sub { redis('INFO', 'commandstats')
-        =~ /^cmdstat_xinfo\|stream:calls=(\d+)/m ? $1 : 0 });
+        =~ /^cmdstat_xinfo(?:\|stream)?:calls=(\d+)/m ? $1 : 0 });
 }
 
 # waits until nothing more gets into the sockets of a reader
@@ -490,9 +490,14 @@ for my $where ('events', 'small', 'one') {
         my $empty = ask($where, $c, after => id(310));
         $empty->started;
         fill($c, 311, 320);
-        is upto($empty, 320), '311..320',
+
+        # Redis 6 does not count what a stream had: others may have been there
+
+        my $told = redis_version() >= 7_000_000 ? '' : 'lost ';
+
+        is upto($empty, 320), "${told}311..320",
             "$name: the position of the last, which is gone since";
-        is upto($last, 320), '311..320', "$name: who stayed meanwhile";
+        is upto($last, 320), "${told}311..320", "$name: who stayed meanwhile";
 
         $_->close, logged($_) for grep { $_ } $keeper, $last, $empty;
         redis('DEL', stream_key($ORG, $c));

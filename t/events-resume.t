@@ -241,12 +241,20 @@ sub logged {
 sub calls {
     my $command = shift;
 
-    return redis('INFO', 'commandstats') =~ /^cmdstat_\Q$command\E:calls=(\d+)/m
+    # Redis 6 does not tell subcommands
+
+    return redis('INFO', 'commandstats')
+           =~ /^cmdstat_$command(?:\|stream)?:calls=(\d+)/m
            ? $1 : 0;
 }
 
 
 # --- where the position stands
+
+# Redis counts the entries of a stream from version 7 on; before, a stream made
+# anew passes for one that was trimmed
+
+my $GONE = redis_version() >= 7_000_000 ? 'gone' : 'trimmed';
 
 for my $where (sort keys %LOCATIONS) {
     my $c = channel();
@@ -264,9 +272,9 @@ for my $where (sort keys %LOCATIONS) {
         "$where: the header does, be it the older one";
     is whole(ask($where, $c, header => id(9))), '10',
         "$where: the position before END gets END";
-    is whole(ask($where, $c, header => '1000-0')), 'gone 1..10',
+    is whole(ask($where, $c, header => '1000-0')), "$GONE 1..10",
         "$where: a position that no entry ever had is one of another stream";
-    is whole(ask($where, $c, header => '1000')), 'gone 1..10',
+    is whole(ask($where, $c, header => '1000')), "$GONE 1..10",
         "$where: a position without its second part is its first";
     is whole(ask($where, $c, header => '0-0')), '1..10',
         "$where: the position 0-0 is the beginning";
@@ -371,9 +379,9 @@ for my $where (map { "stop-$_" } sort keys %LOCATIONS) {
     is whole(ask($where, $c, header => id(58))), '59..60',
         "$where: the last two, cold or warm";
 
-    my $asked = calls('xinfo|stream') || die 'no XINFO';
+    my $asked = calls('xinfo') || die 'no XINFO';
     refused("$where, warm, at END", ask($where, $c, header => id(60)));
-    is calls('xinfo|stream'), $asked, 'which takes no question to Redis';
+    is calls('xinfo'), $asked, 'which takes no question to Redis';
     refused("$where, warm, after END", ask($where, $c, after => '1000-61'));
     is whole(ask($where, $c, header => id(59))), '60',
         "$where: the position before END gets END, from memory";
@@ -401,10 +409,10 @@ for my $where (sort keys %LOCATIONS) {
         my $cold = ask($where, $c, header => $at);
         is $cold->status, 200, "$where, cold, at $at after END 60: 200";
 
-        my $asked = calls('xinfo|stream');
+        my $asked = calls('xinfo');
         my $warm = ask($where, $c, after => $at);
         is $warm->status, 200, "$where, warm, at $at after END 60: 200";
-        is calls('xinfo|stream'), $asked,
+        is calls('xinfo'), $asked,
             'at END that takes no question to Redis' if $at eq id(60);
 
         fill($c, 61, 61);

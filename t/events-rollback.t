@@ -33,6 +33,11 @@ my $nginx = nginx_start(server => join '',
         =~ s{/events/}{/$name/}r
 } sort keys %LOCATIONS);
 
+# Redis 6 does not count the entries that a stream had.  Of one that is empty it
+# cannot be told whether others came and went after the last that was sent, and
+# clients are told so.
+my @UNSURE = redis_version() >= 7_000_000 ? () : 'history_lost';
+
 
 # --- helpers
 
@@ -294,7 +299,8 @@ for (sort keys %LOCATIONS) {
     redis('XDEL', key(), id($_)) for 1 .. 3, 7;
     is rest($client), '', 'nor when all are';
     fill(8, 8);
-    is got($client, 1), '8', 'and then something follows';
+    is got($client, @UNSURE + 1), join(' ', @UNSURE, 8),
+        'and then something follows';
     $client->close;
 }
 
@@ -424,7 +430,8 @@ new_channel();
 
     redis('XTRIM', key(), 'MAXLEN', '=', 0);
     fill(10, 10, sequence => 100);
-    is got($client, 1), '100', 'a trim of all that it had is no loss to it';
+    is got($client, @UNSURE + 1), join(' ', @UNSURE, 100),
+        'a trim of all that it had is no loss to it';
 }
 
 is $nginx->stop, 0, 'NGINX quits';

@@ -94,7 +94,10 @@ subtest 'TEST 1: a worker without a stream falls back to polling' => sub {
     ok(wait_for(20, sub { $nginx->access_log =~ tr/\n// >= 30 }),
        'all clients leave');
 
-    redis('ACL', 'SETUSER', 'one', '-client|tracking');
+    # Redis 6 takes a command back as a whole only
+
+    redis('ACL', 'SETUSER', 'one', redis_version() >= 7_000_000
+          ? '-client|tracking' : ('-client', '+client|id'));
     kill_clients('USER', 'one');
 
     ok(wait_for(20, sub { log_lines($nginx, qr/has no CLIENT TRACKING/) }),
@@ -243,7 +246,7 @@ subtest 'TEST 5: entries trimmed during an outage are told of' => sub {
 
 
 subtest 'TEST 6: a position of the future that nobody may look up' => sub {
-    user('six', @RIGHTS, '-xinfo|stream');
+    user('six', grep { $_ ne '+xinfo|stream' } @RIGHTS);
 
     my $nginx = gateway('', user => 'six');
 
@@ -260,7 +263,7 @@ subtest 'TEST 6: a position of the future that nobody may look up' => sub {
 
 
 subtest 'TEST 7: an error of look-ups is logged once' => sub {
-    user('seven', @RIGHTS, '-xinfo|stream');
+    user('seven', grep { $_ ne '+xinfo|stream' } @RIGHTS);
 
     my $nginx = gateway('', user => 'seven');
 
@@ -365,7 +368,7 @@ subtest 'TEST 9: bell and reader are connections of one server' => sub {
         for my $host ('127.0.0.1', $second) {
             my $list = $ask->($host, 'CLIENT', 'LIST');
 
-            for my $id ($list =~ / redir=(\d+) /g) {
+            for my $id ($list =~ / redir=(\d+)\b/g) {
                 next if "$host $id" eq $known;
                 next if $list !~ /^id=$id .* flags=P /m;
 

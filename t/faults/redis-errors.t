@@ -326,21 +326,28 @@ subtest 'TEST 10: a publisher without a permission' => sub {
 subtest 'TEST 11: Redis loads its data for a long time' => sub {
     my $dump = "$Conduit::TMP/dump.rdb";
 
-    start(events => 'conduit_gateway_keepalive 200ms;');
+    start(events => 'conduit_gateway_keepalive 200ms;'
+                    . 'conduit_gateway_outage 60s;');
 
     my $client = client();
     goes_on($_, $client) for 1 .. 3;
 
     my $held = held();
 
-    # a minute, unless it is told to hurry
+    # a minute, unless it is told to hurry; Redis 6 cannot be told: 12 seconds,
+    # in which it answers once in 2 MB
 
-    redis('SET', "filler:$_", 'x' x 2000) for 1 .. 600;
+    my $is_told = redis_version() >= 7_000_000;
+    my ($n, $size, $delay, @options) = $is_told
+        ? (600, 2000, 100_000, '--loading-process-events-interval-bytes', 1024)
+        : (40, 1 << 20, 300_000);
+
+    redis('SET', "filler:$_", 'x' x $size) for 1 .. $n;
     redis('CONFIG', 'SET', 'rdbcompression', 'no');
     redis('SAVE');
     redis_stop('KILL');
-    Conduit::redis_spawn($Conduit::REDIS_PORT, '--key-load-delay', 100_000,
-                         '--loading-process-events-interval-bytes', 1024);
+    Conduit::redis_spawn($Conduit::REDIS_PORT, '--key-load-delay', $delay,
+                         @options);
     ok(wait_for(20, sub { !eval { redis('PING') } && $@ =~ /LOADING/ }),
        'Redis is loading');
 
@@ -354,7 +361,7 @@ subtest 'TEST 11: Redis loads its data for a long time' => sub {
     ok($client->comment, 'responses stay open');
     is(client(channel_id => uuid())->status, 200, 'others are opened');
 
-    redis('CONFIG', 'SET', 'key-load-delay', 0);
+    redis('CONFIG', 'SET', 'key-load-delay', 0) if $is_told;
     goes_on(4, $client);
 
     is_logged_once('publish', 'bell', 'reader');
@@ -371,14 +378,14 @@ subtest 'TEST 12: a node without slots' => sub {
     my $node = Conduit::Servers->new;
     my $port = $node->start('--cluster-enabled', 'yes',
                             '--cluster-config-file', 'nodes.conf');
-    my $slots = sub { $node->command($port, 'CLUSTER', $_[0], 0, 16383) };
+    my $slots = sub { $node->command($port, 'CLUSTER', $_[0], 0 .. 16383) };
 
-    $slots->('ADDSLOTSRANGE');
+    $slots->('ADDSLOTS');
     start(redis => "redis://127.0.0.1:$port");
 
     my $client = client();
     goes_on(1, $client);
-    $slots->('DELSLOTSRANGE');
+    $slots->('DELSLOTS');
 
     ok(wait_for(20, sub { post()->{status} == 503 }), 'the cluster is down');
     is_told(post(), 503, 'Redis is busy, the message was not stored',
@@ -388,11 +395,12 @@ subtest 'TEST 12: a node without slots' => sub {
     is($other->status, 200, 'a client gets 200');
     ok(wait_for(20, sub { lines(failed('CLUSTERDOWN ')) }), 'reading fails');
 
-    $slots->('ADDSLOTSRANGE');
+    $slots->('ADDSLOTS');
     goes_on(2, $client);
 
     errors_are(refused('CLUSTERDOWN '), failed('CLUSTERDOWN '));
-    is(scalar(grep { $_->{cmd} ne 'client|list' } $node->clients($port)), 3,
+    is(scalar(grep { $_->{cmd} !~ /^client(?:\|list)?$/ }
+                     $node->clients($port)), 3,
        'connections are what they were');
 
     my $entries = $node->command($port, 'XRANGE', stream_key(), '-', '+');

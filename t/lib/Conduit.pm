@@ -44,7 +44,8 @@ use Conduit::SSE;
 
 our @EXPORT = qw(
     $ORG $CHANNEL
-    redis redis_version redis_start redis_stop redis_pause redis_resume redis_input
+    redis redis_version redis_start redis_stop redis_pause redis_resume
+    redis_input
     stream_key xadd
     publish_token gateway_token jwt logs_tokens
     message publish_request uuid

@@ -26,7 +26,7 @@ sub create {
 
     my $master = $self->start(@options);
 
-    $self->start(@options, '--replicaof', "127.0.0.1 $master")
+    $self->start(@options, '--replicaof', '127.0.0.1', $master)
         for 1 .. $replicas;
 
     $self->{data} = [$self->ports];
