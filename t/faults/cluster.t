@@ -228,6 +228,66 @@ is_deeply \%statuses, { 200 => 60 }, 'no step of a migration costs a message';
 all_arrive($ch, 'nor does a client miss one, or get it twice');
 
 
+# --- a slot moves while one of its two keys is elsewhere or nowhere: Redis 7 says
+# TRYAGAIN, Redis 6 says ASK, although the stream may be at the source; there is
+# one stream all the time
+
+my %apart = (
+    'the key of the rate has expired' => {
+        leave => sub { $cluster->command($from, 'DEL', rate_key($_[0])) },
+        source => ['stream'], target => [],
+    },
+    'the key of the rate has gone ahead' => {
+        leave => sub { $_[1]->move(rate_key($_[0])) },
+        source => ['stream'], target => ['rate'],
+    },
+    'the stream has gone ahead' => {
+        leave => sub { $_[1]->move($_[0]{key}) },
+        source => ['rate'], target => ['stream'],
+    },
+);
+
+# which of a channel's two keys a server has
+
+sub keys_at {
+    my ($ch, $port) = @_;
+
+    my %name = ($ch->{key} => 'stream', rate_key($ch) => 'rate');
+    my $keys = $cluster->command($port, qw(CLUSTER GETKEYSINSLOT),
+                                 $cluster->slot($ch->{key}), 1000);
+
+    return [sort map { $name{$_} // () } @$keys];
+}
+
+for my $way (sort keys %apart) {
+    my $ch = channel_on($from);
+    my $step = $cluster->migration($ch->{key}, $to);
+
+    publish_both($ch);
+    $cluster->command($from, 'SET', rate_key($ch), 1, 'PX', 600_000);
+    $ch->{sse} = open_stream($ch);
+
+    $step->open;
+    $apart{$way}{leave}->($ch, $step);
+
+    is publish_both($ch), '200 200', "$way: messages are taken";
+    is_deeply keys_at($ch, $from), $apart{$way}{source},
+        'the source has the keys it had';
+    is_deeply keys_at($ch, $to), $apart{$way}{target}, 'as has the target';
+    all_arrive($ch, 'the messages arrive');
+
+    ok eval { $step->move; 1 }, 'what is left moves' or diag $@;
+    is publish_both($ch), '200 200', 'messages are taken at the target';
+    $step->close;
+    is publish_both($ch), '200 200', 'as they are when it has the slot';
+
+    is $cluster->command($to, 'XLEN', $ch->{key}), 8, 'all are in one stream';
+    is_deeply keys_at($ch, $from), [], 'nothing is left at the source';
+    all_arrive($ch, 'and arrive, each once and in order');
+    $ch->{sse}->close;
+}
+
+
 # --- a slot moves before its stream exists: nothing rings
 
 my $none = channel_on($from);
