@@ -57,6 +57,14 @@ FUZZERS = $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%, \
 
 
 TESTS = $(sort $(wildcard t/*.t t/faults/*.t))
+
+# the suites of what depends on the version of Redis: all run on 6.2, make test
+# has the time for these
+TESTS_62 = t/publish-redis.t t/events-lost.t t/events-resume.t \
+	t/events-rollback.t $(addprefix t/faults/,acl.t acl-cluster.t cluster.t \
+	doorbell.t redis-errors.t)
+REDIS62 = $(BUILD)/redis-6.2/redis-server
+
 LOAD_TESTS = $(sort $(wildcard t/load/*.t))
 SUITE_ENV = TEST_NGINX_BINARY=$(NGINX_BIN) CONDUIT_MODULES=$(CURDIR)/$(BUILD)
 
@@ -74,11 +82,11 @@ all: $(MODULE_FILES)  ## build the two modules into build/
 
 help:  ## list the targets
 	@echo 'Targets:'
-	@sed -n 's/^\([a-z][a-z0-9-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile \
+	@sed -n 's/^\([a-z][a-z0-9.-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile \
 	    | while IFS=$$'\t' read -r name text; do \
 	          printf '  %-12s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
-	      'FUZZ_SECONDS, CONSTRUCTS, DESTDIR, MODULES_DIR'
+	      'FUZZ_SECONDS, CONSTRUCTS, REDIS62, DESTDIR, MODULES_DIR'
 
 deps:  ## install what a build needs (Debian)
 	@tools/install-deps build
@@ -155,6 +163,7 @@ test:  ## install what tests need, build, run every test
 	@$(call step,unit tests,$(MAKE) unit)
 	@$(call step,fuzzing,$(MAKE) fuzz FUZZ_SECONDS=5)
 	@$(call step,suites,$(MAKE) suites)
+	@$(call step,suites on Redis 6.2,$(MAKE) suites-6.2)
 	@$(call step,load,$(MAKE) load)
 	@$(call step,documentation,$(MAKE) docs)
 	@$(call step,e2e,$(MAKE) e2e)
@@ -165,6 +174,15 @@ symbols: all  ## check that the modules share nothing with other modules
 
 suites: all  ## run the Test::Nginx suites (TESTS=t/name.t: one of them)
 	@$(SUITE_ENV) prove -It/lib $(TESTS)
+
+suites-6.2: all $(REDIS62)  ## run them on Redis 6.2 (TESTS as above)
+	@REDIS_SERVER=$(abspath $(REDIS62)) $(SUITE_ENV) prove -It/lib \
+	    $(if $(filter file,$(origin TESTS)),$(TESTS_62),$(TESTS))
+
+# the oldest version that is supported; Debian has later ones only
+$(BUILD)/redis-6.2/redis-server:
+	@tools/install-deps redis62
+	@tools/fetch-redis62 $@
 
 load: all  ## run the load suites of t/load at a size for two cores
 	@$(SUITE_ENV) prove -It/lib $(LOAD_TESTS)
@@ -290,6 +308,6 @@ clean:  ## remove build/
 
 FORCE:
 
-.PHONY: all help deps unit test symbols suites load load-full constructs soak \
-	valgrind asan conf-fuzz e2e docs deb test-package matrix demo lint fuzz \
-	install clean FORCE
+.PHONY: all help deps unit test symbols suites suites-6.2 load load-full \
+	constructs soak valgrind asan conf-fuzz e2e docs deb test-package matrix \
+	demo lint fuzz install clean FORCE
