@@ -228,9 +228,9 @@ is_deeply \%statuses, { 200 => 60 }, 'no step of a migration costs a message';
 all_arrive($ch, 'nor does a client miss one, or get it twice');
 
 
-# --- a slot moves while one of its two keys is elsewhere or nowhere: Redis 7 says
-# TRYAGAIN, Redis 6 says ASK, although the stream may be at the source; there is
-# one stream all the time
+# --- a slot moves while one of a channel's two keys is elsewhere or nowhere:
+# Redis 7 says TRYAGAIN, Redis 6 says ASK, although the stream may be at the
+# source; there is one stream all the time
 
 my %apart = (
     'the key of the rate has expired' => {
@@ -272,18 +272,19 @@ for my $way (sort keys %apart) {
 
     is publish_both($ch), '200 200', "$way: messages are taken";
     is_deeply keys_at($ch, $from), $apart{$way}{source},
-        'the source has the keys it had';
-    is_deeply keys_at($ch, $to), $apart{$way}{target}, 'as has the target';
+        'the source has what was left there';
+    is_deeply keys_at($ch, $to), $apart{$way}{target},
+        'the target has what went ahead';
     all_arrive($ch, 'the messages arrive');
 
     ok eval { $step->move; 1 }, 'what is left moves' or diag $@;
     is publish_both($ch), '200 200', 'messages are taken at the target';
     $step->close;
-    is publish_both($ch), '200 200', 'as they are when it has the slot';
+    is publish_both($ch), '200 200', 'messages are taken when it has the slot';
 
     is $cluster->command($to, 'XLEN', $ch->{key}), 8, 'all are in one stream';
     is_deeply keys_at($ch, $from), [], 'nothing is left at the source';
-    all_arrive($ch, 'and arrive, each once and in order');
+    all_arrive($ch, 'each arrives once and in order');
     $ch->{sse}->close;
 }
 
