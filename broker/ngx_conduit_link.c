@@ -32,8 +32,10 @@ static void ngx_conduit_link_shutdown(redisAsyncContext *ac);
 static ngx_int_t ngx_conduit_link_login(ngx_conduit_link_t *link);
 static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
     void *data);
-static ngx_uint_t ngx_conduit_link_welcome(const char *command,
-    redisReply *reply);
+static ngx_uint_t ngx_conduit_link_welcome(ngx_conduit_link_t *link,
+    const char *command, redisReply *reply);
+static ngx_uint_t ngx_conduit_link_serves(ngx_conduit_link_t *link,
+    char *error);
 static void ngx_conduit_link_ready(ngx_conduit_link_t *link);
 static void ngx_conduit_link_wait(ngx_conduit_link_t *link);
 static ngx_uint_t ngx_conduit_link_next(ngx_conduit_link_t *link);
@@ -373,7 +375,7 @@ ngx_conduit_link_login(ngx_conduit_link_t *link)
         link->handshake++;
     }
 
-    /* an answer to it shows that the server serves: not loading, no log-in
+    /* its answer shows whether the server serves: not loading, no log-in
        wanted; hiredis 0.14 allows little in its connect callback, so that the
        link gets ready in a reply */
 
@@ -409,7 +411,7 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
         return;
     }
 
-    if (!ngx_conduit_link_welcome(command, r)) {
+    if (!ngx_conduit_link_welcome(link, command, r)) {
         *ngx_snprintf(why, sizeof(why) - 1, "%s refused: %s", command,
                       r->type == REDIS_REPLY_ERROR ? r->str
                                                    : "unexpected reply")
@@ -425,25 +427,47 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
 
 
 /*
- * Whether a log-in goes on.  PING only asks whether the server serves: one who
- * may not ask is served, too.  Without its SELECT a link would be one to
+ * Whether a log-in goes on.  PING only asks whether the server serves, see
+ * below.  Without its SELECT a link would be one to
  * another database.  Other replies are those of another command: what follows
  * would be taken for answers to the wrong questions.
  */
 
 static ngx_uint_t
-ngx_conduit_link_welcome(const char *command, redisReply *reply)
+ngx_conduit_link_welcome(ngx_conduit_link_t *link, const char *command,
+    redisReply *reply)
 {
     ngx_uint_t  ping;
 
     ping = (ngx_strcmp(command, "PING") == 0);
 
     if (reply->type == REDIS_REPLY_ERROR) {
-        return ping && ngx_strncmp(reply->str, "NOPERM", 6) == 0;
+        return ping && ngx_conduit_link_serves(link, reply->str);
     }
 
     return reply->type == REDIS_REPLY_STATUS
            && ngx_strcmp(reply->str, ping ? "PONG" : "OK") == 0;
+}
+
+
+/*
+ * Whether a server that answers PING with an error does what the link is for.
+ * One who may not ask (NOPERM) is served.  A server that can't save (MISCONF)
+ * is read as ever, and refuses each write by itself.  A replica that has lost
+ * its master (MASTERDOWN, from Redis 7.0 on) is no reason for those who only
+ * read to leave it: an older one would have let them in.
+ */
+
+static ngx_uint_t
+ngx_conduit_link_serves(ngx_conduit_link_t *link, char *error)
+{
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V %s: PING: %s",
+                   &link->redis->name, link->role, error);
+
+    return ngx_strncmp(error, "NOPERM", 6) == 0
+           || ngx_strncmp(error, "MISCONF", 7) == 0
+           || (link->internal && ngx_strncmp(error, "MASTERDOWN", 10) == 0);
 }
 
 

@@ -69,7 +69,8 @@ struct ngx_conduit_link_s {
     void                      *data;
     ngx_conduit_link_pt        up;        /* may be NULL; sends commands */
     ngx_conduit_link_pt        down;      /* may be NULL; once after each up */
-    unsigned                   internal:1;  /* holds up no exiting worker */
+    unsigned                   internal:1;  /* only reads; holds up no exiting
+                                               worker */
 
     /* private */
     unsigned                   failed:1;    /* the last attempt did; logged */
