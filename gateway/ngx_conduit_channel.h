@@ -12,6 +12,11 @@
 /* a window that nobody drains is trimmed at this many times its size */
 #define NGX_CONDUIT_WINDOW_SLACK  4
 
+/* what a channel asks for, as bits of paused */
+#define NGX_CONDUIT_ASK_READ     1
+#define NGX_CONDUIT_ASK_BATCH    2
+#define NGX_CONDUIT_ASK_LOOK_UP  4
+
 /* before the oldest entry */
 static const conduit_stream_id_t  ngx_conduit_oldest = { 0, 0 };
 
@@ -39,6 +44,13 @@ void ngx_conduit_channel_unanswered(ngx_conduit_channel_t *ch,
 
 /* Sends XREAD from the cursor; none must be under way. */
 void ngx_conduit_channel_read(ngx_conduit_channel_t *ch);
+
+/*
+ * A question (NGX_CONDUIT_ASK_READ, ...) was of no use, and the same one would
+ * be just now: it is put off until the retry, whoever wants it before.
+ */
+void ngx_conduit_channel_put_off(ngx_conduit_channel_t *ch,
+    ngx_uint_t question);
 
 /* Logs an error reply, once until reading works again. */
 void ngx_conduit_channel_complain(ngx_conduit_channel_t *ch,

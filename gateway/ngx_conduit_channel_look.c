@@ -64,7 +64,9 @@ ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch)
 
     hub = ch->hub;
 
-    if (ch->probing || !ch->shard->doorbell.is_up) {
+    if (ch->probing || !ch->shard->doorbell.is_up
+        || (ch->paused & NGX_CONDUIT_ASK_LOOK_UP))
+    {
         return;
     }
 
@@ -132,8 +134,8 @@ ngx_conduit_channel_info(ngx_conduit_channel_t *ch, redisReply *reply)
             /* it passes: nobody waits for it with the header, all are asked
                for again */
 
+            ngx_conduit_channel_put_off(ch, NGX_CONDUIT_ASK_LOOK_UP);
             ngx_conduit_channel_down(ch);
-            ngx_conduit_hub_retry(ch->hub, ch);
             return;
         }
 

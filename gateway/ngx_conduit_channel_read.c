@@ -13,6 +13,8 @@
  *    It starts with the entry at that position: when that one is still there,
  *    nothing after it was trimmed.
  *  - XINFO, the look-up (ngx_conduit_channel_look.c).
+ * A question that was answered with an error is asked again by the hub's retry,
+ * and not before: an error that comes at once would be asked for all the time.
  * The channel stays in memory until the last reply is in.
  */
 
@@ -76,6 +78,8 @@ ngx_conduit_channel_ring(ngx_conduit_channel_t *ch, ngx_uint_t rung)
 void
 ngx_conduit_channel_ask(ngx_conduit_channel_t *ch)
 {
+    ch->paused = 0;
+
     /* whatever happened meanwhile, an empty answer is to be looked into */
 
     ch->rung = 1;
@@ -92,6 +96,19 @@ ngx_conduit_channel_ask(ngx_conduit_channel_t *ch)
     if (!ngx_queue_empty(&ch->opening)) {
         ngx_conduit_channel_look_up(ch);
     }
+}
+
+
+void
+ngx_conduit_channel_put_off(ngx_conduit_channel_t *ch, ngx_uint_t question)
+{
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: channel \"%V\" puts off question %ui",
+                   &ch->node.str, question);
+
+    ch->paused |= question;
+
+    ngx_conduit_hub_retry(ch->hub, ch);
 }
 
 
@@ -170,7 +187,7 @@ ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
 
     hub = ch->hub;
 
-    if (!ch->shard->doorbell.is_up) {
+    if (!ch->shard->doorbell.is_up || (ch->paused & NGX_CONDUIT_ASK_READ)) {
         return;
     }
 
@@ -180,6 +197,14 @@ ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
     ch->comparing = ch->compare;
 
     if (ch->check && !ch->probing && !ch->compare) {
+
+        if (ch->known && !from_start
+            && (ch->paused & NGX_CONDUIT_ASK_LOOK_UP))
+        {
+            /* without the look-up, the answer would ask for it again */
+            return;
+        }
+
         ch->check = 0;
 
         /* commands of one link are answered in order: this answer is about
@@ -262,17 +287,14 @@ ngx_conduit_channel_append(ngx_conduit_channel_t *ch, redisReply *reply)
 {
     ngx_int_t             rc;
     redisReply           *list;
-    ngx_conduit_hub_t    *hub;
     ngx_conduit_entry_t   first;
-
-    hub = ch->hub;
 
     if (ngx_conduit_stream_entries(reply, &list) != NGX_OK
         || (list != NULL
             && ngx_conduit_stream_entry(list->element[0], &first) != NGX_OK))
     {
         ngx_conduit_channel_complain(ch, reply);
-        ngx_conduit_hub_retry(hub, ch);
+        ngx_conduit_channel_put_off(ch, NGX_CONDUIT_ASK_READ);
         return;
     }
 
@@ -316,7 +338,7 @@ ngx_conduit_channel_append(ngx_conduit_channel_t *ch, redisReply *reply)
     rc = ngx_conduit_channel_take_in(ch, list, &first.id);
 
     if (rc != NGX_OK) {
-        ngx_conduit_hub_retry(hub, ch);
+        ngx_conduit_channel_put_off(ch, NGX_CONDUIT_ASK_READ);
         return;
     }
 
@@ -483,7 +505,8 @@ ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
     hub = ch->hub;
 
     if (ch->catching || !ngx_queue_empty(&ch->reading_batch)
-        || ngx_queue_empty(&ch->behind) || !ch->shard->doorbell.is_up)
+        || ngx_queue_empty(&ch->behind) || !ch->shard->doorbell.is_up
+        || (ch->paused & NGX_CONDUIT_ASK_BATCH))
     {
         return;
     }
@@ -563,7 +586,7 @@ ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
 
     if (reply->type != REDIS_REPLY_ARRAY) {
         ngx_conduit_channel_complain(ch, reply);
-        ngx_conduit_hub_retry(ch->hub, ch);
+        ngx_conduit_channel_put_off(ch, NGX_CONDUIT_ASK_BATCH);
         return;
     }
 
@@ -585,7 +608,7 @@ ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
         if (ngx_conduit_channel_frames(ch, reply, &batch->frames, &batch->last)
             != NGX_OK)
         {
-            ngx_conduit_hub_retry(ch->hub, ch);
+            ngx_conduit_channel_put_off(ch, NGX_CONDUIT_ASK_BATCH);
         }
     }
 

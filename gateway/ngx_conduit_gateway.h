@@ -242,6 +242,8 @@ struct ngx_conduit_channel_s {
     unsigned                probing:1;     /* XINFO */
     unsigned                running:1;
     unsigned                retrying:1;
+    unsigned                paused:3;      /* what was refused, and is asked
+                                              again by the retry only */
     unsigned                ended:1;       /* an END is at the cursor; used
                                               where after_end is stop */
     unsigned                known:1;       /* the cursor is one of the stream */

@@ -1,0 +1,174 @@
+# Errors that pass (a server that is busy, loads, or has lost its master): what
+# they were the answer to is asked again after a moment, and not all the time.
+
+use strict;
+use warnings;
+
+use lib 't/lib', 't/faults';
+
+use Conduit;
+use Faults;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my %PASSING = (
+    LOADING => 'LOADING Redis is loading the dataset in memory',
+    BUSY => 'BUSY Redis is busy running a script.',
+    MASTERDOWN => 'MASTERDOWN Link with MASTER is down',
+    CLUSTERDOWN => 'CLUSTERDOWN The cluster is down',
+);
+
+# how often a command was called, or refused
+
+sub calls {
+    my ($command, $what) = @_;
+
+    $what //= 'calls';
+
+    my ($line) = redis('INFO', 'commandstats')
+                 =~ /^cmdstat_$command(?:\|stream)?:(.*)/m;
+
+    return ($line // '') =~ /\b$what=(\d+)/ ? $1 : 0;
+}
+
+# the proxy makes a script of each command that it answers
+sub refusals { return calls('eval') }
+
+
+for my $name (sort keys %PASSING) {
+    subtest "TEST 1: look-ups while there is $name" => sub {
+        start(proxy => 1);
+
+        my @ids = map { xadd(sequence => $_) } 1 .. 4;
+        my $live = client();
+
+        is(line_of($live->events(4)), '1 2 3 4', 'a client is served');
+
+        redis('CONFIG', 'RESETSTAT');
+        $proxy->tell('answer', 'XINFO', $PASSING{$name});
+
+        my $future = client(last_event_id => '99999999999999-0');
+        my $resumed = client(last_event_id => $ids[1]);
+
+        is(line_of($resumed->events(2)), '3 4',
+           'one at a place that is known goes on');
+
+        # the retry reads as well
+
+        ok(wait_for(20, sub { calls('xread') >= 4 }), 'it is tried again');
+        cmp_ok(refusals(), '>=', 3, 'a look-up each time');
+        cmp_ok(refusals(), '<=', 12, 'and no more');
+
+        xadd(sequence => 5);
+        is(line_of($_->event(10)), 5, 'who is there is served meanwhile')
+            for $live, $resumed;
+
+        $proxy->tell('pass');
+        like(line_of($future->events(6, 20)), qr/1 2 3 4 5\z/,
+             'who was looked up is served when it has passed');
+
+        stop();
+    };
+}
+
+
+subtest 'TEST 2: a replica that has lost its master' => sub {
+    start();
+
+    my $other = uuid();
+    my @ids = map { xadd(channel_id => $other, sequence => $_) } 1 .. 4;
+    my $live = client();
+
+    xadd(sequence => 1);
+    is(line_of($live->event), 1, 'a client is served');
+
+    redis('CONFIG', 'SET', 'replica-serve-stale-data', 'no');
+    redis('REPLICAOF', '127.0.0.1', free_port());
+    redis('CONFIG', 'RESETSTAT');
+
+    my $behind = client(channel_id => $other, last_event_id => $ids[1]);
+    is($behind->status, 200, 'one that resumes gets 200');
+
+    ok(wait_for(20, sub { calls('xinfo', 'rejected_calls') >= 3 }),
+       'its look-up is tried again');
+    cmp_ok(calls('xinfo', 'rejected_calls'), '<=', 12, 'and again');
+
+    # a connection that is made now
+
+    eval { redis('CLIENT', 'KILL', 'TYPE', $_, 'SKIPME', 'yes') }
+        for 'pubsub', 'normal';
+
+    ok(wait_for(20, sub { peers($READER) && peers($BELL) }),
+       'links are made although PING is refused');
+
+    redis('REPLICAOF', 'NO', 'ONE');
+    redis('CONFIG', 'SET', 'replica-serve-stale-data', 'yes');
+
+    is(line_of($behind->events(2, 20)), '3 4', 'all is sent when it has passed');
+    xadd(sequence => 2);
+    is(line_of($live->event(20)), 2, 'streams go on');
+    is(scalar(lines(qr/connect failed/)), 0, 'no connection failed');
+
+    stop();
+};
+
+
+subtest 'TEST 3: history that is refused is not asked for with each message' =>
+    sub
+{
+    start(proxy => 1);
+
+    my @ids = map { xadd(sequence => $_) } 1 .. 5;
+    my $live = client(last_event_id => $ids[3]);
+
+    is(line_of($live->event), 5, 'a client is at the end');
+
+    redis('CONFIG', 'RESETSTAT');
+    $proxy->tell('answer', 'XRANGE', $PASSING{LOADING});
+
+    my $behind = client(last_event_id => $ids[0]);
+    ok(wait_for(20, sub { refusals() }), 'the history is refused');
+
+    for my $n (6 .. 105) {
+        xadd(sequence => $n);
+        is(line_of($live->event(10)), $n, 'a message arrives')
+            or last;
+    }
+
+    # twice a second
+
+    cmp_ok(refusals(), '<', 50, 'few of them ask for the history');
+
+    $proxy->tell('pass');
+    is(line_of($behind->events(104, 20)), join(' ', 2 .. 105),
+       'which is sent when the error has passed');
+
+    stop();
+};
+
+
+subtest 'TEST 4: a read that is refused is not polled for' => sub {
+    start(proxy => 1, events => 'conduit_gateway_wakeup poll 10ms;');
+
+    xadd(sequence => 1);
+    my $client = client();
+
+    is(line_of($client->event), 1, 'a client is served');
+
+    $proxy->tell('answer', 'XREAD', $PASSING{LOADING});
+    ok(wait_for(20, sub { refusals() }), 'reading fails');
+
+    my ($before, $start) = (refusals(), time);
+
+    ok(wait_for(20, sub { refusals() - $before >= 3 }), 'it is tried again');
+    cmp_ok((refusals() - $before) / (time - $start), '<', 30,
+           'some times a second');
+
+    xadd(sequence => 2);
+    $proxy->tell('pass');
+    is(line_of($client->event(20)), 2, 'and goes on');
+
+    stop();
+};
+
+done_testing();
