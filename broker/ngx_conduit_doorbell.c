@@ -14,6 +14,12 @@
 /* ms; with the deadline of a command, a silent link is noticed within 10s */
 #define NGX_CONDUIT_PROBE_INTERVAL  5000
 
+/* CLIENT TRACKING refused so often in a row: streams are polled */
+#define NGX_CONDUIT_REFUSALS        3
+
+/* ms, after which it is tried again */
+#define NGX_CONDUIT_TRIAL_INTERVAL  15000
+
 
 static void ngx_conduit_doorbell_bell_up(ngx_conduit_link_t *link);
 static void ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link);
@@ -27,7 +33,13 @@ static void ngx_conduit_doorbell_reader_down(ngx_conduit_link_t *link);
 static void ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db);
 static void ngx_conduit_doorbell_bound(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
+static void ngx_conduit_doorbell_refused(ngx_conduit_doorbell_t *db,
+    char *error);
 static void ngx_conduit_doorbell_fall_back(ngx_conduit_doorbell_t *db,
+    const char *why);
+static void ngx_conduit_doorbell_poll(ngx_conduit_doorbell_t *db);
+static void ngx_conduit_doorbell_trial(ngx_conduit_doorbell_t *db);
+static void ngx_conduit_doorbell_trial_failed(ngx_conduit_doorbell_t *db,
     const char *why);
 static void ngx_conduit_doorbell_ready(ngx_conduit_doorbell_t *db);
 static void ngx_conduit_doorbell_lost(ngx_conduit_doorbell_t *db);
@@ -51,6 +63,9 @@ ngx_conduit_doorbell_open(ngx_conduit_doorbell_t *db)
     db->probing = 0;
     db->binding = 0;
     db->rebind = 0;
+    db->refused = 0;
+    db->trial = 0;
+    db->refusals = 0;
 
     db->bell.redis = db->redis;
     db->bell.role = "bell";
@@ -108,7 +123,7 @@ ngx_conduit_doorbell_bell_up(ngx_conduit_link_t *link)
     const char              *argv[2];
     ngx_conduit_doorbell_t  *db = link->data;
 
-    if (db->polling) {
+    if (db->polling && !db->trial) {
         return;
     }
 
@@ -141,6 +156,11 @@ ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link)
     db->subscribed = 0;
     db->probing = 0;
 
+    if (db->trial) {
+        ngx_conduit_doorbell_trial_failed(db, link->why);
+        return;
+    }
+
     if (db->polling) {
         return;
     }
@@ -164,7 +184,16 @@ ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
         return;
     }
 
+    if (db->polling && !db->trial) {
+        return;
+    }
+
     if (reply->type != REDIS_REPLY_INTEGER) {
+
+        if (db->trial) {
+            ngx_conduit_doorbell_trial_failed(db, "CLIENT ID refused");
+            return;
+        }
 
         if (reply->type == REDIS_REPLY_ERROR
             && ngx_conduit_doorbell_unsupported(reply->str))
@@ -265,7 +294,6 @@ ngx_conduit_doorbell_reader_up(ngx_conduit_link_t *link)
 
     if (db->polling) {
         ngx_conduit_doorbell_ready(db);
-        return;
     }
 
     ngx_conduit_doorbell_bind(db);
@@ -286,13 +314,20 @@ ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db)
     size_t       argvlen[5];
     const char  *argv[5];
 
-    if (!db->subscribed || db->reader.state != NGX_CONDUIT_LINK_UP) {
+    if (!db->subscribed || db->reader.state != NGX_CONDUIT_LINK_UP
+        || (db->polling && !db->trial))
+    {
         return;
     }
 
     if (ngx_strcmp(db->bell.peer, db->reader.peer) != 0) {
 
         /* a name with several addresses; the ID is one of the bell's server */
+
+        if (db->trial) {
+            ngx_conduit_doorbell_trial_failed(db, "another address");
+            return;
+        }
 
         db->reader.addr = db->bell.addr - 1;
         ngx_conduit_link_reset(&db->reader, NULL);
@@ -335,7 +370,9 @@ ngx_conduit_doorbell_bound(void *data, redisReply *reply,
 
     db->binding = 0;
 
-    if (outcome != NGX_CONDUIT_REPLIED || !db->opened || db->polling) {
+    if (outcome != NGX_CONDUIT_REPLIED || !db->opened
+        || (db->polling && !db->trial))
+    {
         db->rebind = 0;
         return;
     }
@@ -351,20 +388,64 @@ ngx_conduit_doorbell_bound(void *data, redisReply *reply,
         return;
     }
 
-    if (reply->type != REDIS_REPLY_ERROR) {
-        ngx_conduit_doorbell_ready(db);
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_conduit_doorbell_refused(db, reply->str);
         return;
     }
 
-    if (ngx_conduit_doorbell_unsupported(reply->str)) {
-        ngx_conduit_doorbell_fall_back(db, reply->str);
+    db->refusals = 0;
+
+    if (db->trial) {
+        db->trial = 0;
+        db->polling = 0;
+        db->refused = 0;
+
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "conduit: redis %V: CLIENT TRACKING works again, streams "
+                      "are polled no more", &db->redis->name);
+    }
+
+    ngx_conduit_doorbell_ready(db);
+}
+
+
+/*
+ * The bell's ID is gone, or a stranger's: both are made anew.  When that is
+ * of no use, as with a balancer before several servers, streams are polled.  An
+ * error that passes (LOADING, BUSY) is none of tracking's.
+ */
+
+static void
+ngx_conduit_doorbell_refused(ngx_conduit_doorbell_t *db, char *error)
+{
+    if (db->trial) {
+        ngx_conduit_doorbell_trial_failed(db, error);
         return;
     }
 
-    /* the bell's ID is gone, or a stranger's: make both anew */
+    if (ngx_conduit_doorbell_unsupported(error)) {
+        ngx_conduit_doorbell_fall_back(db, error);
+        return;
+    }
+
+    if (ngx_strncmp(error, "ERR", 3) == 0
+        && ++db->refusals == NGX_CONDUIT_REFUSALS)
+    {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "conduit: redis %V refuses CLIENT TRACKING again and "
+                      "again (%s), streams are polled, next try in %Mms",
+                      &db->redis->name, error,
+                      (ngx_msec_t) NGX_CONDUIT_TRIAL_INTERVAL);
+
+        db->refusals = 0;
+        db->refused = 1;
+        db->tried = ngx_current_msec;
+        ngx_conduit_doorbell_poll(db);
+        return;
+    }
 
     ngx_conduit_link_reset(&db->bell, "CLIENT TRACKING refused");
-    ngx_conduit_link_reset(&db->reader, reply->str);
+    ngx_conduit_link_reset(&db->reader, error);
 }
 
 
@@ -385,11 +466,58 @@ ngx_conduit_doorbell_fall_back(ngx_conduit_doorbell_t *db, const char *why)
                   "conduit: redis %V has no CLIENT TRACKING (%s), streams are "
                   "polled", &db->redis->name, why);
 
+    ngx_conduit_doorbell_poll(db);
+}
+
+
+static void
+ngx_conduit_doorbell_poll(ngx_conduit_doorbell_t *db)
+{
     db->polling = 1;
 
     if (db->reader.state == NGX_CONDUIT_LINK_UP) {
         ngx_conduit_doorbell_ready(db);
     }
+}
+
+
+/*
+ * Tracking is tried again beside the polling: a new bell, to where the reader
+ * is.  It ends with an answer to CLIENT TRACKING, with the loss of the bell, or
+ * with the next probe.
+ */
+
+static void
+ngx_conduit_doorbell_trial(ngx_conduit_doorbell_t *db)
+{
+    ngx_log_debug1(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V: CLIENT TRACKING is tried again",
+                   &db->redis->name);
+
+    db->trial = 1;
+    db->tried = ngx_current_msec;
+
+    ngx_conduit_link_open(&db->bell);
+
+    /* nobody misses it: that it can't be had is no error */
+
+    db->bell.quiet = 1;
+
+    db->bell.addr = db->reader.addr - 1;
+}
+
+
+/* the bell is closed by the next probe: this may be in one of its replies */
+
+static void
+ngx_conduit_doorbell_trial_failed(ngx_conduit_doorbell_t *db, const char *why)
+{
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V: CLIENT TRACKING fails again: %s",
+                   &db->redis->name, why);
+
+    db->trial = 0;
+    db->tried = ngx_current_msec;
 }
 
 
@@ -427,6 +555,16 @@ ngx_conduit_doorbell_probe(ngx_event_t *ev)
         /* outside of its replies, the bell that is of no use can go */
 
         ngx_conduit_link_close(&db->bell);
+
+        db->subscribed = 0;
+        db->probing = 0;
+        db->trial = 0;
+
+        if (db->refused && db->reader.state == NGX_CONDUIT_LINK_UP
+            && ngx_current_msec - db->tried >= NGX_CONDUIT_TRIAL_INTERVAL)
+        {
+            ngx_conduit_doorbell_trial(db);
+        }
 
     } else if (db->probing) {
 

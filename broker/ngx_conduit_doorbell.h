@@ -14,6 +14,11 @@
  * of the read that armed it.  The owner keeps a "dirty" flag for that.  Nothing
  * is read before the bell's subscription is confirmed, as a ring without a
  * listener is lost.  After a loss of either link all keys must be read again.
+ *
+ * Where the server has no tracking, or refuses it several times in a row (the
+ * two links of a balancer may end at two servers), the doorbell is up without
+ * a bell, and keys have to be polled.  A server that has refused is tried again
+ * now and then; when tracking works, up() tells to read all keys once more.
  */
 
 #ifndef NGX_CONDUIT_DOORBELL_H
@@ -53,6 +58,10 @@ struct ngx_conduit_doorbell_s {
     unsigned              probing:1;  /* the bell was asked for a sign */
     unsigned              binding:1;  /* CLIENT TRACKING under way */
     unsigned              rebind:1;   /* the bell changed meanwhile */
+    unsigned              refused:1;  /* is why it polls: tried again */
+    unsigned              trial:1;    /* that is under way: polls and binds */
+    ngx_uint_t            refusals;   /* of CLIENT TRACKING, in a row */
+    ngx_msec_t            tried;
     ngx_conduit_link_t    bell;
     long long             bell_id;
     ngx_msec_t            probed;

@@ -301,7 +301,8 @@ package Faults::Proxy;
 #                    connection closed; then it passes
 #   break TEXT       passes until TEXT is sent, then closes
 #   answer COMMAND ERROR
-#                    a command is answered with an error
+#                    a command is answered with an error; COMMAND is one word, or
+#                    two as "CLIENT TRACKING"
 #
 # It reads whole commands.  One to be answered with an error becomes a script
 # that makes the error, so that answers come in order.
@@ -487,13 +488,13 @@ sub commands {
 
     while ($pair->{input} =~ /\A\*(\d+)\r\n/) {
         my ($left, $at) = ($1, $+[0]);
-        my $first;
+        my @words;
 
         while ($left && substr($pair->{input}, $at) =~ /\A\$(\d+)\r\n/) {
             my $start = $at + $+[0];
 
             last if length $pair->{input} < $start + $1 + 2;
-            $first //= substr $pair->{input}, $start, $1;
+            push @words, substr $pair->{input}, $start, $1;
             $at = $start + $1 + 2;
             $left--;
         }
@@ -502,7 +503,8 @@ sub commands {
 
         my $command = substr $pair->{input}, 0, $at, '';
 
-        $out .= defined $name && $first eq $name
+        $out .= defined $name && ($words[0] eq $name
+                                  || @words > 1 && "@words[0, 1]" eq $name)
             ? join '', "*4\r\n", map { '$' . length($_) . "\r\n$_\r\n" }
                        'EVAL', 'return {err=ARGV[1]}', 0, $error
             : $command;

@@ -506,4 +506,106 @@ subtest 'TEST 12: a message too large to be decoded is skipped' => sub {
     redis('DEL', stream_key());
 };
 
+
+subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
+    my $refused = qr/\[warn\].* refuses CLIENT TRACKING again and again \(ERR The/;
+    my $works = qr/\[warn\].*: CLIENT TRACKING works again/;
+
+    # as from two servers behind one address
+
+    my $proxy = Faults::Proxy->start($REDIS);
+
+    $proxy->tell('answer', 'CLIENT TRACKING',
+                 'ERR The client ID you want redirect to does not exist');
+    redis('CONFIG', 'RESETSTAT');
+    redis('DEL', stream_key());
+
+    my $nginx = gateway('', redis => $proxy->url);
+    my $sse = sse_open($nginx);
+
+    ok(wait_for(20, sub { log_lines($nginx, $refused) }), 'is told');
+    is(calls('eval'), 3, 'after a few times');
+
+    my $id = xadd(sequence => 1);
+    is(($sse->event(10) // {})->{id}, $id, 'streams are polled');
+
+    # a trial on a connection of its own disturbs nobody
+
+    my $resets = () = log_lines($nginx, qr/ reader: connection lost/);
+    my $made = info('stats', 'total_connections_received');
+
+    ok(wait_for(60, sub { calls('eval') == 4 }), 'it is tried again');
+    $id = xadd(sequence => 2);
+    is(($sse->event(10) // {})->{id}, $id, 'and streams are polled on');
+
+    $proxy->tell('pass');
+    ok(wait_for(60, sub { log_lines($nginx, $works) }), 'until it works');
+
+    ok(wait_for(20, sub { Faults::peers(qr/ redir=[1-9]/) }),
+       'Redis rings again');
+    is(scalar(Faults::peers(qr/ flags=P /)), 1, 'one connection');
+
+    my $before = calls('xread');
+
+    $id = xadd(sequence => 3);
+    is(($sse->event(10) // {})->{id}, $id, 'a message arrives');
+    cmp_ok(calls('xread') - $before, '<=', 2, 'and nothing is polled');
+
+    is(scalar(log_lines($nginx, qr/ reader: connection lost/)), $resets,
+       'no trial costs the connection that reads');
+    cmp_ok(info('stats', 'total_connections_received') - $made, '<=', 3,
+           'but one more each time');
+    is(scalar(log_lines($nginx, $refused)), 1, 'one line says what is wrong');
+    is(scalar(log_lines($nginx, $works)), 1, 'one that it is well');
+
+    # a bell that is lost is had again as ever
+
+    my ($bell) = Faults::peers(qr/ flags=P /);
+    redis('CLIENT', 'KILL', 'ID', $bell);
+
+    ok(wait_for(20, sub { my ($new) = Faults::peers(qr/ flags=P /);
+                          $new && $new != $bell
+                              && Faults::peers(qr/ redir=$new /) }),
+       'a bell that is lost comes back');
+
+    $id = xadd(sequence => 4);
+    is(($sse->event(10) // {})->{id}, $id, 'and rings');
+
+    $nginx->stop;
+    $last = undef;
+    $proxy->stop;
+};
+
+
+subtest 'TEST 14: CLIENT TRACKING refused twice is tracking nevertheless' => sub {
+    my $proxy = Faults::Proxy->start($REDIS);
+
+    $proxy->tell('answer', 'CLIENT TRACKING',
+                 'ERR The client ID you want redirect to does not exist');
+    redis('CONFIG', 'RESETSTAT');
+    redis('DEL', stream_key());
+
+    my $nginx = gateway('', redis => $proxy->url);
+    my $sse = sse_open($nginx);
+
+    ok(wait_for(20, sub { calls('eval') }), 'it is refused');
+    $proxy->tell('answer', 'CLIENT TRACKING', 'LOADING Redis is loading');
+
+    # an error that passes does not count
+
+    ok(wait_for(20, sub { calls('eval') >= 6 }), 'and again');
+    is(scalar(log_lines($nginx, qr/polled/)), 0, 'nothing is polled');
+
+    $proxy->tell('pass');
+    ok(wait_for(20, sub { Faults::peers(qr/ redir=[1-9]/) }), 'Redis rings');
+
+    my $id = xadd(sequence => 1);
+    is(($sse->event(10) // {})->{id}, $id, 'a message arrives');
+    is(scalar(log_lines($nginx, qr/polled/)), 0, 'by its ring');
+
+    $nginx->stop;
+    $last = undef;
+    $proxy->stop;
+};
+
 done_testing();
