@@ -118,6 +118,20 @@ ngx_conduit_channel_free(ngx_conduit_channel_t *ch)
 
 
 void
+ngx_conduit_channel_drop_batch(ngx_conduit_channel_t *ch)
+{
+    if (ch->batch == NULL) {
+        return;
+    }
+
+    ngx_conduit_frames_clear(&ch->batch->frames);
+
+    ngx_free(ch->batch);
+    ch->batch = NULL;
+}
+
+
+void
 ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
 {
     if (ch->nsubs == 0 && ch->holds == 0
@@ -298,6 +312,19 @@ ngx_conduit_channel_complain(ngx_conduit_channel_t *ch, redisReply *reply)
                   &shard->doorbell.redis->name, &ch->node.str,
                   reply->type == REDIS_REPLY_ERROR ? reply->str
                                                    : "unexpected reply");
+}
+
+
+void
+ngx_conduit_channel_put_off(ngx_conduit_channel_t *ch, ngx_uint_t question)
+{
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: channel \"%V\" puts off question %ui",
+                   &ch->node.str, question);
+
+    ch->paused |= question;
+
+    ngx_conduit_hub_retry(ch->hub, ch);
 }
 
 

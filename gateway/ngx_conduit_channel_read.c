@@ -99,19 +99,6 @@ ngx_conduit_channel_ask(ngx_conduit_channel_t *ch)
 }
 
 
-void
-ngx_conduit_channel_put_off(ngx_conduit_channel_t *ch, ngx_uint_t question)
-{
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: channel \"%V\" puts off question %ui",
-                   &ch->node.str, question);
-
-    ch->paused |= question;
-
-    ngx_conduit_hub_retry(ch->hub, ch);
-}
-
-
 ngx_conduit_link_t *
 ngx_conduit_channel_link(ngx_conduit_channel_t *ch)
 {
@@ -702,18 +689,4 @@ ngx_conduit_channel_judge(ngx_conduit_batch_t *batch, ngx_conduit_sub_t *sub)
     sub->judged = 1;
 
     return NGX_OK;
-}
-
-
-void
-ngx_conduit_channel_drop_batch(ngx_conduit_channel_t *ch)
-{
-    if (ch->batch == NULL) {
-        return;
-    }
-
-    ngx_conduit_frames_clear(&ch->batch->frames);
-
-    ngx_free(ch->batch);
-    ch->batch = NULL;
 }
