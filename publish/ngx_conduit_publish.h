@@ -91,6 +91,21 @@ ngx_uint_t ngx_conduit_publish_body_whole(ngx_http_request_t *r, off_t size);
  */
 ngx_int_t ngx_conduit_publish_body(ngx_http_request_t *r, ngx_str_t *body);
 
+/*
+ * Answers with what Redis said of a message, and logs and counts it.  Returns
+ * what to finalize the request with.
+ */
+ngx_int_t ngx_conduit_publish_answer(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
+
+/* Does so for a message that was not stored, or not for certain. */
+ngx_int_t ngx_conduit_publish_failed(ngx_http_request_t *r,
+    ngx_conduit_published_t *result);
+
+/* Answers with a text, copied, and counts the request by the status. */
+ngx_int_t ngx_conduit_publish_text(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text, size_t len);
+
 #pragma GCC visibility pop
 
 #endif /* NGX_CONDUIT_PUBLISH_H */
