@@ -44,7 +44,9 @@ sub post {
     return "$r->{status} $r->{body}";
 }
 
-sub ready { return http($nginx, 'GET', "/ready/$_[0]", timeout => 20)->{status} }
+sub ready {
+    return http($nginx, 'GET', "/ready/$_[0]", timeout => 20)->{status};
+}
 
 sub line_of { return join ' ', map { $_->{json}{sequence} } @_ }
 
@@ -69,7 +71,8 @@ subtest 'TEST 1: what Redis has is sent' => sub {
 
 subtest 'TEST 2: a publisher is told what is wrong' => sub {
     is(post(), $BUSY, 'that Redis does not take it') for 1 .. 3;
-    is(scalar(lines(qr/\[error\].*refused to publish .*MISCONF/)), 1, 'the log says why');
+    is(scalar(lines(qr/\[error\].*refused to publish .*MISCONF/)), 1,
+       'the log says why');
 };
 
 subtest 'TEST 3: ready is red' => sub {

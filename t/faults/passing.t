@@ -104,7 +104,8 @@ subtest 'TEST 2: a replica that has lost its master' => sub {
     redis('REPLICAOF', 'NO', 'ONE');
     redis('CONFIG', 'SET', 'replica-serve-stale-data', 'yes');
 
-    is(line_of($behind->events(2, 20)), '3 4', 'all is sent when it has passed');
+    is(line_of($behind->events(2, 20)), '3 4',
+       'all is sent when it has passed');
     xadd(sequence => 2);
     is(line_of($live->event(20)), 2, 'streams go on');
     is(scalar(lines(qr/connect failed/)), 0, 'no connection failed');
