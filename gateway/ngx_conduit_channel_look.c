@@ -42,7 +42,7 @@ static void ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
 static ngx_uint_t ngx_conduit_channel_has_ended(ngx_conduit_channel_t *ch,
     ngx_conduit_stream_info_t *info);
 static void ngx_conduit_channel_locate(ngx_conduit_channel_t *ch,
-    ngx_conduit_sub_t *sub, ngx_conduit_stream_info_t *info);
+    ngx_conduit_sub_t *sub, ngx_conduit_stream_info_t *info, ngx_uint_t ended);
 static ngx_uint_t ngx_conduit_channel_had_all(ngx_conduit_channel_t *ch,
     conduit_stream_id_t *pos);
 static conduit_stream_id_t *ngx_conduit_channel_last(
@@ -425,11 +425,8 @@ ngx_conduit_channel_admit(ngx_conduit_channel_t *ch,
 
         ngx_conduit_channel_lead_back(ch, sub);
 
-        if (ended && conduit_stream_id_cmp(&info->last_id, &sub->pos) < 0) {
-            sub->pos = info->last.id;
-
-        } else if (info) {
-            ngx_conduit_channel_locate(ch, sub, info);
+        if (info) {
+            ngx_conduit_channel_locate(ch, sub, info, ended);
         }
 
         ngx_conduit_channel_settle(ch, sub, info);
@@ -453,12 +450,13 @@ ngx_conduit_channel_has_ended(ngx_conduit_channel_t *ch,
 /*
  * Says where a position is in the stream, and what its subscriber is to be told
  * of.  A position of an earlier life of the stream is no loss for one who had
- * all that was seen of that.
+ * all that was seen of that.  One after all that an ended stream has given out
+ * is at its END from here on: it is told before what follows that.
  */
 
 static void
 ngx_conduit_channel_locate(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub,
-    ngx_conduit_stream_info_t *info)
+    ngx_conduit_stream_info_t *info, ngx_uint_t ended)
 {
     ngx_uint_t  future, before;
 
@@ -476,10 +474,17 @@ ngx_conduit_channel_locate(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub,
         sub->lost = 1;
     }
 
-    if (future) {
-        sub->earlier = sub->pos;
-        sub->pos = ngx_conduit_oldest;
+    if (!future) {
+        return;
     }
+
+    if (ended) {
+        sub->pos = info->last.id;
+        return;
+    }
+
+    sub->earlier = sub->pos;
+    sub->pos = ngx_conduit_oldest;
 }
 
 

@@ -350,6 +350,22 @@ for (sort keys %LOCATIONS) {
     is upto($clients[1], '2-9'), 'gone(2-10) 2-1..9', "$where: the next one";
     $_->close for @clients;
 
+    # it waits for what follows the END, and is told then
+
+    new_channel();
+    fill(2, 1, 3);
+    fill(2, 4, 4, phase => 'END');
+    @clients = map { ask($_) } '3-4', '2-5', '2-4';
+    is rest($_), '', "$where: nobody is told at an END" for @clients;
+    fill(2, 5, 5);
+    is upto($clients[$_], '2-5'), 'gone(2-4) 2-5',
+        "$where: a position after an END that the stream has not given out"
+        for 0, 1;
+    is upto($clients[2], '2-5'), '2-5', "$where: that of the END is no loss";
+    fill(2, 6, 6);
+    is upto($_, '2-6'), '2-6', 'nobody is told twice' for @clients;
+    $_->close for @clients;
+
     new_channel();
     fill(2, 1, 3);
     redis('XTRIM', key(), 'MAXLEN', '=', 0);
@@ -433,6 +449,29 @@ for (sort keys %LOCATIONS) {
             $_->close for $stays, $came, @before;
         }
     }
+}
+
+
+# --- a stream that is made anew and ended, with smaller IDs
+
+for (sort keys %LOCATIONS) {
+    $where = $_;
+    new_channel();
+
+    my $stays = ask();
+    fill(5, 1, 3);
+    is upto($stays, '5-3'), '5-1..3', "$where: a client has all";
+
+    at_once(sub { redis('DEL', key()) }, sub { fill(3, 1, 2) },
+            sub { fill(3, 3, 3, phase => 'END') });
+    is upto($stays, '3-3'), '3-1..3', "$where: it gets the new one to its END";
+    ok $stays->end($LIMIT), 'its response ends there';
+
+    my $client = ask('5-2');
+    is rest($client), '', "$where: one that comes back waits";
+    fill(3, 4, 4);
+    is upto($client, '3-4'), 'gone(3-3) 3-4', "$where: it is told";
+    $_->close for $stays, $client;
 }
 
 
