@@ -400,15 +400,20 @@ ngx_conduit_channel_take_in(ngx_conduit_channel_t *ch, redisReply *list,
 static void
 ngx_conduit_channel_nothing(ngx_conduit_channel_t *ch, ngx_uint_t kept)
 {
-    ngx_uint_t  was_kept;
-
-    was_kept = ch->kept;
-    ch->kept = kept;
     ch->swept = 0;
 
     if (kept) {
+        ch->kept = 1;
         ch->known = 1;
         ch->seen = 1;
+
+    } else if (ch->kept && !ch->probing) {
+
+        /* whatever another read finds, which is not the first without it; a
+           look-up that is under way may be older than this one */
+
+        ch->kept = 0;
+        ngx_conduit_channel_look_up(ch);
     }
 
     if (ch->lull < 255) {
@@ -426,7 +431,7 @@ ngx_conduit_channel_nothing(ngx_conduit_channel_t *ch, ngx_uint_t kept)
         ch->spurious++;
     }
 
-    if (!kept && (ch->rung || was_kept)) {
+    if (!kept && ch->rung) {
         ngx_conduit_channel_look_up(ch);
     }
 

@@ -757,6 +757,32 @@ for my $name ('small', 'tiny') {
 }
 
 
+# --- a stream that goes while Redis is slower than the poll
+
+{
+    $where = 'poll';
+    new_channel();
+
+    my $client = ask();
+    fill(1, 1, 3);
+    is upto($client, '1-3'), '1-1..3', 'a client has all';
+
+    kill 'STOP', $worker;
+    stopped($worker);
+    my $delete = pause_and_delete();
+    my $before = redis_input();
+    kill 'CONT', $worker;
+    ok asked($before), 'a read is under way';
+    sleep 1;                          # 20 polls are due
+    redis_resume();
+
+    ok noticed(), 'that the stream is gone is noticed';
+    fill(0, 1, 2);
+    is upto($client, '0-2'), '0-1..2', 'another one with smaller IDs is sent';
+    $client->close;
+}
+
+
 # --- streams that lose their end, or get another one, and clients that have all
 
 for (sort keys %LOCATIONS) {
