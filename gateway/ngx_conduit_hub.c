@@ -517,6 +517,7 @@ ngx_conduit_hub_check_shard(ngx_conduit_shard_t *shard, void *data)
 static ngx_uint_t
 ngx_conduit_hub_outage(ngx_conduit_hub_t *hub, ngx_conduit_sub_t *sub)
 {
+    uintptr_t             address;
     ngx_msec_t            away, moment;
     ngx_conduit_shard_t  *shard;
 
@@ -533,7 +534,8 @@ ngx_conduit_hub_outage(ngx_conduit_hub_t *hub, ngx_conduit_sub_t *sub)
         return 1;
     }
 
-    moment = ngx_murmur_hash2((u_char *) &sub, sizeof(sub))
+    address = (uintptr_t) sub;
+    moment = ngx_murmur_hash2((u_char *) &address, sizeof(uintptr_t))
              % hub->settings.drain;
 
     return away - hub->settings.outage >= moment;
