@@ -10,6 +10,7 @@
 #include "ngx_conduit_command.h"
 
 
+static void ngx_conduit_command_look(ngx_conduit_link_t *link);
 static void ngx_conduit_command_asked(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static ngx_conduit_command_t *ngx_conduit_command_create(
@@ -33,6 +34,7 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
     }
 
     ngx_conduit_link_open(link);
+    ngx_conduit_command_look(link);
 
     if (link->state != NGX_CONDUIT_LINK_UP && link->failed) {
         return NGX_DECLINED;
@@ -72,6 +74,31 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * The server may have closed an idle connection, and the event of that may be
+ * the next one: a command that is sent before it is lost.  A link whose owner
+ * is told of losses is left to the event: it is not to be told from within.
+ */
+
+static void
+ngx_conduit_command_look(ngx_conduit_link_t *link)
+{
+    u_char  c;
+
+    if (link->state != NGX_CONDUIT_LINK_UP
+        || link->down != NULL
+        || !ngx_queue_empty(&link->pending)
+        || ngx_current_msec - link->active < NGX_CONDUIT_LINK_IDLE
+        || recv(link->ac->c.fd, &c, 1, MSG_PEEK|MSG_DONTWAIT) != 0)
+    {
+        return;
+    }
+
+    link->idle = 1;
+    ngx_conduit_link_drop(link, "Server closed the connection");
 }
 
 
@@ -169,6 +196,7 @@ ngx_conduit_command_reply(redisAsyncContext *ac, void *reply, void *data)
     link = cmd->link;
 
     if (reply != NULL) {
+        link->active = ngx_current_msec;
         ngx_conduit_limit_reset(&link->limit);
         ngx_conduit_command_done(cmd, reply, NGX_CONDUIT_REPLIED);
         return;

@@ -33,6 +33,9 @@ void ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why);
 /* A connection is gone, or could not be made: the one way to none. */
 void ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why);
 
+/* Counts links that are up, n more; called before a change of link->state. */
+void ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n);
+
 /* Why hiredis gave a connection up, which it is just telling: for the log. */
 const char *ngx_conduit_link_error(ngx_conduit_link_t *link,
     const redisAsyncContext *ac);

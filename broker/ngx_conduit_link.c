@@ -29,6 +29,8 @@ static void ngx_conduit_link_connected(const redisAsyncContext *ac,
 static void ngx_conduit_link_disconnected(const redisAsyncContext *ac,
     int status);
 static void ngx_conduit_link_shutdown(redisAsyncContext *ac);
+static ngx_uint_t ngx_conduit_link_is_idle(ngx_conduit_link_t *link,
+    const redisAsyncContext *ac);
 static ngx_int_t ngx_conduit_link_login(ngx_conduit_link_t *link);
 static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
     void *data);
@@ -37,9 +39,6 @@ static ngx_uint_t ngx_conduit_link_welcome(ngx_conduit_link_t *link,
 static ngx_uint_t ngx_conduit_link_serves(ngx_conduit_link_t *link,
     char *error);
 static void ngx_conduit_link_ready(ngx_conduit_link_t *link);
-static void ngx_conduit_link_wait(ngx_conduit_link_t *link);
-static ngx_uint_t ngx_conduit_link_next(ngx_conduit_link_t *link);
-static void ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n);
 
 
 void
@@ -53,8 +52,12 @@ ngx_conduit_link_open(ngx_conduit_link_t *link)
     link->failed = 0;
     link->stuck = 0;
     link->quiet = 0;
+    link->idle = 0;
+    link->tried_all = 0;
     link->delay = 0;
     link->addr = 0;
+    link->tried = 0;
+    link->reasons.n = 0;
 
     ngx_queue_init(&link->pending);
     ngx_queue_init(&link->free);
@@ -231,6 +234,7 @@ ngx_conduit_link_context(ngx_conduit_link_t *link)
 
     redis = link->redis;
     addr = NULL;
+    link->tried++;
 
     if (redis->path.len) {
         ac = redisAsyncConnectUnix((char *) redis->path.data);
@@ -296,9 +300,33 @@ ngx_conduit_link_disconnected(const redisAsyncContext *ac, int status)
     ngx_conduit_link_t  *link = ac->data;
 
     if (link != NULL && link->ac == ac) {
+
+        if (ngx_conduit_link_is_idle(link, ac)) {
+            link->idle = 1;
+        }
+
         ngx_conduit_link_lost(link, status == REDIS_OK ? "closed"
                                     : ngx_conduit_link_error(link, ac));
     }
+}
+
+
+/*
+ * Whether the server, or a balancer before it, has closed a connection as
+ * nothing went on there (Redis: "timeout").  A subscription is never closed
+ * for that.
+ */
+
+static ngx_uint_t
+ngx_conduit_link_is_idle(ngx_conduit_link_t *link, const redisAsyncContext *ac)
+{
+    return link->state == NGX_CONDUIT_LINK_UP
+           && ac->err == REDIS_ERR_EOF
+           && link->message == NULL
+           && !link->limit.exceeded
+           && !link->limit.unexpected
+           && ngx_queue_empty(&link->pending)
+           && ngx_current_msec - link->active >= NGX_CONDUIT_LINK_IDLE;
 }
 
 
@@ -485,13 +513,16 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
 
     link->state = NGX_CONDUIT_LINK_UP;
     link->ready = ngx_current_msec;
+    link->active = ngx_current_msec;
 
     ngx_conduit_stats_count(link->redis->stats, NGX_CONDUIT_REDIS_CONNECTS);
     ngx_conduit_link_count(link, 1);
 
-    if (link->failed) {
-        link->failed = 0;
-        level = link->quiet ? NGX_LOG_INFO : NGX_LOG_NOTICE;
+    if (link->failed || link->idle) {
+
+        /* the end of what was an error is seen by who saw that */
+
+        level = link->reasons.n ? NGX_LOG_WARN : NGX_LOG_INFO;
 
         ngx_log_error(level, ngx_cycle->log, 0,
                       "conduit: redis %V %s: connected again after %Mms",
@@ -499,7 +530,10 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
                       ngx_current_msec - link->lost);
     }
 
+    link->failed = 0;
     link->quiet = 0;
+    link->idle = 0;
+    link->reasons.n = 0;
     ac = link->ac;
 
     if (link->up) {
@@ -524,143 +558,6 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
 
 
 void
-ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why)
-{
-    redisAsyncContext  *ac;
-
-    ac = link->ac;
-
-    ngx_conduit_link_lost(link, why);
-
-    redisAsyncFree(ac);
-}
-
-
-void
-ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
-{
-    ngx_uint_t              was_up, more, level;
-    ngx_queue_t            *q, *next;
-    ngx_conduit_command_t  *cmd;
-
-    was_up = (link->state == NGX_CONDUIT_LINK_UP);
-
-    ngx_conduit_stats_count(link->redis->stats,
-                            was_up ? NGX_CONDUIT_REDIS_LOSSES
-                                   : NGX_CONDUIT_REDIS_FAILURES);
-    ngx_conduit_link_count(link, -1);
-
-    link->ac = NULL;
-    link->ssl = NULL;
-    link->message = NULL;
-
-    if (link->limit.exceeded) {
-        why = "a reply of more than 64m";
-
-    } else if (link->limit.unexpected) {
-        why = "an unexpected reply";
-        link->limit.unexpected = 0;
-    }
-
-    (void) ngx_cpystrn((u_char *) link->why, (u_char *) why,
-                       sizeof(link->why));
-
-    /* a connection that was of no use is no reason to hurry */
-
-    if (was_up
-        && ngx_current_msec - link->ready >= NGX_CONDUIT_LINK_STABLE)
-    {
-        link->delay = 0;
-    }
-
-    ngx_conduit_link_wait(link);
-
-    if (!link->failed) {
-        link->lost = ngx_current_msec;
-    }
-
-    more = ngx_conduit_link_next(link);
-
-    /* one line for each outage, and none while another address may do */
-
-    level = (link->failed || link->quiet || (more && !was_up)) ? NGX_LOG_INFO
-                                                               : NGX_LOG_ERR;
-
-    ngx_log_error(level, ngx_cycle->log, 0,
-                  "conduit: redis %V %s: %s (%s), next try in %Mms",
-                  &link->redis->name, link->role,
-                  was_up ? "connection lost" : "connect failed", why,
-                  link->connect_timer.timer.key - ngx_current_msec);
-
-    if (was_up || !more) {
-        link->failed = 1;
-    }
-
-    /* commands that were sent are completed by hiredis, the others wait for the
-       last address */
-
-    for (q = ngx_queue_head(&link->pending);
-         !more && q != ngx_queue_sentinel(&link->pending);
-         q = next)
-    {
-        next = ngx_queue_next(q);
-        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
-
-        if (cmd->ac == NULL) {
-            ngx_conduit_command_done(cmd, NULL, NGX_CONDUIT_NOT_SENT);
-        }
-    }
-
-    if (was_up && link->down) {
-        link->down(link);
-    }
-}
-
-
-static void
-ngx_conduit_link_wait(ngx_conduit_link_t *link)
-{
-    ngx_msec_t  delay;
-
-    if (link->connect_timer.timer_set) {
-        ngx_del_timer(&link->connect_timer);
-    }
-
-    if (link->state == NGX_CONDUIT_LINK_CLOSED) {
-        return;
-    }
-
-    link->state = NGX_CONDUIT_LINK_WAITING;
-
-    if (ngx_conduit_link_next(link)) {
-        ngx_add_timer(&link->connect_timer, NGX_CONDUIT_LINK_NEXT);
-        return;
-    }
-
-    delay = link->delay ? link->delay * 2 : NGX_CONDUIT_LINK_MIN_DELAY;
-    link->delay = ngx_min(delay, NGX_CONDUIT_LINK_MAX_DELAY);
-
-    /* from half of it to one and a half */
-
-    delay = link->delay / 2 + ngx_random() % (link->delay + 1);
-
-    ngx_add_timer(&link->connect_timer, delay);
-}
-
-
-/* whether another address of the same name may do */
-
-static ngx_uint_t
-ngx_conduit_link_next(ngx_conduit_link_t *link)
-{
-    return link->state != NGX_CONDUIT_LINK_CLOSED && link->redis->naddrs
-           && link->addr % link->redis->naddrs;
-}
-
-
-/* before a change of the state: one that is up more, or fewer */
-
-static void
 ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n)
 {
     if (link->stats != NULL && (n > 0 || link->state == NGX_CONDUIT_LINK_UP)) {

@@ -22,6 +22,7 @@
 #include <hiredis/async.h>
 
 #include "ngx_conduit_limit.h"
+#include "ngx_conduit_reasons.h"
 #include "ngx_conduit_redis.h"
 
 #pragma GCC visibility push(hidden)
@@ -31,6 +32,9 @@
 #define NGX_CONDUIT_LINK_MAX_DELAY  2000    /* 3 s with what chance adds */
 #define NGX_CONDUIT_LINK_STABLE     5000    /* ms up, after which it is first
                                                again */
+/* ms without a reply, after which a connection is idle: the shortest "timeout"
+   of Redis is 1 s, and a little may pass until its reply is here */
+#define NGX_CONDUIT_LINK_IDLE       900
 
 typedef struct ngx_conduit_link_s  ngx_conduit_link_t;
 
@@ -75,7 +79,11 @@ struct ngx_conduit_link_s {
     /* private */
     unsigned                   failed:1;    /* the last attempt did; logged */
     unsigned                   stuck:1;     /* closed for a deadline */
-    unsigned                   quiet:1;     /* reset on purpose; not logged */
+    unsigned                   quiet:1;     /* reset on purpose; not logged
+                                               until all addresses failed */
+    unsigned                   idle:1;      /* closed by the server while
+                                               nothing went on; no outage */
+    unsigned                   tried_all:1; /* all addresses, in vain, once */
     unsigned                   closing:1;   /* takes nothing new */
     unsigned                   asking_refused:1;    /* the last was; logged */
     ngx_conduit_link_state_e   state;
@@ -83,10 +91,13 @@ struct ngx_conduit_link_s {
     SSL                       *ssl;       /* of ac, or NULL */
     ngx_conduit_limit_t        limit;     /* of its replies */
     ngx_uint_t                 addr;      /* next address to try */
+    ngx_uint_t                 tried;     /* addresses, since the last delay */
     ngx_uint_t                 handshake; /* replies still to come */
     ngx_msec_t                 delay;
     ngx_msec_t                 lost;      /* when it was, for logs */
     ngx_msec_t                 ready;     /* when it got up */
+    ngx_msec_t                 active;    /* when the last reply came */
+    ngx_conduit_reasons_t      reasons;   /* of the outage that lasts */
     char                       why[64];   /* it was lost, zero-terminated */
     ngx_event_t                connect_timer;   /* deadline or next try */
     ngx_event_t                command_timer;   /* deadline of the oldest */
@@ -122,7 +133,8 @@ void ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why);
 
 /*
  * Sends a command; arguments are copied.  Opens a closed link; while the link
- * connects for the first time, the command waits for it.  Returns NGX_OK when
+ * connects for the first time, or again after the server has closed it for
+ * being idle, the command waits for it.  Returns NGX_OK when
  * the handler is going to be called, NGX_DECLINED during an outage (the handler
  * is not called), NGX_ERROR when memory is out (likewise).
  */

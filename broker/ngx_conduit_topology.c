@@ -31,6 +31,7 @@ static void ngx_conduit_topology_unanswered(ngx_conduit_topology_t *t);
 static void ngx_conduit_topology_scout_up(ngx_conduit_link_t *link);
 static void ngx_conduit_topology_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
+static void ngx_conduit_topology_told(ngx_conduit_topology_t *t);
 static void ngx_conduit_topology_weigh(ngx_conduit_topology_t *t);
 static void ngx_conduit_topology_refused(ngx_conduit_topology_t *t,
     redisReply *reply);
@@ -55,7 +56,7 @@ ngx_conduit_topology_open(ngx_conduit_topology_t *t)
     t->asking = 0;
     t->again = 0;
     t->news = 0;
-    t->refused = 0;
+    t->refusals.n = 0;
     t->doubted = 0;
     t->in_vain = 0;
     t->stranger = 0;
@@ -157,9 +158,14 @@ ngx_conduit_topology_open_scout(ngx_conduit_topology_t *t)
         t->crier.up = ngx_conduit_topology_crier_up;
 
         ngx_conduit_link_open(&t->crier);
+        t->crier.addr = ngx_random() % t->guides.naddrs;
     }
 
     ngx_conduit_link_open(&t->scout);
+
+    /* not all workers ask the first one */
+
+    t->scout.addr = ngx_random() % t->guides.naddrs;
 
     /* not all workers at the same moment */
 
@@ -422,7 +428,7 @@ ngx_conduit_topology_unanswered(ngx_conduit_topology_t *t)
         return;
     }
 
-    if (t->scout.addr >= t->guides.naddrs
+    if (t->scout.tried_all
         && t->scout.state == NGX_CONDUIT_LINK_WAITING)
     {
         ngx_conduit_topology_news(t);
@@ -459,8 +465,7 @@ ngx_conduit_topology_reply(void *data, redisReply *reply,
                                 : ngx_conduit_topology_master(t, reply);
 
         if (rc == NGX_OK) {
-            t->refused = 0;
-            t->stranger = 0;
+            ngx_conduit_topology_told(t);
             ngx_conduit_topology_weigh(t);
 
         } else if (rc == NGX_DECLINED || rc == NGX_ABORT) {
@@ -489,6 +494,23 @@ ngx_conduit_topology_reply(void *data, redisReply *reply,
 
 
 static void
+ngx_conduit_topology_told(ngx_conduit_topology_t *t)
+{
+    t->stranger = 0;
+
+    if (t->refusals.n == 0) {
+        return;
+    }
+
+    t->refusals.n = 0;
+
+    ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                  "conduit: redis %V tells who holds what again after %Mms",
+                  &t->redis->name, ngx_current_msec - t->refused);
+}
+
+
+static void
 ngx_conduit_topology_weigh(ngx_conduit_topology_t *t)
 {
     if (t->news) {
@@ -506,18 +528,20 @@ ngx_conduit_topology_weigh(ngx_conduit_topology_t *t)
 static void
 ngx_conduit_topology_refused(ngx_conduit_topology_t *t, redisReply *reply)
 {
-    if (t->refused) {
-        return;
+    const char  *why;
+
+    why = reply->type == REDIS_REPLY_ERROR ? reply->str
+          : t->slots ? "no slots are served" : "no master of that name";
+
+    if (t->refusals.n == 0) {
+        t->refused = ngx_current_msec;
     }
 
-    t->refused = 1;
-
-    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                  "conduit: redis %V does not tell who holds what: %s",
-                  &t->redis->name,
-                  reply->type == REDIS_REPLY_ERROR ? reply->str
-                  : t->slots ? "no slots are served"
-                  : "no master of that name");
+    if (ngx_conduit_reasons_add(&t->refusals, why)) {
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "conduit: redis %V does not tell who holds what: %s",
+                      &t->redis->name, why);
+    }
 }
 
 

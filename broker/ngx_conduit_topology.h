@@ -66,9 +66,10 @@ struct ngx_conduit_topology_s {
     unsigned                   asking:1;    /* a reply is to come */
     unsigned                   again:1;     /* ask once more then */
     unsigned                   news:1;      /* the owner is to be told */
-    unsigned                   refused:1;   /* an error reply was logged */
     unsigned                   doubted:1;   /* asked for a reason */
     ngx_uint_t                 in_vain;     /* how often, without news */
+    ngx_conduit_reasons_t      refusals;    /* error replies that were logged */
+    ngx_msec_t                 refused;     /* when the first of them came */
     uint32_t                   stranger;    /* a name that was logged: its
                                                hash; 0: none */
     ngx_queue_t                nodes;

@@ -109,10 +109,10 @@ for my $client ($sse, $late) {
 
 my $log = $nginx->error_log;
 my $lost = () = $log =~ /\[error\].*conduit: redis \S+ publish: connection lost/g;
-my $again = () = $log =~ /\[notice\].*conduit: redis \S+ publish: connected again/g;
+my $again = () = $log =~ /\[warn\].*conduit: redis \S+ publish: connected again/g;
 
 is $lost, 1, 'an outage is one error';
-is $again, 1, 'and its end one notice';
+is $again, 1, 'and its end one warning';
 
 
 # --- Redis hangs

@@ -1,4 +1,5 @@
-# How long a connection that fails waits for its next try.
+# How long a connection that fails waits for its next try, and how often it says
+# so.
 
 use strict;
 use warnings;
@@ -45,6 +46,22 @@ cmp_ok $waits[0], '<=', 75, 'by about 50 ms';
 cmp_ok $waits[-1], '<=', 3000, 'none is over 3 s';
 cmp_ok $waits[-1], '>', 2500, 'which some come close to';
 cmp_ok keys %distinct, '>', $LINKS, 'long ones differ';
+
+# each of them says at error level why, and again after a minute
+
+sub errors {
+    my @lines = $nginx->error_log
+        =~ /^\S+ (\d+:\d+:\d+) \[error\].* connect failed /mg;
+
+    return map { my ($h, $m, $s) = split /:/; $h * 3600 + $m * 60 + $s } @lines;
+}
+
+ok wait_for(120, sub { errors() >= 2 * $LINKS }), 'the reason is said again';
+
+my @errors = errors();
+
+cmp_ok(($errors[$LINKS] - $errors[0]) % 86400, '>=', 59,
+       'not before a minute is over');
 
 is $nginx->stop, 0, 'NGINX quits';
 done_testing();

@@ -400,12 +400,16 @@ subtest 'TEST 9: bell and reader are lost while messages come' => sub {
 
     is(line_of($client->events(160, 20)), join(' ', 1 .. 160),
        'each arrives once');
-    is(scalar(lines(qr/\[error\].* $_: connection lost/)), 4,
-       "$_: one error for each loss") for qw(bell reader);
+
+    # a reader may have been idle, when all of this takes its time
+
+    is(scalar(lines(qr/ $_: (?:connection lost|closed while idle)/)), 4,
+       "$_: one line for each loss") for qw(bell reader);
 
     ok(wait_for(20, sub {
-        lines(qr/\[notice\].* bell: /) == 4
-            && lines(qr/\[notice\].* reader: /) == 4 }), 'and one notice');
+        lines(qr/\[warn\].* bell: connected again/) == 4
+            && lines(qr/ reader: connected again/) == 4 }),
+       'one for the end of each');
     nothing_is_left($held);
     stop();
 };
@@ -515,8 +519,8 @@ subtest 'TEST 13: a host of two addresses, the first without a Redis' => sub {
     redis('CLIENT', 'KILL', 'TYPE', $_) for qw(normal pubsub);
     ok(wait_for(20, sub { post(sequence => 2)->{status} == 200 }),
        'after a loss, one is stored');
-    ok(wait_for(20, sub { lines(qr/\[error\].* connection lost/) == 3 }),
-       'each loss is an error');
+    ok(wait_for(20, sub { lines(qr/connection lost|closed while idle/) == 3 }),
+       'each loss is a line');
     is(scalar(lines(qr/\[error\].* connect failed/)), 0,
        'an address that refuses is none');
     stop();

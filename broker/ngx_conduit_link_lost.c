@@ -1,0 +1,229 @@
+/*
+ * A connection of a link that is gone or could not be made: what the log has of
+ * it, whom the next try is for and when, what becomes of commands.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_conduit_command.h"
+
+
+static void ngx_conduit_link_give_up(ngx_conduit_link_t *link);
+static void ngx_conduit_link_tell(ngx_conduit_link_t *link, const char *why,
+    ngx_uint_t was_up, ngx_uint_t more);
+static void ngx_conduit_link_log_lost(ngx_conduit_link_t *link,
+    const char *what, const char *why, ngx_uint_t info);
+static void ngx_conduit_link_wait(ngx_conduit_link_t *link, ngx_uint_t idle);
+static ngx_uint_t ngx_conduit_link_next(ngx_conduit_link_t *link);
+
+
+void
+ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why)
+{
+    redisAsyncContext  *ac;
+
+    ac = link->ac;
+
+    ngx_conduit_link_lost(link, why);
+
+    redisAsyncFree(ac);
+}
+
+
+void
+ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
+{
+    ngx_uint_t  was_up, idle, more;
+
+    was_up = (link->state == NGX_CONDUIT_LINK_UP);
+    idle = (was_up && link->idle);
+
+    if (!idle) {
+        ngx_conduit_stats_count(link->redis->stats,
+                                was_up ? NGX_CONDUIT_REDIS_LOSSES
+                                       : NGX_CONDUIT_REDIS_FAILURES);
+    }
+
+    ngx_conduit_link_count(link, -1);
+
+    link->ac = NULL;
+    link->ssl = NULL;
+    link->message = NULL;
+
+    if (link->limit.exceeded) {
+        why = "a reply of more than 64m";
+
+    } else if (link->limit.unexpected) {
+        why = "an unexpected reply";
+        link->limit.unexpected = 0;
+    }
+
+    /* a connection that was of no use is no reason to hurry */
+
+    if (was_up
+        && ngx_current_msec - link->ready >= NGX_CONDUIT_LINK_STABLE)
+    {
+        link->delay = 0;
+        link->tried = 1;
+    }
+
+    if (idle) {
+
+        /* from the address that it was at, until all were tried */
+
+        if (link->addr) {
+            link->addr--;
+        }
+
+        link->delay = 0;
+        link->tried = 0;
+    }
+
+    more = idle || ngx_conduit_link_next(link);
+
+    ngx_conduit_link_wait(link, idle);
+    ngx_conduit_link_tell(link, why, was_up, more);
+
+    if ((was_up && !idle) || !more) {
+        link->failed = 1;
+    }
+
+    if (!more) {
+        link->quiet = 0;
+        ngx_conduit_link_give_up(link);
+    }
+
+    if (was_up && link->down) {
+        link->down(link);
+    }
+}
+
+
+/* commands that were sent are completed by hiredis, the others have waited for
+   the last address */
+
+static void
+ngx_conduit_link_give_up(ngx_conduit_link_t *link)
+{
+    ngx_queue_t            *q, *next;
+    ngx_conduit_command_t  *cmd;
+
+    for (q = ngx_queue_head(&link->pending);
+         q != ngx_queue_sentinel(&link->pending);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+
+        if (cmd->ac == NULL) {
+            ngx_conduit_command_done(cmd, NULL, NGX_CONDUIT_NOT_SENT);
+        }
+    }
+}
+
+
+/*
+ * Tells of a connection that is gone, and of a try that failed unless another
+ * address may do.  A server that has closed an idle connection and can't be
+ * reached then was on its way down: an outage, from that time on.
+ */
+
+static void
+ngx_conduit_link_tell(ngx_conduit_link_t *link, const char *why,
+    ngx_uint_t was_up, ngx_uint_t more)
+{
+    if (link->idle && !was_up && !more) {
+        link->idle = 0;
+        link->failed = 1;
+
+        ngx_conduit_stats_count(link->redis->stats, NGX_CONDUIT_REDIS_LOSSES);
+        ngx_conduit_link_log_lost(link, "connection lost", link->why, 0);
+    }
+
+    if (was_up || (!link->failed && !link->idle)) {
+        link->lost = ngx_current_msec;
+    }
+
+    if (link->idle && was_up) {
+        ngx_conduit_link_log_lost(link, "closed while idle", why, 1);
+
+    } else {
+        ngx_conduit_link_log_lost(link, was_up ? "connection lost"
+                                               : "connect failed", why,
+                                  link->quiet || (more && !was_up));
+    }
+
+    if (was_up || !link->idle) {
+        (void) ngx_cpystrn((u_char *) link->why, (u_char *) why,
+                           sizeof(link->why));
+    }
+}
+
+
+/* one line for each reason of an outage in a minute is an error */
+
+static void
+ngx_conduit_link_log_lost(ngx_conduit_link_t *link, const char *what,
+    const char *why, ngx_uint_t info)
+{
+    ngx_uint_t  level;
+
+    level = info || !ngx_conduit_reasons_add(&link->reasons, why)
+            ? NGX_LOG_INFO : NGX_LOG_ERR;
+
+    ngx_log_error(level, ngx_cycle->log, 0,
+                  "conduit: redis %V %s: %s (%s), next try in %Mms",
+                  &link->redis->name, link->role, what, why,
+                  link->connect_timer.timer.key - ngx_current_msec);
+}
+
+
+static void
+ngx_conduit_link_wait(ngx_conduit_link_t *link, ngx_uint_t idle)
+{
+    ngx_msec_t  delay;
+
+    if (link->connect_timer.timer_set) {
+        ngx_del_timer(&link->connect_timer);
+    }
+
+    if (link->state == NGX_CONDUIT_LINK_CLOSED) {
+        return;
+    }
+
+    link->state = NGX_CONDUIT_LINK_WAITING;
+
+    if (idle) {
+        ngx_add_timer(&link->connect_timer, 1);
+        return;
+    }
+
+    if (ngx_conduit_link_next(link)) {
+        ngx_add_timer(&link->connect_timer, NGX_CONDUIT_LINK_NEXT);
+        return;
+    }
+
+    link->tried = 0;
+    link->tried_all = 1;
+
+    delay = link->delay ? link->delay * 2 : NGX_CONDUIT_LINK_MIN_DELAY;
+    link->delay = ngx_min(delay, NGX_CONDUIT_LINK_MAX_DELAY);
+
+    /* from half of it to one and a half */
+
+    delay = link->delay / 2 + ngx_random() % (link->delay + 1);
+
+    ngx_add_timer(&link->connect_timer, delay);
+}
+
+
+/* whether another address of the same name may do */
+
+static ngx_uint_t
+ngx_conduit_link_next(ngx_conduit_link_t *link)
+{
+    return link->state != NGX_CONDUIT_LINK_CLOSED
+           && link->tried < link->redis->naddrs;
+}
