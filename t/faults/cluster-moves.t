@@ -29,8 +29,24 @@ my ($first, $second) = map { $_->[2] }
 
 my %way = map { $_ => Late->start("127.0.0.1:$_") } $first, $second;
 
-$cluster->command($_, 'CONFIG', 'SET', 'cluster-announce-port',
-                  $way{$_}{port}) for $first, $second;
+for my $port ($first, $second) {
+    my @announce = ('cluster-announce-port', $way{$port}{port});
+
+    if (redis_version() >= 7_000_000) {
+        $cluster->command($port, 'CONFIG', 'SET', @announce);
+        next;
+    }
+
+    # Redis 6 looks at it when it starts
+
+    push @{ $cluster->{servers}{$port}{command} }, "--$announce[0]",
+        $announce[1], '--cluster-announce-bus-port', $port + 10000;
+    $cluster->kill($port, 'TERM');
+    $cluster->run($port);
+}
+
+$cluster->agree;
+
 ok wait_for(60, sub {
     join(' ', map { sort $cluster->masters($_) } $first, $second)
         eq join(' ', (sort map { $way{$_}{port} } $first, $second) x 2)
