@@ -147,7 +147,14 @@ is try_publish()->{status}, 500, 'a key of another type is a 500';
 
 redis('DEL', stream_key());
 $id = publish($nginx, sequence => 11);
-is $sse->event->{id}, $id, 'and passes with the key';
+
+# Redis 6 does not count what a stream had: clients may be told of a loss
+
+my $event = $sse->event;
+$event = $sse->event
+    if redis_version() < 7_000_000
+       && ($event->{json}{control_type} // '') eq 'history_lost';
+is $event->{id}, $id, 'and passes with the key';
 
 
 # --- scripts and memory
