@@ -409,8 +409,7 @@ ngx_conduit_channel_nothing(ngx_conduit_channel_t *ch, ngx_uint_t kept)
 
     } else if (ch->kept && !ch->probing) {
 
-        /* whatever another read finds, which is not the first without it; a
-           look-up that is under way may be older than this one */
+        /* by the first read without it; a look-up under way may be older */
 
         ch->kept = 0;
         ngx_conduit_channel_look_up(ch);
