@@ -368,14 +368,15 @@ conduit_merge_open(conduit_merge_t *m, conduit_merge_field_t *field,
         field->head_len++;
     }
 
+    field->head = m->last;
+
     if (m->failed || (size_t) (m->end - m->last) < 1 + field->head_len) {
         m->failed = 1;
         return;
     }
 
-    *m->last++ = (uint8_t) (number << 3 | CONDUIT_WIRE_BYTES);
-    field->head = m->last;
-    m->last += field->head_len;
+    *field->head++ = (uint8_t) (number << 3 | CONDUIT_WIRE_BYTES);
+    m->last = field->head + field->head_len;
 }
 
 
