@@ -169,7 +169,7 @@ conduit_jwt_json_escape(const char *p, const char *end)
     value = 0;
 
     for (i = 2; i < CONDUIT_JWT_JSON_ESCAPE; i++) {
-        c = p[i];
+        c = (unsigned char) p[i];
 
         if (c >= '0' && c <= '9') {
             c -= '0';

@@ -566,7 +566,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
 
     ok(wait_for(20, sub { my ($new) = Faults::peers(qr/ flags=P /);
                           $new && $new != $bell
-                              && Faults::peers(qr/ redir=$new /) }),
+                              && Faults::peers(qr/ redir=$new\b/) }),
        'a bell that is lost comes back');
 
     $id = xadd(sequence => 4);
