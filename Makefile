@@ -26,8 +26,9 @@ MODULES = ngx_conduit_publish_module.so ngx_conduit_gateway_module.so
 MODULE_FILES = $(MODULES:%=$(BUILD)/%)
 
 PURE_SRCS = $(sort $(foreach room,$(ROOMS),$(wildcard $(room)/conduit_*.c)))
+NUMBER_SRC = proto/conduit_number.cpp
 HEADERS = $(sort $(foreach room,$(ROOMS),$(wildcard $(room)/*.h)))
-ALL_SRCS = $(sort $(wildcard ngx_conduit_*.c $(ROOMS:%=%/*.c)))
+ALL_SRCS = $(sort $(wildcard ngx_conduit_*.c $(ROOMS:%=%/*.c))) $(NUMBER_SRC)
 
 GEN = $(BUILD)/gen
 PROTO_DIR = $(firstword $(patsubst %/google/protobuf/struct.proto,%, \
@@ -37,20 +38,21 @@ PROTO_DIR = $(firstword $(patsubst %/google/protobuf/struct.proto,%, \
 	/usr/local/include/google/protobuf/struct.proto)))
 
 PURE_INCS = $(ROOMS:%=-I%) -I$(GEN)
-PURE_LIBS = -lprotobuf-c -ljansson -lcrypto -lm
+PURE_LIBS = -lprotobuf-c -ljansson -lcrypto -lstdc++ -lm
 CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
-UNIT_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror \
+UNIT_CFLAGS = -g -O1 -Wall -Wextra -Werror \
 	-fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-fno-omit-frame-pointer
 # a size that no allocator gives is a NULL, as it is in production
 SANITIZE_ENV = ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1
 UNIT_TESTS = $(patsubst t/unit/%.c,$(BUILD)/unit/%, \
 	$(sort $(wildcard t/unit/test_*.c)))
-UNIT_OBJS = $(PURE_SRCS:%.c=$(BUILD)/unit/%.o)
+UNIT_OBJS = $(PURE_SRCS:%.c=$(BUILD)/unit/%.o) \
+	$(NUMBER_SRC:%.cpp=$(BUILD)/unit/%.o)
 
 FUZZ_CC = clang
-FUZZ_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror \
+FUZZ_CFLAGS = -g -O1 -Wall -Wextra -Werror \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 FUZZERS = $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%, \
 	$(sort $(wildcard t/fuzz/fuzz_*.c)))
@@ -140,11 +142,15 @@ unit: $(UNIT_TESTS)  ## run the unit tests
 
 $(BUILD)/unit/%.o: %.c $(GEN)/stamp
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -std=gnu11 $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/unit/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c++17 $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/unit/%.o: t/unit/%.c $(GEN)/stamp
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -std=gnu11 $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_OBJS)
 	$(Q)$(CC) $(UNIT_CFLAGS) -o $@ $^ $(PURE_LIBS) $(CHECK_LIBS)
@@ -294,10 +300,25 @@ fuzz:  ## run each fuzzer of t/fuzz for FUZZ_SECONDS
 	        || { echo "make fuzz: $$fuzzer failed" >&2; exit 1; }; \
 	done
 
-$(BUILD)/fuzz/%: t/fuzz/%.c $(PURE_SRCS) $(HEADERS) $(GEN)/stamp
+$(BUILD)/fuzz/%: t/fuzz/%.c $(PURE_SRCS) $(BUILD)/fuzz/number.o $(HEADERS) \
+		$(GEN)/stamp
 	@mkdir -p $(@D)
-	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) $(PURE_INCS) -o $@ $< $(PURE_SRCS) \
-	    $(PURE_LIBS)
+	$(Q)$(FUZZ_CC) -std=gnu11 $(FUZZ_CFLAGS) $(PURE_INCS) -o $@ $< \
+	    $(PURE_SRCS) $(BUILD)/fuzz/number.o $(PURE_LIBS)
+
+$(BUILD)/fuzz/number.o: $(NUMBER_SRC) $(HEADERS)
+	@mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) -std=c++17 $(FUZZ_CFLAGS) $(PURE_INCS) -c -o $@ $<
+
+bench-json: $(BUILD)/bench/json  ## measure what JSON costs, by kind of number
+	@$<
+
+# the flags are the modules'
+$(BUILD)/bench/json: bench/json.c t/unit/wire.h $(PURE_SRCS) $(NUMBER_SRC) \
+		$(HEADERS) $(GEN)/stamp
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CC_OPT) $(PURE_INCS) -It/unit -o $@ $< $(PURE_SRCS) \
+	    $(NUMBER_SRC) $(LD_OPT) $(PURE_LIBS)
 
 install: all  ## install the modules into MODULES_DIR
 	install -d $(DESTDIR)$(MODULES_DIR)
@@ -310,4 +331,4 @@ FORCE:
 
 .PHONY: all help deps unit test symbols suites suites-6.2 load load-full \
 	constructs soak valgrind asan conf-fuzz e2e docs deb test-package matrix \
-	demo lint fuzz install clean FORCE
+	demo lint fuzz bench-json install clean FORCE

@@ -1,10 +1,10 @@
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "conduit_json.h"
+#include "conduit_number.h"
 
 
 /*
@@ -19,19 +19,11 @@ typedef struct {
 } conduit_json_member_t;
 
 
-/* the longest double: sign, 17 digits, point, e-308 */
-#define CONDUIT_JSON_NUMBER_MAX  32
-
-/* from here on not every whole number is a double */
-#define CONDUIT_JSON_WHOLE_MAX   9007199254740992.0
-
-
 static void conduit_json_write_list(const Google__Protobuf__ListValue *list,
     conduit_arena_t *arena, conduit_buf_t *b);
 static void conduit_json_write_value(const Google__Protobuf__Value *value,
     conduit_arena_t *arena, conduit_buf_t *b);
 static void conduit_json_write_number(double number, conduit_buf_t *b);
-static size_t conduit_json_point(char *s, size_t len);
 static void conduit_json_write_string(const char *s, size_t len,
     conduit_buf_t *b);
 static size_t conduit_json_special(const uint8_t *p, size_t len);
@@ -158,64 +150,26 @@ conduit_json_write_value(const Google__Protobuf__Value *value,
 static void
 conduit_json_write_number(double number, conduit_buf_t *b)
 {
-    int   n, precision;
-    char  text[CONDUIT_JSON_NUMBER_MAX];
+    char  *text;
 
     if (!isfinite(number)) {
         conduit_buf_lit(b, "null");
         return;
     }
 
+    /* parsers take "-0" for a whole number, which has no sign */
+
     if (number == 0 && signbit(number)) {
         conduit_buf_lit(b, "-0.0");
         return;
     }
 
-    if (fabs(number) < CONDUIT_JSON_WHOLE_MAX
-        && number == (double) (int64_t) number)
-    {
-        n = snprintf(text, sizeof(text), "%lld", (long long) number);
-        conduit_buf_append(b, text, n);
+    text = conduit_buf_reserve(b, CONDUIT_NUMBER_MAX);
+    if (text == NULL) {
         return;
     }
 
-    /* 17 digits always suffice; most numbers are written with fewer */
-
-    precision = 15;
-
-    do {
-        n = snprintf(text, sizeof(text), "%.*g", precision, number);
-    } while (++precision <= 17 && strtod(text, NULL) != number);
-
-    conduit_buf_append(b, text, conduit_json_point(text, n));
-}
-
-
-/* a host program may have set a locale with another decimal point */
-
-static size_t
-conduit_json_point(char *s, size_t len)
-{
-    int     in_point;
-    size_t  i, n;
-
-    in_point = 0;
-
-    for (i = 0, n = 0; i < len; i++) {
-
-        if ((s[i] >= '0' && s[i] <= '9')
-            || s[i] == '-' || s[i] == '+' || s[i] == 'e')
-        {
-            s[n++] = s[i];
-            in_point = 0;
-
-        } else if (!in_point) {
-            s[n++] = '.';
-            in_point = 1;
-        }
-    }
-
-    return n;
+    b->len += conduit_number_write(number, text);
 }
 
 

@@ -181,12 +181,23 @@ START_TEST(numbers_are_short)
     assert_number(1e15, "1000000000000000");
     assert_number(9007199254740991.0, "9007199254740991");
     assert_number(-9007199254740991.0, "-9007199254740991");
+    assert_number(100000, "100000");
+    assert_number(9007199254740992.0, "9.007199254740992e+15");
+    assert_number(9007199254740993.0, "9.007199254740992e+15");
+    assert_number(-9007199254740994.0, "-9.007199254740994e+15");
+    assert_number(9223372036854775808.0, "9.223372036854776e+18");
+    assert_number(9007199254740993.0 / 2, "4503599627370496");
+    assert_number(4503599627370495.5, "4503599627370495.5");
     assert_number(0.1, "0.1");
     assert_number(-2.5, "-2.5");
     assert_number(0.1 + 0.2, "0.30000000000000004");
     assert_number(1.0 / 3, "0.3333333333333333");
     assert_number(1e21, "1e+21");
     assert_number(1e-7, "1e-07");
+    assert_number(1e23, "1e+23");
+    assert_number(5e-324, "5e-324");
+    assert_number(DBL_MAX, "1.7976931348623157e+308");
+    assert_number(-DBL_MIN, "-2.2250738585072014e-308");
 }
 END_TEST
 
@@ -224,6 +235,62 @@ START_TEST(numbers_round_trip)
     }
 
     assert_round_trip(-0.0);
+}
+END_TEST
+
+
+/* where the distance to the next double changes, and where digits are added */
+
+START_TEST(powers_and_neighbours_round_trip)
+{
+    int     i;
+    char    text[16];
+    double  number;
+
+    for (i = -1074; i <= 1023; i++) {
+        number = ldexp(1, i);
+        assert_round_trip(number);
+        assert_round_trip(nextafter(number, INFINITY));
+
+        /* not of the least double, which is next to zero */
+
+        if (i > -1074) {
+            assert_round_trip(-nextafter(number, 0));
+        }
+    }
+
+    for (i = -323; i <= 308; i++) {
+        snprintf(text, sizeof(text), "1e%d", i);
+        number = strtod(text, NULL);
+
+        assert_round_trip(number);
+        assert_round_trip(-nextafter(number, INFINITY));
+        assert_round_trip(nextafter(number, 0));
+    }
+}
+END_TEST
+
+
+/* halfway between two doubles, as text: a parser takes the even one */
+
+START_TEST(halves_round_trip)
+{
+    size_t             i;
+    static const char  *halves[] = {
+        "9007199254740993", "9007199254740995", "4503599627370496.25",
+        "1.00000000000000011102230246251565404236316680908203125",
+        "2.4703282292062327e-324", "7.4109846876186982e-324",
+        "1.7976931348623158e308", "2.2250738585072011e-308",
+        "6.631236846766476e-316", "9.5367431640625e-07", "8.41e+21",
+        "2.8480945455893e+20", "1.1754943508222875e-38"
+    };
+
+    for (i = 0; i < sizeof(halves) / sizeof(halves[0]); i++) {
+
+        if (strtod(halves[i], NULL) != 0) {
+            assert_round_trip(strtod(halves[i], NULL));
+        }
+    }
 }
 END_TEST
 
@@ -632,6 +699,8 @@ main(void)
     tcase_add_test(tc, numbers_are_short);
     tcase_add_test(tc, numbers_that_are_none_are_null);
     tcase_add_test(tc, numbers_round_trip);
+    tcase_add_test(tc, powers_and_neighbours_round_trip);
+    tcase_add_test(tc, halves_round_trip);
     tcase_add_test(tc, random_bits_round_trip);
     tcase_add_test(tc, locale_does_not_matter);
     tcase_add_test(tc, every_kind_is_written);
