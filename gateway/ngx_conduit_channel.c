@@ -24,6 +24,8 @@ static ngx_uint_t ngx_conduit_channel_before_all(ngx_conduit_channel_t *ch,
     ngx_conduit_sub_t *sub);
 static void ngx_conduit_channel_leave(ngx_conduit_channel_t *ch,
     ngx_queue_t *queue, ngx_uint_t n);
+static ngx_uint_t ngx_conduit_channel_retry(void *data, ngx_uint_t max);
+static ngx_uint_t ngx_conduit_channel_turn(void *data, ngx_uint_t max);
 static void ngx_conduit_channel_serve_window(ngx_conduit_channel_t *ch,
     ngx_conduit_sub_t *sub);
 static void ngx_conduit_channel_serve_batch(ngx_conduit_channel_t *ch,
@@ -55,6 +57,11 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *key,
     ch->cursor = *pos;
     ch->floor = *pos;
     ch->known = (conduit_stream_id_cmp(pos, &ngx_conduit_oldest) == 0);
+
+    ch->turn.handler = ngx_conduit_channel_turn;
+    ch->turn.data = ch;
+    ch->retry.handler = ngx_conduit_channel_retry;
+    ch->retry.data = ch;
 
     ngx_queue_init(&ch->opening);
     ngx_queue_init(&ch->waiting);
@@ -97,13 +104,8 @@ ngx_conduit_channel_free(ngx_conduit_channel_t *ch)
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                    "conduit: channel \"%V\" forgotten", &ch->node.str);
 
-    if (ch->running) {
-        ngx_queue_remove(&ch->run);
-    }
-
-    if (ch->retrying) {
-        ngx_queue_remove(&ch->retry);
-    }
+    ngx_conduit_schedule_cancel(&ch->turn);
+    ngx_conduit_schedule_cancel(&ch->retry);
 
     ngx_conduit_shard_remove(ch);
     ngx_rbtree_delete(&hub->channels, &ch->node.node);
@@ -176,7 +178,9 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
     ch->nsubs++;
     sub->channel = ch;
     ngx_queue_insert_tail(queue, &sub->queue);
-    ngx_conduit_hub_sub_added(ch->hub, sub);
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_SUBSCRIBERS, 1);
+    ngx_conduit_roster_add(&ch->hub->roster, &sub->member,
+                           ch->shard->doorbell.is_up);
 
     if (queue == &ch->waiting) {
         ngx_conduit_channel_place(ch, sub);
@@ -228,7 +232,9 @@ ngx_conduit_channel_remove(ngx_conduit_sub_t *sub)
     ngx_queue_remove(&sub->queue);
     ch->nsubs--;
 
-    ngx_conduit_hub_sub_removed(ch->hub, sub);
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_SUBSCRIBERS, -1);
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CLOSED + sub->close);
+    ngx_conduit_roster_remove(&ch->hub->roster, &sub->member);
 
     ngx_conduit_channel_release(ch);
 }
@@ -324,7 +330,7 @@ ngx_conduit_channel_put_off(ngx_conduit_channel_t *ch, ngx_uint_t question)
 
     ch->paused |= question;
 
-    ngx_conduit_hub_retry(ch->hub, ch);
+    ngx_conduit_schedule_retry(&ch->hub->schedule, &ch->retry);
 }
 
 
@@ -383,7 +389,7 @@ ngx_conduit_channel_place(ngx_conduit_channel_t *ch, ngx_conduit_sub_t *sub)
     }
 
     ngx_conduit_channel_move(sub, &ch->ready);
-    ngx_conduit_hub_run(ch->hub, ch);
+    ngx_conduit_schedule_run(&ch->hub->schedule, &ch->turn);
 }
 
 
@@ -397,7 +403,7 @@ ngx_conduit_channel_wake(ngx_conduit_channel_t *ch)
     ngx_queue_add(&ch->ready, &ch->waiting);
     ngx_queue_init(&ch->waiting);
 
-    ngx_conduit_hub_run(ch->hub, ch);
+    ngx_conduit_schedule_run(&ch->hub->schedule, &ch->turn);
 }
 
 
@@ -457,11 +463,35 @@ ngx_conduit_channel_leave(ngx_conduit_channel_t *ch, ngx_queue_t *queue,
 
 
 ngx_uint_t
-ngx_conduit_channel_serve(ngx_conduit_channel_t *ch, ngx_uint_t max)
+ngx_conduit_channel_away(ngx_conduit_channel_t *ch, ngx_msec_t *away)
 {
-    ngx_uint_t          n;
-    ngx_queue_t        *q;
-    ngx_conduit_sub_t  *sub;
+    *away = ngx_current_msec - ch->shard->down_since;
+
+    return !ch->shard->doorbell.is_up;
+}
+
+
+static ngx_uint_t
+ngx_conduit_channel_retry(void *data, ngx_uint_t max)
+{
+    ngx_conduit_channel_ask(data);
+
+    return 0;
+}
+
+
+/*
+ * Serves up to max subscribers of the channel, and has it run again when more
+ * are left.  Returns how many were.  The channel may be gone afterwards.
+ */
+
+static ngx_uint_t
+ngx_conduit_channel_turn(void *data, ngx_uint_t max)
+{
+    ngx_uint_t              n;
+    ngx_queue_t            *q;
+    ngx_conduit_sub_t      *sub;
+    ngx_conduit_channel_t  *ch = data;
 
     ch->holds++;
 
@@ -492,7 +522,7 @@ ngx_conduit_channel_serve(ngx_conduit_channel_t *ch, ngx_uint_t max)
     }
 
     if (!ngx_queue_empty(&ch->ready) || !ngx_queue_empty(&ch->reading_batch)) {
-        ngx_conduit_hub_run(ch->hub, ch);
+        ngx_conduit_schedule_run(&ch->hub->schedule, &ch->turn);
     }
 
     ch->holds--;

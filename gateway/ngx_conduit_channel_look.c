@@ -81,7 +81,7 @@ ngx_conduit_channel_look_up(ngx_conduit_channel_t *ch)
         return;
     }
 
-    ngx_conduit_hub_retry(hub, ch);
+    ngx_conduit_schedule_retry(&hub->schedule, &ch->retry);
 }
 
 

@@ -61,7 +61,7 @@ ngx_conduit_channel_ring(ngx_conduit_channel_t *ch, ngx_uint_t rung)
            read costs another key its place; slower is what helps */
 
         if (ch->spurious == NGX_CONDUIT_SPURIOUS) {
-            ngx_conduit_hub_retry(ch->hub, ch);
+            ngx_conduit_schedule_retry(&ch->hub->schedule, &ch->retry);
             return;
         }
     }
@@ -127,7 +127,7 @@ ngx_conduit_channel_unanswered(ngx_conduit_channel_t *ch,
        moved from a server that is lost to one that is up */
 
     if (ch->shard->doorbell.is_up) {
-        ngx_conduit_hub_retry(ch->hub, ch);
+        ngx_conduit_schedule_retry(&ch->hub->schedule, &ch->retry);
     }
 }
 
@@ -230,7 +230,7 @@ ngx_conduit_channel_read(ngx_conduit_channel_t *ch)
         return;
     }
 
-    ngx_conduit_hub_retry(hub, ch);
+    ngx_conduit_schedule_retry(&hub->schedule, &ch->retry);
 }
 
 
@@ -511,7 +511,7 @@ ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
 
         batch = ngx_calloc(sizeof(ngx_conduit_batch_t), ngx_cycle->log);
         if (batch == NULL) {
-            ngx_conduit_hub_retry(hub, ch);
+            ngx_conduit_schedule_retry(&hub->schedule, &ch->retry);
             return;
         }
 
@@ -532,7 +532,7 @@ ngx_conduit_channel_catch_up(ngx_conduit_channel_t *ch)
         return;
     }
 
-    ngx_conduit_hub_retry(hub, ch);
+    ngx_conduit_schedule_retry(&hub->schedule, &ch->retry);
 }
 
 
@@ -635,7 +635,7 @@ ngx_conduit_channel_batch(ngx_conduit_channel_t *ch, redisReply *reply)
         ngx_conduit_channel_look_up(ch);
     }
 
-    ngx_conduit_hub_run(ch->hub, ch);
+    ngx_conduit_schedule_run(&ch->hub->schedule, &ch->turn);
 }
 
 

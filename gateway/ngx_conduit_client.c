@@ -271,7 +271,7 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
         ngx_del_timer(wev);
     }
 
-    ngx_conduit_hub_sub_written(sub->channel->hub, sub);
+    ngx_conduit_roster_written(&sub->channel->hub->roster, &sub->member);
 
     if (sub->blocked) {
         ngx_conduit_channel_place(sub->channel, sub);

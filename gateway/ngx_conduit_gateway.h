@@ -37,6 +37,8 @@
 #include "conduit_id.h"
 #include "ngx_conduit_doorbell.h"
 #include "ngx_conduit_http.h"
+#include "ngx_conduit_roster.h"
+#include "ngx_conduit_schedule.h"
 #include "ngx_conduit_stream.h"
 #include "ngx_conduit_topology.h"
 
@@ -132,7 +134,7 @@ struct ngx_conduit_out_s {
 
 struct ngx_conduit_sub_s {
     ngx_queue_t             queue;         /* of its channel */
-    ngx_queue_t             idle;          /* of the hub, by last write */
+    ngx_conduit_member_t    member;        /* of the hub's roster */
     ngx_http_request_t     *request;
     ngx_conduit_channel_t  *channel;       /* NULL when detached */
     conduit_stream_id_t     pos;           /* of the last frame handed over */
@@ -146,8 +148,6 @@ struct ngx_conduit_sub_s {
     ngx_conduit_out_t      *busy;          /* in the filters, oldest first */
     ngx_conduit_out_t     **busy_last;
     ngx_conduit_out_t      *free;
-    ngx_msec_t              written;       /* when it was last */
-    ngx_msec_t              deadline;      /* valid when limited */
     uint64_t                bytes;
     uint32_t                events;
     uint32_t                pending;       /* bytes of busy */
@@ -156,7 +156,6 @@ struct ngx_conduit_sub_s {
                                               0: never */
     unsigned                close:4;       /* ngx_conduit_close_e */
     unsigned                limit:4;       /* what the deadline stands for */
-    unsigned                limited:1;
     unsigned                resumed:1;     /* came with a position */
     unsigned                next_known:1;  /* fell out of the window there */
     unsigned                judged:1;      /* whether it lost anything is
@@ -188,8 +187,8 @@ struct ngx_conduit_channel_s {
     ngx_conduit_hub_t      *hub;
     ngx_conduit_shard_t    *shard;         /* where its stream is read */
     ngx_queue_t             all;           /* of the shard */
-    ngx_queue_t             run;           /* of the hub, when running */
-    ngx_queue_t             retry;         /* of the hub, when retrying */
+    ngx_conduit_task_t      turn;          /* serves those who can be */
+    ngx_conduit_task_t      retry;         /* asks Redis again */
 
     ngx_queue_t             opening;
     ngx_queue_t             waiting;
@@ -240,8 +239,6 @@ struct ngx_conduit_channel_s {
     unsigned                checked:1;     /* after a look-up */
     unsigned                catching:1;    /* XRANGE of a batch */
     unsigned                probing:1;     /* XINFO */
-    unsigned                running:1;
-    unsigned                retrying:1;
     unsigned                paused:3;      /* what was refused, and is asked
                                               again by the retry only */
     unsigned                ended:1;       /* an END is at the cursor; used
@@ -305,16 +302,9 @@ struct ngx_conduit_hub_s {
     ngx_rbtree_t                    channels;
     ngx_rbtree_node_t               sentinel;
     ngx_uint_t                      nchannels;
-    ngx_uint_t                      nsubs;
-    ngx_queue_t                     run;
-    ngx_queue_t                     retry;
-    ngx_queue_t                     idle;
-    ngx_event_t                     run_event;
-    ngx_event_t                     retry_timer;
-    ngx_event_t                     keepalive_timer;
+    ngx_conduit_schedule_t          schedule;
+    ngx_conduit_roster_t            roster;
     ngx_event_t                     sweep_timer;
-    ngx_event_t                     check_timer;   /* outage and deadlines */
-    ngx_event_t                     drain_timer;
     ngx_event_t                     canary_timer;
     void                          (*proved)(void *data);  /* NULL: no
                                                              canaries */
@@ -323,10 +313,7 @@ struct ngx_conduit_hub_s {
                                                       to work; 0: never */
     ngx_msec_t                      oldest_proof;  /* of the servers */
     ngx_uint_t                      sick;          /* one is known to be away */
-    ngx_msec_t                      drain_until;
-    ngx_uint_t                      nlimited;
     ngx_uint_t                      draining;
-    ngx_uint_t                      serving;       /* a slice is under way */
     ngx_conduit_http_log_t          skips;         /* of entries */
     conduit_arena_t                *arena;         /* of the message at hand */
     conduit_buf_t                   scratch;
@@ -351,22 +338,6 @@ void ngx_conduit_hub_close(ngx_conduit_hub_t *hub);
 
 /* The worker was told to quit: moves clients away, spread over the time set. */
 void ngx_conduit_hub_drain(ngx_conduit_hub_t *hub);
-
-/* Sees to it that the channel's ready and reading subscribers get a turn. */
-void ngx_conduit_hub_run(ngx_conduit_hub_t *hub, ngx_conduit_channel_t *ch);
-
-/* Sees to it that the channel asks again a little later what it could not. */
-void ngx_conduit_hub_retry(ngx_conduit_hub_t *hub, ngx_conduit_channel_t *ch);
-
-/* Somebody's server is down: sees to it that outages are looked after. */
-void ngx_conduit_hub_check(ngx_conduit_hub_t *hub);
-
-/* Takes note of a subscriber that came, wrote, or goes. */
-void ngx_conduit_hub_sub_added(ngx_conduit_hub_t *hub, ngx_conduit_sub_t *sub);
-void ngx_conduit_hub_sub_written(ngx_conduit_hub_t *hub,
-    ngx_conduit_sub_t *sub);
-void ngx_conduit_hub_sub_removed(ngx_conduit_hub_t *hub,
-    ngx_conduit_sub_t *sub);
 
 /* --- shard --- */
 
@@ -466,12 +437,9 @@ void ngx_conduit_channel_ask(ngx_conduit_channel_t *ch);
 /* Redis is gone: answers those who wait for a look-up. */
 void ngx_conduit_channel_down(ngx_conduit_channel_t *ch);
 
-/*
- * Serves up to max subscribers of the channel, and has it run again when more
- * are left.  Returns how many were.  The channel may be gone afterwards.
- */
-ngx_uint_t ngx_conduit_channel_serve(ngx_conduit_channel_t *ch,
-    ngx_uint_t max);
+/* Whether the channel's server is away; *away is for how many ms then. */
+ngx_uint_t ngx_conduit_channel_away(ngx_conduit_channel_t *ch,
+    ngx_msec_t *away);
 
 /* --- frames --- */
 

@@ -295,7 +295,7 @@ ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
 
     ngx_conduit_sub_reap(sub);
 
-    ngx_conduit_hub_sub_written(sub->channel->hub, sub);
+    ngx_conduit_roster_written(&sub->channel->hub->roster, &sub->member);
 
     return rc;
 }

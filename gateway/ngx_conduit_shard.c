@@ -217,7 +217,7 @@ ngx_conduit_shard_move(ngx_conduit_channel_t *ch, ngx_conduit_shard_t *shard,
         return;
     }
 
-    ngx_conduit_hub_check(ch->hub);
+    ngx_conduit_roster_check(&ch->hub->roster);
 
     if (shard->impatient) {
         ngx_conduit_channel_down(ch);
@@ -249,7 +249,7 @@ ngx_conduit_shard_redirect(ngx_conduit_channel_t *ch, redisReply *reply)
 
     if (shard == NULL || ch->redirects == NGX_CONDUIT_REDIRECTS) {
         ch->redirects = 0;
-        ngx_conduit_hub_retry(hub, ch);
+        ngx_conduit_schedule_retry(&hub->schedule, &ch->retry);
         return 1;
     }
 
@@ -401,7 +401,7 @@ ngx_conduit_shard_down(void *data)
     ngx_conduit_topology_doubt(&shard->hub->topology);
 
     ngx_conduit_shard_each(shard, ngx_conduit_channel_down);
-    ngx_conduit_hub_check(shard->hub);
+    ngx_conduit_roster_check(&shard->hub->roster);
 }
 
 

@@ -30,6 +30,17 @@ static void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub,
     ngx_conduit_close_e why, conduit_buf_t *b);
 static void ngx_conduit_sub_cleanup(void *data);
 static ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
+static void ngx_conduit_sub_member_ping(ngx_conduit_member_t *m);
+static void ngx_conduit_sub_member_end(ngx_conduit_member_t *m,
+    ngx_conduit_roster_why_e why);
+static ngx_uint_t ngx_conduit_sub_member_away(ngx_conduit_member_t *m);
+
+
+static const ngx_conduit_member_handlers_t  ngx_conduit_sub_member = {
+    ngx_conduit_sub_member_ping,
+    ngx_conduit_sub_member_end,
+    ngx_conduit_sub_member_away
+};
 
 
 ngx_int_t
@@ -48,6 +59,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
 
     sub->request = r;
     sub->busy_last = &sub->busy;
+    sub->member.on = &ngx_conduit_sub_member;
 
     if (pos != NULL) {
         sub->pos = *pos;
@@ -112,15 +124,15 @@ ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,
     if (max_duration) {
         max_duration = ngx_conduit_jitter(max_duration);
 
-        sub->limited = 1;
+        sub->member.limited = 1;
         sub->limit = NGX_CONDUIT_CLOSE_DURATION;
-        sub->deadline = ngx_current_msec + max_duration;
+        sub->member.deadline = ngx_current_msec + max_duration;
     }
 
     if (expires && (max_duration == 0 || expires < max_duration)) {
-        sub->limited = 1;
+        sub->member.limited = 1;
         sub->limit = NGX_CONDUIT_CLOSE_EXPIRED;
-        sub->deadline = ngx_current_msec + expires;
+        sub->member.deadline = ngx_current_msec + expires;
     }
 }
 
@@ -392,6 +404,74 @@ ngx_conduit_sub_finish(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
 
     ngx_http_finalize_request(r, rc);
     ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_conduit_sub_member_ping(ngx_conduit_member_t *m)
+{
+    ngx_conduit_sub_ping(ngx_queue_data(m, ngx_conduit_sub_t, member));
+}
+
+
+static void
+ngx_conduit_sub_member_end(ngx_conduit_member_t *m,
+    ngx_conduit_roster_why_e why)
+{
+    ngx_conduit_sub_t  *sub;
+
+    sub = ngx_queue_data(m, ngx_conduit_sub_t, member);
+
+    switch (why) {
+
+    case NGX_CONDUIT_ROSTER_DRAIN:
+        ngx_conduit_sub_end(sub, NGX_CONDUIT_CLOSE_DRAIN);
+        return;
+
+    case NGX_CONDUIT_ROSTER_AWAY:
+        ngx_conduit_sub_end(sub, NGX_CONDUIT_CLOSE_OUTAGE);
+        return;
+
+    default: /* NGX_CONDUIT_ROSTER_DEADLINE */
+        ngx_conduit_sub_end(sub, sub->limit);
+    }
+}
+
+
+/*
+ * Whether a subscriber's server was away for too long.  Those who are told to
+ * ask the application for a new token go over the time of a drain, each at a
+ * moment of its own, as not all may ask at once.
+ */
+
+static ngx_uint_t
+ngx_conduit_sub_member_away(ngx_conduit_member_t *m)
+{
+    uintptr_t                        address;
+    ngx_msec_t                       away, moment;
+    ngx_conduit_sub_t               *sub;
+    ngx_conduit_gateway_settings_t  *settings;
+
+    sub = ngx_queue_data(m, ngx_conduit_sub_t, member);
+    settings = &sub->channel->hub->settings;
+
+    if (!ngx_conduit_channel_away(sub->channel, &away)
+        || away < settings->outage)
+    {
+        return 0;
+    }
+
+    if (settings->drain == 0
+        || !ngx_conduit_sub_told(sub, NGX_CONDUIT_OUTAGE_RETRY))
+    {
+        return 1;
+    }
+
+    address = (uintptr_t) sub;
+    moment = ngx_murmur_hash2((u_char *) &address, sizeof(uintptr_t))
+             % settings->drain;
+
+    return away - settings->outage >= moment;
 }
 
 

@@ -1,0 +1,96 @@
+/*
+ * The roster of a worker: who is connected, and for how long.  Knows nothing of
+ * streams, nor of how a response is sent.
+ *
+ *   keepalive   those to whom nothing was sent for a while are sent a comment
+ *   check       ends those whose deadline has passed, and those whose server
+ *               is away for too long
+ *   drain       the worker is to quit: ends all, spread over the time set
+ *
+ * The queue of members is in the order of the last writes, oldest first.
+ */
+
+#ifndef NGX_CONDUIT_ROSTER_H
+#define NGX_CONDUIT_ROSTER_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#pragma GCC visibility push(hidden)
+
+typedef struct ngx_conduit_member_s  ngx_conduit_member_t;
+
+/* why a member is told to end */
+typedef enum {
+    NGX_CONDUIT_ROSTER_DRAIN = 0,
+    NGX_CONDUIT_ROSTER_AWAY,
+    NGX_CONDUIT_ROSTER_DEADLINE
+} ngx_conduit_roster_why_e;
+
+/* what a member can be told and asked; one for all that are alike */
+typedef struct {
+    /* sends a comment; the member may be gone afterwards */
+    void        (*ping)(ngx_conduit_member_t *m);
+    /* ends it: it is removed before the return */
+    void        (*end)(ngx_conduit_member_t *m, ngx_conduit_roster_why_e why);
+    /* whether its server is away for too long */
+    ngx_uint_t  (*away)(ngx_conduit_member_t *m);
+} ngx_conduit_member_handlers_t;
+
+struct ngx_conduit_member_s {
+    ngx_queue_t                            queue;
+    const ngx_conduit_member_handlers_t   *on;
+    ngx_msec_t                             written;    /* when it was last */
+    ngx_msec_t                             deadline;   /* valid when limited */
+    ngx_uint_t                             limited;
+};
+
+typedef struct {
+    /* the owner sets these before ngx_conduit_roster_init() */
+    ngx_msec_t     keepalive;         /* 0: off */
+    ngx_msec_t     drain;
+    void          *data;
+    /* asked before members are, with each check: whether any server is away */
+    ngx_uint_t   (*any_away)(void *data);
+
+    /* private but for nmembers */
+    ngx_queue_t    members;
+    ngx_uint_t     nmembers;
+    ngx_uint_t     nlimited;
+    ngx_event_t    keepalive_timer;
+    ngx_event_t    check_timer;
+    ngx_event_t    drain_timer;       /* the one that holds up a worker */
+    ngx_msec_t     drain_until;
+} ngx_conduit_roster_t;
+
+
+void ngx_conduit_roster_init(ngx_conduit_roster_t *roster);
+
+/* Ends all members at once, as those of a drain, and deletes the timers. */
+void ngx_conduit_roster_end_all(ngx_conduit_roster_t *roster);
+void ngx_conduit_roster_close(ngx_conduit_roster_t *roster);
+
+/*
+ * Takes a member in, whose handlers and deadline are set; is_up: its server
+ * is.
+ */
+void ngx_conduit_roster_add(ngx_conduit_roster_t *roster,
+    ngx_conduit_member_t *m, ngx_uint_t is_up);
+
+/* Something was sent to a member. */
+void ngx_conduit_roster_written(ngx_conduit_roster_t *roster,
+    ngx_conduit_member_t *m);
+
+void ngx_conduit_roster_remove(ngx_conduit_roster_t *roster,
+    ngx_conduit_member_t *m);
+
+/* A server is away: sees to it that its members are looked after. */
+void ngx_conduit_roster_check(ngx_conduit_roster_t *roster);
+
+/* Ends all members, spread over the time set. */
+void ngx_conduit_roster_drain(ngx_conduit_roster_t *roster);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_ROSTER_H */

@@ -1,0 +1,193 @@
+/*
+ * The schedule: turns and retries of tasks.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_conduit_schedule.h"
+
+
+/* pieces of work in one turn of the event loop: about a millisecond */
+#define NGX_CONDUIT_SCHEDULE_SLICE  128
+
+/* ms */
+#define NGX_CONDUIT_SCHEDULE_RETRY  500
+
+
+static void ngx_conduit_schedule_event(ngx_conduit_schedule_t *s,
+    ngx_event_t *ev, ngx_event_handler_pt handler);
+static void ngx_conduit_schedule_run_handler(ngx_event_t *ev);
+static void ngx_conduit_schedule_retry_handler(ngx_event_t *ev);
+static ngx_conduit_task_t *ngx_conduit_schedule_next(ngx_queue_t *queue);
+
+
+void
+ngx_conduit_schedule_init(ngx_conduit_schedule_t *s)
+{
+    ngx_queue_init(&s->run);
+    ngx_queue_init(&s->retry);
+
+    ngx_conduit_schedule_event(s, &s->run_event,
+                               ngx_conduit_schedule_run_handler);
+    ngx_conduit_schedule_event(s, &s->retry_timer,
+                               ngx_conduit_schedule_retry_handler);
+
+    s->serving = 0;
+}
+
+
+static void
+ngx_conduit_schedule_event(ngx_conduit_schedule_t *s, ngx_event_t *ev,
+    ngx_event_handler_pt handler)
+{
+    ngx_memzero(ev, sizeof(ngx_event_t));
+
+    ev->data = s;
+    ev->handler = handler;
+    ev->log = ngx_cycle->log;
+    ev->cancelable = 1;
+}
+
+
+void
+ngx_conduit_schedule_close(ngx_conduit_schedule_t *s)
+{
+    if (s->retry_timer.timer_set) {
+        ngx_del_timer(&s->retry_timer);
+    }
+
+    if (s->run_event.posted) {
+        ngx_delete_posted_event(&s->run_event);
+    }
+}
+
+
+void
+ngx_conduit_schedule_run(ngx_conduit_schedule_t *s, ngx_conduit_task_t *task)
+{
+    if (task->queue.next == NULL) {
+        ngx_queue_insert_tail(&s->run, &task->queue);
+
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: task %p waits for a turn", task);
+    }
+
+    if (!s->serving && !s->run_event.posted) {
+        ngx_post_event(&s->run_event, &ngx_posted_events);
+    }
+}
+
+
+/*
+ * One slice of the work: further ones come after the sockets were looked at.
+ */
+
+static void
+ngx_conduit_schedule_run_handler(ngx_event_t *ev)
+{
+    ngx_uint_t               left, done;
+    ngx_conduit_task_t      *task;
+    ngx_conduit_schedule_t  *s = ev->data;
+
+    left = NGX_CONDUIT_SCHEDULE_SLICE;
+
+    /* tasks that want more put themselves at the end of the queue */
+
+    s->serving = 1;
+
+    while (left && !ngx_queue_empty(&s->run)) {
+
+        task = ngx_conduit_schedule_next(&s->run);
+        done = task->handler(task->data, left);
+        left -= done;
+
+        /* the task may be gone, its address is a name */
+
+        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: task %p had a turn: %ui done", task, done);
+    }
+
+    s->serving = 0;
+
+    if (!ngx_queue_empty(&s->run)) {
+        ngx_post_event(&s->run_event, &ngx_posted_next_events);
+    }
+}
+
+
+void
+ngx_conduit_schedule_retry(ngx_conduit_schedule_t *s,
+    ngx_conduit_task_t *task)
+{
+    if (task->queue.next == NULL) {
+        ngx_queue_insert_tail(&s->retry, &task->queue);
+
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: task %p is tried again later", task);
+    }
+
+    if (!s->retry_timer.timer_set) {
+        ngx_add_timer(&s->retry_timer, NGX_CONDUIT_SCHEDULE_RETRY);
+    }
+}
+
+
+static void
+ngx_conduit_schedule_retry_handler(ngx_event_t *ev)
+{
+    ngx_queue_t              list;
+    ngx_conduit_task_t      *task;
+    ngx_conduit_schedule_t  *s = ev->data;
+
+    /* those that fail again wait for the next time */
+
+    ngx_queue_init(&list);
+
+    if (!ngx_queue_empty(&s->retry)) {
+        ngx_queue_add(&list, &s->retry);
+        ngx_queue_init(&s->retry);
+    }
+
+    while (!ngx_queue_empty(&list)) {
+
+        task = ngx_conduit_schedule_next(&list);
+
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: task %p is tried again", task);
+
+        (void) task->handler(task->data, 0);
+    }
+}
+
+
+/* takes the first task out of a queue */
+
+static ngx_conduit_task_t *
+ngx_conduit_schedule_next(ngx_queue_t *queue)
+{
+    ngx_conduit_task_t  *task;
+
+    task = ngx_queue_data(ngx_queue_head(queue), ngx_conduit_task_t, queue);
+
+    ngx_conduit_schedule_cancel(task);
+
+    return task;
+}
+
+
+void
+ngx_conduit_schedule_cancel(ngx_conduit_task_t *task)
+{
+    if (task->queue.next == NULL) {
+        return;
+    }
+
+    ngx_queue_remove(&task->queue);
+
+    /* with NGX_DEBUG, NGINX's macro does so itself */
+
+    task->queue.prev = NULL;
+    task->queue.next = NULL;
+}
