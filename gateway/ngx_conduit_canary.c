@@ -16,8 +16,9 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_conduit_channel.h"
+#include "ngx_conduit_canary.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_stream.h"
 #include "ngx_conduit_time.h"
 
 
@@ -40,6 +41,8 @@ static ngx_int_t ngx_conduit_canary_name(ngx_conduit_shard_t *shard);
 static void ngx_conduit_canary_send(ngx_conduit_shard_t *shard);
 static void ngx_conduit_canary_read(ngx_conduit_shard_t *shard,
     ngx_conduit_reply_pt handler);
+static ngx_uint_t ngx_conduit_canary_ring(ngx_conduit_shard_t *shard,
+    u_char *key, size_t len);
 static void ngx_conduit_canary_armed(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_canary_back(void *data, redisReply *reply,
@@ -62,6 +65,7 @@ ngx_conduit_canary_start(ngx_conduit_hub_t *hub, void (*proved)(void *data),
 
     hub->proved = proved;
     hub->proved_data = data;
+    hub->canary_ring = ngx_conduit_canary_ring;
 
     ngx_memzero(&hub->canary_timer, sizeof(ngx_event_t));
     hub->canary_timer.data = hub;
@@ -190,7 +194,8 @@ ngx_conduit_canary_name(ngx_conduit_shard_t *shard)
                                  "%08xD%08xD", (uint32_t) ngx_random(),
                                  (uint32_t) ngx_random())
                      - c->name;
-        c->last = ngx_conduit_oldest;
+        c->last.ms = 0;
+        c->last.seq = 0;
     }
 
     return NGX_DECLINED;
@@ -261,7 +266,9 @@ ngx_conduit_canary_read(ngx_conduit_shard_t *shard,
 }
 
 
-ngx_uint_t
+/* a key has rung: whether it is the canary's */
+
+static ngx_uint_t
 ngx_conduit_canary_ring(ngx_conduit_shard_t *shard, u_char *key, size_t len)
 {
     ngx_conduit_canary_t  *c;

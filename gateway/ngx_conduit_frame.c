@@ -9,8 +9,9 @@
 
 #include "conduit_message.h"
 #include "conduit_sse.h"
-#include "ngx_conduit_gateway.h"
+#include "ngx_conduit_frame.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_hub.h"
 
 
 /* a scratch buffer that one large message left behind is not kept */
@@ -19,13 +20,12 @@
 
 static ngx_conduit_frame_t *ngx_conduit_frame_copy(conduit_buf_t *b);
 static conduit_message_status_t ngx_conduit_frame_decode(
-    ngx_conduit_hub_t *hub, ngx_conduit_entry_t *entry,
-    conduit_message_t *message);
+    ngx_conduit_hub_t *hub, ngx_str_t *data, conduit_message_t *message);
 
 
 ngx_int_t
 ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
-    ngx_conduit_entry_t *entry, ngx_conduit_frame_t **frame)
+    conduit_stream_id_t *id, ngx_str_t *data, ngx_conduit_frame_t **frame)
 {
     ngx_uint_t                 level, unlogged;
     conduit_buf_t             *b;
@@ -34,12 +34,12 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     conduit_message_status_t   status;
 
     b = &hub->scratch;
-    status = ngx_conduit_frame_decode(hub, entry, &message);
+    status = ngx_conduit_frame_decode(hub, data, &message);
 
     if (status == CONDUIT_MESSAGE_OK) {
 
         conduit_buf_reset(b);
-        conduit_sse_write_stream(&message, &entry->id, hub->arena, b);
+        conduit_sse_write_stream(&message, id, hub->arena, b);
 
         /* no other try would do better */
 
@@ -57,8 +57,8 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
 
         ngx_log_error(level, ngx_cycle->log, 0,
                       "conduit: redis %V: entry %uL-%uL of \"%V\" is skipped: "
-                      "%s", &hub->redis->name, entry->id.ms, entry->id.seq, key,
-                      entry->data.data == NULL
+                      "%s", &hub->redis->name, id->ms, id->seq, key,
+                      data->data == NULL
                       ? "no field \"data\""
                       : conduit_message_status_text(status));
         ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SKIPPED);
@@ -68,7 +68,7 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     f = ngx_conduit_frame_copy(b);
 
     if (f != NULL) {
-        f->id = entry->id;
+        f->id = *id;
         f->end = (message.phase == CONDUIT_PHASE_END);
         ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_FRAMES);
     }
@@ -82,7 +82,7 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     if (f == NULL) {
         ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
                       "conduit: no memory for entry %uL-%uL of \"%V\", it is "
-                      "read again", entry->id.ms, entry->id.seq, key);
+                      "read again", id->ms, id->seq, key);
         return NGX_ERROR;
     }
 
@@ -156,26 +156,26 @@ ngx_conduit_frame_release(ngx_conduit_frame_t *frame)
 
 
 ngx_uint_t
-ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub, ngx_conduit_entry_t *entry)
+ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub, ngx_str_t *data)
 {
     conduit_message_t  message;
 
-    return ngx_conduit_frame_decode(hub, entry, &message) == CONDUIT_MESSAGE_OK
+    return ngx_conduit_frame_decode(hub, data, &message) == CONDUIT_MESSAGE_OK
            && message.phase == CONDUIT_PHASE_END;
 }
 
 
 static conduit_message_status_t
-ngx_conduit_frame_decode(ngx_conduit_hub_t *hub, ngx_conduit_entry_t *entry,
+ngx_conduit_frame_decode(ngx_conduit_hub_t *hub, ngx_str_t *data,
     conduit_message_t *message)
 {
-    if (entry->data.data == NULL) {
+    if (data->data == NULL) {
         return CONDUIT_MESSAGE_MALFORMED;
     }
 
     conduit_arena_reset(hub->arena);
 
-    return conduit_message_decode(entry->data.data, entry->data.len,
+    return conduit_message_decode(data->data, data->len,
                                   hub->arena, message);
 }
 

@@ -11,6 +11,7 @@
 
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_token.h"
+#include "ngx_conduit_response.h"
 
 
 /* what a page may send: anything, tracing adds its own to every fetch(); "*"
@@ -106,7 +107,7 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         || ctx->sub.request != NULL
         || (glcf->hub->opened && glcf->hub->draining))
     {
-        return ngx_conduit_sub_turn_away(r, glcf->settings.retry);
+        return ngx_conduit_response_turn_away(r, glcf->settings.retry);
     }
 
     ngx_conduit_gateway_token_forget(ctx);

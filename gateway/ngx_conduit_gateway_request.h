@@ -10,7 +10,7 @@
 #include <ngx_http.h>
 
 #include "ngx_conduit_conf.h"
-#include "ngx_conduit_gateway.h"
+#include "ngx_conduit_subscriber.h"
 
 #pragma GCC visibility push(hidden)
 

@@ -10,6 +10,7 @@
 
 #include <sys/eventfd.h>
 
+#include "ngx_conduit_canary.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_worker.h"
 #include "ngx_conduit_time.h"

@@ -10,6 +10,7 @@
 #include <ngx_http.h>
 
 #include "ngx_conduit_gateway.h"
+#include "ngx_conduit_hub.h"
 #include "ngx_conduit_status.h"
 
 #pragma GCC visibility push(hidden)

@@ -12,8 +12,7 @@
 #include <ngx_http.h>
 
 #include "conduit_sse.h"
-#include "ngx_conduit_gateway.h"
-#include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_hub.h"
 
 
 /* bytes that decoding one message may take; none is kept */
@@ -24,10 +23,7 @@
 
 
 static void ngx_conduit_hub_sweep_handler(ngx_event_t *ev);
-static void ngx_conduit_hub_sweep(ngx_conduit_shard_t *shard, void *data);
 static ngx_uint_t ngx_conduit_hub_any_away(void *data);
-static void ngx_conduit_hub_check_shard(ngx_conduit_shard_t *shard,
-    void *data);
 static void ngx_conduit_hub_delete_timer(ngx_event_t *ev);
 
 
@@ -96,7 +92,7 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
 
     hub->opened = 1;
 
-    ngx_rbtree_init(&hub->channels, &hub->sentinel,
+    ngx_rbtree_init(&hub->keys, &hub->sentinel,
                     ngx_str_rbtree_insert_value);
 
     ngx_conduit_schedule_init(&hub->schedule);
@@ -182,16 +178,7 @@ ngx_conduit_hub_sweep_handler(ngx_event_t *ev)
 
     ngx_add_timer(&hub->sweep_timer, interval);
 
-    ngx_conduit_shard_all(hub, ngx_conduit_hub_sweep, &interval);
-}
-
-
-static void
-ngx_conduit_hub_sweep(ngx_conduit_shard_t *shard, void *data)
-{
-    ngx_msec_t  *interval = data;
-
-    ngx_conduit_shard_sweep(shard, *interval);
+    ngx_conduit_shard_sweep(hub, interval);
 }
 
 
@@ -200,33 +187,7 @@ ngx_conduit_hub_sweep(ngx_conduit_shard_t *shard, void *data)
 static ngx_uint_t
 ngx_conduit_hub_any_away(void *data)
 {
-    ngx_uint_t          down;
-    ngx_conduit_hub_t  *hub = data;
-
-    down = 0;
-    ngx_conduit_shard_all(hub, ngx_conduit_hub_check_shard, &down);
-
-    return down;
-}
-
-
-/* those who wait for Redis before their header do so for a moment only */
-
-static void
-ngx_conduit_hub_check_shard(ngx_conduit_shard_t *shard, void *data)
-{
-    ngx_uint_t  *down = data;
-
-    if (shard->doorbell.is_up || shard->nchannels == 0) {
-        return;
-    }
-
-    *down = 1;
-
-    if (!shard->impatient && !ngx_conduit_shard_connecting(shard)) {
-        shard->impatient = 1;
-        ngx_conduit_shard_each(shard, ngx_conduit_channel_down);
-    }
+    return ngx_conduit_shard_any_away(data);
 }
 
 

@@ -16,14 +16,10 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "conduit_sse.h"
 #include "ngx_conduit_gateway_metrics.h"
-#include "ngx_conduit_subscriber.h"
+#include "ngx_conduit_output.h"
 
 
-static ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
-    ngx_conduit_frames_t *frames, ngx_uint_t *i, ngx_conduit_out_t **first,
-    ngx_conduit_out_t **last, ngx_uint_t *end);
 static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame);
 static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
@@ -34,59 +30,6 @@ static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
 
 
 ngx_int_t
-ngx_conduit_sub_send(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
-    ngx_uint_t *i)
-{
-    ngx_int_t           rc;
-    ngx_uint_t          end;
-    ngx_conduit_out_t  *first, *last;
-
-    for ( ;; ) {
-
-        if (ngx_conduit_sub_blocked(sub)) {
-            return NGX_AGAIN;
-        }
-
-        if (ngx_conduit_sub_collect(sub, frames, i, &first, &last, &end)
-            != NGX_OK)
-        {
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
-            return NGX_DONE;
-        }
-
-        if (first == NULL) {
-            return NGX_OK;
-        }
-
-        rc = ngx_conduit_sub_output(sub, first, last, end);
-
-        if (rc == NGX_ERROR) {
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
-            return NGX_DONE;
-        }
-
-        if (end) {
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END, NGX_OK);
-            return NGX_DONE;
-        }
-
-        if (ngx_conduit_sub_blocked(sub)) {
-
-            if (ngx_conduit_sub_block(sub) != NGX_OK) {
-                ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR,
-                                       NGX_ERROR);
-                return NGX_DONE;
-            }
-
-            return NGX_AGAIN;
-        }
-    }
-}
-
-
-/* makes a chain of frames, as long as the subscriber may have unsent bytes */
-
-static ngx_int_t
 ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
     ngx_uint_t *i, ngx_conduit_out_t **first, ngx_conduit_out_t **last,
     ngx_uint_t *end)
@@ -94,7 +37,7 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
     size_t                limit, before;
     ngx_conduit_frame_t  *frame;
 
-    limit = sub->channel->hub->settings.buffer_size;
+    limit = sub->hub->settings.buffer_size;
     before = sub->pending;
 
     *first = NULL;
@@ -105,11 +48,12 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
 
         frame = frames->elts[(*i)++];
 
-        if (conduit_stream_id_cmp(&frame->id, &sub->pos) <= 0) {
+        if (conduit_stream_id_cmp(&frame->id, &sub->listener.at.id) <= 0) {
             continue;
         }
 
-        if (sub->lost && ngx_conduit_sub_tell_lost(sub, first, last) != NGX_OK)
+        if (sub->listener.at.lost
+            && ngx_conduit_sub_tell_lost(sub, first, last) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -124,9 +68,9 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
 
         ngx_conduit_sub_count(sub, frame);
 
-        sub->pos = frame->id;
-        sub->judged = 0;
-        sub->next_known = 0;
+        sub->listener.at.id = frame->id;
+        sub->listener.at.judged = 0;
+        sub->listener.at.next_known = 0;
         sub->events++;
     }
 
@@ -168,33 +112,25 @@ static ngx_int_t
 ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last)
 {
-    ngx_conduit_frame_t  *frame;
+    ngx_conduit_frame_t     *frame;
+    ngx_conduit_position_t  *at;
 
-    frame = ngx_conduit_frame_control(sub->channel->hub, "history_lost",
-                                      sub->gone ? "gone" : "trimmed",
-                                      ngx_conduit_sub_position(sub));
+    at = &sub->listener.at;
+
+    frame = ngx_conduit_frame_control(sub->hub, "history_lost",
+                                      at->gone ? "gone" : "trimmed",
+                                      ngx_conduit_position_id(at));
     if (frame == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST + sub->gone);
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST + at->gone);
 
-    sub->lost = 0;
-    sub->gone = 0;
+    at->lost = 0;
+    at->gone = 0;
     sub->losses += (sub->losses < 255);
 
     return ngx_conduit_sub_push(sub, frame, first, last);
-}
-
-
-conduit_stream_id_t *
-ngx_conduit_sub_position(ngx_conduit_sub_t *sub)
-{
-    if (sub->pos.ms == 0 && sub->pos.seq == 0) {
-        return &sub->earlier;
-    }
-
-    return &sub->pos;
 }
 
 
@@ -295,7 +231,7 @@ ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
 
     ngx_conduit_sub_reap(sub);
 
-    ngx_conduit_roster_written(&sub->channel->hub->roster, &sub->member);
+    ngx_conduit_roster_written(&sub->hub->roster, &sub->member);
 
     return rc;
 }
@@ -323,34 +259,6 @@ ngx_conduit_sub_reap(ngx_conduit_sub_t *sub)
 
         out->next = sub->free;
         sub->free = out;
-    }
-}
-
-
-void
-ngx_conduit_sub_ping(ngx_conduit_sub_t *sub)
-{
-    ngx_conduit_out_t  *out;
-
-    static u_char  comment[] = CONDUIT_SSE_KEEPALIVE;
-
-    if (!sub->started || ngx_conduit_sub_blocked(sub)) {
-        return;
-    }
-
-    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_KEEPALIVES);
-
-    out = ngx_conduit_sub_out(sub, comment, sizeof(comment) - 1);
-
-    if (out == NULL
-        || ngx_conduit_sub_output(sub, out, out, 0) == NGX_ERROR)
-    {
-        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
-        return;
-    }
-
-    if (ngx_conduit_sub_blocked(sub) && ngx_conduit_sub_block(sub) != NGX_OK) {
-        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
     }
 }
 
@@ -404,4 +312,19 @@ ngx_conduit_sub_block(ngx_conduit_sub_t *sub)
     }
 
     return ngx_handle_write_event(wev, clcf->send_lowat);
+}
+
+
+void
+ngx_conduit_sub_release(ngx_conduit_sub_t *sub)
+{
+    ngx_conduit_out_t  *out;
+
+    for (out = sub->busy; out; out = out->next) {
+        if (out->frame != NULL) {
+            ngx_conduit_frame_release(out->frame);
+        }
+    }
+
+    sub->busy = NULL;
 }

@@ -1,6 +1,6 @@
 /*
- * A shard: the channels of one server, and its doorbell.  A deployment of one
- * server has one; in a cluster a channel follows its slot from shard to shard.
+ * A shard: the keys of one server, and its doorbell.  A deployment of one
+ * server has one; in a cluster a key follows its slot from shard to shard.
  * Doorbells exist for the servers that are read from only.
  *
  *   moved     the map says so (topology), or a reply (MOVED, ASK)
@@ -14,8 +14,8 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_conduit_channel.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_hub.h"
 
 
 /* ms */
@@ -25,34 +25,44 @@
 #define NGX_CONDUIT_PATIENCE             300
 #define NGX_CONDUIT_UNUSED               60000
 
-/* polls for nothing after which a channel is asked half as often, and again
+/* polls for nothing after which a key is asked half as often, and again
    and again, down to an eighth */
 #define NGX_CONDUIT_LULL                 16
 
-/* redirections in a row before a channel waits a little */
+/* redirections in a row before a key waits a little */
 #define NGX_CONDUIT_REDIRECTS            5
 
 
 static void ngx_conduit_shard_prepare(ngx_conduit_shard_t *shard,
     ngx_conduit_hub_t *hub, ngx_conduit_node_t *node);
 static void ngx_conduit_shard_insert(ngx_conduit_shard_t *shard,
-    ngx_conduit_channel_t *ch);
-static void ngx_conduit_shard_move(ngx_conduit_channel_t *ch,
+    ngx_conduit_key_t *key);
+static void ngx_conduit_shard_take(ngx_conduit_key_t *key);
+static void ngx_conduit_shard_move(ngx_conduit_key_t *key,
     ngx_conduit_shard_t *shard, ngx_uint_t asking);
 static void ngx_conduit_shard_changed(void *data);
 static void ngx_conduit_shard_settle_all(ngx_conduit_shard_t *shard,
     void *data);
-static void ngx_conduit_shard_settle(ngx_conduit_channel_t *ch);
+static void ngx_conduit_shard_settle(ngx_conduit_key_t *key);
 static void ngx_conduit_shard_failed(void *data);
 static void ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node);
 static void ngx_conduit_shard_silence(void *data, ngx_conduit_node_t *node);
 static void ngx_conduit_shard_close(void *data, ngx_conduit_node_t *node);
 static void ngx_conduit_shard_up(void *data);
 static void ngx_conduit_shard_down(void *data);
-static void ngx_conduit_shard_ring(void *data, u_char *key, size_t len);
+static void ngx_conduit_shard_ring(void *data, u_char *name, size_t len);
+static void ngx_conduit_shard_tell_ask(ngx_conduit_key_t *key);
+static void ngx_conduit_shard_tell_down(ngx_conduit_key_t *key);
+static void ngx_conduit_shard_each(ngx_conduit_shard_t *shard,
+    void (*handler)(ngx_conduit_key_t *key));
+static void ngx_conduit_shard_all(ngx_conduit_hub_t *hub,
+    void (*handler)(ngx_conduit_shard_t *shard, void *data), void *data);
+static void ngx_conduit_shard_look(ngx_conduit_shard_t *shard, void *data);
+static void ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard,
+    void *data);
 static void ngx_conduit_shard_each_node(void *data, ngx_conduit_node_t *node);
 static ngx_uint_t ngx_conduit_shard_lull(ngx_conduit_shard_t *shard,
-    ngx_conduit_channel_t *ch);
+    ngx_conduit_key_t *key);
 
 
 typedef struct {
@@ -93,7 +103,7 @@ ngx_conduit_shard_prepare(ngx_conduit_shard_t *shard, ngx_conduit_hub_t *hub,
     shard->down_since = ngx_current_msec;
     shard->unused_since = ngx_current_msec;
 
-    ngx_queue_init(&shard->channels);
+    ngx_queue_init(&shard->keys);
 
     db = &shard->doorbell;
 
@@ -109,7 +119,7 @@ ngx_conduit_shard_prepare(ngx_conduit_shard_t *shard, ngx_conduit_hub_t *hub,
 void
 ngx_conduit_shard_close_all(ngx_conduit_hub_t *hub)
 {
-    /* a channel that has moved may wait for a reply of another shard's: all
+    /* a feed whose key has moved may wait for a reply of another shard's: all
        replies end before the first shard is freed */
 
     ngx_conduit_topology_each(&hub->topology, ngx_conduit_shard_silence, hub);
@@ -146,100 +156,118 @@ ngx_conduit_shard_of(ngx_conduit_hub_t *hub, ngx_conduit_node_t *node)
 }
 
 
-ngx_int_t
-ngx_conduit_shard_add(ngx_conduit_channel_t *ch)
+void
+ngx_conduit_shard_remove(ngx_conduit_key_t *key)
 {
-    ngx_conduit_hub_t    *hub;
+    ngx_rbtree_delete(&key->shard->hub->keys, &key->node.node);
+
+    ngx_conduit_shard_take(key);
+}
+
+
+static void
+ngx_conduit_shard_take(ngx_conduit_key_t *key)
+{
+    if (--key->shard->nkeys == 0) {
+        key->shard->unused_since = ngx_current_msec;
+    }
+
+    ngx_queue_remove(&key->queue);
+}
+
+
+static void
+ngx_conduit_shard_insert(ngx_conduit_shard_t *shard, ngx_conduit_key_t *key)
+{
+    if (shard->nkeys++ == 0 && shard->node == NULL) {
+        shard->down_since = ngx_current_msec;
+        shard->impatient = 0;
+    }
+
+    key->shard = shard;
+    ngx_queue_insert_tail(&shard->keys, &key->queue);
+}
+
+
+ngx_conduit_key_t *
+ngx_conduit_shard_find(ngx_conduit_hub_t *hub, ngx_str_t *name)
+{
+    return (ngx_conduit_key_t *) ngx_str_rbtree_lookup(&hub->keys, name,
+                                     ngx_crc32_long(name->data, name->len));
+}
+
+
+ngx_int_t
+ngx_conduit_shard_add(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key)
+{
+    ngx_str_t            *name;
     ngx_conduit_shard_t  *shard;
 
-    hub = ch->hub;
+    name = &key->node.str;
 
     shard = ngx_conduit_shard_of(hub,
                                  ngx_conduit_topology_node(&hub->topology,
-                                                           &ch->node.str));
+                                                           name));
     if (shard == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_conduit_shard_insert(shard, ch);
+    ngx_conduit_shard_insert(shard, key);
+
+    key->node.node.key = ngx_crc32_long(name->data, name->len);
+
+    ngx_rbtree_insert(&hub->keys, &key->node.node);
 
     return NGX_OK;
 }
 
 
 static void
-ngx_conduit_shard_insert(ngx_conduit_shard_t *shard, ngx_conduit_channel_t *ch)
-{
-    if (shard->nchannels++ == 0 && shard->node == NULL) {
-        shard->down_since = ngx_current_msec;
-        shard->impatient = 0;
-    }
-
-    ch->shard = shard;
-    ngx_queue_insert_tail(&shard->channels, &ch->all);
-}
-
-
-void
-ngx_conduit_shard_remove(ngx_conduit_channel_t *ch)
-{
-    if (--ch->shard->nchannels == 0) {
-        ch->shard->unused_since = ngx_current_msec;
-    }
-
-    ngx_queue_remove(&ch->all);
-}
-
-
-static void
-ngx_conduit_shard_move(ngx_conduit_channel_t *ch, ngx_conduit_shard_t *shard,
+ngx_conduit_shard_move(ngx_conduit_key_t *key, ngx_conduit_shard_t *shard,
     ngx_uint_t asking)
 {
-    ch->asking = asking;
+    key->asking = asking;
 
-    if (shard != ch->shard) {
+    if (shard != key->shard) {
 
         ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                       "conduit: channel \"%V\" moves", &ch->node.str);
+                       "conduit: key \"%V\" moves", &key->node.str);
 
-        /* another server may count in another way, and what the one before
-           still answers is of no use */
+        key->moves++;
+        key->on->moved(key);
 
-        ch->numbered = 0;
-        ch->moves++;
-
-        ngx_conduit_shard_remove(ch);
-        ngx_conduit_shard_insert(shard, ch);
+        ngx_conduit_shard_take(key);
+        ngx_conduit_shard_insert(shard, key);
     }
 
     if (shard->doorbell.is_up) {
-        ngx_conduit_channel_ask(ch);
+        key->on->ask(key);
         return;
     }
 
-    ngx_conduit_roster_check(&ch->hub->roster);
+    ngx_conduit_roster_check(&shard->hub->roster);
 
     if (shard->impatient) {
-        ngx_conduit_channel_down(ch);
+        key->on->down(key);
     }
 }
 
 
 ngx_uint_t
-ngx_conduit_shard_redirect(ngx_conduit_channel_t *ch, redisReply *reply)
+ngx_conduit_shard_redirect(ngx_conduit_key_t *key, redisReply *reply)
 {
     ngx_uint_t            ask;
     ngx_conduit_hub_t    *hub;
     ngx_conduit_node_t   *node;
     ngx_conduit_shard_t  *shard;
 
-    hub = ch->hub;
+    hub = key->shard->hub;
 
-    if (ch->shard->node == NULL) {
+    if (key->shard->node == NULL) {
         return 0;
     }
 
-    node = ngx_conduit_topology_redirect(&hub->topology, ch->shard->node,
+    node = ngx_conduit_topology_redirect(&hub->topology, key->shard->node,
                                          reply, &ask);
     if (node == NULL) {
         return 0;
@@ -247,21 +275,21 @@ ngx_conduit_shard_redirect(ngx_conduit_channel_t *ch, redisReply *reply)
 
     shard = ngx_conduit_shard_of(hub, node);
 
-    if (shard == NULL || ch->redirects == NGX_CONDUIT_REDIRECTS) {
-        ch->redirects = 0;
-        ngx_conduit_schedule_retry(&hub->schedule, &ch->retry);
+    if (shard == NULL || key->redirects == NGX_CONDUIT_REDIRECTS) {
+        key->redirects = 0;
+        key->on->again(key);
         return 1;
     }
 
-    ch->redirects++;
+    key->redirects++;
 
-    ngx_conduit_shard_move(ch, shard, ask);
+    ngx_conduit_shard_move(key, shard, ask);
 
     return 1;
 }
 
 
-/* the topology has news: each channel goes where its key is */
+/* the topology has news: each key goes where its slot is */
 
 static void
 ngx_conduit_shard_changed(void *data)
@@ -278,19 +306,19 @@ ngx_conduit_shard_settle_all(ngx_conduit_shard_t *shard, void *data)
 
 
 static void
-ngx_conduit_shard_settle(ngx_conduit_channel_t *ch)
+ngx_conduit_shard_settle(ngx_conduit_key_t *key)
 {
     ngx_conduit_hub_t    *hub;
     ngx_conduit_shard_t  *shard;
 
-    hub = ch->hub;
+    hub = key->shard->hub;
 
     shard = ngx_conduit_shard_of(hub,
                                  ngx_conduit_topology_node(&hub->topology,
-                                                           &ch->node.str));
+                                                           &key->node.str));
 
-    if (shard == ch->shard) {
-        ch->asking = 0;
+    if (shard == key->shard) {
+        key->asking = 0;
         return;
     }
 
@@ -299,7 +327,7 @@ ngx_conduit_shard_settle(ngx_conduit_channel_t *ch)
         return;
     }
 
-    ngx_conduit_shard_move(ch, shard, 0);
+    ngx_conduit_shard_move(key, shard, 0);
 }
 
 
@@ -310,7 +338,7 @@ ngx_conduit_shard_failed(void *data)
 
     hub->nowhere.impatient = 1;
 
-    ngx_conduit_shard_each(&hub->nowhere, ngx_conduit_channel_down);
+    ngx_conduit_shard_each(&hub->nowhere, ngx_conduit_shard_tell_down);
 }
 
 
@@ -323,7 +351,7 @@ ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
 
     shard = node->data;
 
-    if (shard->nchannels && !shard->doorbell.is_up) {
+    if (shard->nkeys && !shard->doorbell.is_up) {
 
         /* is it still the one? */
 
@@ -331,7 +359,7 @@ ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
         return;
     }
 
-    if (shard->nchannels == 0
+    if (shard->nkeys == 0
         && (node->slots == 0
             || (shard->hub->proved == NULL
                 && ngx_current_msec - shard->unused_since
@@ -360,15 +388,15 @@ ngx_conduit_shard_close(void *data, ngx_conduit_node_t *node)
 
     shard = node->data;
 
-    /* replies that are still to come end here: a channel without subscribers
+    /* replies that are still to come end here: a feed without listeners
        goes, one that has moved asks again */
 
     ngx_conduit_doorbell_close(&shard->doorbell);
 
-    if (shard->nchannels) {
+    if (shard->nkeys) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
                       "conduit: %ui channels of a closed server",
-                      shard->nchannels);
+                      shard->nkeys);
         return;
     }
 
@@ -384,7 +412,7 @@ ngx_conduit_shard_up(void *data)
 
     shard->sweep_due = 0;
 
-    ngx_conduit_shard_each(shard, ngx_conduit_channel_ask);
+    ngx_conduit_shard_each(shard, ngx_conduit_shard_tell_ask);
 }
 
 
@@ -400,36 +428,53 @@ ngx_conduit_shard_down(void *data)
 
     ngx_conduit_topology_doubt(&shard->hub->topology);
 
-    ngx_conduit_shard_each(shard, ngx_conduit_channel_down);
+    ngx_conduit_shard_each(shard, ngx_conduit_shard_tell_down);
     ngx_conduit_roster_check(&shard->hub->roster);
 }
 
 
 static void
-ngx_conduit_shard_ring(void *data, u_char *key, size_t len)
+ngx_conduit_shard_ring(void *data, u_char *name, size_t len)
 {
-    ngx_str_t             name;
-    ngx_str_node_t       *node;
+    ngx_str_t             str;
+    ngx_conduit_hub_t    *hub;
+    ngx_conduit_key_t    *key;
     ngx_conduit_shard_t  *shard = data;
 
-    if (key == NULL) {
-        ngx_conduit_shard_each(shard, ngx_conduit_channel_ask);
+    hub = shard->hub;
+
+    if (name == NULL) {
+        ngx_conduit_shard_each(shard, ngx_conduit_shard_tell_ask);
         return;
     }
 
-    if (ngx_conduit_canary_ring(shard, key, len)) {
+    if (hub->canary_ring != NULL && hub->canary_ring(shard, name, len)) {
         return;
     }
 
-    name.data = key;
-    name.len = len;
+    str.data = name;
+    str.len = len;
 
-    node = ngx_str_rbtree_lookup(&shard->hub->channels, &name,
-                                 ngx_crc32_long(key, len));
-    if (node != NULL) {
+    key = ngx_conduit_shard_find(hub, &str);
+
+    if (key != NULL) {
         ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_RINGS);
-        ngx_conduit_channel_ring((ngx_conduit_channel_t *) node, 1);
+        key->on->ring(key, NGX_CONDUIT_RING_BELL);
     }
+}
+
+
+static void
+ngx_conduit_shard_tell_ask(ngx_conduit_key_t *key)
+{
+    key->on->ask(key);
+}
+
+
+static void
+ngx_conduit_shard_tell_down(ngx_conduit_key_t *key)
+{
+    key->on->down(key);
 }
 
 
@@ -441,35 +486,39 @@ ngx_conduit_shard_connecting(ngx_conduit_shard_t *shard)
 }
 
 
-void
+/* calls a function for each key; any may go meanwhile */
+
+static void
 ngx_conduit_shard_each(ngx_conduit_shard_t *shard,
-    void (*handler)(ngx_conduit_channel_t *ch))
+    void (*handler)(ngx_conduit_key_t *key))
 {
     ngx_queue_t             list, *q;
-    ngx_conduit_channel_t  *ch;
+    ngx_conduit_key_t    *key;
 
-    if (ngx_queue_empty(&shard->channels)) {
+    if (ngx_queue_empty(&shard->keys)) {
         return;
     }
 
     ngx_queue_init(&list);
-    ngx_queue_add(&list, &shard->channels);
-    ngx_queue_init(&shard->channels);
+    ngx_queue_add(&list, &shard->keys);
+    ngx_queue_init(&shard->keys);
 
     while (!ngx_queue_empty(&list)) {
 
         q = ngx_queue_head(&list);
-        ch = ngx_queue_data(q, ngx_conduit_channel_t, all);
+        key = ngx_queue_data(q, ngx_conduit_key_t, queue);
 
         ngx_queue_remove(q);
-        ngx_queue_insert_tail(&shard->channels, q);
+        ngx_queue_insert_tail(&shard->keys, q);
 
-        handler(ch);
+        handler(key);
     }
 }
 
 
-void
+/* calls a function for each shard, that of nowhere included */
+
+static void
 ngx_conduit_shard_all(ngx_conduit_hub_t *hub,
     void (*handler)(ngx_conduit_shard_t *shard, void *data), void *data)
 {
@@ -494,13 +543,51 @@ ngx_conduit_shard_each_node(void *data, ngx_conduit_node_t *node)
 }
 
 
-void
-ngx_conduit_shard_sweep(ngx_conduit_shard_t *shard, ngx_msec_t interval)
+ngx_uint_t
+ngx_conduit_shard_any_away(ngx_conduit_hub_t *hub)
 {
+    ngx_uint_t  down;
+
+    down = 0;
+    ngx_conduit_shard_all(hub, ngx_conduit_shard_look, &down);
+
+    return down;
+}
+
+
+static void
+ngx_conduit_shard_look(ngx_conduit_shard_t *shard, void *data)
+{
+    ngx_uint_t  *down = data;
+
+    if (shard->doorbell.is_up || shard->nkeys == 0) {
+        return;
+    }
+
+    *down = 1;
+
+    if (!shard->impatient && !ngx_conduit_shard_connecting(shard)) {
+        shard->impatient = 1;
+        ngx_conduit_shard_each(shard, ngx_conduit_shard_tell_down);
+    }
+}
+
+
+void
+ngx_conduit_shard_sweep(ngx_conduit_hub_t *hub, ngx_msec_t interval)
+{
+    ngx_conduit_shard_all(hub, ngx_conduit_shard_sweep_one, &interval);
+}
+
+
+static void
+ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
+{
+    ngx_msec_t              interval = *(ngx_msec_t *) data;
     ngx_uint_t              n;
     ngx_msec_t              cycle;
     ngx_queue_t            *q;
-    ngx_conduit_channel_t  *ch;
+    ngx_conduit_key_t    *key;
 
     if (!shard->doorbell.is_up) {
         return;
@@ -514,42 +601,41 @@ ngx_conduit_shard_sweep(ngx_conduit_shard_t *shard, ngx_msec_t interval)
         shard->round++;
     }
 
-    /* the part of a channel that is due is kept for the next time */
+    /* the part of a key that is due is kept for the next time */
 
-    shard->sweep_due += shard->nchannels * interval;
-    n = ngx_min(shard->sweep_due / cycle, shard->nchannels);
+    shard->sweep_due += shard->nkeys * interval;
+    n = ngx_min(shard->sweep_due / cycle, shard->nkeys);
     shard->sweep_due %= cycle;
 
     while (n--) {
-        q = ngx_queue_head(&shard->channels);
-        ch = ngx_queue_data(q, ngx_conduit_channel_t, all);
+        q = ngx_queue_head(&shard->keys);
+        key = ngx_queue_data(q, ngx_conduit_key_t, queue);
 
         ngx_queue_remove(q);
-        ngx_queue_insert_tail(&shard->channels, q);
+        ngx_queue_insert_tail(&shard->keys, q);
 
         if (!shard->doorbell.polling) {
             ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SWEEPS);
-            ch->swept = !ch->reading;
-            ngx_conduit_channel_ring(ch, 0);
+            key->on->ring(key, NGX_CONDUIT_RING_SWEEP);
 
-        } else if (ngx_conduit_shard_lull(shard, ch)) {
-            ngx_conduit_channel_ring(ch, 0);
+        } else if (ngx_conduit_shard_lull(shard, key)) {
+            key->on->ring(key, NGX_CONDUIT_RING_POLL);
         }
     }
 }
 
 
-/* whether a channel is due in this round of the poll: one where nothing came
+/* whether a key is due in this round of the poll: one where nothing came
    for a while less often */
 
 static ngx_uint_t
-ngx_conduit_shard_lull(ngx_conduit_shard_t *shard, ngx_conduit_channel_t *ch)
+ngx_conduit_shard_lull(ngx_conduit_shard_t *shard, ngx_conduit_key_t *key)
 {
     ngx_uint_t  every, lull;
 
     every = 1;
 
-    for (lull = ch->lull; lull >= NGX_CONDUIT_LULL && every < 8; lull /= 2) {
+    for (lull = key->lull; lull >= NGX_CONDUIT_LULL && every < 8; lull /= 2) {
         every *= 2;
     }
 

@@ -10,31 +10,45 @@
 #include <ngx_http.h>
 
 #include "conduit_sse.h"
+#include "ngx_conduit_client.h"
+#include "ngx_conduit_farewell.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_response.h"
 #include "ngx_conduit_subscriber.h"
-
-
-/* ms that a client's connecting takes after its "retry", clocks of servers that
-   differ included: when the token does not last so long, a new one is needed */
-#define NGX_CONDUIT_RECONNECT  5000
 
 
 static void ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
     ngx_msec_t max_duration, ngx_msec_t expires);
 static ngx_int_t ngx_conduit_sub_init(ngx_conduit_sub_t *sub);
-static ngx_int_t ngx_conduit_sub_header(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_sub_begin(ngx_conduit_sub_t *sub);
-static ngx_int_t ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b,
-    ngx_uint_t last);
-static void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub,
-    ngx_conduit_close_e why, conduit_buf_t *b);
 static void ngx_conduit_sub_cleanup(void *data);
-static ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
 static void ngx_conduit_sub_member_ping(ngx_conduit_member_t *m);
 static void ngx_conduit_sub_member_end(ngx_conduit_member_t *m,
     ngx_conduit_roster_why_e why);
 static ngx_uint_t ngx_conduit_sub_member_away(ngx_conduit_member_t *m);
+static ngx_int_t ngx_conduit_sub_add(ngx_conduit_sub_t *sub,
+    ngx_conduit_channel_t *ch);
+static void ngx_conduit_sub_remove(ngx_conduit_sub_t *sub);
+static ngx_int_t ngx_conduit_sub_start(ngx_conduit_sub_t *sub);
+static ngx_int_t ngx_conduit_sub_listener_start(ngx_conduit_listener_t *l);
+static ngx_int_t ngx_conduit_sub_send(ngx_conduit_listener_t *l,
+    ngx_conduit_frames_t *frames, ngx_uint_t *i);
+static void ngx_conduit_sub_listener_end(ngx_conduit_listener_t *l,
+    ngx_conduit_close_e why);
+static void ngx_conduit_sub_end(ngx_conduit_sub_t *sub,
+    ngx_conduit_close_e why);
+static void ngx_conduit_sub_finish(ngx_conduit_sub_t *sub,
+    ngx_conduit_close_e why, ngx_int_t rc);
+static ngx_conduit_sub_t *ngx_conduit_sub_of(ngx_http_request_t *r);
+static void ngx_conduit_sub_read_handler(ngx_http_request_t *r);
+static void ngx_conduit_sub_write_handler(ngx_http_request_t *r);
 
+
+static const ngx_conduit_listener_handlers_t  ngx_conduit_sub_listener = {
+    ngx_conduit_sub_listener_start,
+    ngx_conduit_sub_send,
+    ngx_conduit_sub_listener_end
+};
 
 static const ngx_conduit_member_handlers_t  ngx_conduit_sub_member = {
     ngx_conduit_sub_member_ping,
@@ -58,12 +72,14 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
     }
 
     sub->request = r;
+    sub->hub = hub;
     sub->busy_last = &sub->busy;
     sub->member.on = &ngx_conduit_sub_member;
+    sub->listener.on = &ngx_conduit_sub_listener;
 
     if (pos != NULL) {
-        sub->pos = *pos;
-        sub->resumed = (pos->ms != 0 || pos->seq != 0);
+        sub->listener.at.id = *pos;
+        sub->listener.at.resumed = (pos->ms != 0 || pos->seq != 0);
     }
 
     ngx_conduit_sub_limit(sub, hub->settings.max_duration, expires);
@@ -75,12 +91,12 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
     key.data = (u_char *) name;
     key.len = conduit_stream_key_write(ids->org, ids->channel, name);
 
-    ch = ngx_conduit_channel_get(hub, &key, &sub->pos);
+    ch = ngx_conduit_channel_get(hub, &key, &sub->listener.at.id);
     if (ch == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_conduit_channel_add(ch, sub);
+    rc = ngx_conduit_sub_add(sub, ch);
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
                               + NGX_CONDUIT_REQUEST_ACCEPTED);
@@ -97,15 +113,16 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
 
         if (rc != NGX_OK) {
             sub->close = NGX_CONDUIT_CLOSE_ERROR;
-            ngx_conduit_channel_remove(sub);
+            ngx_conduit_sub_remove(sub);
             return rc;
         }
     }
 
-    if (ngx_conduit_sub_watch(r) != NGX_OK) {
-        ngx_conduit_sub_unwatch(r);
+    if (ngx_conduit_client_watch(r, ngx_conduit_sub_read_handler,
+                                 ngx_conduit_sub_write_handler) != NGX_OK) {
+        ngx_conduit_client_unwatch(r);
         sub->close = NGX_CONDUIT_CLOSE_ERROR;
-        ngx_conduit_channel_remove(sub);
+        ngx_conduit_sub_remove(sub);
         return NGX_ERROR;
     }
 
@@ -164,33 +181,6 @@ ngx_conduit_sub_init(ngx_conduit_sub_t *sub)
 }
 
 
-static ngx_int_t
-ngx_conduit_sub_header(ngx_http_request_t *r)
-{
-    r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_length_n = -1;
-    ngx_str_set(&r->headers_out.content_type, "text/event-stream");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
-
-    /* a charset is not to be added: event streams are UTF-8 */
-
-    r->headers_out.override_charset = NULL;
-
-    /* nor is there a version that "If-Match" and the like could ask for */
-
-    r->disable_not_modified = 1;
-
-    if (ngx_conduit_http_cache_control(r, "no-cache, no-transform") != NGX_OK
-        || ngx_conduit_http_header(r, "X-Accel-Buffering", "no") != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_send_header(r);
-}
-
-
 /*
  * Sends the header and the first line.  Returns NGX_OK, or what to finalize the
  * request with.
@@ -203,11 +193,11 @@ ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
     ngx_conduit_hub_t  *hub;
     ngx_conduit_out_t  *out;
 
-    hub = sub->channel->hub;
+    hub = sub->hub;
 
     sub->started = 1;
 
-    rc = ngx_conduit_sub_header(sub->request);
+    rc = ngx_conduit_response_header(sub->request);
 
     if (rc == NGX_ERROR || rc > NGX_OK) {
         return rc;
@@ -231,7 +221,12 @@ ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
 }
 
 
-ngx_int_t
+/*
+ * Sends the response header and the first line; does nothing when that was
+ * done.  Returns NGX_OK, or NGX_ERROR after ending the subscriber.
+ */
+
+static ngx_int_t
 ngx_conduit_sub_start(ngx_conduit_sub_t *sub)
 {
     ngx_int_t  rc;
@@ -252,53 +247,41 @@ ngx_conduit_sub_start(ngx_conduit_sub_t *sub)
 }
 
 
-/* sends a text of its own, copied to the request's pool */
-
 static ngx_int_t
-ngx_conduit_sub_text(ngx_http_request_t *r, conduit_buf_t *b, ngx_uint_t last)
+ngx_conduit_sub_listener_start(ngx_conduit_listener_t *l)
 {
-    ngx_buf_t    *buf;
-    ngx_chain_t   out;
-
-    if (b->failed) {
-        return NGX_ERROR;
-    }
-
-    if (b->len == 0) {
-        return last ? ngx_http_send_special(r, NGX_HTTP_LAST) : NGX_OK;
-    }
-
-    buf = ngx_create_temp_buf(r->pool, b->len);
-    if (buf == NULL) {
-        return NGX_ERROR;
-    }
-
-    buf->last = ngx_cpymem(buf->last, b->data, b->len);
-    buf->flush = 1;
-    buf->last_buf = last;
-    buf->last_in_chain = last;
-
-    out.buf = buf;
-    out.next = NULL;
-
-    return ngx_http_output_filter(r, &out);
+    return ngx_conduit_sub_start(ngx_queue_data(l, ngx_conduit_sub_t,
+                                                listener));
 }
 
 
-void
-ngx_conduit_sub_refuse(ngx_conduit_sub_t *sub)
+static void
+ngx_conduit_sub_listener_end(ngx_conduit_listener_t *l,
+    ngx_conduit_close_e why)
 {
-    if (!sub->started) {
+    ngx_conduit_sub_t  *sub;
+
+    sub = ngx_queue_data(l, ngx_conduit_sub_t, listener);
+
+    if (why == NGX_CONDUIT_CLOSE_END && !sub->started) {
+
+        /* it has seen the end of the stream, and after_end is stop */
+
         ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END,
                                NGX_HTTP_NO_CONTENT);
         return;
     }
 
-    ngx_conduit_sub_end(sub, NGX_CONDUIT_CLOSE_END);
+    ngx_conduit_sub_end(sub, why);
 }
 
 
-void
+/*
+ * Ends the response in good order: tells when to come back, or that a new token
+ * is needed for it, then the last chunk.
+ */
+
+static void
 ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
 {
     ngx_int_t       rc;
@@ -308,86 +291,25 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
         return;
     }
 
-    b = &sub->channel->hub->scratch;
+    b = &sub->hub->scratch;
 
     conduit_buf_reset(b);
     ngx_conduit_sub_farewell(sub, why, b);
 
     /* what is still buffered goes first, the filters keep the order */
 
-    rc = ngx_conduit_sub_text(sub->request, b, 1);
+    rc = ngx_conduit_response_text(sub->request, b, 1);
 
     ngx_conduit_sub_finish(sub, why, rc == NGX_ERROR ? NGX_ERROR : NGX_OK);
 }
 
 
 /*
- * The last words of a response that ends before its stream.  An EventSource
- * comes back by itself, with the token it has: where that is good, it loses
- * nothing.  Where it would be refused the EventSource would get 401 and be gone
- * for good, so that the client is told to ask for a new one: conduit-client
- * asks the application for a stream then, which may be another one.
+ * Lets the subscriber go and finalizes its request with rc; nothing of either
+ * is to be used afterwards.
  */
 
 static void
-ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
-    conduit_buf_t *b)
-{
-    ngx_msec_t  retry;
-
-    switch (why) {
-
-    case NGX_CONDUIT_CLOSE_OUTAGE:
-        conduit_sse_write_error(NGX_CONDUIT_OUTAGE_RETRY, b);
-
-        if (!ngx_conduit_sub_told(sub, NGX_CONDUIT_OUTAGE_RETRY)) {
-            return;
-        }
-
-        break;
-
-    case NGX_CONDUIT_CLOSE_DRAIN:
-    case NGX_CONDUIT_CLOSE_DURATION:
-    case NGX_CONDUIT_CLOSE_EXPIRED:
-        retry = ngx_conduit_jitter(sub->channel->hub->settings.retry);
-
-        if (!ngx_conduit_sub_told(sub, retry)) {
-            conduit_sse_write_retry(retry, b);
-            return;
-        }
-
-        break;
-
-    default:
-        return;
-    }
-
-    ngx_conduit_control_write("server_draining", NULL,
-                              ngx_conduit_sub_position(sub), b);
-    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_DRAININGS);
-}
-
-
-ngx_uint_t
-ngx_conduit_sub_told(ngx_conduit_sub_t *sub, ngx_msec_t retry)
-{
-    switch (sub->channel->hub->settings.drain_event) {
-
-    case NGX_CONDUIT_DRAIN_EVENT_ON:
-        return 1;
-
-    case NGX_CONDUIT_DRAIN_EVENT_OFF:
-        return 0;
-
-    default: /* NGX_CONDUIT_DRAIN_EVENT_AUTO */
-        return sub->refused
-               && ngx_time() + (time_t) (retry + NGX_CONDUIT_RECONNECT) / 1000
-                  >= (time_t) sub->refused;
-    }
-}
-
-
-void
 ngx_conduit_sub_finish(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     ngx_int_t rc)
 {
@@ -399,18 +321,11 @@ ngx_conduit_sub_finish(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
 
     sub->close = why;
 
-    ngx_conduit_channel_remove(sub);
-    ngx_conduit_sub_unwatch(r);
+    ngx_conduit_sub_remove(sub);
+    ngx_conduit_client_unwatch(r);
 
     ngx_http_finalize_request(r, rc);
     ngx_http_run_posted_requests(c);
-}
-
-
-static void
-ngx_conduit_sub_member_ping(ngx_conduit_member_t *m)
-{
-    ngx_conduit_sub_ping(ngx_queue_data(m, ngx_conduit_sub_t, member));
 }
 
 
@@ -453,7 +368,7 @@ ngx_conduit_sub_member_away(ngx_conduit_member_t *m)
     ngx_conduit_gateway_settings_t  *settings;
 
     sub = ngx_queue_data(m, ngx_conduit_sub_t, member);
-    settings = &sub->channel->hub->settings;
+    settings = &sub->hub->settings;
 
     if (!ngx_conduit_channel_away(sub->channel, &away)
         || away < settings->outage)
@@ -475,61 +390,257 @@ ngx_conduit_sub_member_away(ngx_conduit_member_t *m)
 }
 
 
-static void
-ngx_conduit_sub_cleanup(void *data)
+static ngx_int_t
+ngx_conduit_sub_add(ngx_conduit_sub_t *sub, ngx_conduit_channel_t *ch)
 {
-    ngx_conduit_channel_remove(data);
-}
+    ngx_int_t  rc;
 
+    rc = ngx_conduit_channel_add(ch, &sub->listener, &sub->member);
 
-void
-ngx_conduit_sub_release(ngx_conduit_sub_t *sub)
-{
-    ngx_conduit_out_t  *out;
-
-    for (out = sub->busy; out; out = out->next) {
-        if (out->frame != NULL) {
-            ngx_conduit_frame_release(out->frame);
-        }
+    if (rc != NGX_DONE) {
+        sub->channel = ch;
+        ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_SUBSCRIBERS, 1);
     }
-
-    sub->busy = NULL;
-}
-
-
-ngx_int_t
-ngx_conduit_sub_turn_away(ngx_http_request_t *r, ngx_msec_t retry)
-{
-    ngx_int_t      rc;
-    conduit_buf_t  b;
-
-    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
-                              + NGX_CONDUIT_REQUEST_TURNED_AWAY);
-
-    rc = ngx_conduit_sub_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    ngx_memzero(&b, sizeof(conduit_buf_t));
-
-    conduit_sse_write_retry(ngx_conduit_jitter(retry), &b);
-
-    rc = ngx_conduit_sub_text(r, &b, 1);
-
-    conduit_buf_free(&b);
 
     return rc;
 }
 
 
-/* from three quarters of it to five */
+/* lets the subscriber go, once */
 
-static ngx_msec_t
-ngx_conduit_jitter(ngx_msec_t msec)
+static void
+ngx_conduit_sub_remove(ngx_conduit_sub_t *sub)
 {
-    return msec - msec / 4 + ngx_random() % (msec / 2 + 1);
+    ngx_conduit_channel_t  *ch;
+
+    ch = sub->channel;
+
+    if (ch == NULL) {
+        return;
+    }
+
+    sub->channel = NULL;
+
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_SUBSCRIBERS, -1);
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CLOSED + sub->close);
+
+    ngx_conduit_channel_remove(ch, &sub->listener, &sub->member);
+}
+
+
+static void
+ngx_conduit_sub_cleanup(void *data)
+{
+    ngx_conduit_sub_remove(data);
+}
+
+
+/* hands frames on to the socket, until it is full, or the stream has ended */
+
+static ngx_int_t
+ngx_conduit_sub_send(ngx_conduit_listener_t *l, ngx_conduit_frames_t *frames,
+    ngx_uint_t *i)
+{
+    ngx_int_t           rc;
+    ngx_uint_t          end;
+    ngx_conduit_sub_t  *sub;
+    ngx_conduit_out_t  *first, *last;
+
+    sub = ngx_queue_data(l, ngx_conduit_sub_t, listener);
+
+    for ( ;; ) {
+
+        if (ngx_conduit_sub_blocked(sub)) {
+            return NGX_AGAIN;
+        }
+
+        if (ngx_conduit_sub_collect(sub, frames, i, &first, &last, &end)
+            != NGX_OK)
+        {
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
+            return NGX_DONE;
+        }
+
+        if (first == NULL) {
+            return NGX_OK;
+        }
+
+        rc = ngx_conduit_sub_output(sub, first, last, end);
+
+        if (rc == NGX_ERROR) {
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+            return NGX_DONE;
+        }
+
+        if (end) {
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END, NGX_OK);
+            return NGX_DONE;
+        }
+
+        if (ngx_conduit_sub_blocked(sub)) {
+
+            if (ngx_conduit_sub_block(sub) != NGX_OK) {
+                ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR,
+                                       NGX_ERROR);
+                return NGX_DONE;
+            }
+
+            return NGX_AGAIN;
+        }
+    }
+}
+
+
+static void
+ngx_conduit_sub_member_ping(ngx_conduit_member_t *m)
+{
+    ngx_conduit_sub_t  *sub;
+    ngx_conduit_out_t  *out;
+
+    static u_char  comment[] = CONDUIT_SSE_KEEPALIVE;
+
+    sub = ngx_queue_data(m, ngx_conduit_sub_t, member);
+
+    if (!sub->started || ngx_conduit_sub_blocked(sub)) {
+        return;
+    }
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_KEEPALIVES);
+
+    out = ngx_conduit_sub_out(sub, comment, sizeof(comment) - 1);
+
+    if (out == NULL
+        || ngx_conduit_sub_output(sub, out, out, 0) == NGX_ERROR)
+    {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+        return;
+    }
+
+    if (ngx_conduit_sub_blocked(sub) && ngx_conduit_sub_block(sub) != NGX_OK) {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
+    }
+}
+
+
+/* returns NULL when the request is no subscriber, or is none any more */
+
+static ngx_conduit_sub_t *
+ngx_conduit_sub_of(ngx_http_request_t *r)
+{
+    ngx_conduit_gateway_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+
+    return (ctx && ctx->sub.channel) ? &ctx->sub : NULL;
+}
+
+
+/*
+ * Does what ngx_http_test_reading() does, but takes the subscriber out of its
+ * channel before NGINX finalizes the request.  With "post_action" NGINX would
+ * clear its contexts and go on with it in another location, while the channel
+ * still sends to it.
+ */
+
+static void
+ngx_conduit_sub_read_handler(ngx_http_request_t *r)
+{
+    ngx_conduit_sub_t  *sub;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "conduit: subscriber's read handler");
+
+    sub = ngx_conduit_sub_of(r);
+
+    if (sub == NULL) {
+        return;
+    }
+
+    if (ngx_conduit_client_left(r)) {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT,
+                               NGX_HTTP_CLIENT_CLOSED_REQUEST);
+    }
+}
+
+
+static void
+ngx_conduit_sub_write_handler(ngx_http_request_t *r)
+{
+    ngx_event_t        *wev;
+    ngx_connection_t   *c;
+    ngx_conduit_sub_t  *sub;
+
+    c = r->connection;
+    wev = c->write;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "conduit: subscriber's write handler");
+
+    sub = ngx_conduit_sub_of(r);
+
+    if (sub == NULL) {
+        return;
+    }
+
+    if (ngx_conduit_client_gone(c)) {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+        return;
+    }
+
+    /* the events are those of a subrequest, until it has ended */
+
+    if (c->data != r) {
+        return;
+    }
+
+    if (wev->timedout) {
+        ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
+                      "conduit: client timed out");
+        c->timedout = 1;
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_TIMEOUT,
+                               NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
+
+    if (wev->delayed) {
+        if (ngx_handle_write_event(wev, 0) != NGX_OK) {
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
+        }
+
+        return;
+    }
+
+    if (!ngx_conduit_sub_blocked(sub) && !sub->listener.blocked) {
+        return;
+    }
+
+    if (ngx_http_output_filter(r, NULL) == NGX_ERROR) {
+        ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+        return;
+    }
+
+    ngx_conduit_sub_reap(sub);
+
+    if (ngx_conduit_sub_blocked(sub)) {
+
+        if (ngx_conduit_sub_block(sub) != NGX_OK) {
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
+        }
+
+        return;
+    }
+
+    /* limit_rate may have set it a moment ago */
+
+    if (wev->timer_set && !wev->delayed) {
+        ngx_del_timer(wev);
+    }
+
+    ngx_conduit_roster_written(&sub->hub->roster, &sub->member);
+
+    if (sub->listener.blocked) {
+        ngx_conduit_channel_writable(sub->channel, &sub->listener);
+    }
 }
 
 

@@ -1,62 +1,54 @@
 /*
- * What the files of a subscriber share.
+ * A subscriber: one response of Server-Sent Events, a listener of its channel
+ * and a member of the roster.
+ *
+ *   create         of a request that was checked
+ *   end            told by its channel, the roster, or the client
+ *   release        when its request's pool goes
  */
 
 #ifndef NGX_CONDUIT_SUBSCRIBER_H
 #define NGX_CONDUIT_SUBSCRIBER_H
 
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
 #include "ngx_conduit_gateway.h"
+#include "ngx_conduit_http.h"
+#include "ngx_conduit_hub.h"
+#include "ngx_conduit_output.h"
 
 #pragma GCC visibility push(hidden)
 
-/*
- * Has the subscriber told of a client that goes, or came and went with its
- * request, and of a socket that takes more.  NGX_OK or NGX_ERROR.
- */
-ngx_int_t ngx_conduit_sub_watch(ngx_http_request_t *r);
+/* of a request to a gateway's location, in its pool, for as long as that lasts:
+   internal redirects, too */
+typedef struct {
+    ngx_conduit_sub_t       sub;           /* sub.request is NULL before the
+                                              request is a subscriber */
+    ngx_str_t               token;         /* taken out of the query, on
+                                              malloc(); until it is one */
+    int                     taken;         /* what taking it came to, valid
+                                              when looked */
+    unsigned                looked:1;
+    ngx_conduit_verified_t  verified;
+} ngx_conduit_gateway_ctx_t;
+
 
 /*
- * The request is NGINX's again, which may go on with it in another location
- * ("error_page", "post_action"): gives it the handlers that a content handler
- * starts with.
+ * Makes a GET a subscriber of a channel, after org, channel and token were
+ * checked; the subscriber is the sub of the request's context, whose cleanup
+ * calls ngx_conduit_sub_release().  Its member "refused" may be set before, the
+ * rest of it is zero.  pos is NULL for the whole stream.  expires is the life
+ * left to the token in ms, or 0 when the response may outlive it.
+ * Returns what the content handler returns.
  */
-void ngx_conduit_sub_unwatch(ngx_http_request_t *r);
+ngx_int_t ngx_conduit_sub_create(ngx_conduit_hub_t *hub,
+    ngx_http_request_t *r, ngx_conduit_sub_t *sub, ngx_conduit_ids_t *ids,
+    conduit_stream_id_t *pos, ngx_msec_t expires);
 
-/*
- * Whether anything of the response is buffered in NGINX, or waits there for a
- * subrequest to end.
- */
-ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
-
-/*
- * Waits for the socket, at most send_timeout, or for the end of a subrequest,
- * whatever time that takes.  NGX_OK or NGX_ERROR.
- */
-ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
-
-/*
- * Makes a buffer over bytes that stay until it is reaped, out of one that was
- * used before, and counts them as pending.  Returns NULL when memory is out.
- */
-ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data,
-    size_t len);
-
-/*
- * Hands a chain of such buffers over, flushed; end makes them the last of the
- * response.  Returns what the filters return.
- */
-ngx_int_t ngx_conduit_sub_output(ngx_conduit_sub_t *sub,
-    ngx_conduit_out_t *first, ngx_conduit_out_t *last, ngx_uint_t end);
-
-/* Gives back what the filters have consumed. */
-void ngx_conduit_sub_reap(ngx_conduit_sub_t *sub);
-
-/*
- * Lets the subscriber go and finalizes its request with rc; nothing of either
- * is to be used afterwards.
- */
-void ngx_conduit_sub_finish(ngx_conduit_sub_t *sub,
-    ngx_conduit_close_e why, ngx_int_t rc);
+/* "end", "client" and so on, for $conduit_gateway_close. */
+const char *ngx_conduit_close_name(ngx_conduit_close_e why);
 
 #pragma GCC visibility pop
 

@@ -1,0 +1,24 @@
+/*
+ * The canary: shows that what is written to a server comes back by its bell.
+ */
+
+#ifndef NGX_CONDUIT_CANARY_H
+#define NGX_CONDUIT_CANARY_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_conduit_hub.h"
+
+#pragma GCC visibility push(hidden)
+
+/*
+ * Opens the hub and keeps hub->ready from now on; proved() is called whenever
+ * it was looked at.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_canary_start(ngx_conduit_hub_t *hub,
+    void (*proved)(void *data), void *data);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_CANARY_H */

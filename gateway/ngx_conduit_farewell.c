@@ -1,0 +1,79 @@
+/*
+ * The last words of a response that ends before its stream.  An EventSource
+ * comes back by itself, with the token it has: where that is good, it loses
+ * nothing.  Where it would be refused the EventSource would get 401 and be gone
+ * for good, so that the client is told to ask for a new one: conduit-client
+ * asks the application for a stream then, which may be another one.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_sse.h"
+#include "ngx_conduit_farewell.h"
+#include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_response.h"
+
+
+/* ms that a client's connecting takes after its "retry", clocks of servers that
+   differ included: when the token does not last so long, a new one is needed */
+#define NGX_CONDUIT_RECONNECT  5000
+
+
+void
+ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
+    conduit_buf_t *b)
+{
+    ngx_msec_t  retry;
+
+    switch (why) {
+
+    case NGX_CONDUIT_CLOSE_OUTAGE:
+        conduit_sse_write_error(NGX_CONDUIT_OUTAGE_RETRY, b);
+
+        if (!ngx_conduit_sub_told(sub, NGX_CONDUIT_OUTAGE_RETRY)) {
+            return;
+        }
+
+        break;
+
+    case NGX_CONDUIT_CLOSE_DRAIN:
+    case NGX_CONDUIT_CLOSE_DURATION:
+    case NGX_CONDUIT_CLOSE_EXPIRED:
+        retry = ngx_conduit_jitter(sub->hub->settings.retry);
+
+        if (!ngx_conduit_sub_told(sub, retry)) {
+            conduit_sse_write_retry(retry, b);
+            return;
+        }
+
+        break;
+
+    default:
+        return;
+    }
+
+    ngx_conduit_control_write("server_draining", NULL,
+                              ngx_conduit_position_id(&sub->listener.at), b);
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_DRAININGS);
+}
+
+
+ngx_uint_t
+ngx_conduit_sub_told(ngx_conduit_sub_t *sub, ngx_msec_t retry)
+{
+    switch (sub->hub->settings.drain_event) {
+
+    case NGX_CONDUIT_DRAIN_EVENT_ON:
+        return 1;
+
+    case NGX_CONDUIT_DRAIN_EVENT_OFF:
+        return 0;
+
+    default: /* NGX_CONDUIT_DRAIN_EVENT_AUTO */
+        return sub->refused
+               && ngx_time() + (time_t) (retry + NGX_CONDUIT_RECONNECT) / 1000
+                  >= (time_t) sub->refused;
+    }
+}

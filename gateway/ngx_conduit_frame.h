@@ -1,0 +1,81 @@
+/*
+ * Frames: an entry of a stream as the bytes of its event, made once in a
+ * worker and shared by all who are sent it; and lists of them.
+ */
+
+#ifndef NGX_CONDUIT_FRAME_H
+#define NGX_CONDUIT_FRAME_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "conduit_buf.h"
+#include "conduit_id.h"
+#include "ngx_conduit_gateway.h"
+
+#pragma GCC visibility push(hidden)
+
+/* counted references, freed with the last */
+typedef struct {
+    ngx_uint_t              refs;
+    conduit_stream_id_t     id;
+    ngx_uint_t              end;           /* the message ends its stream */
+    size_t                  len;
+    u_char                  data[1];
+} ngx_conduit_frame_t;
+
+/* frames of one stretch, in order */
+typedef struct {
+    ngx_conduit_frame_t   **elts;
+    ngx_uint_t              nelts;
+    ngx_uint_t              nalloc;
+    size_t                  bytes;
+} ngx_conduit_frames_t;
+
+
+/*
+ * Makes a frame of an event: control, with one reference, to be sent once and
+ * kept nowhere; the arguments are those of conduit_sse_write_control().
+ * Returns NULL when memory is out.
+ */
+ngx_conduit_frame_t *ngx_conduit_frame_control(ngx_conduit_hub_t *hub,
+    const char *type, const char *reason, conduit_stream_id_t *pos);
+
+/* Writes such an event, with a random message_id. */
+void ngx_conduit_control_write(const char *type, const char *reason,
+    conduit_stream_id_t *pos, conduit_buf_t *b);
+
+/*
+ * Makes the frame of an entry of the stream key by its ID and its data (whose
+ * data is NULL when it has none), with one reference.  Returns NGX_OK;
+ * NGX_DECLINED when the entry is no message (logged); NGX_ERROR when memory is
+ * out.
+ */
+ngx_int_t ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
+    conduit_stream_id_t *id, ngx_str_t *data, ngx_conduit_frame_t **frame);
+
+void ngx_conduit_frame_release(ngx_conduit_frame_t *frame);
+
+/* Whether the entry is a message of phase END. */
+ngx_uint_t ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub, ngx_str_t *data);
+
+/* Appends a frame, taking over the reference.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_frames_push(ngx_conduit_frames_t *frames,
+    ngx_conduit_frame_t *frame);
+
+/* Drops the n oldest frames. */
+void ngx_conduit_frames_drop(ngx_conduit_frames_t *frames, ngx_uint_t n);
+
+/* Drops the newest frames, down to n. */
+void ngx_conduit_frames_cut(ngx_conduit_frames_t *frames, ngx_uint_t n);
+
+/* Drops all frames and frees the array. */
+void ngx_conduit_frames_clear(ngx_conduit_frames_t *frames);
+
+/* Returns the index of the first frame after id, or nelts. */
+ngx_uint_t ngx_conduit_frames_after(ngx_conduit_frames_t *frames,
+    conduit_stream_id_t *id);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_FRAME_H */

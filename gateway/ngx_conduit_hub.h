@@ -1,0 +1,76 @@
+/*
+ * The hub: what one worker keeps for one deployment of Redis.
+ *
+ *   get           by server and settings, at configuration time
+ *   open, close   in a worker
+ *   drain         the worker is to quit
+ */
+
+#ifndef NGX_CONDUIT_HUB_H
+#define NGX_CONDUIT_HUB_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "conduit_arena.h"
+#include "conduit_buf.h"
+#include "ngx_conduit_gateway.h"
+#include "ngx_conduit_http.h"
+#include "ngx_conduit_roster.h"
+#include "ngx_conduit_schedule.h"
+#include "ngx_conduit_shard.h"
+
+#pragma GCC visibility push(hidden)
+
+struct ngx_conduit_hub_s {
+    ngx_conduit_redis_t            *redis;
+    ngx_conduit_gateway_settings_t  settings;
+
+    /* of a worker, from the first subscriber on */
+    ngx_uint_t                      opened;
+    ngx_conduit_topology_t          topology;
+    ngx_conduit_shard_t             nowhere;       /* its server is unknown */
+    ngx_rbtree_t                    keys;          /* of all shards */
+    ngx_rbtree_node_t               sentinel;
+    ngx_uint_t                      nchannels;
+    ngx_conduit_schedule_t          schedule;
+    ngx_conduit_roster_t            roster;
+    ngx_event_t                     sweep_timer;
+    ngx_event_t                     canary_timer;
+    void                          (*proved)(void *data);  /* NULL: no
+                                                             canaries */
+    void                           *proved_data;
+    /* whether a key that rang is a canary's; NULL: there are none */
+    ngx_uint_t                    (*canary_ring)(ngx_conduit_shard_t *shard,
+                                        u_char *name, size_t len);
+    ngx_msec_t                      ready;         /* when Redis was last known
+                                                      to work; 0: never */
+    ngx_msec_t                      oldest_proof;  /* of the servers */
+    ngx_uint_t                      sick;          /* one is known to be away */
+    ngx_uint_t                      draining;
+    ngx_conduit_http_log_t          skips;         /* of entries */
+    conduit_arena_t                *arena;         /* of the message at hand */
+    conduit_buf_t                   scratch;
+    conduit_buf_t                   hello;         /* first line of responses */
+};
+
+
+/*
+ * Finds or makes the hub of a server and settings at configuration time; hubs
+ * is an array of ngx_conduit_hub_t pointers.  Returns NULL when memory is out.
+ */
+ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
+    ngx_conduit_redis_t *redis, ngx_conduit_gateway_settings_t *settings);
+
+/* Makes a hub ready in a worker.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
+
+/* Ends all responses at once and closes the links. */
+void ngx_conduit_hub_close(ngx_conduit_hub_t *hub);
+
+/* The worker was told to quit: moves clients away, spread over the time set. */
+void ngx_conduit_hub_drain(ngx_conduit_hub_t *hub);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_HUB_H */

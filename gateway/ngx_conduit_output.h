@@ -1,0 +1,96 @@
+/*
+ * The output of a subscriber: hands frames and other bytes to NGINX's filters.
+ */
+
+#ifndef NGX_CONDUIT_OUTPUT_H
+#define NGX_CONDUIT_OUTPUT_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_channel.h"
+#include "ngx_conduit_frame.h"
+#include "ngx_conduit_gateway.h"
+#include "ngx_conduit_hub.h"
+
+#pragma GCC visibility push(hidden)
+
+/* a frame on its way through the filters */
+struct ngx_conduit_out_s {
+    ngx_buf_t               buf;
+    ngx_chain_t             link;
+    ngx_conduit_frame_t    *frame;         /* NULL: other bytes */
+    ngx_conduit_out_t      *next;
+};
+
+struct ngx_conduit_sub_s {
+    ngx_conduit_listener_t  listener;      /* of its channel */
+    ngx_conduit_member_t    member;        /* of the hub's roster */
+    ngx_http_request_t     *request;
+    ngx_conduit_hub_t      *hub;
+    ngx_conduit_channel_t  *channel;       /* NULL when detached */
+    ngx_conduit_out_t      *busy;          /* in the filters, oldest first */
+    ngx_conduit_out_t     **busy_last;
+    ngx_conduit_out_t      *free;
+    uint64_t                bytes;
+    uint32_t                events;
+    uint32_t                pending;       /* bytes of busy */
+    uint32_t                refused;       /* time() from which its token is;
+                                              0: never */
+    unsigned                close:4;       /* ngx_conduit_close_e */
+    unsigned                limit:4;       /* what the deadline stands for */
+    unsigned                started:1;     /* the header was sent */
+    unsigned                losses:8;      /* how often it was told, 255 at
+                                              most */
+};
+
+
+/*
+ * Makes a chain of frames from index *i on, those not after the position passed
+ * over, as long as the subscriber may have unsent bytes; *first is NULL when
+ * there are none.  *end: the last one is that of the stream.  Advances *i and
+ * the position.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
+    ngx_conduit_frames_t *frames, ngx_uint_t *i, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last, ngx_uint_t *end);
+
+/*
+ * Whether anything of the response is buffered in NGINX, or waits there for a
+ * subrequest to end.
+ */
+ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
+
+/*
+ * Waits for the socket, at most send_timeout, or for the end of a subrequest,
+ * whatever time that takes.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
+
+/*
+ * Makes a buffer over bytes that stay until it is reaped, out of one that was
+ * used before, and counts them as pending.  Returns NULL when memory is out.
+ */
+ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data,
+    size_t len);
+
+/*
+ * Hands a chain of such buffers over, flushed; end makes them the last of the
+ * response.  Returns what the filters return.
+ */
+ngx_int_t ngx_conduit_sub_output(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t *first, ngx_conduit_out_t *last, ngx_uint_t end);
+
+/* Gives back what the filters have consumed. */
+void ngx_conduit_sub_reap(ngx_conduit_sub_t *sub);
+
+/*
+ * Gives back what the filters have not consumed and will not: called when the
+ * request's pool is destroyed, not before.
+ */
+void ngx_conduit_sub_release(ngx_conduit_sub_t *sub);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_OUTPUT_H */

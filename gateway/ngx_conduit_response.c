@@ -1,0 +1,105 @@
+/*
+ * A response of Server-Sent Events: what all of them have.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_sse.h"
+#include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_http.h"
+#include "ngx_conduit_response.h"
+
+
+ngx_int_t
+ngx_conduit_response_header(ngx_http_request_t *r)
+{
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = -1;
+    ngx_str_set(&r->headers_out.content_type, "text/event-stream");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    /* a charset is not to be added: event streams are UTF-8 */
+
+    r->headers_out.override_charset = NULL;
+
+    /* nor is there a version that "If-Match" and the like could ask for */
+
+    r->disable_not_modified = 1;
+
+    if (ngx_conduit_http_cache_control(r, "no-cache, no-transform") != NGX_OK
+        || ngx_conduit_http_header(r, "X-Accel-Buffering", "no") != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_send_header(r);
+}
+
+
+ngx_int_t
+ngx_conduit_response_text(ngx_http_request_t *r, conduit_buf_t *b,
+    ngx_uint_t last)
+{
+    ngx_buf_t    *buf;
+    ngx_chain_t   out;
+
+    if (b->failed) {
+        return NGX_ERROR;
+    }
+
+    if (b->len == 0) {
+        return last ? ngx_http_send_special(r, NGX_HTTP_LAST) : NGX_OK;
+    }
+
+    buf = ngx_create_temp_buf(r->pool, b->len);
+    if (buf == NULL) {
+        return NGX_ERROR;
+    }
+
+    buf->last = ngx_cpymem(buf->last, b->data, b->len);
+    buf->flush = 1;
+    buf->last_buf = last;
+    buf->last_in_chain = last;
+
+    out.buf = buf;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+ngx_int_t
+ngx_conduit_response_turn_away(ngx_http_request_t *r, ngx_msec_t retry)
+{
+    ngx_int_t      rc;
+    conduit_buf_t  b;
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
+                              + NGX_CONDUIT_REQUEST_TURNED_AWAY);
+
+    rc = ngx_conduit_response_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    ngx_memzero(&b, sizeof(conduit_buf_t));
+
+    conduit_sse_write_retry(ngx_conduit_jitter(retry), &b);
+
+    rc = ngx_conduit_response_text(r, &b, 1);
+
+    conduit_buf_free(&b);
+
+    return rc;
+}
+
+
+ngx_msec_t
+ngx_conduit_jitter(ngx_msec_t msec)
+{
+    return msec - msec / 4 + ngx_random() % (msec / 2 + 1);
+}

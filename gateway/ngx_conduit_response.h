@@ -1,0 +1,40 @@
+/*
+ * A response of Server-Sent Events: its header, its first and last words, and
+ * one that is turned away.
+ */
+
+#ifndef NGX_CONDUIT_RESPONSE_H
+#define NGX_CONDUIT_RESPONSE_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_buf.h"
+
+#pragma GCC visibility push(hidden)
+
+/* Sends the header.  Returns what ngx_http_send_header() does. */
+ngx_int_t ngx_conduit_response_header(ngx_http_request_t *r);
+
+/*
+ * Sends a text, copied to the request's pool; last makes it the end of the
+ * response.  Returns what the filters return.
+ */
+ngx_int_t ngx_conduit_response_text(ngx_http_request_t *r, conduit_buf_t *b,
+    ngx_uint_t last);
+
+/* From three quarters of it to five, so that not all come back at once. */
+ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
+
+/*
+ * Answers a good request that can't be served now, or has nobody to send events
+ * to (HEAD, "post_action"): 200, a jittered "retry:", the end.  Returns what
+ * the content handler returns.
+ */
+ngx_int_t ngx_conduit_response_turn_away(ngx_http_request_t *r,
+    ngx_msec_t retry);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_RESPONSE_H */
