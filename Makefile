@@ -287,6 +287,7 @@ lint:  ## check the style of the sources, run the static analyzers
 	@tools/install-deps build lint
 	@tools/lint
 	@$(MAKE) all
+	@tools/arrows $(BUILD)/nginx
 	@tools/analyze $(BUILD)/nginx
 
 fuzz:  ## run each fuzzer of t/fuzz for FUZZ_SECONDS

@@ -1,5 +1,11 @@
 /*
- * What a link and its commands share.
+ * What the files of a link share; calls go downwards.
+ *
+ *   link_send   what a link is used for: opens it when needed
+ *   link        its life: connects and logs in
+ *   link_lost   a connection is gone
+ *   command     commands that wait for a reply; tell the link of a connection
+ *               that failed through its handlers, link->on
  */
 
 #ifndef NGX_CONDUIT_COMMAND_H
@@ -24,6 +30,14 @@ typedef struct {
     int                     len;
 } ngx_conduit_command_t;
 
+/* what commands tell of the connection they were sent on */
+struct ngx_conduit_link_handlers_s {
+    /* hiredis has given it up */
+    void  (*gone)(ngx_conduit_link_t *link, redisAsyncContext *ac);
+    /* a reply is late, and none can come: the connection is to be dropped */
+    void  (*late)(ngx_conduit_link_t *link);
+};
+
 /*
  * Gives a connection up.  The context is freed at once, or by hiredis when its
  * callback returns; either way it finds the link without it.
@@ -39,6 +53,12 @@ void ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n);
 /* Why hiredis gave a connection up, which it is just telling: for the log. */
 const char *ngx_conduit_link_error(ngx_conduit_link_t *link,
     const redisAsyncContext *ac);
+
+/* Makes a command that is in no queue yet.  NULL when memory is out. */
+ngx_conduit_command_t *ngx_conduit_command_create(ngx_conduit_link_t *link);
+
+/* Sets the timer for the deadline of the oldest command. */
+void ngx_conduit_command_arm(ngx_conduit_link_t *link);
 
 /* The deadline of the oldest command. */
 void ngx_conduit_link_command_timer(ngx_event_t *ev);

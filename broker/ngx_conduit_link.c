@@ -31,6 +31,9 @@ static void ngx_conduit_link_disconnected(const redisAsyncContext *ac,
 static void ngx_conduit_link_shutdown(redisAsyncContext *ac);
 static ngx_uint_t ngx_conduit_link_is_idle(ngx_conduit_link_t *link,
     const redisAsyncContext *ac);
+static void ngx_conduit_link_gone(ngx_conduit_link_t *link,
+    redisAsyncContext *ac);
+static void ngx_conduit_link_late(ngx_conduit_link_t *link);
 static ngx_int_t ngx_conduit_link_login(ngx_conduit_link_t *link);
 static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
     void *data);
@@ -41,6 +44,12 @@ static ngx_uint_t ngx_conduit_link_serves(ngx_conduit_link_t *link,
 static void ngx_conduit_link_ready(ngx_conduit_link_t *link);
 
 
+static const ngx_conduit_link_handlers_t  ngx_conduit_link_handlers = {
+    ngx_conduit_link_gone,
+    ngx_conduit_link_late
+};
+
+
 void
 ngx_conduit_link_open(ngx_conduit_link_t *link)
 {
@@ -48,6 +57,7 @@ ngx_conduit_link_open(ngx_conduit_link_t *link)
         return;
     }
 
+    link->on = &ngx_conduit_link_handlers;
     link->ac = NULL;
     link->failed = 0;
     link->stuck = 0;
@@ -330,11 +340,17 @@ ngx_conduit_link_is_idle(ngx_conduit_link_t *link, const redisAsyncContext *ac)
 }
 
 
-const char *
-ngx_conduit_link_error(ngx_conduit_link_t *link, const redisAsyncContext *ac)
+static void
+ngx_conduit_link_gone(ngx_conduit_link_t *link, redisAsyncContext *ac)
 {
-    return ngx_conduit_tls_why(link->ssl, ac->errstr && ac->errstr[0]
-                                          ? ac->errstr : "closed");
+    ngx_conduit_link_lost(link, ngx_conduit_link_error(link, ac));
+}
+
+
+static void
+ngx_conduit_link_late(ngx_conduit_link_t *link)
+{
+    ngx_conduit_link_drop(link, "no reply in time");
 }
 
 
@@ -553,14 +569,5 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
             ngx_conduit_link_drop(link, "out of memory");
             return;
         }
-    }
-}
-
-
-void
-ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n)
-{
-    if (link->stats != NULL && (n > 0 || link->state == NGX_CONDUIT_LINK_UP)) {
-        link->stats->up += n;
     }
 }

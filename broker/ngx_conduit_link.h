@@ -66,6 +66,8 @@ typedef void (*ngx_conduit_link_pt)(ngx_conduit_link_t *link);
 
 typedef void (*ngx_conduit_message_pt)(void *data, redisReply *reply);
 
+typedef struct ngx_conduit_link_handlers_s  ngx_conduit_link_handlers_t;
+
 struct ngx_conduit_link_s {
     /* the owner sets these before ngx_conduit_link_open() */
     ngx_conduit_redis_t       *redis;
@@ -87,6 +89,7 @@ struct ngx_conduit_link_s {
     unsigned                   closing:1;   /* takes nothing new */
     unsigned                   asking_refused:1;    /* the last was; logged */
     ngx_conduit_link_state_e   state;
+    const ngx_conduit_link_handlers_t  *on;    /* of its commands */
     redisAsyncContext         *ac;
     SSL                       *ssl;       /* of ac, or NULL */
     ngx_conduit_limit_t        limit;     /* of its replies */

@@ -227,3 +227,20 @@ ngx_conduit_link_next(ngx_conduit_link_t *link)
     return link->state != NGX_CONDUIT_LINK_CLOSED
            && link->tried < link->redis->naddrs;
 }
+
+
+void
+ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n)
+{
+    if (link->stats != NULL && (n > 0 || link->state == NGX_CONDUIT_LINK_UP)) {
+        link->stats->up += n;
+    }
+}
+
+
+const char *
+ngx_conduit_link_error(ngx_conduit_link_t *link, const redisAsyncContext *ac)
+{
+    return ngx_conduit_tls_why(link->ssl, ac->errstr && ac->errstr[0]
+                                          ? ac->errstr : "closed");
+}

@@ -1,0 +1,188 @@
+/*
+ * What a link is used for: commands and a subscription are sent by it, which is
+ * opened for that, or found to be closed.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_conduit_command.h"
+
+
+static void ngx_conduit_command_look(ngx_conduit_link_t *link);
+static void ngx_conduit_command_asked(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static void ngx_conduit_link_message(redisAsyncContext *ac, void *reply,
+    void *data);
+
+
+ngx_int_t
+ngx_conduit_link_command(ngx_conduit_link_t *link,
+    ngx_conduit_reply_pt handler, void *data, int argc, const char **argv,
+    const size_t *argvlen)
+{
+    ngx_conduit_command_t  *cmd;
+
+    if (link->closing) {
+        return NGX_DECLINED;
+    }
+
+    ngx_conduit_link_open(link);
+    ngx_conduit_command_look(link);
+
+    if (link->state != NGX_CONDUIT_LINK_UP && link->failed) {
+        return NGX_DECLINED;
+    }
+
+    cmd = ngx_conduit_command_create(link);
+    if (cmd == NULL) {
+        return NGX_ERROR;
+    }
+
+    cmd->handler = handler;
+    cmd->data = data;
+    cmd->deadline = ngx_current_msec + link->redis->timeout;
+
+    cmd->len = redisFormatCommandArgv(&cmd->wire, argc, argv, argvlen);
+    if (cmd->len < 0) {
+        cmd->wire = NULL;
+        ngx_queue_insert_head(&link->free, &cmd->queue);
+        return NGX_ERROR;
+    }
+
+    if (link->state == NGX_CONDUIT_LINK_UP
+        && ngx_conduit_command_send(cmd) != NGX_OK)
+    {
+        redisFreeCommand(cmd->wire);
+        cmd->wire = NULL;
+        ngx_queue_insert_head(&link->free, &cmd->queue);
+        return NGX_ERROR;
+    }
+
+    ngx_queue_insert_tail(&link->pending, &cmd->queue);
+
+    ngx_conduit_stats_count(link->redis->stats, NGX_CONDUIT_REDIS_COMMANDS);
+
+    if (!link->command_timer.timer_set) {
+        ngx_conduit_command_arm(link);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * The server may have closed an idle connection, and the event of that may be
+ * the next one: a command that is sent before it is lost.  A link whose owner
+ * is told of losses is left to the event: it is not to be told from within.
+ */
+
+static void
+ngx_conduit_command_look(ngx_conduit_link_t *link)
+{
+    u_char  c;
+
+    if (link->state != NGX_CONDUIT_LINK_UP
+        || link->down != NULL
+        || !ngx_queue_empty(&link->pending)
+        || ngx_current_msec - link->active < NGX_CONDUIT_LINK_IDLE
+        || recv(link->ac->c.fd, &c, 1, MSG_PEEK|MSG_DONTWAIT) != 0)
+    {
+        return;
+    }
+
+    link->idle = 1;
+    ngx_conduit_link_drop(link, "Server closed the connection");
+}
+
+
+ngx_int_t
+ngx_conduit_link_asking(ngx_conduit_link_t *link)
+{
+    size_t       argvlen[1];
+    const char  *argv[1];
+
+    argv[0] = "ASKING";
+    argvlen[0] = 6;
+
+    return ngx_conduit_link_command(link, ngx_conduit_command_asked, link, 1,
+                                    argv, argvlen);
+}
+
+
+/* the command after it fails, too, and says MOVED: the reason is here */
+
+static void
+ngx_conduit_command_asked(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_link_t  *link = data;
+
+    if (outcome != NGX_CONDUIT_REPLIED) {
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_ERROR) {
+        link->asking_refused = 0;
+        return;
+    }
+
+    if (!link->asking_refused) {
+        link->asking_refused = 1;
+
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "conduit: redis %V %s: ASKING refused: %s",
+                      &link->redis->name, link->role, reply->str);
+    }
+}
+
+
+ngx_int_t
+ngx_conduit_link_subscribe(ngx_conduit_link_t *link, const char *channel,
+    ngx_conduit_message_pt handler)
+{
+    int          rc;
+    size_t       argvlen[2];
+    const char  *argv[2];
+
+    if (link->state != NGX_CONDUIT_LINK_UP) {
+        return NGX_ERROR;
+    }
+
+    argv[0] = "SUBSCRIBE";
+    argvlen[0] = 9;
+    argv[1] = channel;
+    argvlen[1] = ngx_strlen(channel);
+
+    link->message = handler;
+
+    ngx_conduit_limit_subscribe(&link->limit, channel);
+
+    rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_message, link, 2,
+                               argv, argvlen);
+
+    return rc == REDIS_OK ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_conduit_link_message(redisAsyncContext *ac, void *reply, void *data)
+{
+    ngx_conduit_link_t  *link = data;
+
+    if (link->ac != ac) {
+        return;
+    }
+
+    if (reply == NULL) {
+        ngx_conduit_link_lost(link, ngx_conduit_link_error(link, ac));
+        return;
+    }
+
+    ngx_conduit_limit_reset(&link->limit);
+
+    if (link->message != NULL) {
+        link->message(link->data, reply);
+    }
+}
