@@ -67,15 +67,16 @@ TESTS_62 = t/publish-redis.t t/events-lost.t t/events-resume.t \
 	doorbell.t redis-errors.t)
 REDIS62 = $(BUILD)/redis-6.2/redis-server
 
+# suites that run beside each other: they wait more than they work
+JOBS = 2
+PROVE = prove -j$(JOBS) --timer -It/lib
+
 LOAD_TESTS = $(sort $(wildcard t/load/*.t))
 SUITE_ENV = TEST_NGINX_BINARY=$(NGINX_BIN) CONDUIT_MODULES=$(CURDIR)/$(BUILD)
 
 # V=1 shows the compiler's commands
 QUIET = $(if $(V),,-s)
 Q = $(if $(V),,@)
-
-# $(call step,name,command): names the step that failed
-step = echo "== $(1)"; $(2) || { echo "make test: $(1) failed" >&2; exit 1; }
 
 
 .DEFAULT_GOAL := all
@@ -88,7 +89,7 @@ help:  ## list the targets
 	    | while IFS=$$'\t' read -r name text; do \
 	          printf '  %-12s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
-	      'FUZZ_SECONDS, CONSTRUCTS, REDIS62, DESTDIR, MODULES_DIR'
+	      'FUZZ_SECONDS, JOBS, CONSTRUCTS, REDIS62, DESTDIR, MODULES_DIR'
 
 deps:  ## install what a build needs (Debian)
 	@tools/install-deps build
@@ -163,26 +164,16 @@ $(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_OBJS)
 # the real thing: NGINX of the distribution, Redis, a browser
 
 test:  ## install what tests need, build, run every test
-	@$(call step,dependencies,tools/install-deps build test)
-	@$(call step,build,$(MAKE) all)
-	@$(call step,symbols,$(MAKE) symbols)
-	@$(call step,unit tests,$(MAKE) unit)
-	@$(call step,fuzzing,$(MAKE) fuzz FUZZ_SECONDS=5)
-	@$(call step,suites,$(MAKE) suites)
-	@$(call step,suites on Redis 6.2,$(MAKE) suites-6.2)
-	@$(call step,load,$(MAKE) load)
-	@$(call step,documentation,$(MAKE) docs)
-	@$(call step,e2e,$(MAKE) e2e)
-	@$(call step,sanitizers,$(MAKE) asan)
+	@MAKE='$(MAKE)' tools/test
 
 symbols: all  ## check that the modules share nothing with other modules
 	@tools/check-symbols $(MODULE_FILES)
 
 suites: all  ## run the Test::Nginx suites (TESTS=t/name.t: one of them)
-	@$(SUITE_ENV) prove -It/lib $(TESTS)
+	@$(SUITE_ENV) $(PROVE) $(TESTS)
 
 suites-6.2: all $(REDIS62)  ## run them on Redis 6.2 (TESTS as above)
-	@REDIS_SERVER=$(abspath $(REDIS62)) $(SUITE_ENV) prove -It/lib \
+	@REDIS_SERVER=$(abspath $(REDIS62)) $(SUITE_ENV) $(PROVE) \
 	    $(if $(filter file,$(origin TESTS)),$(TESTS_62),$(TESTS))
 
 # the oldest version that is supported; Debian has later ones only
@@ -223,7 +214,7 @@ asan:  ## run the suites on an NGINX built with ASan and UBSan (TESTS as above)
 	@tools/install-deps build asan
 	@$(MAKE) $(ASAN)/objs/nginx
 	@TEST_NGINX_BINARY=$(CURDIR)/$(ASAN)/objs/nginx \
-	    CONDUIT_MODULES=$(CURDIR)/$(ASAN)/objs \
+	    CONDUIT_MODULES=$(CURDIR)/$(ASAN)/objs JOBS=$(JOBS) \
 	    tools/run-checked asan $(TESTS)
 
 conf-fuzz:  ## load random configurations on it (CONF_FUZZ=2000)
@@ -258,8 +249,12 @@ $(ASAN)/objs/Makefile: $(BUILD)/nginx-src/configure config \
 
 $(ASAN)/objs/nginx: $(ASAN)/objs/Makefile $(ALL_SRCS) $(HEADERS)
 	@echo 'building NGINX and the modules with sanitizers'
-	@$(MAKE) $(QUIET) -j2 -C $(ASAN) -f objs/Makefile build
+	@$(MAKE) $(QUIET) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j2) \
+	    -C $(ASAN) -f objs/Makefile build
 	@touch $@
+
+# all that make test runs; -j has something to do here
+test-build: all $(UNIT_TESTS) $(FUZZERS) $(ASAN)/objs/nginx
 
 e2e: all  ## run the npm client and the demo in a browser
 	@$(SUITE_ENV) t/e2e/run
@@ -330,6 +325,6 @@ clean:  ## remove build/
 
 FORCE:
 
-.PHONY: all help deps unit test symbols suites suites-6.2 load load-full \
-	constructs soak valgrind asan conf-fuzz e2e docs deb test-package matrix \
-	demo lint fuzz bench-json install clean FORCE
+.PHONY: all help deps unit test test-build symbols suites suites-6.2 load \
+	load-full constructs soak valgrind asan conf-fuzz e2e docs deb \
+	test-package matrix demo lint fuzz bench-json install clean FORCE

@@ -656,20 +656,54 @@ sub sse_open {
 
 # --- small things
 
-# A port that nobody listens at, another one each time.
+# A port that nobody listens at, another one each time.  Suites that run beside
+# each other have ranges of their own, which each holds by listening at the first
+# port; all are below those that the kernel gives to connections, and the bus of
+# a cluster, 10000 above, is in nobody's range.
 
-my %given;
+my ($PORT, $PORTS, $RANGES) = (10_000, 250, 40);
 
 sub free_port {
-    for (1 .. 1000) {
-        my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 1,
-                                      ReuseAddr => 1)
-            or die "no free port: $!";
+    state ($holder, $next, $end);
 
-        return $s->sockport if !$given{$s->sockport}++;
+    for (1 .. 1000) {
+        if (!$holder || $next == $end) {
+            $holder = port_range();
+            $next = $holder->sockport + 1;
+            $end = $holder->sockport + $PORTS;
+        }
+
+        my $port = $next++;
+
+        return $port if listener($port);
     }
 
     die 'no free port';
+}
+
+
+# The listener that holds a range.  The search begins anywhere, so that the next
+# suite does not get the ports of one that has just ended.
+
+sub port_range {
+    my $start = int rand $RANGES;
+
+    for (0 .. $RANGES - 1) {
+        my $first = $PORT + ($start + $_) % $RANGES * $PORTS;
+        my $holder = listener($first);
+
+        return $holder if $holder;
+    }
+
+    die 'no free range of ports';
+}
+
+
+sub listener {
+    my $port = shift;
+
+    return IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 1,
+                                 ReuseAddr => 1);
 }
 
 
