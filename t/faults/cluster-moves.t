@@ -397,7 +397,15 @@ subtest 'TEST 5: replies to channels that are at another node' => sub {
 
     for my $ch (@channels) {
         for my $who (qw(live oldest)) {
-            is $ch->{$who}->event(20)->{id}, $ch->{ids}[-1],
+            my $event = $ch->{$who}->event(20);
+
+            # for Redis 6 it may as well be one that was trimmed
+
+            $event = $ch->{$who}->event(20)
+                if $who eq 'live' && redis_version() < 7_000_000
+                   && ($event->{json}{control_type} // '') eq 'history_lost';
+
+            is $event->{id}, $ch->{ids}[-1],
                 "$ch->{kind}: $who gets what is there, and nothing else";
         }
     }

@@ -17,8 +17,9 @@ my $dir = "$Conduit::TMP/gone";
 
 redis_stop();
 mkdir $dir or die "$dir: $!";
-redis_start('--save', '3600 1000000', '--stop-writes-on-bgsave-error', 'yes',
-            '--dir', $dir);
+redis_start('--stop-writes-on-bgsave-error', 'yes', '--dir', $dir);
+# Redis 6 does not take it as an option of two words
+redis('CONFIG', 'SET', 'save', '3600 1000000');
 
 my @ids = map { xadd(sequence => $_) } 1 .. 3;
 
