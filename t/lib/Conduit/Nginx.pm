@@ -217,10 +217,26 @@ sub crash {
 }
 
 
+# The whole log.  It is asked for again and again, and a debugging log is long:
+# only what is new is read.
+
 sub error_log {
     my $self = shift;
 
-    return eval { Conduit::read_file("$self->{root}/logs/error.log") } // '';
+    my $log = $self->{log} //= { text => '', file => '' };
+
+    open my $fh, '<:raw', "$self->{root}/logs/error.log" or return '';
+
+    my ($file, $size) = (join(' ', (stat $fh)[0, 1]), -s _);
+
+    # opened anew, or made empty
+    @$log{qw(text file)} = ('', $file)
+        if $file ne $log->{file} || $size < length $log->{text};
+
+    seek $fh, length $log->{text}, 0;
+    1 while read $fh, $log->{text}, 1 << 20, length $log->{text};
+
+    return $log->{text};
 }
 
 
