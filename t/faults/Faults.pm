@@ -322,17 +322,19 @@ package Faults::Proxy;
 #   bell             so, but only on the connections that now ring
 #   cut TEXT         the next answer with TEXT in it is sent by half, and the
 #                    connection closed; then it passes
-#   break TEXT       passes until TEXT is sent, then closes
+#   break TEXT       passes until a command with TEXT in it is sent, then closes
 #   answer COMMAND ERROR
 #                    a command is answered with an error; COMMAND is one word, or
 #                    two as "CLIENT TRACKING"
 #
-# It reads whole commands.  One to be answered with an error becomes a script
-# that makes the error, so that answers come in order.
+# It reads whole commands and answers, however they arrive.  A command to be
+# answered with an error becomes a script that makes the error, so that answers
+# come in order.
 
 use strict;
 use warnings;
 
+use Conduit::Fake ();
 use IO::Select;
 use IO::Socket::INET;
 use POSIX ();
@@ -447,7 +449,8 @@ sub accept {
 
     my $client = $self->{listener}->accept or return;
     my $server = IO::Socket::INET->new($self->{redis}) or return;
-    my $pair = { client => $client, server => $server, input => '' };
+    my $pair = { client => $client, server => $server, input => '',
+                 output => '' };
 
     $self->{ends}{$_} = $pair for $client, $server;
     $self->{select}->add($client, $server);
@@ -470,26 +473,66 @@ sub data {
 
     sysread $from, my $data, 1 << 20 or return $self->close($pair);
 
-    my ($mode, @o) = @{ $self->{mode} };
-    my $up = $from == $pair->{client};
+    if ($from == $pair->{client}) {
+        $pair->{input} .= $data;
+        $self->commands($pair);
 
-    $pair->{bell} = 1 if $up && $data =~ /SUBSCRIBE/;
-
-    return if $mode eq 'swallow' || $pair->{dead};
-
-    return $self->mode('close')
-        if $mode eq 'break' && $up && index($data, $o[0]) >= 0;
-
-    if ($mode eq 'cut' && !$up && index($data, $o[0]) >= 0) {
-        $self->send($pair->{client}, substr $data, 0, length($data) / 2);
-        $self->{mode} = ['pass'];
-        return $self->close($pair);
+    } else {
+        $pair->{output} .= $data;
+        $self->answers($pair);
     }
+}
 
-    $data = $self->commands($pair, $data, $mode eq 'answer' ? @o : ())
-        if $up;
 
-    $self->send($pair->{$up ? 'server' : 'client'}, $data);
+sub commands {
+    my ($self, $pair) = @_;
+
+    while (my ($command, @words)
+               = Conduit::Fake::take_command(\$pair->{input}))
+    {
+        my ($mode, $what, $error) = @{ $self->{mode} };
+
+        $pair->{bell} = 1 if $words[0] eq 'SUBSCRIBE';
+
+        next if $mode eq 'swallow' || $pair->{dead};
+
+        return $self->mode('close')
+            if $mode eq 'break' && index($command, $what) >= 0;
+
+        $command = refusal($error)
+            if $mode eq 'answer' && ($words[0] eq $what
+                                     || @words > 1 && "@words[0, 1]" eq $what);
+
+        $self->send($pair->{server}, $command);
+    }
+}
+
+
+sub refusal {
+    my $error = shift;
+
+    return join '', "*4\r\n", map { '$' . length($_) . "\r\n$_\r\n" }
+                'EVAL', 'return {err=ARGV[1]}', 0, $error;
+}
+
+
+sub answers {
+    my ($self, $pair) = @_;
+
+    while (defined(my $answer = Conduit::Fake::take_reply(\$pair->{output}))) {
+        my ($mode, $text) = @{ $self->{mode} };
+
+        next if $mode eq 'swallow' || $pair->{dead};
+
+        if ($mode eq 'cut' && index($answer, $text) >= 0) {
+            $self->send($pair->{client},
+                        substr $answer, 0, length($answer) / 2);
+            $self->{mode} = ['pass'];
+            return $self->close($pair);
+        }
+
+        $self->send($pair->{client}, $answer);
+    }
 }
 
 
@@ -500,40 +543,6 @@ sub send {
         my $n = syswrite $to, $data or return;
         substr $data, 0, $n, '';
     }
-}
-
-
-sub commands {
-    my ($self, $pair, $data, $name, $error) = @_;
-
-    my $out = '';
-    $pair->{input} .= $data;
-
-    while ($pair->{input} =~ /\A\*(\d+)\r\n/) {
-        my ($left, $at) = ($1, $+[0]);
-        my @words;
-
-        while ($left && substr($pair->{input}, $at) =~ /\A\$(\d+)\r\n/) {
-            my $start = $at + $+[0];
-
-            last if length $pair->{input} < $start + $1 + 2;
-            push @words, substr $pair->{input}, $start, $1;
-            $at = $start + $1 + 2;
-            $left--;
-        }
-
-        last if $left;
-
-        my $command = substr $pair->{input}, 0, $at, '';
-
-        $out .= defined $name && ($words[0] eq $name
-                                  || @words > 1 && "@words[0, 1]" eq $name)
-            ? join '', "*4\r\n", map { '$' . length($_) . "\r\n$_\r\n" }
-                       'EVAL', 'return {err=ARGV[1]}', 0, $error
-            : $command;
-    }
-
-    return $out;
 }
 
 1;

@@ -7,51 +7,15 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
-use IO::Select;
-use IO::Socket::INET;
-use POSIX ();
+use Conduit::Fake;
 use Test::More;
 use Time::HiRes qw(sleep);
 
 my $TIMEOUT = 4;                    # seconds, conduit_publish_timeout
-my @children;
-
-END { kill 'KILL', @children if @children; }
 
 # A server that answers to each command with what a function says, if anything;
 # returns its port.
-sub server {
-    my $answer = shift;
-
-    my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16)
-        or die "listen: $!";
-    my $pid = fork() // die "fork: $!";
-
-    if ($pid) {
-        push @children, $pid;
-        return $listen->sockport;
-    }
-
-    @children = ();
-    my $select = IO::Select->new($listen);
-
-    while (1) {
-        for my $s ($select->can_read) {
-            if ($s == $listen) {
-                $select->add($listen->accept);
-
-            } elsif (!$s->sysread(my $data, 65536)) {
-                $select->remove($s);
-                $s->close;
-
-            } else {
-                for my $command (grep { length } split /^\*\d+\r\n/m, $data) {
-                    $s->syswrite($answer->($command) // '');
-                }
-            }
-        }
-    }
-}
+sub server { return Conduit::Fake->start(@_)->port }
 
 sub publish_to {
     my ($url, $timeout) = @_;
@@ -88,7 +52,7 @@ my $set = "conduit_publish_timeout ${TIMEOUT}s;";
 
 # --- a server that does not answer
 
-my $mute = server(sub { return /PING/ ? "+PONG\r\n" : undef for shift });
+my $mute = server(sub { return $_[0] eq 'PING' ? "+PONG\r\n" : undef });
 
 my $r = publish_to("redis://127.0.0.1:$mute");
 is $r->{status}, 504, 'a server that hangs: 504';
@@ -109,8 +73,8 @@ is_in_time('twelve servers that hang', $r->{took}, $TIMEOUT);
 # --- one that has lost the script, and says so late
 
 my $empty = server(sub {
-    return "+PONG\r\n" if $_[0] =~ /PING/;
-    return undef if $_[0] !~ /EVALSHA/;
+    return "+PONG\r\n" if $_[0] eq 'PING';
+    return undef if $_[0] ne 'EVALSHA';
 
     sleep 0.75 * $TIMEOUT;
     return "-NOSCRIPT No matching script. Please use EVAL.\r\n";
@@ -127,15 +91,15 @@ my $slots = join '', "*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n\$9\r\n127.0.0.1\r\n",
                      ":PORT\r\n\$40\r\n" . '0' x 40 . "\r\n";
 
 my $late = server(sub {
-    return "+PONG\r\n" if $_[0] =~ /PING/;
-    return undef if $_[0] !~ /EVALSHA/;
+    return "+PONG\r\n" if $_[0] eq 'PING';
+    return undef if $_[0] ne 'EVALSHA';
 
     sleep 0.75 * $TIMEOUT;
     return "-MOVED 0 127.0.0.1:$mute\r\n";
 });
 my $seed = server(sub {
-    return "+PONG\r\n" if $_[0] =~ /PING/;
-    return $_[0] =~ /SLOTS/ ? $slots =~ s/PORT/$late/r : undef;
+    return "+PONG\r\n" if $_[0] eq 'PING';
+    return $_[0] eq 'CLUSTER' ? $slots =~ s/PORT/$late/r : undef;
 });
 
 $r = publish_to("redis+cluster://127.0.0.1:$seed", $set);

@@ -7,9 +7,8 @@ use warnings;
 use lib 't/lib', 't/faults';
 
 use Conduit;
+use Conduit::Fake;
 use Faults;
-use IO::Select;
-use IO::Socket::INET;
 use Test::More;
 
 my @ROLES = qw(publish bell reader);
@@ -147,32 +146,13 @@ subtest 'TEST 6: a cluster that tells nothing, for one reason and another'
     => sub
 {
     my $slots = "-LOADING Redis is loading the dataset in memory\r\n";
-    my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16)
-        or die "listen: $!";
     my $file = write_file("$Conduit::TMP/slots", $slots);
-    my $pid = fork() // die "fork: $!";
+    my $seed = Conduit::Fake->start(sub {
+        return $_[0] eq 'PING' ? "+PONG\r\n"
+             : $_[0] eq 'CLUSTER' ? read_file($file) : undef;
+    });
 
-    if (!$pid) {
-        my $select = IO::Select->new($listen);
-
-        while (1) {
-            for my $s ($select->can_read) {
-                if ($s == $listen) {
-                    $select->add($listen->accept);
-
-                } elsif (!$s->sysread(my $data, 65536)) {
-                    $select->remove($s);
-                    $s->close;
-
-                } else {
-                    $s->syswrite($_ eq 'PING' ? "+PONG\r\n" : read_file($file))
-                        for $data =~ /^(PING|SLOTS)\r$/mg;
-                }
-            }
-        }
-    }
-
-    start(redis => 'redis+cluster://127.0.0.1:' . $listen->sockport);
+    start(redis => 'redis+cluster://127.0.0.1:' . $seed->port);
     is(post()->{status}, 503, 'a message is not taken');
 
     my $error = qr/\[error\].*does not tell who holds what:/;
@@ -191,8 +171,7 @@ subtest 'TEST 6: a cluster that tells nothing, for one reason and another'
     ok(scalar(lines(qr/\[warn\].*tells who holds what again after \d+ms/)),
        'a warning says how long it was');
     stop();
-    kill 'KILL', $pid;
-    waitpid $pid, 0;
+    $seed->stop;
 };
 
 

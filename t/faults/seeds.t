@@ -6,46 +6,20 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
-use IO::Select;
-use IO::Socket::INET;
+use Conduit::Fake;
 use Test::More;
 
 my $SEEDS = 4;
 my $SCOUTS = 24;    # chance takes the same seed for all: 1 in 4^23
 
-my $child;
-
-END { kill 'KILL', $child if $child; }
-
-# Servers that all tell the same, in a process of their own; returns their ports.
+# Servers that all tell the same.
 sub seeds {
     my ($answer) = @_;
 
-    my @listen = map {
-        IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 64)
-            or die "listen: $!"
-    } 1 .. $SEEDS;
-
-    $child = fork() // die "fork: $!";
-    return map { $_->sockport } @listen if $child;
-
-    my $select = IO::Select->new(@listen);
-
-    while (1) {
-        for my $s ($select->can_read) {
-            if (grep { $_ == $s } @listen) {
-                $select->add($s->accept);
-
-            } elsif (!$s->sysread(my $data, 65536)) {
-                $select->remove($s);
-                $s->close;
-
-            } else {
-                $s->syswrite($_ eq 'PING' ? "+PONG\r\n" : $answer)
-                    for $data =~ /^(PING|SLOTS|GET-MASTER-ADDR-BY-NAME)\r$/mg;
-            }
-        }
-    }
+    return Conduit::Fake->start(sub {
+        return $_[0] eq 'PING' ? "+PONG\r\n"
+             : $_[0] =~ /^(?:CLUSTER|SENTINEL)$/ ? $answer : undef;
+    }, ports => $SEEDS);
 }
 
 # how many connections there are to each port
@@ -61,8 +35,9 @@ sub connections {
 }
 
 sub ask {
-    my ($title, $url, @ports) = @_;
+    my ($title, $url, $seeds) = @_;
 
+    my @ports = $seeds->ports;
     my $list = join ',', map { "127.0.0.1:$_" } @ports;
 
     # locations with times of their own have scouts of their own
@@ -87,9 +62,7 @@ sub ask {
         "$title: not the same one by each worker";
 
     is $nginx->stop, 0, 'NGINX quits';
-    kill 'KILL', $child;
-    waitpid $child, 0;
-    $child = undef;
+    $seeds->stop;
 }
 
 ask('a cluster', 'redis+cluster://LIST',

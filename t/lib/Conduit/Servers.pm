@@ -21,7 +21,7 @@ package Conduit::Servers;
 use strict;
 use warnings;
 
-use IO::Select;
+use Conduit::Fake;
 use IO::Socket::INET;
 use POSIX ();
 use Socket qw(SOL_SOCKET SO_RCVTIMEO);
@@ -292,74 +292,19 @@ sub pretender {
     my ($self, %replies) = @_;
 
     my $port = unused_port();
-    my $listen = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port",
-                                       Listen => 16, ReuseAddr => 1)
-        or die "port $port: $!";
-    my $pid = fork() // die "fork: $!";
+    my $fake = Conduit::Fake->start(sub {
+        my ($name, @words) = @_;
 
-    if ($pid == 0) {
-        eval { pretend($listen, %replies) };
-        POSIX::_exit(0);
-    }
+        return exists $replies{uc $name}
+                   ? Conduit::Fake::encode($replies{uc $name})
+             : uc $name eq 'SUBSCRIBE'
+                   ? Conduit::Fake::encode(['subscribe', $words[0], 1])
+             : uc $name eq 'PING' ? "+PONG\r\n" : "-ERR unknown\r\n";
+    }, port => $port);
 
-    $running{$pid} = 1;
-    $self->{servers}{$port} = { pid => $pid };
+    $self->{servers}{$port} = { pid => $fake->pid };
 
     return $port;
-}
-
-
-sub pretend {
-    my ($listen, %replies) = @_;
-
-    my $select = IO::Select->new($listen);
-
-    while (1) {
-        for my $s ($select->can_read) {
-
-            if ($s == $listen) {
-                $select->add($listen->accept);
-                next;
-            }
-
-            # a command is short, and not followed by another one before its
-            # reply, but in a log-in
-
-            my $data = '';
-
-            if (!$s->sysread($data, 65536)) {
-                $select->remove($s);
-                $s->close;
-                next;
-            }
-
-            for my $command (grep { length } split /^\*\d+\r\n/m, $data) {
-                my @words = $command =~ /^\$\d+\r\n(.*?)\r\n/msg;
-                my $name = uc shift @words;
-
-                $s->syswrite(
-                    exists $replies{$name} ? encode($replies{$name})
-                    : $name eq 'SUBSCRIBE' ? encode(['subscribe', $words[0], 1])
-                    : $name eq 'PING' ? "+PONG\r\n" : "-ERR unknown\r\n");
-            }
-        }
-    }
-}
-
-
-# RESP; digits are a number, a reference to them is a string
-
-sub encode {
-    my $value = shift;
-
-    return "\$-1\r\n" if !defined $value;
-    return '*' . @$value . "\r\n" . join '', map { encode($_) } @$value
-        if ref $value eq 'ARRAY';
-
-    return ":$value\r\n" if !ref $value && $value =~ /^\d+$/;
-
-    $value = $$value if ref $value;
-    return '$' . length($value) . "\r\n$value\r\n";
 }
 
 
