@@ -383,4 +383,31 @@ $cluster->kill($master);
 lives_through('a node that has lost touch', $ch, $other, $master);
 
 is $nginx->stop, 0, 'NGINX quits';
+$cluster->run($master);
+$cluster->agree(6);
+
+
+# --- all seeds are gone, then a master: the others, which no URL names, know the
+# new one
+
+$master = $replica;
+($replica) = $cluster->replicas($master);
+
+my @seeds = map { $cluster->replicas($_) } grep { $_ != $master }
+            $cluster->masters;
+
+$nginx = start_nginx($cluster->url(@seeds));
+($ch, $other) = channels($master);
+$cluster->kill($_) for @seeds;
+
+is try_publish($_), 200, 'without seeds, messages are taken' for $ch, $other;
+read_on($_) for $ch, $other;
+$cluster->settle($master);
+
+$cluster->kill($master);
+lives_through('a master killed without seeds', $ch, $other, $master);
+is $cluster->owner($ch->{key}), $replica, 'the replica is the master';
+is scalar(@{ kept($ch, $replica) }), @{ $ch->{got} }, 'which has what came';
+
+is $nginx->stop, 0, 'NGINX quits';
 done_testing();

@@ -16,6 +16,7 @@ use Time::HiRes qw(sleep time);
 my $cluster = Conduit::Servers->cluster(
     options => ['--cluster-node-timeout', 5000]);
 my @masters = $cluster->masters;
+my @replicas = map { $cluster->replicas($_) } @masters;
 
 
 # Two ways to publish: with a rate, which is kept in a key of its own, and
@@ -464,6 +465,59 @@ for my $try (1 .. 5) {
 }
 
 is $r->{status}, 200, 'a message waits for a seed that answers late';
+is $nginx->stop, 0, 'NGINX quits';
+
+
+# --- all seeds go when the masters are known: any of these is asked then
+
+my @seeds = @replicas[0, 1];
+
+$nginx = nginx_start(server => locations($cluster->url(@seeds)));
+
+$ch = channel_on($masters[0]);
+is publish_both($ch), '200 200', 'two replicas tell where to publish';
+$ch->{sse} = open_stream($ch);
+all_arrive($ch, 'and where to read');
+
+# those who ask the masters, one for publishing and one for streaming
+
+sub scouts {
+    my $n = 0;
+
+    $n += connections($_)->{cluster} // 0 for @_;
+    return $n;
+}
+
+is scouts(@masters), 0, 'no master is asked';
+
+$cluster->kill($_) for @seeds;
+
+ok wait_for(20, sub { scouts(@masters) == 2 }),
+    'with all seeds gone, masters are asked';
+
+is publish_both($ch), '200 200', 'messages are taken';
+all_arrive($ch, 'and streamed');
+
+my $moves = channel_on($masters[0]);
+is publish_both($moves), '200 200', 'a new channel has messages';
+$moves->{sse} = open_stream($moves);
+all_arrive($moves, 'and a client');
+
+# the reader may be told of this by a reply, the publisher sends nothing
+
+$step = $cluster->migration($moves->{key}, $masters[1]);
+$step->open;
+$step->move;
+$step->close;
+
+ok wait_for(20, sub { $nginx->error_log =~ /slots have moved/ }),
+    'a master tells that a slot has moved';
+
+is publish_both($moves), '200 200', 'messages are taken at its new master';
+all_arrive($moves, 'and streamed');
+is $cluster->command($masters[1], 'XLEN', $moves->{key}), 4,
+    'which has them all';
+
 is $nginx->stop, 0, 'NGINX quits';
 
 done_testing();
