@@ -251,8 +251,8 @@ ngx_conduit_topology_redirect(ngx_conduit_topology_t *t,
     host.data = (u_char *) r.host;
     host.len = r.host_len;
 
-    if (host.len == 0) {
-        host = from->host;
+    if (host.len == 0 || (host.len == 1 && host.data[0] == '?')) {
+        host = ngx_conduit_topology_same_host(from);
     }
 
     node = ngx_conduit_topology_find(t, &host, r.port);

@@ -269,6 +269,20 @@ ngx_conduit_topology_find(ngx_conduit_topology_t *t, ngx_str_t *host,
 }
 
 
+/* its address rather than a name that was told, which no worker looks up */
+
+ngx_str_t
+ngx_conduit_topology_same_host(ngx_conduit_node_t *node)
+{
+    ngx_str_t  host;
+
+    host.data = node->ip;
+    host.len = ngx_strlen(node->ip);
+
+    return host.len ? host : node->host;
+}
+
+
 ngx_conduit_node_t *
 ngx_conduit_topology_add(ngx_conduit_topology_t *t, ngx_str_t *host,
     ngx_str_t *ip, in_port_t port)

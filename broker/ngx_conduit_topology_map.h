@@ -33,6 +33,9 @@ ngx_int_t ngx_conduit_topology_slots(ngx_conduit_topology_t *t,
 ngx_conduit_node_t *ngx_conduit_topology_find(ngx_conduit_topology_t *t,
     ngx_str_t *host, in_port_t port);
 
+/* What a node is found by that has no name but is where this one is. */
+ngx_str_t ngx_conduit_topology_same_host(ngx_conduit_node_t *node);
+
 /*
  * Adds a node: host is how the cluster calls it, ip where it is, an address or
  * the name of a host of the URL.  Returns NULL when it is neither, which is

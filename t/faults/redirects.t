@@ -1,0 +1,155 @@
+# MOVED and ASK that name no host: "MOVED 1234 :7001" (unknown-endpoint), or a
+# "?" (a host name is preferred and none announced).  The message or the read
+# goes to the host that answered, at the port told.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use Conduit::Metrics qw(metrics pages);
+use Conduit::Servers;
+use Test::More;
+
+plan skip_all => 'Redis 6 always tells an address'
+    if redis_version() < 7_000_000;
+
+my $cluster = Conduit::Servers->cluster(masters => 2, replicas => 0);
+my ($here, $there) = $cluster->masters;
+
+# a name that nobody has (RFC 2606)
+my $STRANGER = 'redis-0.redis.invalid';
+
+my ($nginx, $worker, $seed);
+
+# NGINX with a seed that tells of the first master only, by its name and
+# address.
+
+sub start {
+    my ($name, @values) = @_;
+
+    $seed = Conduit::Servers->new->pretender(CLUSTER => [
+        [0, 16383, [$name, $here, \('0' x 40), \@values]]]);
+
+    my @redis = (redis => "redis+cluster://127.0.0.1:$seed");
+
+    $nginx = nginx_start(server =>
+        pages() . publish_location('conduit_publish_rate off;', @redis)
+        . gateway_location('conduit_gateway_drain 200ms;', @redis));
+    ($worker) = $nginx->workers;
+}
+
+sub stop {
+    is_deeply [$nginx->workers], [$worker], 'the worker lives';
+    is scalar(grep { /\[(?:error|crit|alert)\]/ } split /^/, $nginx->error_log),
+        0, 'no error is logged';
+    is $nginx->stop, 0, 'NGINX quits';
+}
+
+sub channel_on {
+    my $port = shift;
+
+    while (1) {
+        my $id = uuid();
+        my $key = stream_key($ORG, $id);
+
+        return { id => $id, key => $key, ids => [] }
+            if $cluster->owner($key) == $port;
+    }
+}
+
+sub post {
+    my ($ch, $title) = @_;
+
+    my $r = http($nginx, 'POST', "/publish/$ORG/$ch->{id}",
+                 body => message(channel_id => $ch->{id}),
+                 headers => { Authorization => 'Bearer ' . publish_token() });
+
+    is $r->{status}, 200, $title;
+    push @{ $ch->{ids} }, $r->{body};
+}
+
+sub redirects { return metrics($nginx, $_[0])->{redis_redirects_total} }
+
+sub answer {
+    my ($port, $key) = @_;
+
+    return eval { $cluster->command($port, 'XLEN', $key) }
+           // $@ =~ /^redis: (.*)\n/ && $1;
+}
+
+# Publishes to a channel of which the first master says that it is elsewhere,
+# and reads it.
+
+sub follows {
+    my ($title, $ch, $redirect) = @_;
+
+    is answer($here, $ch->{key}), $redirect, "$title: Redis says $redirect";
+
+    my $before = redirects('publish');
+
+    post($ch, "$title: a message is taken");
+    is redirects('publish'), $before + 1, 'by the second server asked';
+
+    my $sse = sse_open($nginx, channel_id => $ch->{id});
+
+    is_deeply [map { $_->{id} } $sse->events(1, 20)], $ch->{ids},
+        'it is streamed';
+    cmp_ok redirects('gateway'), '>=', 1, 'from where the first one says';
+
+    post($ch, 'another one is taken');
+    is_deeply [map { $_->{id} } $sse->events(1, 20)], [$ch->{ids}[1]],
+        'and streamed';
+    $sse->close;
+}
+
+my %TYPES = ('unknown-endpoint' => '', hostname => '?');
+
+for my $type (sort keys %TYPES) {
+    my $host = $TYPES{$type};
+
+    $cluster->command($_, qw(CONFIG SET cluster-preferred-endpoint-type),
+                      $type) for $here, $there;
+
+    start(\'127.0.0.1');
+
+    my $ch = channel_on($there);
+    my $slot = $cluster->slot($ch->{key});
+
+    follows("MOVED, host \"$host\"", $ch, "MOVED $slot $host:$there");
+    is answer($there, $ch->{key}), 2, 'both are at the second master';
+    stop();
+
+    # the slot is on its way, and what is new goes ahead
+
+    start(\'127.0.0.1');
+
+    $ch = channel_on($here);
+    $slot = $cluster->slot($ch->{key});
+
+    my $step = $cluster->migration($ch->{key}, $there);
+
+    $step->open;
+    follows("ASK, host \"$host\"", $ch, "ASK $slot $host:$there");
+    is_deeply $cluster->command($here, qw(CLUSTER GETKEYSINSLOT), $slot, 10),
+        [], 'nothing is at the source';
+    $step->close;
+    is answer($there, $ch->{key}), 2, 'both are at the target';
+    stop();
+}
+
+# the server that answers is known by a name, which no worker looks up: "the same
+# host" is its address
+
+$cluster->command($_, qw(CONFIG SET cluster-preferred-endpoint-type
+                         unknown-endpoint)) for $here, $there;
+start(\$STRANGER, \'ip', \'127.0.0.1');
+
+my $ch = channel_on($there);
+my $slot = $cluster->slot($ch->{key});
+
+follows('MOVED by a server with a name', $ch, "MOVED $slot :$there");
+stop();
+
+done_testing();
