@@ -131,6 +131,55 @@ subtest 'TEST 14: the limit by the minute' => sub {
        'it is not shorter than the window');
 };
 
+subtest 'TEST 20: a rate by the minute goes to the locations below' => sub {
+    my $redis = "redis://127.0.0.1:$Conduit::REDIS_PORT";
+    my $minute = 'conduit_publish_rate 3r/m;';
+    my $second = 'conduit_publish_rate 5r/s;';
+
+    my %levels = (
+        http => { http => $minute, server => '', location => '' },
+        server => { http => $second, server => $minute, location => '' },
+        location => { http => $second, server => $second,
+                      location => $minute },
+    );
+
+    for my $level (sort keys %levels) {
+        my %o = %{ $levels{$level} };
+
+        my $nginx = nginx_start(
+            http => "$o{http} conduit_publish_auth off;",
+            server => "$o{server}
+            location /outer/ {
+                conduit_publish $redis;
+                $o{location}
+                location ~ ^/outer/inner/(?<org>.+)/(?<channel>.+) {
+                    conduit_publish $redis;
+                    conduit_publish_org_id \$org;
+                    conduit_publish_channel_id \$channel;
+                }
+            }");
+
+        my $channel = uuid();
+        my @replies = map {
+            http($nginx, 'POST', "/outer/inner/123/$channel",
+                 body => message(channel_id => $channel))
+        } 1 .. 5;
+
+        is(join(' ', map { $_->{status} } @replies), '200 200 200 429 429',
+           "$level: the 4th is refused");
+        is($replies[3]{body},
+           'Rate limit of 3 messages per 60 seconds exceeded',
+           "$level: with limit and window");
+
+        my $wait = $replies[3]{headers}{'retry-after'};
+
+        ok($wait >= 30 && $wait <= 60,
+           "$level: Retry-After of $wait s is 30 to 60");
+        is(redis('XLEN', stream_key(123, $channel)), 3, "$level: 3 are stored");
+        is($nginx->stop, 0, 'NGINX quits');
+    }
+};
+
 subtest 'TEST 15: without a limit' => sub {
     my $channel = uuid();
     my @replies = map {

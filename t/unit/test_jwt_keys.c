@@ -402,6 +402,39 @@ START_TEST(kid_selects_the_keys)
 END_TEST
 
 
+START_TEST(kids_that_begin_with_each_other_are_others)
+{
+    size_t               i, k, n, order, len;
+    char                 header[64];
+    conduit_jwt_keys_t  *keys;
+    static const char   *kids[] = { "", "a", "ab", "abc" };
+    static const char   *secrets[] = { "0", "1", "2", "3" };
+
+    n = sizeof(kids) / sizeof(kids[0]);
+
+    for (order = 0; order < n; order++) {
+        keys = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
+
+        for (i = 0; i < n; i++) {
+            k = (i + order) % n;
+            ck_assert_ptr_null(conduit_jwt_keys_add(keys, secrets[k], 1,
+                                                    kids[k], strlen(kids[k])));
+        }
+
+        for (i = 0; i < n * n; i++) {
+            snprintf(header, sizeof(header),
+                     "{\"alg\":\"HS256\",\"kid\":\"%s\"}", kids[i / n]);
+            len = sign_hs(header, strlen(header), secrets[i % n], 1);
+            ck_assert_int_eq(verify(keys, token, len),
+                             i / n == i % n ? OK : SIGNATURE);
+        }
+
+        conduit_jwt_keys_free(keys);
+    }
+}
+END_TEST
+
+
 START_TEST(keys_without_a_kid_are_all_tried)
 {
     size_t               len;
@@ -640,6 +673,7 @@ main(void)
     tcase_add_test(tc, a_public_key_is_never_a_secret);
     tcase_add_test(tc, key_files_have_a_limit);
     tcase_add_test(tc, kid_selects_the_keys);
+    tcase_add_test(tc, kids_that_begin_with_each_other_are_others);
     tcase_add_test(tc, keys_without_a_kid_are_all_tried);
     tcase_add_test(tc, signatures_have_their_size);
     tcase_add_test(tc, no_part_of_a_token_is_a_token);
