@@ -56,7 +56,7 @@ sub is_refused {
 
     my $out = check($http, $location);
 
-    like $out, qr/\[emerg\].*$text/, $name;
+    like $out, qr/\[emerg\] .*$text/, $name;
     like $out, qr/ in \Q$tmp\E\/t\.conf:\d+/, 'with file and line';
 }
 
@@ -237,7 +237,7 @@ is_refused "conduit_publish_jwt_secret_file $tmp/secret id=1;", '',
     'invalid parameter "id=1"', 'a parameter that is no kid';
 is_refused "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
            . "conduit_publish_jwt_secret_file $tmp/secret kid=1;", '',
-    'kid', 'a kid given twice';
+    'secret.: has the kid of another key', 'a kid given twice';
 is_fine "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
         . "conduit_publish_jwt_secret_file $tmp/secret kid=2;", $publish,
     'several keys';
@@ -321,7 +321,11 @@ for my $d (@directives) {
         "\"$directive\" directive is duplicate", "$directive twice";
 
     for my $bad (@bad) {
-        is_refused "$directive $bad;", '', '', "$directive $bad";
+        my ($last) = $bad =~ /(\S+)$/;
+
+        is_refused "$directive $bad;", '', 
+            qr/(?:"(?:$directive|\Q$last\E)"|value must be) .*in /,
+            "$directive $bad";
     }
 }
 
@@ -514,7 +518,10 @@ is join(' ', map { post("/publish/9/$c", channel_id => $c) } 1 .. 3),
     '200 200 429', 'a rate of the location replaces that of http';
 is join(' ', map { post("/publish/own/9/$c", channel_id => $c) } 1 .. 9),
     join(' ', (200) x 9), 'and is switched off in one below';
-cmp_ok redis('PTTL', "stream:9:$c"), '<=', 50_000, 'a time of the server';
+
+my $ttl = redis('PTTL', "stream:9:$c");
+ok $ttl > 20_000 && $ttl <= 50_000, "a time of the server: $ttl ms";
+
 is redis('XLEN', "stream:9:$c"), 12, 'all is in one stream';
 is http($nginx, 'GET', '/publish/below/')->{body}, 'below',
     'a location below does not publish by itself';

@@ -129,7 +129,8 @@ Invalid authorization format
 --- publish eval
 { token => undef, headers => { Authorization => '' } }
 --- error_code: 401
---- response_body_like: \A(?:Missing authorization header|Invalid authorization format)\z
+--- response_body chop
+Invalid authorization format
 --- not_stored
 
 
@@ -446,7 +447,8 @@ Token validation failed
 === TEST 38: exp before the epoch
 --- publish eval: { token => ::hs256("{$::CLAIMS,\"exp\":-9223372036854775808}") }
 --- error_code: 401
---- response_body_like: \AToken (?:expired|validation failed)\z
+--- response_body chop
+Token validation failed
 --- not_stored
 
 

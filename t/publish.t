@@ -339,7 +339,8 @@ Invalid channel_id
 === TEST 27: a slash after channel_id leaves none
 --- publish eval: { path => '/publish/123/' . channel(27) . '/' }
 --- error_code: 400
---- response_body_like: (?:Missing|Invalid) (?:channel|org)_id
+--- response_body chop
+Invalid org_id
 
 
 
@@ -360,7 +361,8 @@ Invalid channel_id
 === TEST 30: a message of another channel than the path's is refused
 --- publish eval: { channel_id => channel(99) }
 --- error_code: 400
---- response_body_like: (?i)channel_id.*path
+--- response_body chop
+Channel_id of the message is not the one of the path
 --- not_stored
 --- error_log
 channel_id differs from the path
@@ -372,7 +374,8 @@ channel_id differs from the path
 === TEST 31: a message without channel_id is refused
 --- publish eval: { channel_id => undef, path => '/publish/123/' . channel(31) }
 --- error_code: 400
---- response_body_like: channel_id
+--- response_body chop
+Invalid channel_id in the message
 --- not_stored
 
 
@@ -380,7 +383,8 @@ channel_id differs from the path
 === TEST 32: a channel_id in the message that is no UUID is refused
 --- publish eval: { channel_id => 'general' }
 --- error_code: 400
---- response_body_like: channel_id
+--- response_body chop
+Invalid channel_id in the message
 --- not_stored
 
 
@@ -390,7 +394,8 @@ channel_id differs from the path
 --- error_code: 400
 --- response_headers
 Content-Type: text/plain
---- response_body_like: message_id
+--- response_body chop
+Invalid message_id in the message
 --- not_stored
 
 
@@ -398,7 +403,8 @@ Content-Type: text/plain
 === TEST 34: a message without message_id is refused
 --- publish eval: { message_id => undef }
 --- error_code: 400
---- response_body_like: message_id
+--- response_body chop
+Invalid message_id in the message
 --- not_stored
 
 
@@ -439,7 +445,8 @@ Invalid protobuf
 --- error_code: 400
 --- response_headers
 Content-Type: text/plain
---- response_body_like: channel_id
+--- response_body chop
+Invalid channel_id in the message
 --- not_stored
 
 
@@ -447,7 +454,8 @@ Content-Type: text/plain
 === TEST 39: a POST without Content-Length is an empty body
 --- publish eval: { body => '', headers => { 'Content-Length' => undef } }
 --- error_code: 400
---- response_body_like: channel_id
+--- response_body chop
+Invalid channel_id in the message
 --- not_stored
 
 
@@ -568,6 +576,8 @@ Invalid protobuf
 === TEST 50: a message_id that is not UTF-8 is refused
 --- publish eval: { message_id => "0b81efd9-1baa-4df1-a431-fdfef2fa14\xa4\xff" }
 --- error_code: 400
+--- response_body chop
+Invalid protobuf
 --- not_stored
 
 
@@ -699,7 +709,8 @@ Invalid channel_id
 === TEST 65: one brace is not enough
 --- publish eval: { channel_id => '{' . channel(65) }
 --- error_code: 400
---- response_body_like: channel_id
+--- response_body chop
+Invalid channel_id in the message
 --- not_stored
 
 
