@@ -525,72 +525,38 @@ sub mode {
 }
 
 
-sub data {
-    my ($self, $pair, $from) = @_;
+# takes note of commands: names, and keys of those that are of interest
 
-    sysread $from, my $data, 1 << 20 or return $self->close($pair);
+sub commands {
+    my ($self, $pair) = @_;
 
-    if ($from == $pair->{client}) {
-        $pair->{bell} = 1 if $data =~ /SUBSCRIBE/;
-        $self->asked($pair, $data) if !$pair->{bell};
+    while (my ($command, @words)
+               = Conduit::Fake::take_command(\$pair->{input}))
+    {
+        my $name = uc $words[0];
 
-        return $self->send($pair->{server}, $data);
+        $pair->{bell} = 1 if $name eq 'SUBSCRIBE';
+
+        push @{ $pair->{asked} },
+            [$name, $KEY{$name} ? $words[$KEY{$name}] : '-'];
+
+        $self->send($pair->{server}, $command);
     }
+}
 
-    return $self->send($pair->{client}, $data) if $pair->{bell};
 
-    $pair->{output} .= $data;
+sub answers {
+    my ($self, $pair) = @_;
 
-    while (defined(my $end = reply_end($pair->{output}, 0))) {
-        my $reply = substr $pair->{output}, 0, $end, '';
+    while (defined(my $reply = Conduit::Fake::take_reply(\$pair->{output}))) {
         my ($name, $key) = @{ shift @{ $pair->{asked} } // ['?', '?'] };
 
-        if (@{ $pair->{late} //= [] } || ($self->{holding} && $KEY{$name})) {
+        if (!$pair->{bell} && (@{ $pair->{late} //= [] }
+                               || ($self->{holding} && $KEY{$name})))
+        {
             push @{ $pair->{late} }, [$name, $key, $reply];
         } else {
             $self->send($pair->{client}, $reply);
         }
     }
-}
-
-
-# takes note of commands: names, and keys of those that are of interest
-
-sub asked {
-    my ($self, $pair, $data) = @_;
-
-    $pair->{input} .= $data;
-
-    while (defined(my $end = reply_end($pair->{input}, 0))) {
-        my $command = substr $pair->{input}, 0, $end, '';
-        my @words = $command =~ /\$\d+\r\n([^\r]*)\r\n/g;
-        my $name = uc $words[0];
-
-        push @{ $pair->{asked} },
-            [$name, $KEY{$name} ? $words[$KEY{$name}] : '-'];
-    }
-}
-
-
-# where the reply ends that begins there, or undef
-
-sub reply_end {
-    my ($data, $at) = @_;
-
-    pos($data) = $at;
-    $data =~ /\G([-+:\$*])([^\r]*)\r\n/g or return undef;
-
-    my ($type, $n, $end) = ($1, $2, pos $data);
-
-    return $end if $type =~ /[-+:]/ || $n < 0;
-
-    if ($type eq '$') {
-        return length $data >= $end + $n + 2 ? $end + $n + 2 : undef;
-    }
-
-    for (1 .. $n) {
-        $end = reply_end($data, $end) // return undef;
-    }
-
-    return $end;
 }

@@ -337,30 +337,37 @@ sub accept {
 }
 
 
-sub data {
-    my ($self, $pair, $from) = @_;
-
-    sysread $from, my $data, 1 << 20 or return $self->close($pair);
+sub commands {
+    my ($self, $pair) = @_;
 
     my ($mode, @o) = @{ $self->{mode} };
 
-    if ($from == $pair->{client}) {
-        $pair->{role} = 'bell' if $data =~ /SUBSCRIBE/;
+    while (my ($command, @words)
+               = Conduit::Fake::take_command(\$pair->{input}))
+    {
+        $pair->{role} = 'bell' if $words[0] eq 'SUBSCRIBE';
 
         $pair->{more} //= pack 'H*', $o[1]
-            if $mode eq 'after' && index($data, $o[0]) >= 0;
+            if $mode eq 'after' && index($command, $o[0]) >= 0;
 
-        return $self->send($pair->{server}, $data);
+        $self->send($pair->{server}, $command);
     }
+}
 
-    if (length($pair->{more} // '')) {
-        $data .= $pair->{more};
-        $pair->{more} = '';
+
+sub answers {
+    my ($self, $pair) = @_;
+
+    while (defined(my $answer = Conduit::Fake::take_reply(\$pair->{output}))) {
+        if (length($pair->{more} // '')) {
+            $answer .= $pair->{more};
+            $pair->{more} = '';
+        }
+
+        $answer = fuzzed($answer) if $self->{mode}[0] eq 'fuzz';
+
+        $self->send($pair->{client}, $answer);
     }
-
-    $data = fuzzed($data) if $mode eq 'fuzz';
-
-    return $self->send($pair->{client}, $data);
 }
 
 
