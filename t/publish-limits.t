@@ -202,6 +202,16 @@ subtest 'TEST 16: a counter that lost its life gets one' => sub {
     lives_a_second(123, $channel);
     ok(wait_for(20, sub { !redis('EXISTS', $key) }), 'the counter dies');
     is(post($nginx, $channel)->{status}, 200, 'the channel is free again');
+
+    redis('SET', $key, 5);
+
+    is(http($nginx, 'POST', "/minute/123/$channel",
+            body => message(channel_id => $channel))->{status}, 429,
+       'a limit by the minute holds');
+
+    my $left = redis('PTTL', $key);
+
+    ok($left > 30_000 && $left <= 60_000, "its counter lives a minute: $left ms");
 };
 
 subtest 'TEST 17: refused messages count, but do not prolong the window' => sub {

@@ -745,13 +745,17 @@ END_TEST
 
 START_TEST(statuses_have_texts)
 {
-    int          i;
+    int          i, j;
     const char  *text;
 
     for (i = CONDUIT_MESSAGE_OK; i <= CONDUIT_MESSAGE_NO_MEMORY; i++) {
         text = conduit_message_status_text(i);
         ck_assert_str_ne(text, "unknown status");
         ck_assert_uint_gt(strlen(text), 1);
+
+        for (j = CONDUIT_MESSAGE_OK; j < i; j++) {
+            ck_assert_str_ne(text, conduit_message_status_text(j));
+        }
     }
 
     ck_assert_str_eq(conduit_message_status_text(CONDUIT_MESSAGE_CHANNEL_ID),
