@@ -257,40 +257,85 @@ counts('a refusal of Redis', sub { is post(channel_id => $channel), 500 },
 
 # --- clients that go, and a Redis that does
 
-# a request that Redis has not answered; Redis is stopped
-sub unanswered {
+sub connection {
+    return IO::Socket::INET->new('127.0.0.1:' . $nginx->port)
+           // die "connect: $!";
+}
+
+# Sends a message on a connection; returns the answer, but with "later".
+sub send_on {
+    my ($s, %o) = @_;
     my $body = message();
-    my $s = IO::Socket::INET->new('127.0.0.1:' . $nginx->port) or die;
 
     $s->print("POST /publish/$ORG/$CHANNEL HTTP/1.1\r\nHost: a\r\n"
               . 'Authorization: Bearer ' . publish_token() . "\r\n"
               . 'Content-Length: ' . length($body) . "\r\n\r\n$body");
     $s->flush;
 
+    return $o{later} ? undef : answer($s);
+}
+
+# "none" is the status of a connection that is closed without a word
+sub answer {
+    my $s = shift;
+    my $header = '';
+
+    while (defined(my $line = <$s>)) {
+        $header .= $line;
+        last if $line eq "\r\n";
+    }
+
+    read $s, my ($body), $header =~ /^Content-Length: (\d+)/mi ? $1 : 0;
+    return { status => ($header =~ m{\AHTTP/1\.1 (\d+) })[0] // 'none',
+             body => $body };
+}
+
+# a request that Redis has not answered; Redis is stopped
+sub unanswered {
+    my $s = connection();
+
+    send_on($s, later => 1);
     wait_for(20, \&redis_input) or die 'nothing came to Redis';
     return $s;
 }
 
-redis_pause();
-my $client = unanswered();
-
 # NGINX closes the connections of a worker whose time is over in the order of
-# its table: that of the client, or that to Redis, comes first
+# its table.  In a worker that has served nobody, the first place that is free
+# is that of the first client, and the next one that of the link to Redis, which
+# is made for its message.
 
-my ($cut) = outcome('aborted');
-my ($lost) = outcome('unavailable');
-my $were = metrics($nginx, 'publish');
+for my $last (0, 1) {
+    my %old = map { $_ => 1 } $nginx->workers;
+    my ($first, $other, $told);
 
-$nginx->reload;
-my $told = <$client>;
+    $nginx->reload;
+    wait_for(20, sub { !grep { $old{$_} } $nginx->workers })
+        or die 'the old worker stays';
 
-ok wait_for(20, sub {
-    my $are = metrics($nginx, 'publish');
-    my $which = defined $told ? $lost : $cut;
-    return $are->{$which} == $were->{$which} + 1
-           && $are->{$cut} + $are->{$lost} == $were->{$cut} + $were->{$lost} + 1;
-}), 'a request that is cut off before the answer is counted as what it is';
-like $told, qr{^HTTP/1\.1 503 }, 'its client is told' if defined $told;
+    is send_on($first = connection())->{status}, 200, 'a first message';
+
+    # the place of the first client stays taken, a second one comes later
+
+    $other = connection() if $last;
+
+    counts('a request that is cut off before the answer, '
+           . ($last ? 'its client told: the link closes first'
+                    : 'its client gone: the link closes last'), sub {
+        redis_pause();
+        my $s = $last ? $other : $first;
+        send_on($s, later => 1);
+        wait_for(20, \&redis_input) or die 'nothing came to Redis';
+
+        $nginx->reload;
+        $told = answer($s);
+    }, redis_commands_total => 1,
+       $last ? (outcome('unavailable') => 1, reason(unavailable => 'lost') => 1,
+                redis_duration_seconds_count => 1)
+             : (outcome('aborted') => 1));
+
+    is $told->{status}, $last ? 503 : 'none', 'it got what is counted';
+    redis_resume();
+}
 
 redis_resume();
 is post(at => $_), 200, 'Redis answers again' for qw(publish late);
@@ -340,7 +385,7 @@ ok post() == 200, 'a message is taken';
 
 $before = metrics($nginx, 'publish');
 redis_pause();
-$client = unanswered();
+my $client = unanswered();
 
 # the time is that of Redis, not of the look at the clock before it
 my $start = time;
