@@ -629,16 +629,21 @@ for my $where (sort keys %LOCATIONS) {
 
 # --- END, and a read under way
 
-{
+# what the read will tell may follow the END: who is at END meanwhile is let go
+# when nothing does, and not before that is known
+
+for my $follows (0, 1) {
     my $c = channel();
     my $where = 'stop-events';
+    my $title = 'at END, a read under way, '
+                . ($follows ? 'an entry follows' : 'nothing follows');
     my ($worker) = $nginx->workers;
 
     fill($c, 1, 59, size => 8000);
     finish($c, 60);
 
     my $stalled = ask($where, $c, rcvbuf => 4096, after => id(1));
-    is $stalled->status, 200, 'a client that does not read keeps the channel';
+    is $stalled->status, 200, "$title: a client that does not read is there";
     is whole(ask($where, $c, header => id(58))), '59..60',
         'the channel has read END';
 
@@ -646,20 +651,30 @@ for my $where (sort keys %LOCATIONS) {
 
     kill 'STOP', $worker;
     stopped($worker);
-    redis('EXPIRE', stream_key($ORG, $c), 100);
+    $follows ? fill($c, 61, 61)
+             : redis('EXPIRE', stream_key($ORG, $c), 100);
     redis_pause();
     kill 'CONT', $worker;
 
     ok wait_for(20, sub { redis_input() }), 'a read is under way';
 
+    my $asked = redis_input();
     my $client = ask($where, $c, header => id(60));
-    sleep 0.2;
+    ok wait_for(20, sub { redis_input() > $asked }),
+        "$title: who comes is looked up";
     redis_resume();
 
-    ok $client->end(20), 'a client at END, who comes meanwhile, is let go';
-    is ranges(map { $_->{sequence} } @{ $client->{events} }), '',
-        'with no event';
-    is whole($stalled), '2..60', 'the slow one gets all';
+    if ($follows) {
+        is $client->status, 200, "$title: 200";
+        finish($c, 62);
+        is whole($client), '61..62', 'with what follows';
+        is logged($client), '200 2 end', 'up to its END, as the log says';
+
+    } else {
+        refused($title, $client);
+    }
+
+    is whole($stalled), '2..60', "$title: the slow one gets all";
 }
 
 
