@@ -27,6 +27,7 @@ my %LOCATIONS = (
            . 'conduit_gateway_read_count 1;',
     stuck => 'conduit_gateway_window 16k; conduit_gateway_buffer_size 8k;'
              . 'send_timeout 2s;',
+    idle => 'conduit_gateway_keepalive 100ms;',
 );
 
 package Quiet {
@@ -710,6 +711,53 @@ for my $where ('events', 'small', 'one') {
     is whole($other), '1..301', 'and so do the others';
 
     is ended($slow), '200 end', 'to the end';
+}
+
+# --- one that is stuck, and one that is idle, beside each other
+
+# What the worker does meanwhile is counted by the comments of the idle one: it
+# need not run but for these, a sweep, and a probe now and then.
+
+sub worked {
+    my @stat = split ' ', (read_file("/proc/$worker/stat") =~ /\) (.*)/)[0];
+    my ($naps) = read_file("/proc/$worker/status")
+                 =~ /^voluntary_ctxt_switches:\s+(\d+)/m;
+
+    return ($stat[11] + $stat[12], $naps);       # utime and stime, in ticks
+}
+
+{
+    my ($full, $quiet) = (channel(), channel());
+    my $stuck = stall('idle', $full);
+    my $idle = ask('idle', $quiet);
+
+    fill($full, 1, 500, size => 1000);
+    full($stuck);
+    is $idle->started, 200, 'an idle client comes to a stuck one';
+    ok $idle->comment(20), 'and gets a comment';
+
+    my $COMMENTS = 40;
+    my ($ticks, $naps) = worked();
+
+    is scalar(grep { $idle->comment(20) } 1 .. $COMMENTS), $COMMENTS,
+        'beside one that is stuck an idle one gets its comments';
+
+    my @now = worked();
+    $ticks = $now[0] - $ticks;
+    $naps = $now[1] - $naps;
+
+    diag "the worker woke up $naps times, and ran for $ticks ticks";
+    cmp_ok $naps, '<', 20 * $COMMENTS, 'for which the worker wakes up seldom';
+    cmp_ok $ticks, '<', $COMMENTS, 'and does little' if $measures;
+
+    # messages for the one that is stuck are no reason for more
+
+    fill($full, 501, 520);
+    fill($quiet, 1, 1);
+    is upto($idle, 1), '1', 'a message gets through to the idle one';
+    finish($_, 521) for $full, $quiet;
+    is whole($idle), '1 521', 'and its END';
+    is whole($stuck), '1..521', 'the stuck one, when it reads, has all';
 }
 
 is $nginx->stop, 0, 'NGINX quits';
