@@ -196,6 +196,46 @@ is ended($RETRY, @clients), 10,
     'each response ends cleanly, and says when to come back';
 
 
+# --- a worker whose commands are done, or need not be waited for
+
+# a deadline of a minute keeps no worker, once the answer is there
+for my $signal ('HUP', 'QUIT') {
+    $nginx = nginx_start(server =>
+        publish_location('conduit_publish_rate off;'
+                         . 'conduit_publish_timeout 60s;')
+        . gateway_location('conduit_gateway_timeout 60s;'
+                           . 'conduit_gateway_drain 200ms;'));
+
+    my $turn = uuid();
+    ($sse) = sse_open($nginx, path => events_path(channel_id => $turn));
+    like publish($nginx, channel_id => $turn, phase => 'END'), qr/^\d+-\d+$/,
+        "$signal: a message is published";
+    ok $sse->end(20), 'and read';
+
+    @workers = $nginx->workers;
+    $nginx->signal($signal);
+    ok left($nginx, 20, @workers),
+        "$signal: a worker whose commands are answered leaves at once";
+    $nginx->stop if $signal eq 'HUP';
+}
+
+# nor does a question of the gateway, whose clients go without its answer
+$nginx = nginx_start(server => gateway_location(
+    'conduit_gateway_timeout 60s; conduit_gateway_drain 200ms;'));
+($sse) = open_many($nginx, 1);
+$sse->events(1);
+redis_pause();
+my $asking = sse_open($nginx, path => events_path(channel_id => uuid()));
+ok wait_for(20, sub { redis_input() }), 'a read is under way';
+
+@workers = $nginx->workers;
+$nginx->signal('QUIT');
+ok left($nginx, 20, @workers),
+    'QUIT: a worker does not wait for the answer to a read';
+is ended($RETRY, $sse, $asking), 2, 'its clients are drained';
+redis_resume();
+
+
 # --- whose token is good on return, and whose is not
 
 $nginx = nginx_start(http => $LOG, server => join '',
