@@ -480,6 +480,70 @@ for my $case ([xadd => qr/the check.*NOPERM.*xadd/],
 }
 
 
+# --- two deployments: each of them counts
+
+{
+    my $servers = Conduit::Servers->new;
+    my @port = map { $servers->start } 1 .. 2;
+    my $prefix = sub {
+        my ($n, $text) = @_;
+        return $text =~ s{location \K/}{/$n/}gr;
+    };
+
+    # the first one of the configuration, and the last
+    my $both = pages() . $ready . join '', map {
+        $prefix->($_, publish_location(
+            'conduit_publish_auth off; conduit_publish_rate off;',
+            redis => "redis://127.0.0.1:$port[$_]")
+        . gateway_location(
+            'conduit_gateway_auth off; conduit_gateway_drain 200ms;',
+            redis => "redis://127.0.0.1:$port[$_]"))
+    } 0, 1;
+
+    my $taken = sub {
+        my $n = shift;
+        my $channel = uuid();
+        return http($nginx, 'POST', "/$n/publish/$ORG/$channel",
+                    body => message(channel_id => $channel),
+                    timeout => 20)->{status};
+    };
+
+    for my $dead (0, 1) {
+        my $title = 'two deployments, the ' . ($dead ? 'last' : 'first')
+                    . ' of them';
+
+        # one that was never there; the other one proves itself over and over
+
+        $servers->kill($port[$dead]);
+        $nginx = nginx_start(server => $both);
+
+        for my $module (qw(publish gateway)) {
+            my $count = $module eq 'publish' ? 'redis_commands_total'
+                                             : 'canaries_total';
+            my $n = metrics($nginx, $module)->{$count};
+
+            ok wait_for(30, sub {
+                metrics($nginx, $module)->{$count} >= $n + 4;
+            }), "$title is dead from the start: the other one works";
+            is probe($nginx, $module), $FAIL, "$module: not ready";
+        }
+
+        is $taken->(1 - $dead), 200, 'messages to the other one are taken';
+        $servers->run($port[$dead]);
+        both($nginx, $OK, 15, "$title comes");
+
+        $servers->kill($port[$dead]);
+        both($nginx, $FAIL, 10, "$title dies");
+        is $taken->($dead), 503, 'messages to it are refused';
+        is $taken->(1 - $dead), 200, 'those to the other one are taken';
+
+        $servers->run($port[$dead]);
+        both($nginx, $OK, 15, "$title is back");
+        is $nginx->stop, 0, 'NGINX quits';
+    }
+}
+
+
 # --- a cluster: every master counts
 
 my $cluster = Conduit::Servers->cluster(
