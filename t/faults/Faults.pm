@@ -326,6 +326,11 @@ package Faults::Proxy;
 #   answer COMMAND ERROR
 #                    a command is answered with an error; COMMAND is one word, or
 #                    two as "CLIENT TRACKING"
+#   once COMMAND ERROR
+#                    so, but only the next one
+#   before N WORD COMMAND...
+#                    the N-th command from now on that has WORD among its words
+#                    finds that another one was done just before it
 #
 # It reads whole commands and answers, however they arrive.  A command to be
 # answered with an error becomes a script that makes the error, so that answers
@@ -490,7 +495,7 @@ sub commands {
     while (my ($command, @words)
                = Conduit::Fake::take_command(\$pair->{input}))
     {
-        my ($mode, $what, $error) = @{ $self->{mode} };
+        my ($mode, $what) = @{ $self->{mode} };
 
         $pair->{bell} = 1 if $words[0] eq 'SUBSCRIBE';
 
@@ -499,20 +504,46 @@ sub commands {
         return $self->mode('close')
             if $mode eq 'break' && index($command, $what) >= 0;
 
-        $command = refusal($error)
-            if $mode eq 'answer' && ($words[0] eq $what
-                                     || @words > 1 && "@words[0, 1]" eq $what);
-
+        $command = $self->command($command, @words);
         $self->send($pair->{server}, $command);
     }
 }
 
 
-sub refusal {
-    my $error = shift;
+# What Redis gets for a command.
+sub command {
+    my ($self, $command, @words) = @_;
+    my ($mode, @o) = @{ $self->{mode} };
 
-    return join '', "*4\r\n", map { '$' . length($_) . "\r\n$_\r\n" }
-                'EVAL', 'return {err=ARGV[1]}', 0, $error;
+    if ($mode eq 'answer' || $mode eq 'once') {
+        my ($name, $error) = @o;
+
+        return $command if $words[0] ne $name
+                           && (@words < 2 || "@words[0, 1]" ne $name);
+
+        $self->{mode} = ['pass'] if $mode eq 'once';
+        return encode('EVAL', 'return {err=ARGV[1]}', 0, $error);
+    }
+
+    if ($mode eq 'before') {
+        my ($n, $word, @other) = @o;
+
+        return $command if !grep { $_ eq $word } @words;
+
+        $self->{mode} = $n > 1 ? ['before', $n - 1, $word, @other] : ['pass'];
+
+        # on the same connection, for the order, and with no reply
+        return encode(qw(CLIENT REPLY SKIP)) . encode(@other) . $command
+            if $n == 1;
+    }
+
+    return $command;
+}
+
+
+sub encode {
+    return join '', '*' . @_ . "\r\n",
+                map { '$' . length($_) . "\r\n$_\r\n" } @_;
 }
 
 
@@ -544,5 +575,4 @@ sub send {
         substr $data, 0, $n, '';
     }
 }
-
 1;

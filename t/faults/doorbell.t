@@ -603,4 +603,58 @@ subtest 'TEST 14: an error that passes is no refusal of CLIENT TRACKING' => sub 
     $proxy->stop;
 };
 
+# The bell's ID is refused once: by an error in place of the answer, and by Redis
+# itself, as the bell is lost between its ID and its use.
+
+for my $case (
+    ['refused', 'once', 'CLIENT TRACKING',
+     'ERR The client ID you want redirect to does not exist'],
+    ['too late for its bell', 'before', 1, 'TRACKING',
+     qw(CLIENT KILL TYPE pubsub)])
+{
+    my ($name, @mode) = @$case;
+
+    subtest "TEST 15: CLIENT TRACKING that is $name once" => sub {
+        my $proxy = Faults::Proxy->start($REDIS);
+
+        redis('CONFIG', 'RESETSTAT');
+        redis('DEL', stream_key());
+
+        # the connections are made for the first client
+        my $nginx = gateway('conduit_gateway_keepalive 300ms;',
+                            redis => $proxy->url);
+        $proxy->tell(@mode);
+
+        my $sse = sse_open($nginx);
+
+        ok(wait_for(20, sub {
+            my ($bell) = Faults::peers(qr/ flags=P /);
+            $bell && Faults::peers(qr/ redir=$bell\b/);
+        }), 'is tried again with a new bell, and works');
+        is(scalar(log_lines($nginx, qr/ bell: connection lost /)), 1,
+           'the first bell is lost, and no other');
+        is(scalar(log_lines($nginx, qr/ reader: connection lost \(ERR The/)), 1,
+           'the log has the refusal once') if $mode[0] eq 'once';
+
+        my $id = xadd(sequence => 1);
+        is(($sse->event(10) // {})->{id}, $id, 'a message arrives');
+        is(scalar(log_lines($nginx, qr/polled/)), 0, 'nothing is polled');
+
+        # a poll would ask a dozen times between three comments
+        my $reads = calls('xread');
+        ok($sse->comment(20), 'a comment') for 1 .. 3;
+        cmp_ok(calls('xread') - $reads, '<=', 1,
+               'an idle stream is not asked for, but by a sweep');
+
+        $id = xadd(sequence => 2);
+        is(($sse->event(10) // {})->{id}, $id, 'Redis rings');
+        is(scalar(Faults::peers($_)), 1, 'one connection of each kind is left')
+            for qr/ flags=P /, qr/ redir=[1-9]/;
+
+        $nginx->stop;
+        $last = undef;
+        $proxy->stop;
+    };
+}
+
 done_testing();
