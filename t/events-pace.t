@@ -739,7 +739,9 @@ sub worked {
     my $COMMENTS = 40;
     my ($ticks, $naps) = worked();
 
-    is scalar(grep { $idle->comment(20) } 1 .. $COMMENTS), $COMMENTS,
+    my $had = 0;
+    $had++ while $had < $COMMENTS && $idle->comment(20);
+    is $had, $COMMENTS,
         'beside one that is stuck an idle one gets its comments';
 
     my @now = worked();
