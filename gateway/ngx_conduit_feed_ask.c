@@ -89,7 +89,6 @@ ngx_conduit_feed_read(ngx_conduit_feed_t *feed)
         if (feed->known && !from_start) {
             ngx_conduit_feed_look_up(feed);
             feed->checked = feed->probing;
-            feed->oldest.ms = UINT64_MAX;      /* not told */
         }
     }
 

@@ -199,6 +199,7 @@ ngx_conduit_feed_back_to(ngx_conduit_feed_t *feed, ngx_uint_t n)
 
     feed->epoch++;
     feed->cursor = *id;
+    feed->next = ngx_conduit_oldest;
     feed->ended = feed->view.window.elts[n - 1]->end;
     feed->known = 1;
     feed->kept = 1;

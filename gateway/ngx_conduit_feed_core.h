@@ -55,8 +55,9 @@ struct ngx_conduit_feed_s {
     conduit_stream_id_t     cursor;        /* read up to here */
     uint64_t                number;        /* of the entry there, valid when
                                               numbered */
-    conduit_stream_id_t     oldest;        /* entry, as a look-up said that
-                                              went with a read */
+    conduit_stream_id_t     next;          /* entry after the cursor, as a read
+                                              saw that was not taken in; 0-0:
+                                              not known */
 
     conduit_stream_id_t     back;          /* entries after it, up to the lead,
                                               were seen and lost by the stream;

@@ -228,10 +228,6 @@ ngx_conduit_feed_gap(ngx_conduit_feed_t *feed,
 {
     ngx_uint_t  none;
 
-    if (info->length) {
-        feed->oldest = info->first.id;
-    }
-
     if (!ngx_conduit_feed_before(info, &feed->cursor)) {
         return;
     }
@@ -554,6 +550,7 @@ ngx_conduit_feed_rewind(ngx_conduit_feed_t *feed)
     feed->epoch++;
     feed->view.base += feed->view.window.nelts;
     feed->cursor = ngx_conduit_oldest;
+    feed->next = ngx_conduit_oldest;
     feed->view.floor = ngx_conduit_oldest;
     feed->ended = 0;
     feed->known = 1;

@@ -126,7 +126,11 @@ ngx_conduit_feed_append(ngx_conduit_feed_t *feed, redisReply *reply)
         && conduit_stream_id_cmp(&feed->cursor, &ngx_conduit_oldest) != 0
         && conduit_stream_id_cmp(&feed->cursor, &first.id) != 0)
     {
-        /* the entry at the cursor is gone: what else? */
+        /* the entry at the cursor is gone: what else?  This one is not, yet */
+
+        if (conduit_stream_id_cmp(&feed->next, &ngx_conduit_oldest) == 0) {
+            feed->next = first.id;
+        }
 
         feed->check = 1;
         ngx_conduit_feed_read(feed);
@@ -166,17 +170,18 @@ ngx_conduit_feed_take_in(ngx_conduit_feed_t *feed, redisReply *list,
         feed->view.floor = *first;
         conduit_stream_id_before(&feed->view.floor);
 
-        if (feed->checked
-            && conduit_stream_id_cmp(&feed->oldest, &feed->cursor) > 0
-            && conduit_stream_id_cmp(&feed->oldest, first) < 0)
+        if (conduit_stream_id_cmp(&feed->next, &ngx_conduit_oldest) != 0
+            && conduit_stream_id_cmp(&feed->next, first) < 0)
         {
 
-            /* it was there a moment ago, and went before it was read */
+            /* it was there a moment ago, and went before it was taken in */
 
             feed->on->lost(feed->data, first);
             feed->numbered = 0;
         }
     }
+
+    feed->next = ngx_conduit_oldest;
 
     rc = ngx_conduit_feed_frames(feed, list, &feed->view.window, &feed->cursor);
 
