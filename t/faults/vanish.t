@@ -1,0 +1,168 @@
+# Entries that vanish between two questions of the gateway, for a client that
+# has had all before: the stream is trimmed just before the worker's first,
+# second, third… command about it, in the same connection.  What the client gets
+# has no silent gap, and it is told of none that is not there.
+
+use strict;
+use warnings;
+
+use lib 't/lib', 't/faults';
+
+use Conduit;
+use Faults ();
+use Test::More;
+
+our $TODO;
+
+my $proxy = Faults::Proxy->start("127.0.0.1:$Conduit::REDIS_PORT");
+
+my %LOCATIONS = (
+    events => '',
+    few => 'conduit_gateway_read_count 5;',
+    tiny => 'conduit_gateway_read_count 5; conduit_gateway_window 1;',
+    poll => 'conduit_gateway_wakeup poll 20ms;',
+);
+
+my $nginx = nginx_start(server => join '', map {
+    gateway_location("conduit_gateway_auth off; $LOCATIONS{$_}",
+                     redis => $proxy->url) =~ s{/events/}{/$_/}r
+} sort keys %LOCATIONS);
+
+my ($worker) = $nginx->workers;
+
+# the entry of a sequence number has the ID 1000-<number>
+sub fill {
+    my ($channel, $first, $last, %o) = @_;
+
+    redis('MULTI');
+    xadd(channel_id => $channel, sequence => $_, id => "1000-$_", %o)
+        for $first .. $last;
+    redis('EXEC');
+}
+
+# A client that has 1..3 of a channel; the worker stands while 4..20 come and
+# some code runs, and goes on to find that the stream begins with 15, from its
+# n-th command about it on.  Returns what the client gets, "lost" and numbers,
+# and whether there was an n-th command before all was delivered.
+sub vanish {
+    my ($where, $after, $n, $code) = @_;
+
+    my $channel = uuid();
+    my $key = stream_key($ORG, $channel);
+
+    fill($channel, 1, 3);
+    my $client = sse_open($nginx, path => "/$where/$ORG?channel_id=$channel"
+                                          . "&last_event_id=" . ($after ? "1000-$after" : "0-0"));
+    is join(' ', map { $_->{json}{sequence} } $client->events(3 - $after, 20)),
+        join(' ', $after + 1 .. 3), "$where: a client has all";
+
+    kill 'STOP', $worker;
+    stopped($worker) or die 'the worker does not stop';
+    fill($channel, 4, 20);
+    $code->($key);
+    $proxy->tell('before', $n, $key, 'XTRIM', $key, 'MINID', '1000-15');
+    kill 'CONT', $worker;
+
+    my @got;
+
+    while (!@got || $got[-1] ne 20) {
+        my $event = $client->event(20) or last;
+        push @got, $event->{json}{sequence}
+                   // ($event->{json}{control_type} eq 'history_lost'
+                       ? 'lost' : 'other');
+    }
+
+    my $trimmed = redis('XRANGE', $key, '-', '+', 'COUNT', 1)->[0][0]
+                  eq '1000-15';
+    $proxy->tell('pass');
+
+    # nothing else is told later
+
+    fill($channel, 21, 21, phase => 'END');
+    my @rest = $client->end(20) ? $client->events(9, 0) : ();
+    is join(' ', map { $_->{json}{sequence} // $_->{event} } @rest), 21,
+        "$where: END is the next event, and the last one";
+    $client->close;
+
+    return (\@got, $trimmed);
+}
+
+# what is wrong with what a client gets: it has "lost" where numbers are missing,
+# and nowhere else
+sub wrong {
+    my @got = @_;
+
+    my $next = 4;
+    my $lost;
+
+    for my $n (@got) {
+        if ($n eq 'lost') {
+            return 'told twice' if $lost;
+            $lost = 1;
+            next;
+        }
+
+        return "$n after " . ($next - 1) if $n !~ /^\d+$/ || $n < $next;
+        return "no word of $next before $n" if $n > $next && !$lost;
+        return "told of a loss before $n" if $n == $next && $lost;
+        ($next, $lost) = ($n + 1, 0);
+    }
+
+    return $next == 21 ? '' : "ends before $next";
+}
+
+my %BEFORE = (
+    'nothing' => sub { },
+    'the entry at the cursor' => sub { redis('XTRIM', $_[0], 'MINID', '1000-4') },
+    'some after the cursor' => sub { redis('XTRIM', $_[0], 'MINID', '1000-6') },
+    'the entry at the cursor, deleted,' => sub { redis('XDEL', $_[0], '1000-3') },
+);
+
+# Redis 6 does not count what a stream had: when the entry at the cursor was
+# trimmed, others may have been
+
+my $counts = redis_version() >= 7_000_000;
+
+for my $where (sort keys %LOCATIONS) {
+    for my $after (0, 3) {
+        test($where, $after, $_) for sort keys %BEFORE;
+    }
+}
+
+sub test {
+    my ($where, $after, $before) = @_;
+
+    my $title = "$where, from $after, $before is gone before";
+    my $losses = 0;
+
+    for my $n (1 .. 5) {
+        my ($got, $trimmed) = vanish($where, $after, $n, $BEFORE{$before});
+        my $line = join ' ', @$got;
+
+        if ($n == 1) {
+            ok $trimmed, "$title: there is a first command";
+            is $line, 'lost ' . join(' ', 15 .. 20),
+                "$title: what is lost before it is told";
+        }
+
+        $losses += grep { $_ eq 'lost' } @$got;
+
+        next if !$counts && $before ne 'nothing' && $n > 1;
+
+        # for want of a number of the entry at the cursor a loss is assumed
+
+        local $TODO = 'the first trim of a stream that was read from its start'
+            if $after == 0 && $before eq 'the entry at the cursor'
+               && wrong(@$got) eq 'told of a loss before 4';
+
+        is wrong(@$got), '', "$title: trimmed before command $n: $line";
+    }
+
+    cmp_ok $losses, '>=', $before eq 'nothing' ? 1 : 2,
+        "$title: trimming came in time";
+}
+
+is $nginx->stop('QUIT', 20), 0, 'NGINX quits';
+$proxy->stop;
+
+done_testing;
