@@ -474,7 +474,8 @@ is $sse->event->{id}, $id, 'a client that comes back goes on';
 $sse->close;
 
 # accepted for 60 seconds after "exp"
-my $token = gateway_token(exp => int(time) - 53);
+my $exp = int(time) - 53;
+my $token = gateway_token(exp => $exp);
 my $expiring = events_path(token => $token);
 my $stays = sse_open($nginx, path => $expiring);
 $sse = sse_open($nginx, path => $expiring =~ s/events/expiring/r);
@@ -484,7 +485,10 @@ is ended($DRAINING, $sse), 1,
     'expire: the response ends with its token, the client is to get a new one';
 is(($sse->events(9, 0))[-1]{id}, $id, 'and to keep its position');
 is ended($RETRY, $quiet), 1, 'drain_event off: it is not told';
-is scalar(log_lines($nginx, 2, qr/^200 expired /)), 2, 'the log says why';
+my @expired = map { (split)[2] - $exp } log_lines($nginx, 2, qr/^200 expired /);
+is scalar(@expired), 2, 'the log says why';
+is scalar(grep { $_ < 60 } @expired), 0, 'not before the 60 seconds are over';
+is scalar(grep { $_ > 60 + 15 * $SLOW } @expired), 0, 'nor long after';
 
 ok wait_for(20, sub {
     http($nginx, 'GET', $expiring =~ s/events/expiring/r)->{status} == 401

@@ -197,8 +197,13 @@ subtest 'TEST 4: who is behind a gap is told' => sub {
 
     is(line_of($sse->events(51)), "history_lost $kept", 'live');
 
+    # 2 and 3 may be in memory
+
     $sse = sse_open($nginx, last_event_id => $ids[0]);
-    like(line_of($sse->events(51)), qr/\A(?:2 3 )?history_lost 454 /,
+    my @got;
+    push @got, $sse->event // last
+        while !@got || ($got[-1]{json}{sequence} // 0) < 503;
+    like(line_of(@got), qr/\A(?:2 3 )?history_lost $kept\z/,
          'when it resumes before the gap');
 
     $sse = sse_open($nginx, last_event_id => $ids[2]);
@@ -278,14 +283,16 @@ subtest 'TEST 7: an error of look-ups is logged once' => sub {
         redis('EXPIRE', stream_key(), 100);
     }
 
-    # what is in the same connection is done, too
-    my $other = sse_open($nginx, channel_id => uuid());
+    # clients that resume have their positions looked up; what is in the same
+    # connection is done, too
 
-    my @lines = log_lines($nginx, qr/\[error\].*reading .* failed/);
-    cmp_ok(scalar(@lines), '<=', 1, 'with one line at most');
-    like($lines[0] // 'NOPERM', qr/NOPERM/, 'that tells why');
-    is(scalar(log_lines($nginx, qr/\[error\]/)), scalar(@lines),
-       'and none beside it');
+    my @others = map { sse_open($nginx, channel_id => uuid(),
+                                last_event_id => '5-1') } 1 .. 5;
+
+    is(scalar(grep { $_->status == 200 } @others), 5, 'clients are served');
+    is(scalar(log_lines($nginx, qr/\[error\].*reading .* failed: NOPERM/)), 1,
+       'one line tells why it cannot be looked up');
+    is(scalar(log_lines($nginx, qr/\[error\]/)), 1, 'and none beside it');
 };
 
 
