@@ -63,8 +63,8 @@ TESTS = $(sort $(wildcard t/*.t t/faults/*.t))
 # the suites of what depends on the version of Redis: all run on 6.2, make test
 # has the time for these
 TESTS_62 = t/publish-redis.t t/events-lost.t t/events-resume.t \
-	t/events-rollback.t $(addprefix t/faults/,acl.t acl-cluster.t cluster.t \
-	doorbell.t redis-errors.t)
+	t/events-rollback.t t/random.t $(addprefix t/faults/,acl.t \
+	acl-cluster.t cluster.t doorbell.t redis-errors.t)
 REDIS62 = $(BUILD)/redis-6.2/redis-server
 
 # suites that run beside each other: they wait more than they work
@@ -89,7 +89,8 @@ help:  ## list the targets
 	    | while IFS=$$'\t' read -r name text; do \
 	          printf '  %-12s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
-	      'FUZZ_SECONDS, JOBS, CONSTRUCTS, REDIS62, DESTDIR, MODULES_DIR'
+	      'FUZZ_SECONDS, JOBS, CONSTRUCTS, RANDOM_SECONDS, REDIS62,' \
+	      'DESTDIR, MODULES_DIR'
 
 deps:  ## install what a build needs (Debian)
 	@tools/install-deps build
@@ -193,6 +194,13 @@ CONSTRUCTS = 2000
 constructs: all  ## the modules' locations in CONSTRUCTS (2000) NGINX configurations
 	@CONDUIT_CONSTRUCTS=$(CONSTRUCTS) $(SUITE_ENV) \
 	    prove -It/lib t/constructs.t
+
+# random operations on streams, judged (t/random.t has its variables)
+RANDOM_SECONDS = 600
+
+random: all  ## t/random.t for RANDOM_SECONDS (600)
+	@CONDUIT_RANDOM_SECONDS=$(RANDOM_SECONDS) $(SUITE_ENV) \
+	    prove -vIt/lib t/random.t
 
 soak: all  ## faults at random under load, for SOAK_SECONDS (120)
 	@$(SUITE_ENV) perl t/soak.pl
@@ -326,5 +334,5 @@ clean:  ## remove build/
 FORCE:
 
 .PHONY: all help deps unit test test-build symbols suites suites-6.2 load \
-	load-full constructs soak valgrind asan conf-fuzz e2e docs deb \
+	load-full constructs random soak valgrind asan conf-fuzz e2e docs deb \
 	test-package matrix demo lint fuzz bench-json install clean FORCE

@@ -1,0 +1,444 @@
+package Conduit::Proxy;
+
+# A way to Redis that understands what goes over it: a process of its own, which
+# knows the questions that are asked about a key, whatever their command, and
+# which reply is whose.
+#
+#     my $proxy = Conduit::Proxy->start($port);
+#     $proxy->url
+#
+# A question is a command with a stream's key among its words.  The link is the
+# connection that asks, the bell the one that is told of changes.  Commands and
+# replies are held one by one, and what comes after them on their connection
+# waits behind, as the network would have it:
+#
+#     hold KEY N       the reply to the Nth question from now on about the key
+#     before KEY N     the Nth question itself: Redis does not see it
+#     ring KEY         what the bell tells of the key
+#     held             how many of these have been met
+#     step             lets the first go that each connection holds
+#     release          lets what is held go, and forgets what was to be held
+#
+#     wait ROLE MS     each reply ("link") or message ("bell") takes a time, at
+#                      random, up to so many ms; commands ("ask"), too
+#     split 0|1        what is sent is sent in pieces
+#     error TEXT       questions are answered with this error; "" no more
+#     error-for KEY TEXT   those about one key
+#     cut ROLE         connections of the role are closed, a reply is cut short
+#     calm             none of these any more
+#
+#     stats            { key => { n, flight, errors } }: questions asked, the
+#                      most of them at one time, those answered with an error
+#     seed N           of what is at random
+#     forget           the numbers start at 0 again
+
+use strict;
+use warnings;
+
+use IO::Socket::INET;
+use JSON::PP ();
+use POSIX ();
+use Socket qw(AF_UNIX IPPROTO_TCP PF_UNSPEC SOCK_STREAM TCP_NODELAY);
+use Time::HiRes qw(time);
+
+my $JSON = JSON::PP->new->utf8->allow_nonref;
+
+
+sub start {
+    my ($class, $redis) = @_;
+
+    my $self = bless { port => Conduit::free_port(), redis => $redis }, $class;
+
+    socketpair my $here, my $there, AF_UNIX, SOCK_STREAM, PF_UNSPEC
+        or die "socketpair: $!";
+
+    $self->{pid} = fork() // die "fork: $!";
+
+    if (!$self->{pid}) {
+        close $here;
+        $self->{control} = $there;
+        eval { $self->run; 1 } or warn "proxy: $@";
+        POSIX::_exit(0);
+    }
+
+    close $there;
+    $self->{control} = $here;
+    $self->tell('calm');
+
+    return $self;
+}
+
+
+# Tells it something, returns what it answers.
+
+sub tell {
+    my ($self, @words) = @_;
+
+    syswrite $self->{control}, join("\t", @words) . "\n";
+
+    my $answer = '';
+    while ($answer !~ /\n\z/) {
+        sysread $self->{control}, $answer, 1 << 16, length $answer
+            or die 'no proxy';
+    }
+
+    return $JSON->decode($answer);
+}
+
+
+sub held { $_[0]->tell('held') }
+
+sub stats { $_[0]->tell('stats') }
+
+sub port { $_[0]{port} }
+
+sub url { "redis://127.0.0.1:$_[0]{port}" }
+
+
+sub stop {
+    my $self = shift;
+
+    close $self->{control};
+    waitpid $self->{pid}, 0;
+}
+
+
+# --- in its process
+
+sub run {
+    my $self = shift;
+
+    $self->{listener} = IO::Socket::INET->new(
+        LocalAddr => "127.0.0.1:$self->{port}", Listen => 64, ReuseAddr => 1)
+        or die "listen: $!";
+
+    @$self{qw(pairs ends stats traps held)} = ([], {}, {}, [], 0);
+
+    while (1) {
+        my ($read, $now) = ('', time);
+        my $timeout = 10;
+
+        for my $s ($self->{control}, $self->{listener},
+                   map { @$_{qw(client server)} } @{ $self->{pairs} })
+        {
+            vec($read, fileno $s, 1) = 1;
+        }
+
+        for my $lane (map { @$_{qw(up down)} } @{ $self->{pairs} }) {
+            my $head = $lane->[0] or next;
+            next if $head->{held};
+            my $left = $head->{due} - $now;
+            $timeout = $left if $left < $timeout;
+        }
+
+        select $read, undef, undef, $timeout > 0 ? $timeout : 0;
+
+        return if vec($read, fileno $self->{control}, 1) && !$self->control;
+        $self->accept if vec $read, fileno $self->{listener}, 1;
+
+        for my $pair (@{ $self->{pairs} }) {
+            for my $side (qw(client server)) {
+                $self->data($pair, $side)
+                    if !$pair->{closed} && vec $read, fileno $pair->{$side}, 1;
+            }
+        }
+
+        $self->flush($_) for grep { !$_->{closed} } @{ $self->{pairs} };
+
+        if (grep { $_->{closed} } @{ $self->{pairs} }) {
+            $self->{pairs} = [grep { !$_->{closed} } @{ $self->{pairs} }];
+        }
+    }
+}
+
+
+sub control {
+    my $self = shift;
+
+    sysread $self->{control}, my $line, 65536 or return 0;
+    chomp $line;
+
+    my ($what, @o) = split /\t/, $line, -1;
+    my $answer = 1;
+
+    if ($what =~ /^(?:hold|before|ring)$/) {
+        push @{ $self->{traps} }, { what => $what, key => $o[0],
+                                    n => $o[1] // 1 };
+
+    } elsif ($what eq 'held') {
+        $answer = $self->{held};
+
+    } elsif ($what eq 'step') {
+        for my $lane (map { @$_{qw(up down)} } @{ $self->{pairs} }) {
+            $lane->[0]{held} = 0 if @$lane;
+        }
+
+    } elsif ($what eq 'release') {
+        $self->release;
+
+    } elsif ($what eq 'wait') {
+        $self->{wait}{$o[0]} = $o[1] / 1000;
+
+    } elsif ($what eq 'split') {
+        $self->{split} = $o[0];
+
+    } elsif ($what eq 'error') {
+        $self->{error} = $o[0];
+
+    } elsif ($what eq 'error-for') {
+        $self->{error_for}{$o[0]} = $o[1];
+
+    } elsif ($what eq 'cut') {
+        $self->cut($_) for grep { ($_->{role} // '') eq $o[0] }
+                           @{ $self->{pairs} };
+
+    } elsif ($what eq 'calm') {
+        $self->{wait} = {};
+        $self->{error_for} = {};
+        $self->{error} = '';
+        $self->{split} = 0;
+        $self->release;
+
+    } elsif ($what eq 'seed') {
+        srand $o[0];
+
+    } elsif ($what eq 'stats') {
+        $answer = $self->{stats};
+
+    } elsif ($what eq 'forget') {
+        $_ = { now => $_->{now}, flight => $_->{now}, n => 0 }
+            for values %{ $self->{stats} };
+
+    } else {
+        die "$what?";
+    }
+
+    syswrite $self->{control}, $JSON->encode($answer) . "\n";
+    return 1;
+}
+
+
+sub release {
+    my $self = shift;
+
+    @$self{qw(traps held)} = ([], 0);
+
+    for my $lane (map { @$_{qw(up down)} } @{ $self->{pairs} }) {
+        $_->{held} = 0 for @$lane;
+    }
+}
+
+
+sub accept {
+    my $self = shift;
+
+    my $client = $self->{listener}->accept or return;
+    my $server = IO::Socket::INET->new("127.0.0.1:$self->{redis}")
+        or return;
+
+    setsockopt $_, IPPROTO_TCP, TCP_NODELAY, 1 for $client, $server;
+
+    push @{ $self->{pairs} }, {
+        client => $client, server => $server, closed => 0,
+        in => { client => '', server => '' }, up => [], down => [],
+        pending => [],
+    };
+}
+
+
+# what is on its way is cut in two
+
+sub cut {
+    my ($self, $pair) = @_;
+
+    my $head = $pair->{down}[0];
+
+    $self->write($pair->{client}, substr $head->{data}, 0,
+                                      length($head->{data}) / 2)
+        if $head && !$head->{held};
+    $self->close($pair);
+}
+
+
+sub close {
+    my ($self, $pair) = @_;
+
+    return if $pair->{closed}++;
+
+    $self->{stats}{$_}{now}-- for grep { defined }
+        map({ $_->{key} } @{ $pair->{pending} }),
+        map({ $_->{question} } @{ $pair->{down} });
+    CORE::close($pair->{$_}) for qw(client server);
+}
+
+
+sub data {
+    my ($self, $pair, $side) = @_;
+
+    my $in = \$pair->{in}{$side};
+
+    sysread $pair->{$side}, $$in, 1 << 20, length $$in
+        or return $self->close($pair);
+
+    while (defined(my $end = complete($$in))) {
+        my $data = substr $$in, 0, $end, '';
+
+        $side eq 'client' ? $self->command($pair, $data)
+                          : $self->reply($pair, $data);
+    }
+}
+
+
+# Where the first value of some bytes ends; undef before all of it is there.
+
+sub complete {
+    my $at = 0;
+    my $left = 1;
+
+    while ($left) {
+        my $eol = index $_[0], "\r\n", $at;
+        return undef if $eol < 0;
+
+        my $type = substr $_[0], $at, 1;
+        my $n = $type eq '*' || $type eq '$' || $type eq '>'
+                ? substr $_[0], $at + 1, $eol - $at - 1 : 0;
+
+        $at = $eol + 2;
+        $left--;
+
+        if ($type eq '$') {
+            $at += $n + 2 if $n >= 0;
+            return undef if length $_[0] < $at;
+        } elsif ($type eq '*' || $type eq '>') {
+            $left += $n if $n > 0;
+        }
+    }
+
+    return $at;
+}
+
+
+sub command {
+    my ($self, $pair, $data) = @_;
+
+    my ($key) = $data =~ /\r\n(stream:[^\r]*)\r\n/;
+    my $item = { data => $data, due => $self->due('ask'), held => 0,
+                 key => $key };
+
+    if ($data =~ /^\*\d+\r\n\$9\r\nSUBSCRIBE\r\n/i) {
+        $pair->{role} = 'bell';
+    } elsif (defined $key) {
+        $pair->{role} //= 'link';
+    }
+
+    if (defined $key) {
+        my $stats = $self->{stats}{$key} //= { now => 0, flight => 0 };
+
+        $stats->{n}++;
+        $stats->{flight} = $stats->{now} if ++$stats->{now} > $stats->{flight};
+
+        my $error = $self->{error_for}{$key} || $self->{error};
+
+        if ($error) {
+            $stats->{errors}++;
+            $item->{data} = join '', "*4\r\n",
+                map { '$' . length($_) . "\r\n$_\r\n" }
+                'EVAL', 'return {err=ARGV[1]}', 0, $error;
+        }
+
+        $self->trap($item, 'before', $key);
+
+        for my $trap (grep { $_->{what} eq 'hold' && $_->{key} eq $key }
+                      @{ $self->{traps} })
+        {
+            $item->{hold} = 1 if --$trap->{n} == 0;
+        }
+    }
+
+    push @{ $pair->{pending} }, $item if ($pair->{role} // '') ne 'bell';
+    push @{ $pair->{up} }, $item;
+}
+
+
+sub trap {
+    my ($self, $item, $what, $key) = @_;
+
+    for my $trap (grep { $_->{what} eq $what && $_->{key} eq $key }
+                  @{ $self->{traps} })
+    {
+        next if --$trap->{n};
+        $item->{held} = 1;
+        $self->{held}++;
+    }
+}
+
+
+sub reply {
+    my ($self, $pair, $data) = @_;
+
+    my $role = $pair->{role} // 'link';
+    my $item = { data => $data, due => $self->due($role), held => 0 };
+
+    if ($role eq 'bell') {
+        $self->trap($item, 'ring', $1)
+            while $data =~ /\r\n(stream:[^\r]*)\r\n/g;
+
+    } else {
+        my $question = shift @{ $pair->{pending} } // {};
+
+        if (defined $question->{key}) {
+            $item->{question} = $question->{key};
+
+            if ($question->{hold}) {
+                $item->{held} = 1;
+                $self->{held}++;
+            }
+        }
+    }
+
+    push @{ $pair->{down} }, $item;
+}
+
+
+sub due {
+    my ($self, $role) = @_;
+
+    my $most = $self->{wait}{$role} or return 0;
+    return time + rand() ** 3 * $most;
+}
+
+
+sub flush {
+    my ($self, $pair) = @_;
+
+    for my $lane (['up', 'server'], ['down', 'client']) {
+        my $items = $pair->{$lane->[0]};
+        my $now = time;
+        my $data = '';
+
+        while (@$items && !$items->[0]{held} && $items->[0]{due} <= $now) {
+            my $item = shift @$items;
+
+            # a question is open until its reply is on its way
+            $self->{stats}{$item->{question}}{now}--
+                if defined $item->{question};
+            $data .= $item->{data};
+        }
+
+        $self->write($pair->{$lane->[1]}, $data) if length $data;
+        return if $pair->{closed};
+    }
+}
+
+
+sub write {
+    my ($self, $to, $data) = @_;
+
+    while (length $data) {
+        my $size = $self->{split} && rand() < 0.2 ? 1 + int rand 20 : 1 << 16;
+        my $n = syswrite $to, $data, $size or return;
+        substr $data, 0, $n, '';
+    }
+}
+
+1;

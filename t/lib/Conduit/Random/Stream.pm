@@ -1,0 +1,332 @@
+package Conduit::Random::Stream;
+
+# A stream, what is done to it, and all that ever was in it.
+#
+# Its clock counts what is done.  An entry is a hash: serial (its message's
+# sequence number), id (the first half of its ID, the second one is 0), life (of
+# the stream), at (when it was added), junk (no message), end, seen (when the
+# first client had it), and gone: a list of [how, from, to], to undef for ever.
+
+use strict;
+use warnings;
+
+use Conduit;
+use Time::HiRes qw(sleep time);
+
+
+sub new {
+    my ($class, %o) = @_;
+
+    my $self = bless {
+        %o, channel => $o{channel}, key => stream_key($ORG, $o{channel}),
+        entries => [], lives => [], anew => [], log => [], clock => 0,
+        dumps => [], queue => undef,
+    }, $class;
+
+    $self->new_life(1000);
+    return $self;
+}
+
+
+sub key { $_[0]{key} }
+
+sub channel { $_[0]{channel} }
+
+sub clock { $_[0]{clock} }
+
+sub entry { $_[0]{entries}[$_[1]] }
+
+sub life { $_[0]{lives}[$_[1]] }
+
+
+# What was done, for who has to understand a failure.
+
+sub note {
+    my ($self, $text) = @_;
+
+    $self->{clock}++;
+    push @{ $self->{log} }, [$self->{clock}, time, $text];
+}
+
+
+sub new_life {
+    my ($self, $next) = @_;
+
+    if (my $before = $self->{lives}[-1]) {
+        $before->{ended} = $self->{clock};
+    }
+
+    push @{ $self->{lives} }, { n => scalar @{ $self->{lives} },
+                                entries => [], min => undef, max => 0 };
+    $self->{next} = $next;
+    $self->{present} = [];
+    $self->{dumps} = [];
+}
+
+
+sub gone {
+    my ($self, $how, @entries) = @_;
+
+    for my $e (@entries) {
+        push @{ $e->{gone} }, [$how, $self->{clock}, undef];
+    }
+
+    my %gone = map { $_->{serial} => 1 } @entries;
+    $self->{present} = [grep { !$gone{$_->{serial}} } @{ $self->{present} }];
+}
+
+
+# Sends commands; between begin() and commit() Redis does all of them at once.
+
+sub begin { $_[0]{queue} = [] }
+
+sub commit {
+    my $self = shift;
+
+    my $queue = delete $self->{queue} or return;
+
+    redis('MULTI');
+    redis(@$_) for @$queue;
+    redis('EXEC');
+}
+
+sub send {
+    my ($self, @command) = @_;
+
+    push(@{ $self->{queue} }, \@command), return if $self->{queue};
+    return redis(@command);
+}
+
+
+# --- what can be done: $stream->do(NAME, ARGUMENT)
+
+sub do {
+    my ($self, $what, $arg) = @_;
+
+    my $method = "do_$what" =~ tr/-/_/r;
+
+    if ($what =~ /^(?:expire|dump|restore|rename-in)$/) {
+        my $queued = $self->{queue};
+        $self->commit;
+        $self->$method($arg);
+        $self->begin if $queued;
+        return;
+    }
+
+    $self->$method($arg);
+}
+
+
+sub put {
+    my ($self, $key, %o) = @_;
+
+    my $serial = @{ $self->{entries} };
+    my $id = $self->{next};
+
+    $self->{next} += 1 + ($o{skip} // 0);
+    $self->note("XADD $id" . ($o{junk} ? ' junk' : '') . ($o{end} ? ' END' : '')
+                . (defined $o{max} ? " MAXLEN $o{max}" : ''));
+
+    my $data = $o{junk} ? 'no message' : message(
+        channel_id => $self->channel, sequence => $serial,
+        message_id => sprintf('00000000-0000-4000-8000-%012x', $serial),
+        phase => $o{end} ? 'END' : 'DELTA',
+        payload => { value => 'x' x ($o{size} // 0) });
+
+    $self->send('XADD', $key, defined $o{max} ? ('MAXLEN', '=', $o{max}) : (),
+                "$id-0", 'data', $data);
+
+    my $life = $self->{lives}[-1];
+    my $e = { serial => $serial, id => $id, life => $life->{n}, gone => [],
+              at => $self->{clock}, junk => $o{junk}, end => $o{end} };
+
+    push @{ $self->{entries} }, $e;
+    push @{ $self->{present} }, $e;
+    push @{ $life->{entries} }, $e;
+    $life->{min} //= $id;
+    $life->{max} = $id if $id > $life->{max};
+    return $e;
+}
+
+
+sub keep {
+    my ($self, $n) = @_;
+
+    my @there = @{ $self->{present} };
+
+    $self->gone('trim', @there[0 .. $#there - $n]);
+}
+
+
+sub do_add { $_[0]->put($_[0]->key, %{ $_[1] }) }
+
+sub do_addmax {
+    my ($self, $o) = @_;
+
+    $self->put($self->key, %$o);
+    $self->keep($o->{max});
+}
+
+sub do_burst {
+    my ($self, $o) = @_;
+
+    $self->put($self->key, size => $o->{size}) for 1 .. $o->{n};
+}
+
+sub do_trim {
+    my ($self, $n) = @_;
+
+    $self->note("XTRIM MAXLEN $n");
+    $self->send('XTRIM', $self->key, 'MAXLEN', '=', $n);
+    $self->keep($n);
+}
+
+
+# which: a fraction, of those there are; 0 the oldest, 1 the last
+
+sub do_xdel {
+    my ($self, $which) = @_;
+
+    my $present = $self->{present};
+    my $e = $present->[$which * $#$present] or return;
+
+    $self->note("XDEL $e->{id}");
+    $self->send('XDEL', $self->key, "$e->{id}-0");
+    $self->gone('xdel', $e);
+}
+
+
+# The next life begins with larger, smaller, or the same IDs.
+
+sub next_id {
+    my ($self, $how) = @_;
+
+    my $life = $self->{lives}[-1];
+    my $min = $life->{min} // $self->{next};
+
+    return $how eq 'larger' ? $self->{next} + 100
+         : $how eq 'smaller' ? ($min > 300 ? $min - 200 : $min)
+         : $min + int(($life->{max} - $min) / 2);
+}
+
+
+sub do_del {
+    my ($self, $next) = @_;
+
+    $self->note("DEL, next $next");
+    $self->send('DEL', $self->key);
+    $self->end_life('del', $next);
+}
+
+
+sub end_life {
+    my ($self, $how, $next) = @_;
+
+    $self->gone($how, @{ $self->{present} });
+    $self->new_life($self->next_id($next));
+}
+
+
+sub do_expire {
+    my ($self, $next) = @_;
+
+    my $there = redis('PEXPIRE', $self->key, 1);
+    my $until = time + 20;
+
+    sleep 0.001 while redis('EXISTS', $self->key) && time < $until;
+    $self->note("expired, next $next");
+    $self->end_life('expire', $next) if $there;
+}
+
+
+sub do_ttl {
+    my $self = shift;
+
+    $self->note('EXPIRE 1000');
+    $self->send('EXPIRE', $self->key, 1000);
+}
+
+
+sub do_rename_out {
+    my ($self, $next) = @_;
+
+    return if !@{ $self->{present} };
+
+    $self->note("RENAME from here, next $next");
+    $self->send('RENAME', $self->key, $self->key . ':other');
+    $self->end_life('rename', $next);
+}
+
+
+sub do_rename_in {
+    my ($self, $o) = @_;
+
+    my $other = $self->key . ':new';
+
+    $self->note("RENAME to here, next $o->{next}");
+    redis('DEL', $other);
+    $self->end_life('rename', $o->{next});
+    $self->put($other, size => 10) for 1 .. $o->{n};
+    $_->{at} = $self->{clock} for @{ $self->{present} };
+    redis('RENAME', $other, $self->key);
+}
+
+
+sub do_xsetid {
+    my ($self, $skip) = @_;
+
+    return if !@{ $self->{present} };
+
+    $self->{next} += $skip;
+    my $id = $self->{next}++;
+    $self->note("XSETID $id");
+    $self->send('XSETID', $self->key, "$id-0");
+    $self->{lives}[-1]{max} = $id;
+}
+
+
+sub do_dump {
+    my $self = shift;
+
+    my $dump = redis('DUMP', $self->key) // return;
+
+    $self->note('DUMP');
+    push @{ $self->{dumps} }, {
+        clock => $self->{clock},
+        dump => $dump, present => [@{ $self->{present} }],
+        next => $self->{next},
+    };
+}
+
+
+# A dump of this life: a server that comes back with an older file.  The IDs
+# that follow are those that are lost, or others.
+
+sub do_restore {
+    my ($self, $o) = @_;
+
+    my $dumps = $self->{dumps};
+    my $dump = $dumps->[$o->{which} * $#$dumps] or return;
+
+    $self->note("RESTORE, $o->{next} IDs follow");
+    redis('RESTORE', $self->key, 0, $dump->{dump}, 'REPLACE');
+    push @{ $self->{anew} }, $self->{clock};
+
+    my %there = map { $_->{serial} => 1 } @{ $dump->{present} };
+
+    # what was trimmed since then never was in this one
+
+    $self->gone('rollback', grep { !$there{$_->{serial}}
+                                   && $_->{at} > $dump->{clock} }
+                            @{ $self->{lives}[-1]{entries} });
+
+    for my $e (@{ $dump->{present} }) {
+        $e->{gone}[-1][2] //= $self->{clock} if @{ $e->{gone} };
+    }
+
+    $self->{present} = [@{ $dump->{present} }];
+    $self->{next} = $dump->{next} if $o->{next} eq 'the same';
+    $self->{dumps} = [];
+}
+
+1;
