@@ -310,7 +310,9 @@ my %EXTRAS = (
         return "limit_except $method { allow all; }";
     } },
 
-    'a location below' => { group => ['below'], unnamed => 1, make => sub {
+    # it inherits what decides about access, which answers in its place, too
+    'a location below' => { group => ['below', 'access'], unnamed => 1,
+                            make => sub {
         my ($c) = @_;
         return '' if $c->{routed} !~ /^(?:direct|nested)$/;
 
