@@ -67,8 +67,11 @@ TESTS_62 = t/publish-redis.t t/events-lost.t t/events-resume.t \
 	acl-cluster.t cluster.t doorbell.t redis-errors.t)
 REDIS62 = $(BUILD)/redis-6.2/redis-server
 
-# suites that run beside each other: they wait more than they work
-JOBS = 2
+VALKEY = /usr/bin/valkey-server
+TESTS_VALKEY = $(sort $(TESTS_62) $(wildcard t/faults/*.t) t/health.t)
+
+# suites that run beside each other; they wait more than they work
+JOBS = 3
 PROVE = prove -j$(JOBS) --timer -It/lib
 
 LOAD_TESTS = $(sort $(wildcard t/load/*.t))
@@ -90,7 +93,7 @@ help:  ## list the targets
 	          printf '  %-12s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
 	      'FUZZ_SECONDS, JOBS, CONSTRUCTS, RANDOM_SECONDS, REDIS62,' \
-	      'DESTDIR, MODULES_DIR'
+	      'VALKEY, DESTDIR, MODULES_DIR'
 
 deps:  ## install what a build needs (Debian)
 	@tools/install-deps build
@@ -181,6 +184,16 @@ suites-6.2: all $(REDIS62)  ## run them on Redis 6.2 (TESTS as above)
 $(BUILD)/redis-6.2/redis-server:
 	@tools/install-deps redis62
 	@tools/fetch-redis62 $@
+
+# Valkey is a Redis to all suites; these depend on what it does
+suites-valkey: all  ## run the same, and all of t/faults, on Valkey
+	@REDIS_SERVER=$(VALKEY) $(SUITE_ENV) $(PROVE) \
+	    $(if $(filter file,$(origin TESTS)),$(TESTS_VALKEY),$(TESTS))
+
+# what other compilers say to the sources; nothing is run
+compilers:  ## build with clang, and as strict C11
+	@$(MAKE) BUILD=$(BUILD)/clang CC=clang all
+	@$(MAKE) BUILD=$(BUILD)/c11 CC_OPT='$(CC_OPT) -std=c11 -pedantic' all
 
 load: all  ## run the load suites of t/load at a size for two cores
 	@$(SUITE_ENV) prove -It/lib $(LOAD_TESTS)
@@ -277,7 +290,7 @@ deb:  ## build the Debian packages into build/deb
 test-package:  ## build the packages, try them in a fresh Debian (as root)
 	@tools/test-package
 
-matrix:  ## build and test on Debian 13, in a chroot (as root)
+matrix:  ## build and test on Debian 13 and sid, in chroots (as root)
 	@tools/install-deps matrix
 	@tools/matrix
 
@@ -333,6 +346,7 @@ clean:  ## remove build/
 
 FORCE:
 
-.PHONY: all help deps unit test test-build symbols suites suites-6.2 load \
-	load-full constructs random soak valgrind asan conf-fuzz e2e docs deb \
-	test-package matrix demo lint fuzz bench-json install clean FORCE
+.PHONY: all help deps unit test test-build symbols suites suites-6.2 \
+	suites-valkey compilers load load-full constructs random soak valgrind \
+	asan conf-fuzz e2e docs deb test-package matrix demo lint fuzz bench-json \
+	install clean FORCE
