@@ -71,7 +71,7 @@ VALKEY = /usr/bin/valkey-server
 TESTS_VALKEY = $(sort $(TESTS_62) $(wildcard t/faults/*.t) t/health.t)
 
 # suites that run beside each other; they wait more than they work
-JOBS = 3
+JOBS = 2
 PROVE = prove -j$(JOBS) --timer -It/lib
 
 LOAD_TESTS = $(sort $(wildcard t/load/*.t))
