@@ -9,7 +9,8 @@ use Conduit;
 use Test::More;
 
 my $nginx = nginx_start(server =>
-    gateway_location('conduit_gateway_auth off;'));
+    # a reply of 64m takes its time on a slow machine
+    gateway_location('conduit_gateway_auth off; conduit_gateway_timeout 300s;'));
 my ($worker) = $nginx->workers;
 
 my $LIMIT = 64 << 20;
@@ -40,7 +41,7 @@ push @ids, xadd(channel_id => $many, phase => 'END');
 
 my $url = "http://127.0.0.1:" . $nginx->port . events_path(channel_id => $many);
 
-is_deeply [map { /^id: (\S+)/ } `curl -sSN --max-time 120 '$url'`], \@ids,
+is_deeply [map { /^id: (\S+)/ } `curl -sSN --max-time 300 '$url'`], \@ids,
     'entries of 80m in all are delivered by smaller replies';
 cmp_ok scalar(lines('a reply of more than 64m')), '>=', 1,
     'the reply that was too large is logged';
@@ -56,15 +57,15 @@ ok $other->status == 200, 'another stream is open';
 redis('XADD', stream_key($ORG, $huge), '*', 'data', 'y' x (96 << 20));
 
 my $sse = sse_open($nginx, channel_id => $huge);
-my $event = $sse->event(60);
+my $event = $sse->event(300);
 
 is $event && $event->{event}, 'error', 'who asks for it gets an error';
-ok $sse->end(60), 'and the end';
+ok $sse->end(300), 'and the end';
 is scalar(lines('an entry of "stream:\S+" is too large')), 1,
     'it is logged';
 
 my $id = xadd(sequence => 1);
-is $other->event(60)->{id}, $id, 'the other stream goes on';
+is $other->event(300)->{id}, $id, 'the other stream goes on';
 
 SKIP: {
     skip 'memory is not the worker\'s own here', 1
