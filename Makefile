@@ -49,7 +49,9 @@ SANITIZE_ENV = ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1
 UNIT_TESTS = $(patsubst t/unit/%.c,$(BUILD)/unit/%, \
 	$(sort $(wildcard t/unit/test_*.c)))
 UNIT_OBJS = $(PURE_SRCS:%.c=$(BUILD)/unit/%.o) \
-	$(NUMBER_SRC:%.cpp=$(BUILD)/unit/%.o)
+	$(NUMBER_SRC:%.cpp=$(BUILD)/unit/%.o) $(BUILD)/unit/memory.o
+# what pure code allocates is counted, see t/unit/memory.h
+UNIT_MEMORY = $(foreach f,malloc calloc realloc,-D$(f)=memory_$(f))
 
 FUZZ_CC = clang
 FUZZ_CFLAGS = -g -O1 -Wall -Wextra -Werror \
@@ -92,8 +94,8 @@ help:  ## list the targets
 	    | while IFS=$$'\t' read -r name text; do \
 	          printf '  %-12s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
-	      'FUZZ_SECONDS, JOBS, CONSTRUCTS, RANDOM_SECONDS, REDIS62,' \
-	      'VALKEY, DESTDIR, MODULES_DIR'
+	      'FUZZ_SECONDS, JOBS, CONSTRUCTS, RANDOM_SECONDS, FILES, SEED,' \
+	      'COUNT, REDIS62, VALKEY, DESTDIR, MODULES_DIR'
 
 deps:  ## install what a build needs (Debian)
 	@tools/install-deps build
@@ -147,7 +149,7 @@ unit: $(UNIT_TESTS)  ## run the unit tests
 
 $(BUILD)/unit/%.o: %.c $(GEN)/stamp
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -std=gnu11 $(UNIT_CFLAGS) $(UNIT_MEMORY) $(PURE_INCS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/unit/%.o: %.cpp
 	@mkdir -p $(@D)
@@ -302,6 +304,7 @@ demo:  ## start the demo
 lint:  ## check the style of the sources, run the static analyzers
 	@tools/install-deps build lint
 	@tools/lint
+	@tools/mutate --check
 	@$(MAKE) all
 	@tools/arrows $(BUILD)/nginx
 	@tools/analyze $(BUILD)/nginx
@@ -337,6 +340,16 @@ $(BUILD)/bench/json: bench/json.c t/unit/wire.h $(PURE_SRCS) $(NUMBER_SRC) \
 	$(Q)$(CC) $(CC_OPT) $(PURE_INCS) -It/unit -o $@ $< $(PURE_SRCS) \
 	    $(NUMBER_SRC) $(LD_OPT) $(PURE_LIBS)
 
+# the tests measured by changed lines of the sources: FILES are C sources, rooms,
+# "pure", "glue", or diffs of survivors; SEED draws COUNT mutants
+MUTATE_FILES = $(or $(FILES),pure)
+SEED =
+COUNT = 50
+
+mutate:  ## change lines of FILES, tell what no test notices (SEED, COUNT)
+	@tools/install-deps build suites mutate
+	@tools/mutate $(if $(SEED),--seed $(SEED)) --count $(COUNT) $(MUTATE_FILES)
+
 install: all  ## install the modules into MODULES_DIR
 	install -d $(DESTDIR)$(MODULES_DIR)
 	install -m 644 $(MODULE_FILES) $(DESTDIR)$(MODULES_DIR)
@@ -348,5 +361,5 @@ FORCE:
 
 .PHONY: all help deps unit test test-build symbols suites suites-6.2 \
 	suites-valkey compilers load load-full constructs random soak valgrind \
-	asan conf-fuzz e2e docs deb test-package matrix demo lint fuzz bench-json \
-	install clean FORCE
+	asan conf-fuzz e2e docs deb test-package matrix demo lint fuzz mutate \
+	bench-json install clean FORCE

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conduit_arena.h"
+#include "memory.h"
 
 #define MANY  2000
 
@@ -235,6 +236,108 @@ START_TEST(free_takes_null)
 END_TEST
 
 
+START_TEST(memory_that_is_out_is_no_block)
+{
+    void             *first, *block;
+    conduit_arena_t  *a;
+
+    memory_count(1);
+    ck_assert_ptr_null(conduit_arena_create(SIZE_MAX));
+    memory_count(2);
+    ck_assert_ptr_null(conduit_arena_create(SIZE_MAX));
+
+    a = conduit_arena_create(SIZE_MAX);
+    ck_assert_ptr_nonnull(a);
+    first = conduit_arena_alloc(a, 1000);
+    memset(first, 'x', 1000);
+
+    /* a chunk of its own, one that is shared */
+
+    memory_count(1);
+    ck_assert_ptr_null(conduit_arena_alloc(a, 1000000));
+    ck_assert_uint_eq(memory_calls(), 1);
+
+    memory_count(1);
+    while (conduit_arena_alloc(a, 1000) != NULL) { /* void */ }
+    ck_assert_uint_eq(memory_calls(), 1);
+
+    ck_assert_int_eq(conduit_arena_full(a), 0);
+
+    /* all goes on when there is some */
+
+    block = conduit_arena_alloc(a, 1000);
+    ck_assert_ptr_nonnull(block);
+    memset(block, 'y', 1000);
+    ck_assert_uint_eq(conduit_arena_size(first), 1000);
+    ck_assert_mem_eq(first, "xxxx", 4);
+
+    conduit_arena_free(a);
+}
+END_TEST
+
+
+/* from 64k to 1M, and no more than the limit */
+
+START_TEST(chunks_double)
+{
+    size_t            i, n;
+    conduit_arena_t  *a;
+
+    memory_count(0);
+    a = conduit_arena_create(SIZE_MAX);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_uint_eq(memory_calls(), 2);
+    ck_assert_uint_ge(memory_bytes(), 64 * 1024);
+    ck_assert_uint_lt(memory_bytes(), 65 * 1024);
+
+    /* 64k + 128k + 256k + 512k + 1M + 1M hold 3,000 of 1,000 bytes */
+
+    for (i = 0, n = 0; i < 3000; i++) {
+        memory_count(0);
+        ck_assert_ptr_nonnull(conduit_arena_alloc(a, 1000));
+
+        if (memory_calls()) {
+            n++;
+            ck_assert_uint_eq(memory_bytes(),
+                              (n < 4) ? (64u * 1024) << n : 1024 * 1024);
+        }
+    }
+
+    ck_assert_uint_eq(n, 5);
+
+    /* a large block leaves the tail of the chunk in use */
+
+    memory_count(0);
+    ck_assert_ptr_nonnull(conduit_arena_alloc(a, 1024 * 1024));
+    ck_assert_uint_eq(memory_calls(), 1);
+    ck_assert_uint_lt(memory_bytes(), 1024 * 1024 + 100);
+
+    ck_assert_ptr_nonnull(conduit_arena_alloc(a, 1000));
+    ck_assert_uint_eq(memory_calls(), 1);
+
+    conduit_arena_free(a);
+
+    /* the last chunk is what the limit leaves */
+
+    memory_count(0);
+    a = conduit_arena_create(100 * 1024);
+    ck_assert_ptr_nonnull(a);
+
+    for (i = 0; conduit_arena_alloc(a, 1000) != NULL; i++) { /* void */ }
+
+    ck_assert_uint_ge(i, 98);
+    ck_assert_uint_eq(memory_calls(), 3);
+    conduit_arena_free(a);
+
+    memory_count(0);
+    a = conduit_arena_create(10 * 1024);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_uint_lt(memory_bytes(), 10 * 1024 + 100);
+    conduit_arena_free(a);
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -254,6 +357,8 @@ main(void)
     tcase_add_test(tc, full_without_any_chunk);
     tcase_add_test(tc, full_does_not_tell_of_memory_that_is_out);
     tcase_add_test(tc, free_takes_null);
+    tcase_add_test(tc, memory_that_is_out_is_no_block);
+    tcase_add_test(tc, chunks_double);
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "conduit_buf.h"
+#include "memory.h"
 
 
 /* a size that malloc() refuses ends the program under AddressSanitizer */
@@ -158,6 +159,61 @@ START_TEST(failure_stays_until_reset)
 END_TEST
 
 
+START_TEST(memory_that_is_out_is_a_failure)
+{
+    conduit_buf_t  b;
+
+    memset(&b, 0, sizeof(b));
+
+    memory_count(1);
+    ck_assert_ptr_null(conduit_buf_reserve(&b, 0));
+    ck_assert_int_eq(b.failed, 1);
+    conduit_buf_free(&b);
+    ck_assert_int_eq(b.failed, 0);
+
+    /* what was there stays */
+
+    conduit_buf_lit(&b, "abc");
+
+    memory_count(1);
+    ck_assert_ptr_null(conduit_buf_reserve(&b, 1000));
+    ck_assert_int_eq(b.failed, 1);
+    ck_assert_uint_eq(b.len, 3);
+    ck_assert_mem_eq(b.data, "abc", 3);
+
+    conduit_buf_free(&b);
+}
+END_TEST
+
+
+START_TEST(memory_doubles_when_it_is_used_up)
+{
+    size_t         i;
+    conduit_buf_t  b;
+
+    memset(&b, 0, sizeof(b));
+
+    memory_count(0);
+
+    for (i = 0; i < 1024 * 1024; i++) {
+        conduit_buf_append(&b, "x", 1);
+    }
+
+    ck_assert_uint_eq(b.cap, b.len);
+    ck_assert_uint_eq(memory_calls(), 13);     /* from 256 bytes on */
+
+    ck_assert_ptr_nonnull(conduit_buf_reserve(&b, 0));
+    ck_assert_uint_eq(memory_calls(), 13);
+
+    ck_assert_ptr_nonnull(conduit_buf_reserve(&b, 1));
+    ck_assert_uint_eq(memory_calls(), 14);
+    ck_assert_uint_eq(b.cap, 2 * b.len);
+
+    conduit_buf_free(&b);
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -173,6 +229,8 @@ main(void)
     tcase_add_test(tc, reserved_room_can_be_written);
     tcase_add_test(tc, reset_keeps_the_memory);
     tcase_add_test(tc, failure_stays_until_reset);
+    tcase_add_test(tc, memory_that_is_out_is_a_failure);
+    tcase_add_test(tc, memory_doubles_when_it_is_used_up);
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);

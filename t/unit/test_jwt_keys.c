@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 
 #include "conduit_jwt.h"
+#include "memory.h"
 #include "pem.h"
 #include "token.h"
 
@@ -640,6 +641,42 @@ START_TEST(nothing_leaks_when_memory_is_out)
 END_TEST
 
 
+START_TEST(memory_that_is_out_is_no_key)
+{
+    size_t                i, len;
+    conduit_jwt_keys_t   *keys;
+    conduit_jwt_claims_t  claims;
+
+    memory_count(1);
+    ck_assert_ptr_null(conduit_jwt_keys_create(CONDUIT_JWT_HS256));
+
+    keys = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
+    len = sign_hs(lit(HS256), lit(SECRET));
+
+    /* the key, its kid, its secret */
+
+    for (i = 1; i <= 3; i++) {
+        memory_count(i);
+        ck_assert_str_eq(conduit_jwt_keys_add(keys, lit(SECRET), lit("k")),
+                         "out of memory");
+        ck_assert_uint_eq(memory_calls(), i);
+        ck_assert_int_eq(verify(keys, token, len), KEY);
+    }
+
+    memory_count(0);
+    ck_assert_ptr_null(conduit_jwt_keys_add(keys, lit(SECRET), lit("k")));
+    ck_assert_uint_eq(memory_calls(), 3);
+
+    memory_count(1);
+    ck_assert_int_eq(verify_at(keys, &any, token, len, NOW, &claims),
+                     CONDUIT_JWT_NO_MEMORY);
+    ck_assert_int_eq(verify_at(keys, &any, token, len, NOW, &claims), OK);
+
+    conduit_jwt_keys_free(keys);
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -680,6 +717,7 @@ main(void)
     tcase_add_test(tc, no_byte_of_a_token_can_be_changed);
     tcase_add_test(tc, no_bit_of_a_signature_can_be_changed);
     tcase_add_test(tc, nothing_leaks_when_memory_is_out);
+    tcase_add_test(tc, memory_that_is_out_is_no_key);
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);

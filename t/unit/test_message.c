@@ -256,6 +256,19 @@ START_TEST(repeated_fields_merge)
 END_TEST
 
 
+START_TEST(no_payload_is_none_when_others_merge)
+{
+    wire_ids(&wire);
+    wire_bytes(&wire, 3, "\x08\x01", 2);
+    wire_bytes(&wire, 3, "\x10\x01", 2);
+
+    ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
+    ck_assert_ptr_null(message.payload);
+    assert_payload("null");
+}
+END_TEST
+
+
 START_TEST(joined_payloads_have_every_length)
 {
     char               text[500];
@@ -782,6 +795,7 @@ main(void)
     tcase_add_test(tc, faults_are_told_in_order);
     tcase_add_test(tc, unknown_phases_are_unspecified);
     tcase_add_test(tc, repeated_fields_merge);
+    tcase_add_test(tc, no_payload_is_none_when_others_merge);
     tcase_add_test(tc, joined_payloads_have_every_length);
     tcase_add_test(tc, another_kind_replaces);
     tcase_add_test(tc, the_same_kind_is_merged);

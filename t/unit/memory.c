@@ -1,0 +1,59 @@
+#include <stdlib.h>
+
+#include "memory.h"
+
+
+static size_t  calls, bytes, failing;
+
+
+void
+memory_count(size_t fail)
+{
+    calls = 0;
+    bytes = 0;
+    failing = fail;
+}
+
+
+size_t
+memory_calls(void)
+{
+    return calls;
+}
+
+
+size_t
+memory_bytes(void)
+{
+    return bytes;
+}
+
+
+static int
+memory_fails(size_t size)
+{
+    bytes += size;
+
+    return ++calls == failing;
+}
+
+
+void *
+memory_malloc(size_t size)
+{
+    return memory_fails(size) ? NULL : malloc(size);
+}
+
+
+void *
+memory_calloc(size_t n, size_t size)
+{
+    return memory_fails(n * size) ? NULL : calloc(n, size);
+}
+
+
+void *
+memory_realloc(void *p, size_t size)
+{
+    return memory_fails(size) ? NULL : realloc(p, size);
+}

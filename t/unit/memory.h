@@ -1,0 +1,23 @@
+#ifndef MEMORY_H_INCLUDED
+#define MEMORY_H_INCLUDED
+
+#include <stddef.h>
+
+/*
+ * Pure code is built for the unit tests with malloc(), calloc() and realloc()
+ * defined as the functions here.  They count the calls, and make one of them
+ * fail.  What tests and libraries allocate is not counted.
+ */
+
+/* starts to count; the call of number fail returns NULL, 0: none does */
+void memory_count(size_t fail);
+
+/* how many calls there were since, and the bytes they were for */
+size_t memory_calls(void);
+size_t memory_bytes(void);
+
+void *memory_malloc(size_t size);
+void *memory_calloc(size_t n, size_t size);
+void *memory_realloc(void *p, size_t size);
+
+#endif
