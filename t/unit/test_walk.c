@@ -492,6 +492,52 @@ START_TEST(flipped_bits_do_no_harm)
 END_TEST
 
 
+/* one after the other, each with where its value is and how long */
+
+START_TEST(fields_tell_their_value)
+{
+    size_t                  i;
+    const uint8_t          *p, *end;
+    conduit_wire_field_t    f;
+    static const char       bytes[] =
+        "\x28\x96\x01"                        /* 5: a number of two bytes */
+        "\x79" "12345678"
+        "\x82\x01\x03" "abc"                  /* 16 */
+        "\x7d" "1234"
+        "\x7b\x08\x01\x0a\x01x\x7c"          /* a group with its end */
+        "\x32\x00";
+    static const struct {
+        uint32_t     number;
+        unsigned     type;
+        const char  *value;
+        size_t       len;
+    } fields[] = {
+        { 5, CONDUIT_WIRE_VARINT, lit("\x96\x01") },
+        { 15, CONDUIT_WIRE_FIXED64, lit("12345678") },
+        { 16, CONDUIT_WIRE_BYTES, lit("abc") },
+        { 15, CONDUIT_WIRE_FIXED32, lit("1234") },
+        { 15, CONDUIT_WIRE_GROUP, lit("\x08\x01\x0a\x01x\x7c") },
+        { 6, CONDUIT_WIRE_BYTES, lit("") }
+    };
+
+    p = (const uint8_t *) bytes;
+    end = p + sizeof(bytes) - 1;
+
+    for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        memset(&f, 0xff, sizeof(f));
+        ck_assert_int_eq(conduit_wire_field(&p, end, &f), 0);
+        ck_assert_uint_eq(f.number, fields[i].number);
+        ck_assert_uint_eq(f.type, fields[i].type);
+        ck_assert_uint_eq(f.len, fields[i].len);
+        ck_assert_mem_eq(f.data, fields[i].value, f.len);
+        ck_assert_ptr_eq(p, f.data + f.len);
+    }
+
+    ck_assert_ptr_eq(p, end);
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -505,6 +551,7 @@ main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, malformed_is_refused);
+    tcase_add_test(tc, fields_tell_their_value);
     tcase_add_test(tc, strings_are_utf8);
     tcase_add_test(tc, depth_is_bounded);
     tcase_add_test(tc, depth_is_of_nesting_alone);
