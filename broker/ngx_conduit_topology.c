@@ -158,14 +158,14 @@ ngx_conduit_topology_open_scout(ngx_conduit_topology_t *t)
         t->crier.up = ngx_conduit_topology_crier_up;
 
         ngx_conduit_link_open(&t->crier);
-        t->crier.addr = ngx_random() % t->guides.naddrs;
+        t->crier.addr = ngx_random();
     }
 
     ngx_conduit_link_open(&t->scout);
 
-    /* not all workers ask the first one */
+    /* not all workers ask the first one; the link counts modulo all */
 
-    t->scout.addr = ngx_random() % t->guides.naddrs;
+    t->scout.addr = ngx_random();
 
     /* not all workers at the same moment */
 

@@ -105,6 +105,8 @@ subtest 'TEST 2: a message that is none of the channel' => sub {
         'a status in front' => array("+message\r\n", bulk($INVALIDATE), $key),
         'an error in front' => array("-message\r\n", bulk($INVALIDATE), $key),
         'another word in front' => array(bulk('massage', $INVALIDATE), $key),
+        'a word in front that is later in the alphabet' =>
+            array(bulk('messagf', $INVALIDATE), $key),
         'an empty word in front' => array(bulk('', $INVALIDATE), $key),
         'a longer word in front' => array(bulk("message\0", $INVALIDATE), $key),
         'no channel' => array(bulk('message'), "\$-1\r\n", $key),
@@ -113,6 +115,10 @@ subtest 'TEST 2: a message that is none of the channel' => sub {
         'another channel' => array(bulk('message', 'other'), $key),
         'another channel to subscribe to' => array(bulk('subscribe', 'other'),
                                                    ":1\r\n"),
+        'a channel that is later in the alphabet' =>
+            array(bulk('message', $INVALIDATE =~ s/e\z/f/r), $key),
+        'a channel that is earlier in the alphabet' =>
+            array(bulk('message', $INVALIDATE =~ s/e\z/d/r), $key),
         'a number as channel' => array(bulk('message'), ":1\r\n", $key),
         'a pattern' => array(bulk('pmessage', $INVALIDATE, 'a')),
         'a pattern, four parts' =>
