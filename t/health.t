@@ -451,6 +451,36 @@ EOC
 }
 
 
+# --- a worker that leaves does not count
+
+{
+    my $gone = free_port();
+
+    $nginx = nginx_start(server => server(undef,
+        redis => "redis://127.0.0.1:$gone"));
+    both($nginx, $FAIL, 0, 'its Redis is not there');
+
+    # a request that has begun keeps the worker
+    my $held = IO::Socket::INET->new('127.0.0.1:' . $nginx->port) or die;
+
+    $held->syswrite("GET /live/gateway HTTP/1.1\r\nHost: a\r\n\r\n");
+    $held->sysread(my $answer, 4096);
+    $held->syswrite('GET');
+
+    my ($old) = $nginx->workers;
+    my $conf = $nginx->root . '/nginx.conf';
+
+    write_file($conf, read_file($conf) =~ s/127\.0\.0\.1:$gone/$REDIS/gr);
+    $nginx->signal('HUP');
+
+    both($nginx, $OK, 10, 'the next one has another, and works');
+    is scalar(grep { $_ == $old } $nginx->workers), 1, 'the first one is there';
+
+    close $held;
+    is $nginx->stop, 0, 'NGINX quits';
+}
+
+
 # --- what may not be written
 
 for my $case ([xadd => qr/the check.*NOPERM.*xadd/],
