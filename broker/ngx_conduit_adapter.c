@@ -101,6 +101,8 @@ ngx_conduit_adapter_read_handler(ngx_event_t *rev)
         return;
     }
 
+    ngx_conduit_limit_read(a->ac);
+
     if (ngx_conduit_limit_exceeded(a->ac)) {
         redisAsyncFree(a->ac);
         return;

@@ -12,6 +12,7 @@
 
 static void ngx_conduit_command_reply(redisAsyncContext *ac, void *reply,
     void *data);
+static ngx_msec_int_t ngx_conduit_command_left(ngx_conduit_command_t *cmd);
 
 
 ngx_conduit_command_t *
@@ -134,7 +135,7 @@ ngx_conduit_link_command_timer(ngx_event_t *ev)
         q = ngx_queue_head(&link->pending);
         cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
 
-        if ((ngx_msec_int_t) (cmd->deadline - ngx_current_msec) > 0) {
+        if (ngx_conduit_command_left(cmd) > 0) {
             break;
         }
 
@@ -175,9 +176,34 @@ ngx_conduit_command_arm(ngx_conduit_link_t *link)
 
     q = ngx_queue_head(&link->pending);
     cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
-    wait = cmd->deadline - ngx_current_msec;
+    wait = ngx_conduit_command_left(cmd);
 
     ngx_add_timer(&link->command_timer, wait > 0 ? wait : 1);
 }
 
 
+/*
+ * ms until a command is given up.  A reply of many megabytes, or one behind it,
+ * may take longer than one command is given: a link that only reads waits on
+ * while bytes come.  Closed and asked again, it would get the same reply as
+ * late as before, for ever.  A publisher is to be answered in time, come what
+ * may.
+ */
+
+static ngx_msec_int_t
+ngx_conduit_command_left(ngx_conduit_command_t *cmd)
+{
+    ngx_msec_int_t       left, silent;
+    ngx_conduit_link_t  *link;
+
+    link = cmd->link;
+    left = cmd->deadline - ngx_current_msec;
+
+    if (!link->internal || cmd->ac == NULL || cmd->ac != link->ac) {
+        return left;
+    }
+
+    silent = link->limit.read + link->redis->timeout - ngx_current_msec;
+
+    return ngx_max(left, silent);
+}

@@ -75,6 +75,7 @@ ngx_conduit_limit_attach(redisAsyncContext *ac, ngx_conduit_limit_t *l)
     l->message = 0;
     l->exceeded = 0;
     l->unexpected = 0;
+    l->read = ngx_current_msec;
 
     reader->fn = &ngx_conduit_limit_functions;
     reader->privdata = l;
@@ -92,6 +93,15 @@ void
 ngx_conduit_limit_reset(ngx_conduit_limit_t *l)
 {
     l->bytes = 0;
+}
+
+
+void
+ngx_conduit_limit_read(redisAsyncContext *ac)
+{
+    ngx_conduit_limit_t  *l = ac->c.reader->privdata;
+
+    l->read = ngx_current_msec;
 }
 
 

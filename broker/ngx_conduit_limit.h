@@ -28,6 +28,7 @@ typedef struct {
     ngx_uint_t          message;   /* it is one of the channel */
     ngx_uint_t          exceeded;
     ngx_uint_t          unexpected;
+    ngx_msec_t          read;      /* when the last bytes came */
 } ngx_conduit_limit_t;
 
 
@@ -42,6 +43,9 @@ void ngx_conduit_limit_subscribe(ngx_conduit_limit_t *l, const char *channel);
 
 /* A reply is complete: the next one starts. */
 void ngx_conduit_limit_reset(ngx_conduit_limit_t *l);
+
+/* There are bytes to read on the context's socket. */
+void ngx_conduit_limit_read(redisAsyncContext *ac);
 
 /*
  * Whether a string that is not complete yet is over the limit: to be asked
