@@ -214,13 +214,18 @@ sub leaving {
 }
 
 
-# Too few connections are NGINX's own alert, and the configuration's fault.
+# Too few connections are NGINX's own alert, and the configuration's fault.  A
+# worker that was out of files when it was told to leave closes the socket it
+# listens at, and still tries to accept there half a second later.
 
 sub alerts {
     my $text = shift;
 
+    my $out = $text =~ /Too many open files/;
+
     for (split /^/, $text) {
         next if /worker_connections are not enough|Too many open files/;
+        next if $out && /accept4?\(\) failed \(9: Bad file descriptor\)/;
 
         return $_ if /\[alert\]|exited on signal|exited with code [1-9]/;
     }
