@@ -132,14 +132,14 @@ sub begin {
     my %o = @_;
 
     start(redis => $url, events => 'conduit_gateway_window 1k;'
-          . 'conduit_gateway_timeout 30s; conduit_gateway_outage 120s;'
+          . 'conduit_gateway_timeout 300s; conduit_gateway_outage 600s;'
           . ($o{events} // ''));
 
     my @channels = map { channel($_) } @{ $o{kinds} // \@KINDS };
 
     for my $ch (@channels) {
         $ch->{live} = listen_to($ch);
-        is scalar(my @events = $ch->{live}->events(20, 20)), 20,
+        is scalar(my @events = $ch->{live}->events(20, 60)), 20,
             "$ch->{kind}: history";
     }
 
@@ -172,7 +172,7 @@ sub are_held {
 
     my @missing;
 
-    ok wait_for(20, sub {
+    ok wait_for(60, sub {
         my %held = map { $_ => 1 } $way{$port}->held;
         @missing = grep { !$held{$_} } @wanted;
         return !@missing;
@@ -274,7 +274,7 @@ sub all_arrives {
         for (['live', 20], ['resumed', 1], ['oldest', 0]) {
             my ($who, $from) = @$_;
 
-            $ch->{$who}->events(@ids - $from, 20);
+            $ch->{$who}->events(@ids - $from, 60);
             is_deeply [$ch->{$who}->body =~ /^id: (\S+)$/mg],
                 [@ids[($who eq 'live' ? 0 : $from) .. $#ids]],
                 "$ch->{kind}: who is $who has all, once and in order";
@@ -341,13 +341,13 @@ subtest 'TEST 2: large: a channel that is nowhere, whose clients are sent away'
     ask($ch);
     slots_of(undef, $ch);
     $way{$first}->tell('large');
-    ok wait_for(20, sub {
+    ok wait_for(60, sub {
         lines(qr/ redis 127\S+: an entry of "\Q$ch->{key}\E" is too large/)
     }), 'the log says so';
-    ok $ch->{$_}->end(20), "$_: the response ends" for qw(live resumed oldest);
+    ok $ch->{$_}->end(60), "$_: the response ends" for qw(live resumed oldest);
 
     slots_of($first, $ch);
-    is scalar(my @events = listen_to($ch)->events(21, 20)), 21,
+    is scalar(my @events = listen_to($ch)->events(21, 60)), 21,
         'who comes then gets all';
     is join(' ', $nginx->workers), $worker, 'the worker lives';
     ends($ch);
@@ -445,7 +445,8 @@ done_testing();
 #                        hexadecimal), for each command
 #   release              what is kept is sent, and what comes passes
 #   drop                 the connections that wait for it are closed
-#   large                the first one of each connection is a reply of 70 MB
+#   large                the first one of each connection is a reply of 500 MB,
+#                        sent until NGINX has hung up
 #
 # held() returns what is kept, as COMMAND:KEY.
 
@@ -500,9 +501,17 @@ sub mode {
     $self->{holding} = $mode eq 'hold';
 
     if ($mode eq 'large') {
+        my $mb = 'x' x 1_000_000;
+
         for my $pair (@late) {
-            $self->send($pair->{client}, "\$70000000\r\n");
-            $self->send($pair->{client}, 'x' x 1_000_000) for 1 .. 70;
+            $self->send($pair->{client}, "\$500000000\r\n");
+
+            # closed here with a command unread, what is still on the way would
+            # be lost
+
+            for (1 .. 500) {
+                syswrite $pair->{client}, $mb or last;
+            }
         }
     }
 
