@@ -3,7 +3,7 @@ package Conduit::SSE;
 # An HTTP/1.1 response that is read as it comes, and the events in it.
 #
 #     my $sse = sse_open($nginx);
-#     my @events = $sse->events(3);       # waits for three, 10 s at most
+#     my @events = $sse->events(3);       # waits for three, 10 s for each
 #     ok $sse->end, 'the response ends cleanly';
 #
 # An event is a hash: event, id, data, and json, the decoded data.
@@ -66,13 +66,18 @@ sub comments { @{ $_[0]{comments} } }
 sub socket { $_[0]{socket} }
 
 
-# The next n events, or those that came before the time was up.
+# The next n events, or those that came before none did for so many seconds.
 
 sub events {
     my ($self, $n, $seconds) = @_;
 
-    $self->until($seconds // 10,
-                 sub { @{ $self->{events} } - $self->{taken} >= $n });
+    my $wanted = $self->{taken} + $n;
+    my $seen = -1;
+
+    while ($seen < @{ $self->{events} } && @{ $self->{events} } < $wanted) {
+        $seen = @{ $self->{events} };
+        $self->until($seconds // 10, sub { @{ $self->{events} } > $seen });
+    }
 
     my $have = @{ $self->{events} } - $self->{taken};
     $n = $have if $have < $n;
