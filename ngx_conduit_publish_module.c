@@ -32,6 +32,8 @@ static char *ngx_conduit_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_conduit_publish_idempotency(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 static char *ngx_conduit_publish_check_ttl(ngx_conf_t *cf, void *post,
     void *data);
 static ngx_int_t ngx_conduit_publish_page_handler(ngx_http_request_t *r);
@@ -51,6 +53,12 @@ static ngx_conf_post_t  ngx_conduit_publish_ttl_bounds = {
 
 static ngx_conf_num_bounds_t  ngx_conduit_publish_max_len_bounds = {
     ngx_conf_check_num_bounds, 1, NGX_MAX_INT_T_VALUE
+};
+
+
+/* a script must not hold up Redis */
+static ngx_conf_num_bounds_t  ngx_conduit_publish_batch_bounds = {
+    ngx_conf_check_num_bounds, 1, 1000
 };
 
 
@@ -207,6 +215,20 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, max_len),
       &ngx_conduit_publish_max_len_bounds },
+
+    { ngx_string("conduit_publish_batch"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_publish_loc_conf_t, batch),
+      &ngx_conduit_publish_batch_bounds },
+
+    { ngx_string("conduit_publish_idempotency"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_publish_idempotency,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
 
     { ngx_string("conduit_publish_idle_ttl"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -451,6 +473,40 @@ invalid:
 }
 
 
+/* "120s", "off" */
+
+static char *
+ngx_conduit_publish_idempotency(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_conduit_publish_loc_conf_t  *plcf = conf;
+
+    ngx_int_t   time;
+    ngx_str_t  *value;
+
+    if (plcf->idempotency != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        plcf->idempotency = 0;
+        return NGX_CONF_OK;
+    }
+
+    time = ngx_parse_time(&value[1], 0);
+
+    if (time == NGX_ERROR) {
+        return "invalid value";
+    }
+
+    plcf->idempotency = time;
+
+    return ngx_conduit_publish_check_ttl(cf, NULL, &plcf->idempotency);
+}
+
+
 /* Redis refuses an expiry that it can't add to its clock */
 
 static char *
@@ -558,6 +614,8 @@ ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf)
     plcf->max_size = NGX_CONF_UNSET_SIZE;
     plcf->rate = NGX_CONF_UNSET_UINT;
     plcf->max_len = NGX_CONF_UNSET_UINT;
+    plcf->batch = NGX_CONF_UNSET_UINT;
+    plcf->idempotency = NGX_CONF_UNSET_MSEC;
     plcf->idle_ttl = NGX_CONF_UNSET_MSEC;
     plcf->end_ttl = NGX_CONF_UNSET_MSEC;
 
@@ -574,6 +632,8 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->org_claim, prev->org_claim, 0);
     ngx_conf_merge_size_value(conf->max_size, prev->max_size, 16384);
     ngx_conf_merge_uint_value(conf->max_len, prev->max_len, 1200);
+    ngx_conf_merge_uint_value(conf->batch, prev->batch, 100);
+    ngx_conf_merge_msec_value(conf->idempotency, prev->idempotency, 0);
     ngx_conf_merge_msec_value(conf->idle_ttl, prev->idle_ttl, 120000);
     ngx_conf_merge_msec_value(conf->end_ttl, prev->end_ttl, 120000);
 

@@ -12,13 +12,11 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
-#include <ngx_sha1.h>
 
+#include "ngx_conduit_entries.h"
+#include "ngx_conduit_lua.h"
 #include "ngx_conduit_script.h"
 
-
-#define NGX_CONDUIT_RATE_PREFIX  "conduit:rate:{"
-#define NGX_CONDUIT_SHA_LEN      40
 
 /* how often a message is sent elsewhere before it is given up */
 #define NGX_CONDUIT_REDIRECTS    5
@@ -36,7 +34,7 @@ struct ngx_conduit_script_op_s {
     unsigned                  waiting:1;    /* for the server to be known */
     unsigned                  loading:1;    /* the text was sent, not its sum */
     unsigned                  asking:1;     /* ASKING goes before it */
-    unsigned                  single:1;     /* without the rate key */
+    unsigned                  single:1;     /* with the stream's key alone */
 };
 
 
@@ -46,16 +44,21 @@ static void ngx_conduit_script_arm(ngx_conduit_script_op_t *op);
 static void ngx_conduit_script_timer(ngx_event_t *ev);
 static void ngx_conduit_script_free(ngx_conduit_script_op_t *op);
 static ngx_int_t ngx_conduit_script_send(ngx_conduit_script_op_t *op);
+static ngx_int_t ngx_conduit_script_message(ngx_conduit_script_op_t *op,
+    ngx_conduit_link_t *link);
 static void ngx_conduit_script_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static ngx_int_t ngx_conduit_script_again(ngx_conduit_script_op_t *op,
+    redisReply *reply);
+static ngx_uint_t ngx_conduit_script_alone(ngx_conduit_script_op_t *op,
     redisReply *reply);
 static ngx_str_t *ngx_conduit_script_node(ngx_conduit_script_op_t *op);
 static void ngx_conduit_script_fail(ngx_conduit_script_op_t *op,
     ngx_conduit_published_e status);
 static void ngx_conduit_script_result(ngx_conduit_script_op_t *op,
     redisReply *reply, ngx_conduit_published_t *result);
-static const char *ngx_conduit_script_sha(void);
+static void ngx_conduit_script_stored(redisReply *reply,
+    ngx_conduit_published_t *result);
 
 
 /*
@@ -66,7 +69,8 @@ static const char *ngx_conduit_script_sha(void);
  * the error that setting the stream's life met.
  */
 
-static const char  ngx_conduit_script[] =
+static ngx_conduit_lua_t  ngx_conduit_script =
+    ngx_conduit_lua(
     "local rate = tonumber(ARGV[2])\n"
     "if rate > 0 then\n"
     "  local n = redis.call('INCR', KEYS[2])\n"
@@ -87,7 +91,7 @@ static const char  ngx_conduit_script[] =
     "if type(expiry) == 'table' and expiry.err then\n"
     "  return {id, expiry.err}\n"
     "end\n"
-    "return id\n";
+    "return id\n");
 
 
 ngx_conduit_script_op_t *
@@ -247,18 +251,8 @@ ngx_conduit_script_free(ngx_conduit_script_op_t *op)
 static ngx_int_t
 ngx_conduit_script_send(ngx_conduit_script_op_t *op)
 {
-    u_char                 *last;
-    u_char                  numbers[4][NGX_INT_T_LEN];
-    u_char                  rate_key[sizeof(NGX_CONDUIT_RATE_PREFIX)
-                                     + CONDUIT_KEY_MAX];
-    size_t                  argvlen[10];
-    ngx_int_t               rc;
-    const char             *argv[10];
-    ngx_uint_t              i, n, rate;
-    ngx_conduit_link_t     *link;
-    ngx_conduit_publish_t  *p;
-
-    p = op->publish;
+    ngx_int_t            rc;
+    ngx_conduit_link_t  *link;
 
     link = ngx_conduit_publisher_link(op->publisher, op->node);
     if (link == NULL) {
@@ -272,28 +266,43 @@ ngx_conduit_script_send(ngx_conduit_script_op_t *op)
         }
     }
 
-    rate = op->single ? 0 : p->rate;
+    rc = op->publish->entries
+         ? ngx_conduit_entries_send(link, op->publish, op->single, op->loading,
+                                    ngx_conduit_script_reply, op)
+         : ngx_conduit_script_message(op, link);
 
-    if (op->loading) {
-        argv[0] = "EVAL";
-        argvlen[0] = 4;
-        argv[1] = ngx_conduit_script;
-        argvlen[1] = sizeof(ngx_conduit_script) - 1;
-
-    } else {
-        argv[0] = "EVALSHA";
-        argvlen[0] = 7;
-        argv[1] = ngx_conduit_script_sha();
-        argvlen[1] = NGX_CONDUIT_SHA_LEN;
+    if (rc == NGX_DECLINED) {
+        ngx_conduit_topology_doubt(&op->publisher->topology);
     }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_conduit_script_message(ngx_conduit_script_op_t *op,
+    ngx_conduit_link_t *link)
+{
+    u_char                 *last;
+    u_char                  numbers[4][NGX_INT_T_LEN];
+    u_char                  rate_key[NGX_CONDUIT_KEY_PREFIX_MAX
+                                     + CONDUIT_KEY_MAX];
+    size_t                  argvlen[10];
+    const char             *argv[10];
+    ngx_uint_t              i, n, rate;
+    ngx_conduit_publish_t  *p;
+
+    p = op->publish;
+    rate = op->single ? 0 : p->rate;
 
     last = ngx_cpymem(rate_key, NGX_CONDUIT_RATE_PREFIX,
                       sizeof(NGX_CONDUIT_RATE_PREFIX) - 1);
     last = ngx_cpymem(last, p->key.data, p->key.len);
     *last++ = '}';
 
-    argv[2] = rate ? "2" : "1";
-    argvlen[2] = 1;
+    ngx_conduit_lua_call(&ngx_conduit_script, op->loading, rate ? 2 : 1,
+                            argv, argvlen);
+
     argv[3] = (char *) p->key.data;
     argvlen[3] = p->key.len;
     n = 4;
@@ -315,14 +324,8 @@ ngx_conduit_script_send(ngx_conduit_script_op_t *op)
         argv[n++] = (char *) numbers[i];
     }
 
-    rc = ngx_conduit_link_command(link, ngx_conduit_script_reply, op, n, argv,
-                                  argvlen);
-
-    if (rc == NGX_DECLINED) {
-        ngx_conduit_topology_doubt(&op->publisher->topology);
-    }
-
-    return rc;
+    return ngx_conduit_link_command(link, ngx_conduit_script_reply, op, n,
+                                    argv, argvlen);
 }
 
 
@@ -407,18 +410,14 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
         return ngx_conduit_script_send(op);
     }
 
-    /*
-     * One of the two keys has gone ahead with its slot: the message does not
-     * wait for the other one, the rate of a moment is not counted.  Redis 6
-     * says ASK there although the stream may still be here; followed, it would
-     * begin a second stream at the other server.  For the stream alone, ASK
-     * means that the stream is not here.
-     */
+    if (!op->single && ngx_conduit_script_alone(op, reply)) {
 
-    if (!op->single
-        && (ngx_strncmp(reply->str, "TRYAGAIN ", 9) == 0
-            || (op->publish->rate && ngx_strncmp(reply->str, "ASK ", 4) == 0)))
-    {
+        /* without its key, a request could be stored twice */
+
+        if (op->publish->entries && op->publish->entries->request.len) {
+            return NGX_DONE;
+        }
+
         op->single = 1;
         ngx_conduit_script_arm(op);
         return ngx_conduit_script_send(op);
@@ -438,6 +437,26 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
     ngx_conduit_script_arm(op);
 
     return ngx_conduit_script_send(op);
+}
+
+
+/*
+ * Whether one of several keys has gone ahead with its slot: the message does
+ * not wait for the others, the rate of a moment is not counted.  Redis 6 says
+ * ASK there although the stream may still be here; followed, it would begin a
+ * second stream at the other server.  For the stream alone, ASK means that the
+ * stream is not here.
+ */
+
+static ngx_uint_t
+ngx_conduit_script_alone(ngx_conduit_script_op_t *op, redisReply *reply)
+{
+    if (ngx_strncmp(reply->str, "TRYAGAIN ", 9) == 0) {
+        return 1;
+    }
+
+    return (op->publish->rate || op->publish->entries)
+           && ngx_strncmp(reply->str, "ASK ", 4) == 0;
 }
 
 
@@ -475,43 +494,18 @@ static void
 ngx_conduit_script_result(ngx_conduit_script_op_t *op, redisReply *reply,
     ngx_conduit_published_t *result)
 {
-    redisReply           *entry;
-    conduit_stream_id_t   id;
-
-    if (reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0) {
-        result->status = NGX_CONDUIT_RATE_LIMITED;
-        result->wait = reply->integer;
-        return;
-    }
-
-    entry = reply;
-
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2
-        && reply->element[1]->type == REDIS_REPLY_STRING)
-    {
-        entry = reply->element[0];
-        reply = reply->element[1];
-    }
-
-    if (entry->type == REDIS_REPLY_STRING
-        && conduit_stream_id_parse(entry->str, entry->len, &id) == 0)
-    {
-        result->status = NGX_CONDUIT_PUBLISHED;
-        result->id.data = (u_char *) entry->str;
-        result->id.len = entry->len;
-
-        if (reply != entry) {
-            result->error.data = (u_char *) reply->str;
-            result->error.len = reply->len;
-        }
-
-        return;
-    }
-
     result->status = NGX_CONDUIT_REDIS_REFUSED;
 
     if (reply->type != REDIS_REPLY_ERROR) {
         ngx_str_set(&result->error, "unexpected reply");
+
+        if (op->publish->entries == NULL) {
+            ngx_conduit_script_stored(reply, result);
+
+        } else {
+            ngx_conduit_entries_result(reply, result);
+        }
+
         return;
     }
 
@@ -538,23 +532,42 @@ ngx_conduit_script_result(ngx_conduit_script_op_t *op, redisReply *reply,
 }
 
 
-/* the script's SHA-1 in hexadecimal, by which EVALSHA knows it */
+/* the plain script's reply; leaves *result for one that it does not give */
 
-static const char *
-ngx_conduit_script_sha(void)
+static void
+ngx_conduit_script_stored(redisReply *reply, ngx_conduit_published_t *result)
 {
-    u_char       digest[20];
-    ngx_sha1_t   sha1;
+    redisReply           *entry;
+    conduit_stream_id_t   id;
 
-    static char  text[NGX_CONDUIT_SHA_LEN];
-
-    if (text[0] == '\0') {
-        ngx_sha1_init(&sha1);
-        ngx_sha1_update(&sha1, ngx_conduit_script,
-                        sizeof(ngx_conduit_script) - 1);
-        ngx_sha1_final(digest, &sha1);
-        ngx_hex_dump((u_char *) text, digest, sizeof(digest));
+    if (reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0) {
+        result->status = NGX_CONDUIT_RATE_LIMITED;
+        result->wait = reply->integer;
+        return;
     }
 
-    return text;
+    entry = reply;
+
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2
+        && reply->element[1]->type == REDIS_REPLY_STRING)
+    {
+        entry = reply->element[0];
+        reply = reply->element[1];
+    }
+
+    if (entry->type != REDIS_REPLY_STRING
+        || conduit_stream_id_parse(entry->str, entry->len, &id) != 0)
+    {
+        return;
+    }
+
+    result->status = NGX_CONDUIT_PUBLISHED;
+    result->id.data = (u_char *) entry->str;
+    result->id.len = entry->len;
+    ngx_str_null(&result->error);
+
+    if (reply != entry) {
+        result->error.data = (u_char *) reply->str;
+        result->error.len = reply->len;
+    }
 }

@@ -1,6 +1,7 @@
 /*
  * Publishing: the rate check, XADD and the expiry as one script, which Redis
- * runs in one round trip and in one piece.
+ * runs in one round trip and in one piece.  A message that is stored as it came
+ * has a script of its own; what needs more has that of ngx_conduit_entries.h.
  */
 
 #ifndef NGX_CONDUIT_SCRIPT_H
@@ -15,6 +16,9 @@
 
 #pragma GCC visibility push(hidden)
 
+#define NGX_CONDUIT_RATE_PREFIX     "conduit:rate:{"
+#define NGX_CONDUIT_KEY_PREFIX_MAX  sizeof("conduit:sequence:{}:")
+
 typedef enum {
     NGX_CONDUIT_PUBLISHED = 0,
     NGX_CONDUIT_RATE_LIMITED,     /* wait says how long */
@@ -23,13 +27,26 @@ typedef enum {
     NGX_CONDUIT_REDIS_TIMED_OUT,  /* may have been stored */
     NGX_CONDUIT_REDIS_BUSY,       /* not stored; another try may do */
     NGX_CONDUIT_REDIS_FULL,       /* not stored: -OOM */
-    NGX_CONDUIT_REDIS_REFUSED     /* not stored; another try won't do */
+    NGX_CONDUIT_REDIS_REFUSED,    /* not stored; another try won't do */
+    NGX_CONDUIT_REQUEST_DIFFERS,  /* not stored: the request is remembered
+                                     with another fingerprint */
+    NGX_CONDUIT_NO_SEQUENCE       /* not stored: the stream's last one is as
+                                     great as a script can count */
 } ngx_conduit_published_e;
 
 typedef struct {
     ngx_conduit_published_e  status;
-    ngx_str_t                id;      /* of the entry; until the return */
-    ngx_msec_t               wait;    /* ms until the rate allows one more */
+    ngx_str_t                id;      /* of the entry, or the first one; until
+                                         the return */
+    ngx_msec_t               wait;    /* ms until the rate allows one more;
+                                         with counted, until its window ends */
+    ngx_uint_t               left;    /* messages that the rate still allows,
+                                         with counted */
+    ngx_str_t                records; /* of entries: what was stored, for
+                                         ngx_conduit_entries_next(); until the
+                                         return */
+    unsigned                 counted:1;   /* the rate, by the entries' script */
+    unsigned                 replayed:1;  /* stored by an earlier request */
     ngx_str_t                error;   /* Redis' own words; until the return;
                                          with PUBLISHED, why the stream's life
                                          was not set */
@@ -40,11 +57,31 @@ typedef struct {
 typedef void (*ngx_conduit_published_pt)(void *data,
     ngx_conduit_published_t *result);
 
+/* one of several messages */
+typedef struct {
+    ngx_str_t                 message;      /* the serialized PublishRequest */
+    u_char                    message_id[CONDUIT_UUID_LEN];
+    u_char                    sequence[NGX_INT64_LEN];   /* decimal */
+    size_t                    sequence_len; /* 0: the stream's next, which is
+                                               not in the message */
+} ngx_conduit_entry_t;
+
+/* messages that are stored all or none, in this order */
+typedef struct {
+    ngx_conduit_entry_t      *elts;
+    ngx_uint_t                n;            /* 1 at least; not more than rate */
+    ngx_str_t                 request;      /* any bytes by which the request is
+                                               remembered; empty: it is not */
+    ngx_str_t                 fingerprint;  /* of the request */
+    ngx_msec_t                remember;     /* for how long */
+} ngx_conduit_entries_t;
+
 /* what to publish; all of it belongs to the caller, until the handler ran or
    the operation was cancelled */
 typedef struct {
     ngx_str_t                 key;      /* of the stream */
     ngx_str_t                 message;  /* the serialized PublishRequest */
+    ngx_conduit_entries_t    *entries;  /* instead of message; or NULL */
     ngx_uint_t                rate;     /* messages per window; 0: no limit */
     ngx_msec_t                window;
     ngx_uint_t                max_len;

@@ -29,6 +29,8 @@ typedef struct {
     ngx_uint_t                rate;         /* messages per rate_window */
     ngx_msec_t                rate_window;
     ngx_uint_t                max_len;
+    ngx_uint_t                batch;        /* messages in a request */
+    ngx_msec_t                idempotency;  /* 0: off */
     ngx_msec_t                idle_ttl;
     ngx_msec_t                end_ttl;
 
@@ -36,11 +38,27 @@ typedef struct {
     ngx_conduit_http_log_t   *limited;      /* of messages over the rate */
 } ngx_conduit_publish_loc_conf_t;
 
+/* what a body is, as Content-Type says */
+typedef enum {
+    NGX_CONDUIT_FORMAT_PROTOBUF = 0,        /* also any other type */
+    NGX_CONDUIT_FORMAT_JSON,
+    NGX_CONDUIT_FORMAT_NDJSON               /* several, one a line */
+} ngx_conduit_format_e;
+
+/* what is known of a message that was not answered with 200 */
+typedef enum {
+    NGX_CONDUIT_STORED_NO = 0,
+    NGX_CONDUIT_STORED_UNKNOWN
+} ngx_conduit_certainty_e;
+
 /* of a request; in its pool */
 typedef struct {
     ngx_http_request_t       *request;
     ngx_conduit_ids_t         ids;
+    ngx_conduit_format_e      format;
     ngx_conduit_publish_t     publish;
+    ngx_conduit_entries_t     entries;      /* with publish.entries set */
+    size_t                    bytes;        /* of the messages */
     ngx_conduit_script_op_t  *op;           /* under way */
     ngx_str_t                 id;
     conduit_phase_t           phase;
@@ -92,6 +110,55 @@ ngx_uint_t ngx_conduit_publish_body_whole(ngx_http_request_t *r, off_t size);
 ngx_int_t ngx_conduit_publish_body(ngx_http_request_t *r, ngx_str_t *body);
 
 /*
+ * Finds a request header by its name in lower case: the first one, or the next
+ * one after prev.  Returns NULL when there is none.
+ */
+ngx_table_elt_t *ngx_conduit_publish_header(ngx_http_request_t *r,
+    const char *name, ngx_table_elt_t *prev);
+
+/* Whether an answer in JSON is asked for: "Accept" names such a type. */
+ngx_uint_t ngx_conduit_publish_accepts_json(ngx_http_request_t *r);
+
+/* Returns what Content-Type says that the body is. */
+ngx_conduit_format_e ngx_conduit_publish_format(ngx_http_request_t *r);
+
+/* Whether Content-Encoding says that the body is not as it is. */
+ngx_uint_t ngx_conduit_publish_encoded(ngx_http_request_t *r);
+
+/*
+ * Takes the Idempotency-Key of a request that is to be published once into
+ * ctx->entries.  Returns NULL, or a static text that says what is wrong.
+ */
+const char *ngx_conduit_publish_key(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx);
+
+/* Takes blanks off both ends. */
+void ngx_conduit_publish_trim(u_char **start, u_char **end);
+
+/*
+ * Makes an entry of a message in protobuf, if the request has a key.  Returns
+ * NGX_DECLINED to go on, or NGX_HTTP_INTERNAL_SERVER_ERROR.
+ */
+ngx_int_t ngx_conduit_publish_once(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body,
+    conduit_message_t *message);
+
+/* Sets the fingerprint of a request that has a key.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_publish_fingerprint(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
+
+/*
+ * Makes ctx->entries of a body in JSON.  Returns NGX_DECLINED to go on, or the
+ * result of an answer.
+ */
+ngx_int_t ngx_conduit_publish_json(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
+
+/* Answers that a message, or a body, of so many bytes is over the limit. */
+ngx_int_t ngx_conduit_publish_too_large(ngx_http_request_t *r, off_t size,
+    size_t limit);
+
+/*
  * Answers with what Redis said of a message, and logs and counts it.  Returns
  * what to finalize the request with.
  */
@@ -102,9 +169,21 @@ ngx_int_t ngx_conduit_publish_answer(ngx_http_request_t *r,
 ngx_int_t ngx_conduit_publish_failed(ngx_http_request_t *r,
     ngx_conduit_published_t *result);
 
-/* Answers with a text, copied, and counts the request by the status. */
-ngx_int_t ngx_conduit_publish_text(ngx_http_request_t *r, ngx_uint_t status,
-    const char *text, size_t len);
+/*
+ * Answers with an error, and counts the request by the status: with a text, or
+ * with a problem (RFC 9457) where that is asked for.  The text is printable
+ * ASCII without quotes and backslashes; it is copied.
+ */
+ngx_int_t ngx_conduit_publish_error(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text, size_t len, ngx_conduit_certainty_e stored);
+
+/* Adds "RateLimit-Policy", and with left set what is left for ms. */
+ngx_int_t ngx_conduit_publish_rate_headers(ngx_http_request_t *r,
+    ngx_uint_t left, ngx_msec_t ms);
+
+/* Adds "WWW-Authenticate", which says what is wrong with a token. */
+ngx_int_t ngx_conduit_publish_challenge(ngx_http_request_t *r,
+    conduit_jwt_status_t status);
 
 #pragma GCC visibility pop
 

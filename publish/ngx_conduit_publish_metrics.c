@@ -14,13 +14,14 @@ _Static_assert(NGX_CONDUIT_PUBLISH_CELLS <= NGX_CONDUIT_STATS_CELLS,
 
 
 static const char * const  ngx_conduit_publish_outcomes[] = {
-    "accepted", "invalid", "unauthorized", "forbidden", "method", "too_large",
-    "rate_limited", "failed", "unavailable", "timeout", "aborted", NULL
+    "accepted", "invalid", "unauthorized", "forbidden", "method", "conflict",
+    "too_large", "unsupported", "rate_limited", "failed", "unavailable",
+    "timeout", "aborted", NULL
 };
 
 static const char * const  ngx_conduit_publish_invalids[] = {
     "ids", "protobuf", "utf8", "depth", "channel_id", "message_id",
-    "channel_mismatch", "incomplete", NULL
+    "channel_mismatch", "incomplete", "json", "field", "idempotency_key", NULL
 };
 
 static const char * const  ngx_conduit_publish_auths[] = {
@@ -59,8 +60,15 @@ const conduit_metric_t  ngx_conduit_publish_metrics[] = {
       "its expiry.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_NO_EXPIRY, NULL, NULL, NULL },
 
+    { "messages_total", "Messages that were stored.",
+      CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_MESSAGES, NULL, NULL, NULL },
+
     { "bytes_total", "Bytes of the messages that were accepted.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_BYTES, NULL, NULL, NULL },
+
+    { "replayed_total", "Requests answered with what was stored before for "
+      "their Idempotency-Key.",
+      CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_REPLAYED, NULL, NULL, NULL },
 
     { "redis_duration_seconds", "Time until Redis had answered, for messages "
       "that reached it.",
@@ -97,6 +105,13 @@ ngx_conduit_publish_outcome(ngx_uint_t status)
 
     case NGX_HTTP_NOT_ALLOWED:
         return NGX_CONDUIT_OUTCOME_METHOD;
+
+    case NGX_HTTP_CONFLICT:
+    case NGX_CONDUIT_HTTP_UNPROCESSABLE:
+        return NGX_CONDUIT_OUTCOME_CONFLICT;
+
+    case NGX_HTTP_UNSUPPORTED_MEDIA_TYPE:
+        return NGX_CONDUIT_OUTCOME_UNSUPPORTED;
 
     case NGX_HTTP_REQUEST_ENTITY_TOO_LARGE:
         return NGX_CONDUIT_OUTCOME_TOO_LARGE;

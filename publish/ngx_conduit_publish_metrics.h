@@ -14,6 +14,9 @@
 
 #pragma GCC visibility push(hidden)
 
+/* a status that NGINX has no name for */
+#define NGX_CONDUIT_HTTP_UNPROCESSABLE  422
+
 /* values of "outcome" of requests_total, in the order of their cells */
 typedef enum {
     NGX_CONDUIT_OUTCOME_ACCEPTED = 0,
@@ -21,7 +24,9 @@ typedef enum {
     NGX_CONDUIT_OUTCOME_UNAUTHORIZED,   /* 401 */
     NGX_CONDUIT_OUTCOME_FORBIDDEN,      /* 403 */
     NGX_CONDUIT_OUTCOME_METHOD,         /* 405 */
+    NGX_CONDUIT_OUTCOME_CONFLICT,       /* 409, 422 */
     NGX_CONDUIT_OUTCOME_TOO_LARGE,      /* 413 */
+    NGX_CONDUIT_OUTCOME_UNSUPPORTED,    /* 415 */
     NGX_CONDUIT_OUTCOME_LIMITED,        /* 429 */
     NGX_CONDUIT_OUTCOME_FAILED,         /* 500 */
     NGX_CONDUIT_OUTCOME_UNAVAILABLE,    /* 503 */
@@ -40,6 +45,9 @@ typedef enum {
     NGX_CONDUIT_INVALID_MESSAGE_ID,
     NGX_CONDUIT_INVALID_MISMATCH,       /* channels of both differ */
     NGX_CONDUIT_INVALID_INCOMPLETE,     /* a part of the body */
+    NGX_CONDUIT_INVALID_JSON,
+    NGX_CONDUIT_INVALID_FIELD,          /* of JSON */
+    NGX_CONDUIT_INVALID_KEY,            /* Idempotency-Key */
     NGX_CONDUIT_INVALIDS
 } ngx_conduit_invalid_e;
 
@@ -70,7 +78,9 @@ enum {
                                       + NGX_CONDUIT_AUTHS,
     NGX_CONDUIT_PUBLISH_NO_EXPIRY = NGX_CONDUIT_PUBLISH_UNAVAILABLE
                                     + NGX_CONDUIT_UNAVAILABLES,
+    NGX_CONDUIT_PUBLISH_MESSAGES,
     NGX_CONDUIT_PUBLISH_BYTES,
+    NGX_CONDUIT_PUBLISH_REPLAYED,
     NGX_CONDUIT_PUBLISH_REDIS_TIME,
     NGX_CONDUIT_PUBLISH_TIME = NGX_CONDUIT_PUBLISH_REDIS_TIME
                                + CONDUIT_METRICS_CELLS,

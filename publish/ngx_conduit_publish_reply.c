@@ -6,9 +6,24 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_conduit_entries.h"
 #include "ngx_conduit_publish.h"
 
 
+/* what JSON adds to a record, or more */
+#define NGX_CONDUIT_STORED_JSON                                               \
+    sizeof("{\"id\":\"\",\"sequence\":,\"message_id\":\"\"},")
+
+static ngx_int_t ngx_conduit_publish_stored(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
+static ngx_int_t ngx_conduit_publish_stored_headers(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
+static u_char *ngx_conduit_publish_stored_text(ngx_conduit_publish_ctx_t *ctx,
+    ngx_str_t records, u_char *p);
+static u_char *ngx_conduit_publish_stored_json(ngx_conduit_publish_ctx_t *ctx,
+    ngx_str_t records, u_char *p);
+static ngx_int_t ngx_conduit_publish_ok(ngx_http_request_t *r,
+    ngx_str_t *type, u_char *data, size_t len);
 static void ngx_conduit_publish_timed(ngx_http_request_t *r);
 static void ngx_conduit_publish_no_expiry(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
@@ -42,13 +57,7 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
             ngx_conduit_publish_no_expiry(r, ctx, result);
         }
 
-        ngx_conduit_stats_add(&ngx_conduit_publish_stats,
-                              NGX_CONDUIT_PUBLISH_BYTES,
-                              ctx->publish.message.len);
-        ngx_conduit_publish_timed(r);
-
-        return ngx_conduit_publish_text(r, NGX_HTTP_OK, (char *) ctx->id.data,
-                                     ctx->id.len);
+        return ngx_conduit_publish_stored(r, ctx, result);
 
     case NGX_CONDUIT_RATE_LIMITED:
         return ngx_conduit_publish_limited(r, result);
@@ -78,6 +87,178 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
     }
 
     return ngx_conduit_publish_failed(r, result);
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_stored(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result)
+{
+    u_char                *p, *last;
+    ngx_str_t              records;
+    ngx_uint_t             n;
+    ngx_conduit_stored_t   stored;
+
+    static ngx_str_t  plain = ngx_string("text/plain");
+    static ngx_str_t  json = ngx_string("application/json");
+
+    if (result->replayed) {
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_REPLAYED);
+
+    } else {
+        n = ctx->publish.entries ? ctx->entries.n : 1;
+
+        ngx_conduit_stats_add(&ngx_conduit_publish_stats,
+                              NGX_CONDUIT_PUBLISH_MESSAGES, n);
+        ngx_conduit_stats_add(&ngx_conduit_publish_stats,
+                              NGX_CONDUIT_PUBLISH_BYTES, ctx->bytes);
+    }
+
+    if (ctx->publish.entries == NULL) {
+        return ngx_conduit_publish_ok(r, &plain, ctx->id.data, ctx->id.len);
+    }
+
+    if (ngx_conduit_publish_stored_headers(r, ctx, result) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    records = result->records;
+
+    for (n = 0; ngx_conduit_entries_next(&records, &stored) == NGX_OK; n++) {
+        /* void */
+    }
+
+    p = ngx_pnalloc(r->pool, result->records.len + n * NGX_CONDUIT_STORED_JSON
+                             + 2);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* who posts protobuf relies on the text, whatever its library accepts */
+
+    if (ctx->format == NGX_CONDUIT_FORMAT_PROTOBUF
+        || !ngx_conduit_publish_accepts_json(r))
+    {
+        last = ngx_conduit_publish_stored_text(ctx, result->records, p);
+        return ngx_conduit_publish_ok(r, &plain, p, last - p);
+    }
+
+    last = ngx_conduit_publish_stored_json(ctx, result->records, p);
+
+    return ngx_conduit_publish_ok(r, &json, p, last - p);
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_stored_headers(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result)
+{
+    u_char                *sequence;
+    ngx_str_t              records;
+    ngx_conduit_stored_t   stored;
+
+    if (result->replayed
+        && ngx_conduit_http_header(r, "Idempotency-Replayed", "true")
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (result->counted
+        && ngx_conduit_publish_rate_headers(r, result->left, result->wait)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    records = result->records;
+
+    if (ctx->format != NGX_CONDUIT_FORMAT_JSON
+        || ngx_conduit_entries_next(&records, &stored) != NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    sequence = ngx_pnalloc(r->pool, stored.sequence.len + 1);
+    if (sequence == NULL) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_cpystrn(sequence, stored.sequence.data,
+                       stored.sequence.len + 1);
+
+    return ngx_conduit_http_header(r, "Conduit-Sequence", (char *) sequence);
+}
+
+
+/* the ID alone, or for a batch one a line */
+
+static u_char *
+ngx_conduit_publish_stored_text(ngx_conduit_publish_ctx_t *ctx,
+    ngx_str_t records, u_char *p)
+{
+    ngx_conduit_stored_t  stored;
+
+    while (ngx_conduit_entries_next(&records, &stored) == NGX_OK) {
+        p = ngx_cpymem(p, stored.id.data, stored.id.len);
+
+        if (ctx->format == NGX_CONDUIT_FORMAT_NDJSON) {
+            *p++ = '\n';
+        }
+    }
+
+    return p;
+}
+
+
+/* an object, or for a batch a list of them */
+
+static u_char *
+ngx_conduit_publish_stored_json(ngx_conduit_publish_ctx_t *ctx,
+    ngx_str_t records, u_char *p)
+{
+    ngx_uint_t            first;
+    ngx_conduit_stored_t  stored;
+
+    first = 1;
+
+    if (ctx->format == NGX_CONDUIT_FORMAT_NDJSON) {
+        *p++ = '[';
+    }
+
+    while (ngx_conduit_entries_next(&records, &stored) == NGX_OK) {
+
+        if (!first) {
+            *p++ = ',';
+        }
+
+        first = 0;
+
+        p = ngx_sprintf(p, "{\"id\":\"%V\",\"sequence\":%V,"
+                        "\"message_id\":\"%V\"}", &stored.id,
+                        &stored.sequence, &stored.message_id);
+    }
+
+    if (ctx->format == NGX_CONDUIT_FORMAT_NDJSON) {
+        *p++ = ']';
+    }
+
+    return p;
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_ok(ngx_http_request_t *r, ngx_str_t *type, u_char *data,
+    size_t len)
+{
+    ngx_conduit_publish_timed(r);
+
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                            NGX_CONDUIT_PUBLISH_REQUESTS
+                            + NGX_CONDUIT_OUTCOME_ACCEPTED);
+
+    return ngx_conduit_http_content(r, NGX_HTTP_OK, type, (char *) data, len);
 }
 
 
@@ -151,6 +332,10 @@ ngx_conduit_publish_limited(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (ngx_conduit_publish_rate_headers(r, 0, result->wait) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     last = ngx_sprintf(text, "Rate limit of %ui messages per %M second%s "
                        "exceeded", plcf->rate, plcf->rate_window / 1000,
                        plcf->rate_window == 1000 ? "" : "s");
@@ -163,8 +348,9 @@ ngx_conduit_publish_limited(ngx_http_request_t *r,
                       "line", plcf->rate, plcf->rate_window, skipped);
     }
 
-    return ngx_conduit_publish_text(r, NGX_HTTP_TOO_MANY_REQUESTS,
-                                 (char *) text, last - text);
+    return ngx_conduit_publish_error(r, NGX_HTTP_TOO_MANY_REQUESTS,
+                                     (char *) text, last - text,
+                                     NGX_CONDUIT_STORED_NO);
 }
 
 
@@ -172,11 +358,13 @@ ngx_int_t
 ngx_conduit_publish_failed(ngx_http_request_t *r,
     ngx_conduit_published_t *result)
 {
-    ngx_uint_t   code, reason;
-    const char  *text;
+    ngx_uint_t                code, reason;
+    const char               *text;
+    ngx_conduit_certainty_e   stored;
 
     code = NGX_HTTP_SERVICE_UNAVAILABLE;
     reason = result->kind;
+    stored = NGX_CONDUIT_STORED_NO;
 
     switch (result->status) {
 
@@ -187,11 +375,13 @@ ngx_conduit_publish_failed(ngx_http_request_t *r,
 
     case NGX_CONDUIT_REDIS_LOST:
         reason = NGX_CONDUIT_UNAVAILABLE_LOST;
+        stored = NGX_CONDUIT_STORED_UNKNOWN;
         text = "Connection to Redis lost, the message may have been stored";
         break;
 
     case NGX_CONDUIT_REDIS_TIMED_OUT:
         code = NGX_HTTP_GATEWAY_TIME_OUT;
+        stored = NGX_CONDUIT_STORED_UNKNOWN;
         text = "Redis did not answer in time, the message may have been "
                "stored";
         break;
@@ -204,10 +394,29 @@ ngx_conduit_publish_failed(ngx_http_request_t *r,
         text = "Redis is out of memory, the message was not stored";
         break;
 
+    case NGX_CONDUIT_REQUEST_DIFFERS:
+        code = NGX_CONDUIT_HTTP_UNPROCESSABLE;
+        text = "Idempotency-Key was used with another body";
+        break;
+
+    case NGX_CONDUIT_NO_SEQUENCE:
+        code = NGX_HTTP_CONFLICT;
+        text = "Sequence of the stream is at its end, one has to be given";
+        break;
+
     default:
         code = NGX_HTTP_INTERNAL_SERVER_ERROR;
         text = "Redis refused the message";
         break;
+    }
+
+    if (code >= NGX_HTTP_INTERNAL_SERVER_ERROR
+        && ngx_conduit_http_header(r, "Conduit-Stored",
+                                   stored == NGX_CONDUIT_STORED_NO
+                                   ? "no" : "unknown")
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (code == NGX_HTTP_SERVICE_UNAVAILABLE) {
@@ -220,17 +429,5 @@ ngx_conduit_publish_failed(ngx_http_request_t *r,
         }
     }
 
-    return ngx_conduit_publish_text(r, code, text, ngx_strlen(text));
-}
-
-
-ngx_int_t
-ngx_conduit_publish_text(ngx_http_request_t *r, ngx_uint_t status,
-    const char *text, size_t len)
-{
-    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
-                            NGX_CONDUIT_PUBLISH_REQUESTS
-                            + ngx_conduit_publish_outcome(status));
-
-    return ngx_conduit_http_text(r, status, text, len);
+    return ngx_conduit_publish_error(r, code, text, ngx_strlen(text), stored);
 }

@@ -18,18 +18,16 @@
 /* memory that decoding one message may take, a byte of it */
 #define NGX_CONDUIT_PUBLISH_ARENA  128
 
-#define ngx_conduit_publish_denied(reason)                                    \
-    ngx_conduit_stats_count(&ngx_conduit_publish_stats,                       \
-                            NGX_CONDUIT_PUBLISH_AUTH + (reason))
-
 
 static ngx_int_t ngx_conduit_publish_authenticate(ngx_http_request_t *r,
+    ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx);
+static ngx_int_t ngx_conduit_publish_denied(ngx_http_request_t *r,
+    ngx_uint_t reason, conduit_jwt_status_t status, const char *text);
+static ngx_int_t ngx_conduit_publish_headers(ngx_http_request_t *r,
     ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx);
 static ngx_int_t ngx_conduit_publish_refuse(ngx_http_request_t *r,
     ngx_uint_t status, const char *text);
 static uint64_t ngx_conduit_publish_clock(void);
-static ngx_int_t ngx_conduit_publish_too_large(ngx_http_request_t *r,
-    off_t size, size_t limit);
 static void ngx_conduit_publish_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_incomplete(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_check(ngx_http_request_t *r,
@@ -97,9 +95,9 @@ ngx_conduit_publish_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    if (r->headers_in.content_length_n > (off_t) plcf->max_size) {
-        return ngx_conduit_publish_too_large(r, r->headers_in.content_length_n,
-                                             plcf->max_size);
+    rc = ngx_conduit_publish_headers(r, plcf, ctx);
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     cln = ngx_http_cleanup_add(r, 0);
@@ -145,10 +143,10 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
     rc = ngx_conduit_http_bearer(r, &token);
 
     if (rc != NGX_OK) {
-        ngx_conduit_publish_denied(rc == NGX_DECLINED
-                                   ? NGX_CONDUIT_AUTH_MISSING
-                                   : NGX_CONDUIT_AUTH_FORMAT);
-        return ngx_conduit_publish_refuse(r, NGX_HTTP_UNAUTHORIZED,
+        return ngx_conduit_publish_denied(r, rc == NGX_DECLINED
+                                             ? NGX_CONDUIT_AUTH_MISSING
+                                             : NGX_CONDUIT_AUTH_FORMAT,
+                                          CONDUIT_JWT_OK,
                                           rc == NGX_DECLINED
                                           ? "Missing authorization header"
                                           : "Invalid authorization format");
@@ -158,8 +156,7 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
                                      plcf->org_claim, v);
 
     if (status != CONDUIT_JWT_OK) {
-        ngx_conduit_publish_denied(status);
-        return ngx_conduit_publish_refuse(r, NGX_HTTP_UNAUTHORIZED,
+        return ngx_conduit_publish_denied(r, status, status,
                                           status == CONDUIT_JWT_EXPIRED
                                           ? "Token expired"
                                           : "Token validation failed");
@@ -169,9 +166,73 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "conduit: client sent a token of org %uL for org %uL",
                       v->claims.org_id, ctx->ids.org);
-        ngx_conduit_publish_denied(NGX_CONDUIT_AUTH_ORG);
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_AUTH
+                                + NGX_CONDUIT_AUTH_ORG);
         return ngx_conduit_publish_refuse(r, NGX_HTTP_FORBIDDEN,
                                           "Invalid token claims");
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/* a request without a valid token; status is that of the token, if any */
+
+static ngx_int_t
+ngx_conduit_publish_denied(ngx_http_request_t *r, ngx_uint_t reason,
+    conduit_jwt_status_t status, const char *text)
+{
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                            NGX_CONDUIT_PUBLISH_AUTH + reason);
+
+    if (ngx_conduit_publish_challenge(r, status) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_conduit_publish_refuse(r, NGX_HTTP_UNAUTHORIZED, text);
+}
+
+
+/*
+ * What headers say of the body.  Returns NGX_DECLINED to go on, or the result
+ * of an answer.
+ */
+
+static ngx_int_t
+ngx_conduit_publish_headers(ngx_http_request_t *r,
+    ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx)
+{
+    const char  *err;
+
+    if (ngx_conduit_publish_encoded(r)) {
+
+        /* what may be sent: RFC 9110 15.5.16 */
+
+        if (ngx_conduit_http_header(r, "Accept-Encoding", "identity")
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_conduit_publish_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                                          "Content-Encoding is not supported");
+    }
+
+    err = ngx_conduit_publish_key(r, ctx);
+
+    if (err != NULL) {
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_INVALID
+                                + NGX_CONDUIT_INVALID_KEY);
+        return ngx_conduit_publish_refuse(r, NGX_HTTP_BAD_REQUEST, err);
+    }
+
+    ctx->format = ngx_conduit_publish_format(r);
+
+    if (r->headers_in.content_length_n > (off_t) plcf->max_size) {
+        return ngx_conduit_publish_too_large(r, r->headers_in.content_length_n,
+                                             plcf->max_size);
     }
 
     return NGX_DECLINED;
@@ -191,17 +252,12 @@ ngx_conduit_publish_refuse(ngx_http_request_t *r, ngx_uint_t status,
         return rc;
     }
 
-    if (status == NGX_HTTP_UNAUTHORIZED
-        && ngx_conduit_http_header(r, "WWW-Authenticate", "Bearer") != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return ngx_conduit_publish_text(r, status, text, ngx_strlen(text));
+    return ngx_conduit_publish_error(r, status, text, ngx_strlen(text),
+                                     NGX_CONDUIT_STORED_NO);
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_conduit_publish_too_large(ngx_http_request_t *r, off_t size, size_t limit)
 {
     u_char     *last;
@@ -221,8 +277,9 @@ ngx_conduit_publish_too_large(ngx_http_request_t *r, off_t size, size_t limit)
         return rc;
     }
 
-    return ngx_conduit_publish_text(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
-                                 (char *) text, last - text);
+    return ngx_conduit_publish_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                     (char *) text, last - text,
+                                     NGX_CONDUIT_STORED_NO);
 }
 
 
@@ -255,7 +312,9 @@ ngx_conduit_publish_body_handler(ngx_http_request_t *r)
     rc = ngx_conduit_publish_body(r, &body);
 
     if (rc == NGX_OK) {
-        rc = ngx_conduit_publish_check(r, ctx, &body);
+        rc = (ctx->format == NGX_CONDUIT_FORMAT_PROTOBUF)
+             ? ngx_conduit_publish_check(r, ctx, &body)
+             : ngx_conduit_publish_json(r, ctx, &body);
     }
 
     if (rc == NGX_DECLINED) {
@@ -281,9 +340,10 @@ ngx_conduit_publish_incomplete(ngx_http_request_t *r)
                   "conduit: the request body was not read to its end before "
                   "the request came to this location");
 
-    return ngx_conduit_publish_text(r, NGX_HTTP_BAD_REQUEST,
-                                    "Incomplete request body",
-                                    sizeof("Incomplete request body") - 1);
+    return ngx_conduit_publish_error(r, NGX_HTTP_BAD_REQUEST,
+                                     "Incomplete request body",
+                                     sizeof("Incomplete request body") - 1,
+                                     NGX_CONDUIT_STORED_NO);
 }
 
 
@@ -322,7 +382,7 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
         if (ngx_memcmp(message.channel_id, ctx->ids.channel, CONDUIT_UUID_LEN)
             == 0)
         {
-            return NGX_DECLINED;
+            return ngx_conduit_publish_once(r, ctx, body, &message);
         }
 
         reason = NGX_CONDUIT_INVALID_MISMATCH;
@@ -359,8 +419,8 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
                   ? "channel_id differs from the path"
                   : conduit_message_status_text(status));
 
-    return ngx_conduit_publish_text(r, NGX_HTTP_BAD_REQUEST, text,
-                                 ngx_strlen(text));
+    return ngx_conduit_publish_error(r, NGX_HTTP_BAD_REQUEST, text,
+                                     ngx_strlen(text), NGX_CONDUIT_STORED_NO);
 }
 
 
@@ -382,6 +442,7 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
     p->key.len = conduit_stream_key_write(ctx->ids.org, ctx->ids.channel,
                                           (char *) ctx->key);
     p->message = *body;
+    p->entries = ctx->entries.n ? &ctx->entries : NULL;
     p->rate = plcf->rate;
     p->window = plcf->rate_window;
     p->max_len = plcf->max_len;
@@ -389,6 +450,12 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
                                                : plcf->idle_ttl;
     p->handler = ngx_conduit_publish_done;
     p->data = ctx;
+
+    if (ctx->entries.request.len
+        && ngx_conduit_publish_fingerprint(r, ctx, body) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     ctx->started = ngx_conduit_publish_clock();
     ngx_memzero(&result, sizeof(ngx_conduit_published_t));

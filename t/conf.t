@@ -282,6 +282,9 @@ my @directives = (
     ['publish_rate', '5r/m', 'x', '5', 'r/s', '0r/s', '-1r/s'],
     ['publish_rate', 'off'],
     ['publish_max_len', '10', 'x', '0'],
+    ['publish_batch', '10', 'x', '0', '1001', '-1'],
+    ['publish_idempotency', '120s', 'x', '0', '-1s', '3651d', 'off off'],
+    ['publish_idempotency', 'off'],
     ['publish_idle_ttl', '10s', 'x', '0', '3651d', '9000000000000000s'],
     ['publish_end_ttl', '3650d', 'x', '0', '3651d', '9223372036854775807ms'],
     ['gateway_wakeup', 'tracking', 'x', 'poll x', 'poll 0', 'tracking 1s'],
@@ -478,6 +481,7 @@ is_refused '', 'conduit_publish_status; conduit_gateway_status;',
 
 my $nginx = nginx_start(
     http => "conduit_publish_rate 3r/s; conduit_gateway_retry 700ms;"
+            . "conduit_publish_batch 2; conduit_publish_idempotency 50s;"
             . "conduit_publish_auth off; conduit_gateway_auth off;",
     server => <<"EOC");
     conduit_publish_max_size 300;
@@ -493,6 +497,8 @@ my $nginx = nginx_start(
             conduit_publish_channel_id \$2;
             conduit_publish_max_size 500;
             conduit_publish_rate off;
+            conduit_publish_batch 3;
+            conduit_publish_idempotency off;
         }
 
         location /publish/below/ { return 200 "below"; }
@@ -522,6 +528,22 @@ is join(' ', map { post("/publish/own/9/$c", channel_id => $c) } 1 .. 9),
 my $ttl = redis('PTTL', "stream:9:$c");
 ok $ttl > 20_000 && $ttl <= 50_000, "a time of the server: $ttl ms";
 
+sub batch {
+    my ($path, $n) = @_;
+
+    return http($nginx, 'POST', $path, body => "{}\n" x $n, headers => {
+                'Content-Type' => 'application/x-ndjson',
+                'Idempotency-Key' => 'k' });
+}
+
+my $other = uuid();
+is batch("/publish/9/$other", 3)->{status}, 413, 'a batch over the limit of http';
+is batch("/publish/9/$other", 2)->{status}, 200, 'a batch within it';
+is batch("/publish/9/$other", 2)->{headers}{'idempotency-replayed'}, 'true',
+    'its key is remembered as http has it';
+is batch("/publish/own/9/$other", 3)->{status}, 200, 'a limit of the location';
+is batch("/publish/own/9/$other", 3)->{headers}{'idempotency-replayed'}, undef,
+    'where no key is remembered';
 is redis('XLEN', "stream:9:$c"), 12, 'all is in one stream';
 is http($nginx, 'GET', '/publish/below/')->{body}, 'below',
     'a location below does not publish by itself';

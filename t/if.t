@@ -35,6 +35,8 @@ my $publish = <<"EOC";
     conduit_publish_org_id \$http_x_org;
     conduit_publish_max_size 300;
     conduit_publish_rate 4r/m;
+    conduit_publish_batch 2;
+    conduit_publish_idempotency 30s;
     conduit_publish_idle_ttl 50s;
     conduit_publish_end_ttl 20s;
     conduit_publish_connect_timeout 7s;
@@ -112,7 +114,7 @@ sub post {
 
     return answer($nginx, $o{method} // 'POST',
                   "/publish/$location/-/$channel",
-                  body => message(channel_id => $channel, %$message),
+                  body => $o{body} // message(channel_id => $channel, %$message),
                   headers => { 'X-Org' => 9, %{ $o{headers} // {} },
                                defined $token
                                ? (Authorization => "Bearer $token") : () });
@@ -199,6 +201,24 @@ for my $location (qw(if above break)) {
     like post($location, headers => \%MET,
               message => { payload => { v => 'x' x 300 } }), qr/\A413 /,
         "publish/$location: a message over the limit is refused";
+
+    for my $n (2, 3) {
+        like post($location, body => "{}\n" x $n, headers => {
+                  %MET, 'Content-Type' => 'application/x-ndjson' }),
+            $n == 2 ? qr/\A200 [\d-]+\n[\d-]+\n\z/ : qr/\A413 .* than the 2 /,
+            "publish/$location: a batch of $n";
+    }
+
+    $channel = uuid();
+    my @replies = map { post($location, channel => $channel, body => '{}',
+                             headers => { %MET, 'Idempotency-Key' => 'k',
+                                          'Content-Type' => 'application/json'
+                                        }) } 1, 2;
+
+    like $replies[0], $STORED, "publish/$location: a request with a key";
+    is $replies[1], $replies[0], "publish/$location: is stored once";
+    cmp_ok redis('PTTL', "conduit:request:{stream:9:$channel}:k"), '<=', 30_000,
+        "publish/$location: and remembered as long as set";
 }
 
 like post('break/old', headers => \%MET), $STORED,

@@ -149,7 +149,7 @@ sub { +{ token => undef,
 --- error_code: 401
 --- response_headers
 Content-Type: text/plain
-WWW-Authenticate: Bearer
+WWW-Authenticate: Bearer error="invalid_token", error_description="the token has expired"
 --- response_body chop
 Token expired
 --- not_stored
@@ -180,7 +180,7 @@ Token validation failed
 --- error_code: 401
 --- response_headers
 Content-Type: text/plain
-WWW-Authenticate: Bearer
+WWW-Authenticate: Bearer error="invalid_token", error_description="the signature of the token is wrong"
 --- response_body chop
 Token validation failed
 --- not_stored

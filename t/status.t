@@ -170,7 +170,8 @@ is_deeply $links->{redis_links},
 my $message = message(payload => { text => 'a message' });
 
 counts('a message that is accepted', sub { is post(body => $message), 200 },
-       outcome('accepted') => 1, bytes_total => length $message,
+       outcome('accepted') => 1, messages_total => 1,
+       bytes_total => length $message,
        redis_commands_total => 1,
        redis_duration_seconds_count => 1, request_duration_seconds_count => 1);
 
@@ -579,6 +580,7 @@ $step->open;
 counts('a redirection of a slot that moves',
        sub { is post(channel_id => $channel), 200 },
        outcome('accepted') => 1, redis_redirects_total => 1,
+       messages_total => 1,
        bytes_total => length message(channel_id => $channel),
        redis_duration_seconds_count => 1, request_duration_seconds_count => 1);
 

@@ -18,6 +18,10 @@ my %grants = map { /^    ACL SETUSER (\w+) on >PASSWORD (.+)$/ ? ($1 => $2) : ()
              grep { / SETUSER publisher / || ($is_6 xor /%R/) }
              split /\n/, read_file("$Conduit::ROOT/docs/redis.md");
 
+# what a publisher of JSON, batches and requests with a key needs in addition
+my ($entries) = read_file("$Conduit::ROOT/docs/redis.md")
+                =~ /^    ACL SETUSER publisher (~.+)$/m;
+
 # what "conduit_gateway_health ready" needs in addition
 my ($canary) = read_file("$Conduit::ROOT/docs/redis.md")
                =~ /^    ACL SETUSER gateway (~.+)$/m;
@@ -244,6 +248,44 @@ for my $grant (grep { !/^(?:reset|-)/ } split ' ', $grants{publisher}) {
     is connections_made() - $connections, 1, 'no storm';
     $nginx->stop;
 }
+
+
+# --- what JSON, batches and an Idempotency-Key need
+
+for my $without ('', '+get', '+set', '+incrby', '+xrevrange',
+                 '~conduit:sequence:{stream:*', '~conduit:request:{stream:*')
+{
+    redis('ACL', 'SETUSER', 'less', 'reset', 'on', '>secret',
+          grep { $_ ne $without } split ' ', "$grants{publisher} $entries");
+
+    my $nginx = nginx_start(server => publish_location('
+            conduit_publish_idempotency 10s; conduit_publish_timeout 5s;')
+        =~ s{redis://}{redis://less:secret@}r);
+    my $channel = uuid();
+    my $r = http($nginx, 'POST', "/publish/$ORG/$channel", body => "{}\n{}\n",
+                 headers => { Authorization => 'Bearer ' . publish_token(),
+                              'Content-Type' => 'application/x-ndjson',
+                              'Idempotency-Key' => 'k' });
+
+    is $r->{status}, $without ? 500 : 200,
+        "a batch with a key, without @{[$without || 'nothing']}";
+    is redis('XLEN', stream_key($ORG, $channel)), $without ? 0 : 2,
+        'all of it is stored, or nothing';
+    is post($nginx, channel_id => $channel)->{status}, 200,
+        'a plain message needs nothing of that';
+
+    my @errors = errors($nginx);
+
+    is scalar(@errors), $without ? 1 : 0, 'lines in the log';
+    like $errors[0], qr/refused to publish to .*(?:NOPERM|ACL|can't run)/,
+        'the log says why' if $without;
+    $nginx->stop;
+}
+
+is_deeply [sort split ' ', $entries],
+    [sort qw(+get +set +incrby +xrevrange ~conduit:sequence:{stream:*
+             ~conduit:request:{stream:*)],
+    'every one of these permissions is looked at';
 
 
 # --- with pages that tell whether Redis works
