@@ -64,9 +64,10 @@ TESTS = $(sort $(wildcard t/*.t t/faults/*.t))
 
 # the suites of what depends on the version of Redis: all run on 6.2, make test
 # has the time for these
-TESTS_62 = t/publish-redis.t t/events-lost.t t/events-resume.t \
+TESTS_62 = t/publish-redis.t t/publish-json.t t/publish-batch.t \
+	t/publish-idempotency.t t/events-lost.t t/events-resume.t \
 	t/events-rollback.t t/random.t $(addprefix t/faults/,acl.t \
-	acl-cluster.t cluster.t doorbell.t redis-errors.t)
+	acl-cluster.t cluster.t cluster-entries.t doorbell.t redis-errors.t)
 REDIS62 = $(BUILD)/redis-6.2/redis-server
 
 VALKEY = /usr/bin/valkey-server

@@ -5,6 +5,7 @@
 local body = assert(io.open(os.getenv("BODY"), "rb")):read("*a")
 local token = os.getenv("TOKEN")
 local close = os.getenv("MODE") == "close"
+local kind = os.getenv("MODE") == "json" and "json" or "x-protobuf"
 local base = "00000000-0000-4000-8000-000000000000"
 
 local requests = {}
@@ -19,7 +20,7 @@ function init()
 
         requests[i] = wrk.format("POST", "/publish/1/" .. channel, {
             ["Host"] = "localhost",
-            ["Content-Type"] = "application/x-protobuf",
+            ["Content-Type"] = "application/" .. kind,
             ["Authorization"] = "Bearer " .. token,
             ["Connection"] = close and "close" or nil,
             ["Content-Length"] = tostring(#own)

@@ -11,8 +11,9 @@
  * Redis' scripts know numbers as doubles.  Sequences of 2^53 - 1 and more are
  * stored as they are given, and nothing goes on from them.
  *
- * What is written before the first XADD is written again, or may stay: a user
- * who may not use one of the commands is refused before anything is stored.
+ * Every command that is used has been used before the first XADD, with what may
+ * stay when the script ends there: a user who lacks one of them is refused
+ * before anything is stored.  The keys are looked at when the script is called.
  */
 
 #include <ngx_config.h>
@@ -81,7 +82,7 @@ static ngx_conduit_lua_t  ngx_conduit_entries_script =
     "local count = (#ARGV - 7) / 3\n"
     "if request_key then\n"
     "  local kept = redis.call('GET', request_key)\n"
-    "  if kept and kept ~= '' then\n"
+    "  if kept then\n"
     "    if string.sub(kept, 1, #ARGV[7]) ~= ARGV[7] then return -1 end\n"
     "    return {1, -1, 0, '', string.sub(kept, #ARGV[7] + 1)}\n"
     "  end\n"
@@ -166,9 +167,6 @@ static ngx_conduit_lua_t  ngx_conduit_entries_script =
     "  left = rate - n\n"
     "end\n"
 
-    "if request_key then\n"
-    "  redis.call('SET', request_key, '', 'PX', ARGV[6])\n"
-    "end\n"
     "if sequence_key then\n"
     "  redis.call('SET', sequence_key, string.format('%.0f', sequence), 'PX',"
     " ARGV[4])\n"
