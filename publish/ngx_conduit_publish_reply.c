@@ -82,6 +82,18 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
                       result->node, &ctx->publish.key, ctx->redis_time);
         break;
 
+    case NGX_CONDUIT_REQUEST_DIFFERS:
+        ngx_log_error(NGX_LOG_INFO, log, 0,
+                      "conduit: client sent an Idempotency-Key that was used "
+                      "with another body");
+        break;
+
+    case NGX_CONDUIT_NO_SEQUENCE:
+        ngx_log_error(NGX_LOG_INFO, log, 0,
+                      "conduit: client sent a message without a sequence, and "
+                      "the stream has none left");
+        break;
+
     default:
         break;
     }

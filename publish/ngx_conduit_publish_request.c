@@ -207,6 +207,9 @@ ngx_conduit_publish_headers(ngx_http_request_t *r,
 
     if (ngx_conduit_publish_encoded(r)) {
 
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "conduit: client sent a body with Content-Encoding");
+
         /* what may be sent: RFC 9110 15.5.16 */
 
         if (ngx_conduit_http_header(r, "Accept-Encoding", "identity")

@@ -106,6 +106,8 @@ subtest 'a body that is encoded' => sub {
                 headers => { 'Content-Encoding' => $encoding });
     }
 
+    like($nginx->error_log, qr/\[info\] .*a body with Content-Encoding/,
+         'the log says so');
     is(post(headers => { 'Content-Encoding' => 'gzip' })
            ->{headers}{'accept-encoding'}, 'identity', 'what may be sent');
     is(post(headers => { 'Content-Encoding' => $_ })->{status}, 200,

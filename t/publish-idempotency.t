@@ -105,6 +105,8 @@ subtest 'another body' => sub {
     is("$r->{status} $r->{body}",
        '422 Idempotency-Key was used with another body', 'is refused');
     is(stored($channel), 1, 'and not stored');
+    like($nginx->error_log, qr/\[info\] .* Idempotency-Key that was used with/,
+         'the log says so');
     is(post($channel, 'k', '{}')->{headers}{'idempotency-replayed'}, 'true',
        'the first is still known');
 
@@ -218,6 +220,28 @@ subtest 'the cure for "may have been stored"' => sub {
            'the repeat is answered');
         is(stored($channel), 1, 'it is stored once');
     }
+};
+
+
+subtest 'a Redis that is full' => sub {
+    my $channel = uuid();
+
+    post($channel, 'known', '{}');
+    redis('CONFIG', 'SET', 'maxmemory', 1);
+
+    my $r = post($channel, 'new', "{}\n{}\n", type => 'ndjson');
+
+    is("$r->{status} $r->{headers}{'conduit-stored'}", '503 no',
+       'takes nothing');
+    is(post($channel, 'known', '{}')->{headers}{'idempotency-replayed'},
+       'true', 'and still knows what it has');
+
+    redis('CONFIG', 'SET', 'maxmemory', 0);
+    is(stored($channel), 1, 'nothing is stored');
+
+    $r = post($channel, 'new', "{}\n{}\n", type => 'ndjson');
+    is("$r->{status} " . stored($channel), '200 3', 'all of it afterwards');
+    is($r->{headers}{'idempotency-replayed'}, undef, 'as a new request');
 };
 
 

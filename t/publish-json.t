@@ -226,6 +226,8 @@ subtest 'sequences that a double does not hold' => sub {
     is($r->{status}, 409, 'then there is none');
     like($r->{body}, qr/^Sequence of the stream is at its end/, 'it says so');
     is(redis('XLEN', stream_key($ORG, $channel)), $length, 'nothing is stored');
+    like($nginx->error_log, qr/\[info\] .*without a sequence, and the stream/,
+         'the log says so');
     is(post($channel, { sequence => 1 })->{status}, 200, 'one may be given');
 };
 
