@@ -60,7 +60,8 @@ conduit_struct_json_object(conduit_json_reader_t *reader, json_t *object,
         return CONDUIT_MESSAGE_JSON_OK;
     }
 
-    s->fields = conduit_arena_alloc(reader->arena, n * sizeof(s->fields[0]));
+    s->fields = conduit_arena_alloc(reader->arena, n
+                           * sizeof(Google__Protobuf__Struct__FieldsEntry *));
     if (s->fields == NULL) {
         return CONDUIT_MESSAGE_JSON_NO_MEMORY;
     }
@@ -122,7 +123,7 @@ conduit_struct_json_list(conduit_json_reader_t *reader, json_t *array,
     }
 
     list->values = conduit_arena_alloc(reader->arena,
-                                       n * sizeof(list->values[0]));
+                                       n * sizeof(Google__Protobuf__Value *));
     if (list->values == NULL) {
         return CONDUIT_MESSAGE_JSON_NO_MEMORY;
     }
