@@ -18,6 +18,7 @@ LD_OPT = -Wl,-z,relro -Wl,-z,now -fPIC
 BUILD = build
 DESTDIR =
 MODULES_DIR = /usr/lib/nginx/modules
+PREFIX = /usr
 
 FUZZ_SECONDS = 20
 
@@ -96,7 +97,7 @@ help:  ## list the targets
 	          printf '  %-12s %s\n' "$$name" "$$text"; done
 	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
 	      'FUZZ_SECONDS, JOBS, CONSTRUCTS, RANDOM_SECONDS, FILES, SEED,' \
-	      'COUNT, REDIS62, VALKEY, DESTDIR, MODULES_DIR'
+	      'COUNT, REDIS62, VALKEY, DESTDIR, MODULES_DIR, PREFIX'
 
 deps:  ## install what a build needs (Debian)
 	@tools/install-deps build
@@ -351,9 +352,15 @@ mutate:  ## change lines of FILES, tell what no test notices (SEED, COUNT)
 	@tools/install-deps build suites mutate
 	@tools/mutate $(if $(SEED),--seed $(SEED)) --count $(COUNT) $(MUTATE_FILES)
 
-install: all  ## install the modules into MODULES_DIR
+install: all  ## install modules into MODULES_DIR, the command into PREFIX
 	install -d $(DESTDIR)$(MODULES_DIR)
 	install -m 644 $(MODULE_FILES) $(DESTDIR)$(MODULES_DIR)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    $(DESTDIR)$(PREFIX)/share/conduit/conduit_cli
+	install -m 755 cli/conduit $(DESTDIR)$(PREFIX)/bin
+	install -m 644 cli/conduit.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 cli/conduit_cli/*.py \
+	    $(DESTDIR)$(PREFIX)/share/conduit/conduit_cli
 
 clean:  ## remove build/
 	rm -rf $(BUILD)

@@ -1,0 +1,1 @@
+"""The command "conduit": keys, tokens, messages, events, and a doctor."""
