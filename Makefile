@@ -140,9 +140,9 @@ $(GEN)/stamp: proto/publish.proto
 
 # unit tests: each file of t/unit with all pure sources, under ASAN and UBSAN
 
-unit: $(UNIT_TESTS)  ## run the unit tests
+unit: $(UNIT_TESTS) $(BUILD)/unit/model  ## run the unit tests
 	@failed=; \
-	for test in $(UNIT_TESTS); do \
+	for test in $(UNIT_TESTS) $(BUILD)/unit/model; do \
 	    $(SANITIZE_ENV) $$test || failed="$$failed $$test"; \
 	done; \
 	if [ -n "$$failed" ]; then \
@@ -160,6 +160,17 @@ $(BUILD)/unit/%.o: %.cpp
 $(BUILD)/unit/%.o: t/unit/%.c $(GEN)/stamp
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(UNIT_CFLAGS) $(PURE_INCS) -MMD -MP -c -o $@ $<
+
+# a million runs of the model in seconds: as fast code; test_model.c itself runs
+# fewer, under the sanitizers
+MODEL_SRCS = t/unit/test_model.c gateway/conduit_history.c \
+	gateway/conduit_place.c gateway/conduit_window.c common/conduit_id.c
+
+$(BUILD)/unit/model: $(MODEL_SRCS) t/unit/model_redis.h \
+		$(wildcard gateway/conduit_*.h)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -g -O2 -Wall -Wextra -Werror -DRUNS=250000 \
+	    $(PURE_INCS) -o $@ $(MODEL_SRCS)
 
 $(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_OBJS)
 	$(Q)$(CC) $(UNIT_CFLAGS) -o $@ $^ $(PURE_LIBS) $(CHECK_LIBS)

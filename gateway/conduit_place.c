@@ -1,0 +1,469 @@
+#include <string.h>
+
+#include "conduit_place.h"
+
+
+static void conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h);
+static int conduit_place_within(const conduit_history_t *h,
+    const conduit_stream_id_t *pos);
+static void conduit_place_enter(conduit_place_t *p, const conduit_history_t *h);
+static int conduit_place_is_zero(const conduit_stream_id_t *id);
+static const conduit_item_t *conduit_place_item(conduit_place_t *p,
+    const conduit_history_t *h);
+static void conduit_place_lose(conduit_place_t *p, conduit_place_loss_e loss);
+
+
+void
+conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
+    const conduit_stream_id_t *pos)
+{
+    uint64_t  seq;
+
+    memset(p, 0, sizeof(*p));
+    p->life = h->life;
+    p->since = h->asked;
+
+    if (pos == NULL || conduit_place_is_zero(pos)) {
+        conduit_place_fresh(p, h);
+        return;
+    }
+
+    p->pos = *pos;
+    p->where = CONDUIT_PLACE_JOINING;
+
+    if (h->state == CONDUIT_HISTORY_CLAIMED) {
+        return;
+    }
+
+    (void) conduit_history_resume(h, &p->pos);
+
+    if (h->state == CONDUIT_HISTORY_SURE
+        && conduit_stream_id_cmp(&p->pos, &h->cursor) == 0)
+    {
+        conduit_place_enter(p, h);
+        return;
+    }
+
+    seq = conduit_window_find(&h->window, h->life_seq,
+                              conduit_window_end(&h->window), &p->pos);
+
+    if (seq != CONDUIT_WINDOW_NONE) {
+        conduit_place_enter(p, h);
+    }
+}
+
+
+/* one that wants all there is: in the window, if that begins with the oldest
+   entry */
+
+static void
+conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h)
+{
+    p->pos.ms = 0;
+    p->pos.seq = 0;
+    p->known = 0;
+    p->where = CONDUIT_PLACE_BELOW;
+
+    if (conduit_place_within(h, &p->pos)) {
+        p->where = CONDUIT_PLACE_WINDOW;
+        p->seq = h->fresh_seq;
+    }
+}
+
+
+/* whether the window has all that is after a position */
+
+static int
+conduit_place_within(const conduit_history_t *h, const conduit_stream_id_t *pos)
+{
+    if (conduit_place_is_zero(pos)) {
+
+        /* behind a gap it has all of the stream, whatever is below */
+
+        return h->fresh_seq >= h->window.base
+               && (conduit_place_is_zero(&h->floor)
+                   || h->fresh_seq > h->life_seq);
+    }
+
+    return conduit_stream_id_cmp(pos, &h->floor) >= 0;
+}
+
+
+static void
+conduit_place_enter(conduit_place_t *p, const conduit_history_t *h)
+{
+    p->where = CONDUIT_PLACE_WINDOW;
+    p->known = 0;
+    p->seq = conduit_window_after(&h->window, h->life_seq,
+                                  conduit_window_end(&h->window), &p->pos);
+}
+
+
+static int
+conduit_place_is_zero(const conduit_stream_id_t *id)
+{
+    return id->ms == 0 && id->seq == 0;
+}
+
+
+conduit_place_do_e
+conduit_place_next(conduit_place_t *p, const conduit_history_t *h,
+    const conduit_window_t *batch, const conduit_item_t **item)
+{
+    uint64_t               end, seq;
+    const conduit_item_t  *i;
+
+    *item = NULL;
+
+    if (p->where == CONDUIT_PLACE_WINDOW) {
+        i = conduit_place_item(p, h);
+
+    } else if (p->where == CONDUIT_PLACE_BATCH) {
+        end = conduit_window_end(batch);
+        i = NULL;
+
+        for (seq = conduit_window_after(batch, batch->base, end, &p->pos);
+             seq < end;
+             seq++)
+        {
+            i = conduit_window_item(batch, seq);
+
+            if (i->frame != NULL) {
+                break;
+            }
+
+            p->pos = i->id;
+            i = NULL;
+        }
+
+    } else {
+        return CONDUIT_PLACE_READ;
+    }
+
+    if (i == NULL) {
+        return CONDUIT_PLACE_NONE;
+    }
+
+    *item = i;
+
+    return p->loss ? CONDUIT_PLACE_TELL : CONDUIT_PLACE_SEND;
+}
+
+
+/* the next item of the window that has something to send; passes the others */
+
+static const conduit_item_t *
+conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
+{
+    uint64_t               end;
+    const conduit_item_t  *item;
+
+    end = conduit_window_end(&h->window);
+
+    for ( /* void */ ; p->seq < end; p->seq++) {
+        item = conduit_window_item(&h->window, p->seq);
+
+        switch (item->kind) {
+
+        case CONDUIT_ITEM_GAP:
+
+            /* not for one that was ahead of the cursor */
+
+            if (conduit_stream_id_cmp(&item->id, &p->pos) > 0) {
+                conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
+            }
+
+            break;
+
+        case CONDUIT_ITEM_LIFE:
+            p->life = item->id.ms;
+            p->pos.ms = 0;
+            p->pos.seq = 0;
+            p->known = 0;
+            break;
+
+        default:
+
+            /* a position may be ahead of the cursor for a moment */
+
+            if (conduit_stream_id_cmp(&item->id, &p->pos) <= 0) {
+                break;
+            }
+
+            if (item->frame != NULL) {
+                return item;
+            }
+
+            p->pos = item->id;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* one loss is told of two that meet; "gone" says more */
+
+static void
+conduit_place_lose(conduit_place_t *p, conduit_place_loss_e loss)
+{
+    if (p->loss < loss) {
+        p->loss = loss;
+    }
+}
+
+
+void
+conduit_place_sent(conduit_place_t *p, const conduit_item_t *item)
+{
+    p->pos = item->id;
+    p->known = 0;
+
+    if (p->where == CONDUIT_PLACE_WINDOW) {
+        p->seq++;
+    }
+}
+
+
+conduit_history_verdict_e
+conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
+    const conduit_history_answer_t *a)
+{
+    conduit_stream_id_t        pos;
+    conduit_history_verdict_e  verdict;
+
+    if (p->where == CONDUIT_PLACE_JOINING
+        && (int32_t) (a->serial - p->since) <= 0)
+    {
+        return CONDUIT_HISTORY_AGAIN;
+    }
+
+    pos = p->pos;
+
+    verdict = conduit_history_judge(h, a, &pos, p->known ? &p->next : NULL);
+
+    if (verdict == CONDUIT_HISTORY_TRIMMED) {
+        conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
+
+    } else if (verdict == CONDUIT_HISTORY_GONE) {
+        conduit_place_lose(p, CONDUIT_PLACE_GONE);
+    }
+
+    if (verdict == CONDUIT_HISTORY_END) {
+        return verdict;
+    }
+
+    if (conduit_stream_id_cmp(&pos, &p->pos) != 0) {
+        p->known = 0;
+        p->pos = pos;
+
+        if (verdict == CONDUIT_HISTORY_AGAIN) {
+            return verdict;
+        }
+
+        /* from the oldest entry, which the answer need not have */
+
+        conduit_place_fresh(p, h);
+        return verdict;
+    }
+
+    if (verdict != CONDUIT_HISTORY_AGAIN) {
+        conduit_place_settle(p, h, a);
+
+        /* what the window has in front of the gap is not in the stream */
+
+        if (verdict == CONDUIT_HISTORY_TRIMMED
+            && p->where == CONDUIT_PLACE_WINDOW && p->seq < h->fresh_seq)
+        {
+            p->seq = h->fresh_seq;
+        }
+    }
+
+    return verdict;
+}
+
+
+void
+conduit_place_settle(conduit_place_t *p, const conduit_history_t *h,
+    const conduit_history_answer_t *a)
+{
+    if (conduit_place_is_zero(&p->pos)) {
+        if (conduit_place_within(h, &p->pos)) {
+            conduit_place_fresh(p, h);
+
+        } else {
+            p->where = CONDUIT_PLACE_BATCH;
+        }
+
+        return;
+    }
+
+    if (conduit_place_within(h, &p->pos)
+        || (!a->full
+            && (a->nentries == 0
+                || conduit_stream_id_cmp(&a->entries[a->nentries - 1].id,
+                                         &p->pos)
+                   <= 0)))
+    {
+        conduit_place_enter(p, h);
+        return;
+    }
+
+    p->where = CONDUIT_PLACE_BATCH;
+}
+
+
+void
+conduit_place_unserved(conduit_place_t *p)
+{
+    p->where = CONDUIT_PLACE_BELOW;
+}
+
+
+void
+conduit_place_batch_done(conduit_place_t *p, const conduit_history_t *h,
+    const conduit_stream_id_t *last, const conduit_stream_id_t *next)
+{
+    if (conduit_stream_id_cmp(&p->pos, last) < 0) {
+        p->pos = *last;
+    }
+
+    if (conduit_place_within(h, &p->pos)) {
+        conduit_place_enter(p, h);
+        return;
+    }
+
+    p->where = CONDUIT_PLACE_BELOW;
+    p->known = (next != NULL);
+
+    if (next != NULL) {
+        p->next = *next;
+    }
+}
+
+
+void
+conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
+{
+    int                    missed, message;
+    uint64_t               base;
+    const conduit_item_t  *item;
+
+    base = h->window.base + n;
+
+    if (p->where != CONDUIT_PLACE_WINDOW || p->seq >= base) {
+        return;
+    }
+
+    missed = 0;
+    message = 0;
+
+    for ( /* void */ ; p->seq < base; p->seq++) {
+        item = conduit_window_item(&h->window, p->seq);
+
+        if (item->kind == CONDUIT_ITEM_GAP) {
+            if (conduit_stream_id_cmp(&item->id, &p->pos) <= 0) {
+                continue;
+            }
+
+            conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
+
+        } else if (item->kind == CONDUIT_ITEM_LIFE) {
+
+            if (message) {
+                conduit_place_lose(p, CONDUIT_PLACE_GONE);
+            }
+
+            p->life = item->id.ms;
+            p->pos.ms = 0;
+            p->pos.seq = 0;
+            missed = 0;
+            message = 0;
+
+        } else if (conduit_stream_id_cmp(&item->id, &p->pos) > 0) {
+
+            if (!missed) {
+                p->next = item->id;
+            }
+
+            missed = 1;
+            message |= (item->frame != NULL);
+        }
+    }
+
+    if (p->life == h->life) {
+        if (missed) {
+            p->known = 1;
+            p->where = CONDUIT_PLACE_BELOW;
+        }
+
+        return;
+    }
+
+    /* what it misses of an earlier life can't be read any more; the rest of
+       that is in the window */
+
+    if (message) {
+        conduit_place_lose(p, CONDUIT_PLACE_GONE);
+    }
+}
+
+
+void
+conduit_place_cut(conduit_place_t *p, const conduit_history_t *h)
+{
+    uint64_t  end;
+
+    if (p->life != h->life || p->where == CONDUIT_PLACE_JOINING) {
+        return;
+    }
+
+    end = conduit_window_end(&h->window);
+
+    if (p->where == CONDUIT_PLACE_WINDOW && p->seq > end) {
+        p->seq = end;
+    }
+
+    if (p->known && conduit_stream_id_cmp(&p->next, &h->cursor) > 0) {
+        p->known = 0;
+    }
+
+    if (conduit_stream_id_cmp(&p->pos, &h->cursor) > 0) {
+        p->pos = h->cursor;
+        conduit_place_enter(p, h);
+    }
+}
+
+
+void
+conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
+{
+    uint64_t  mark;
+
+    if (p->life + 1 != h->life || p->where == CONDUIT_PLACE_WINDOW) {
+        return;
+    }
+
+    if (p->where == CONDUIT_PLACE_JOINING) {
+        p->life = h->life;
+        return;
+    }
+
+    if (conduit_place_is_zero(&p->pos)) {
+        p->life = h->life;
+        conduit_place_fresh(p, h);
+        return;
+    }
+
+    /* the window has the end of the life that is over */
+
+    mark = h->life_seq - 1;
+    p->where = CONDUIT_PLACE_WINDOW;
+    p->known = 0;
+
+    p->seq = conduit_window_after(&h->window, h->past_seq, mark, &p->pos);
+
+    if (conduit_stream_id_cmp(&p->pos, &h->past_floor) < 0) {
+        conduit_place_lose(p, CONDUIT_PLACE_GONE);
+    }
+}
