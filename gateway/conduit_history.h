@@ -31,28 +31,37 @@
  * A ring while a question is out makes it dirty: another one follows.
  *
  * What FULL decides, by the first rule that fits ("common" is an entry of the
- * window, in this life, that the answer has with the same ID and bytes):
+ * window, in this life, that the answer has with the same ID and bytes; and the
+ * answer has no others up to there since the window's oldest):
  *
  *   the cursor is only what a client said   start there, or at 0-0 when the
  *                                           stream has not come so far
- *   no such key, cursor not 0-0             RESTART
- *   added < number                          RESTART unless something is common
- *   something is common                     CUT the window behind the newest of
- *                                           it (a rollback, XDEL), go on there
- *   last-generated-id < cursor              RESTART
+ *   no such key, nothing was seen of one    wait for it
+ *   no such key                             RESTART
+ *   something is common                     go on behind the newest of it; CUT
+ *                                           what the window has after that (a
+ *                                           rollback, XDEL), and positions
+ *                                           after it when last-generated-id is
+ *                                           less than "ahead"
+ *   added < number                          RESTART
+ *   last-generated-id < cursor, or ahead    RESTART
  *   the stream is empty                     keep the number; idle
- *   oldest > cursor, added == length        RESTART: nothing was ever trimmed,
- *                                           so it is another stream; not at 0-0
+ *   oldest > cursor, added - length <       RESTART: what was read would have
+ *     number                                been removed, if it was this one
+ *   at 0-0, oldest <= ahead                 RESTART: it was empty up to there
  *   oldest > cursor, added - length ==      all is there, go on
  *     number
+ *   at 0-0, the number is not known         go on: nobody has seen any of it
  *   oldest > cursor                         GAP, go on
- *   oldest <= cursor, max-deleted-entry-id  XDEL took the cursor's entry, go on
- *     >= cursor, and added - (entries
- *     after the cursor) == number
+ *   oldest <= cursor, nothing else up to    XDEL took the cursor's entry, go on
+ *     it, max-deleted-entry-id >= cursor,
+ *     added - (entries after it) == number
  *   oldest <= cursor                        RESTART: rolled back further than
  *                                           the window goes, or another stream
  *
  * "number" is entries-added as it was when the cursor was the newest entry.
+ * "ahead" is the largest ID that the stream had given out when somebody was
+ * judged: his position may be after the cursor, as another worker read on.
  *
  * RESTART and GAP put a mark into the window, so that each subscriber meets it
  * at its own pace, after the frames before it: conduit_place.h.  Those who are
@@ -66,7 +75,12 @@
  *    XDEL of all that the window has, the stream is read from its oldest again;
  *  - entries that came and were trimmed before the first look at a new stream
  *    are not missed.
- * What nobody can tell, on any version, is listed in t/unit/test_model.c.
+ * What nobody can tell, on any version, is listed in t/unit/model_judge.h.
+ *
+ * The rules are in conduit_history.c, their table is t/unit/test_history.c;
+ * what is asked when is in conduit_cursor.c, those below the window are in
+ * conduit_batch.c, how the window is compared with an answer is in
+ * conduit_compare.c.
  */
 
 #ifndef CONDUIT_HISTORY_H
@@ -156,7 +170,8 @@ typedef struct {
 
 /* what the cursor is worth */
 typedef enum {
-    CONDUIT_HISTORY_CLAIMED = 0,   /* a client said so: ask FULL */
+    CONDUIT_HISTORY_CLAIMED = 0,   /* a client said so: ask FULL; until the
+                                      first entry is taken, or there is none */
     CONDUIT_HISTORY_SUSPECT,       /* the stream may be another by now: FULL */
     CONDUIT_HISTORY_SURE           /* it was there: ask FAST */
 } conduit_history_state_e;
@@ -182,6 +197,9 @@ typedef struct {
     uint64_t              cursor_hash;  /* of the entry there, valid when
                                            state is SURE and it is not 0-0 */
     conduit_stream_id_t   floor;
+    conduit_stream_id_t   ahead;        /* the stream had given out this ID when
+                                           somebody was judged; 0-0: not more
+                                           than the cursor */
     uint64_t              number;       /* valid when numbered */
 
     uint32_t              life;         /* of the stream, from 1 on */
@@ -191,12 +209,15 @@ typedef struct {
                                            and wants what the stream has: after
                                            the newest mark */
 
+    conduit_stream_id_t   first;        /* the first entry read of this life;
+                                           0-0: none yet */
+
     /* the life before this one, for who was there: */
     uint64_t              past_seq;     /* its first item */
     conduit_stream_id_t   past_floor;
-    conduit_stream_id_t   past_from;    /* a position from here on */
-    conduit_stream_id_t   past_to;      /* up to here had all that was seen;
-                                           0-0: none was */
+    conduit_stream_id_t   past_from;    /* who has this position (of the last
+                                           message) */
+    conduit_stream_id_t   past_to;      /* or this (the cursor) had all of it */
 
     /* what was rolled back: entries after "back", up to "lead", were seen and
        are not in the stream any more; a lead of 0-0: none */
@@ -207,6 +228,7 @@ typedef struct {
     uint8_t               state;        /* conduit_history_state_e */
     uint8_t               busy;         /* conduit_history_busy_e */
     unsigned              numbered:1;
+    unsigned              late:1;       /* entries before "first" were gone */
     unsigned              counts:1;     /* the server tells entries-added */
     unsigned              dirty:1;      /* rang since the question was sent */
     unsigned              more:1;       /* the answer was full */
@@ -345,7 +367,8 @@ void conduit_history_ask_batch(conduit_history_t *h,
 
 /*
  * Whether an answer to a batch and the window are of the same stream, so that
- * one who has read the batch may go on in the window.  Returns 1; or 0: nobody
+ * one who has read the batch may go on in the window: they have an entry in
+ * common, and no other one up to the cursor.  Returns 1; or 0: nobody
  * may be served from it, the cursor's question goes first.  Ask that when
  * conduit_history_ring() says so, then the batch again; a second 0 in a row:
  * the batch waits for the retry timer (P5).
@@ -375,7 +398,7 @@ int conduit_history_batch_leave(const conduit_history_t *h, size_t n,
  * What an answer that agrees says of a position that is not below its from.
  * next is the entry that was known to follow, or NULL.  *pos becomes where to
  * go on: 0-0 when the position is of an earlier life and this one is to be read
- * from its oldest.
+ * from its oldest: OK when it had all of the life before, GONE otherwise.
  */
 conduit_history_verdict_e conduit_history_judge(const conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_stream_id_t *pos,

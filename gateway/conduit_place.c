@@ -4,12 +4,16 @@
 
 
 static void conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h);
+static void conduit_place_follow(conduit_place_t *p,
+    const conduit_history_t *h);
 static int conduit_place_within(const conduit_history_t *h,
     const conduit_stream_id_t *pos);
 static void conduit_place_enter(conduit_place_t *p, const conduit_history_t *h);
 static int conduit_place_is_zero(const conduit_stream_id_t *id);
 static const conduit_item_t *conduit_place_item(conduit_place_t *p,
     const conduit_history_t *h);
+static void conduit_place_next_life(conduit_place_t *p,
+    const conduit_item_t *mark, int message);
 static void conduit_place_lose(conduit_place_t *p, conduit_place_loss_e loss);
 
 
@@ -67,6 +71,31 @@ conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h)
     if (conduit_place_within(h, &p->pos)) {
         p->where = CONDUIT_PLACE_WINDOW;
         p->seq = h->fresh_seq;
+    }
+}
+
+
+/* one that had all of the life before this one, and is to get all of this */
+
+static void
+conduit_place_follow(conduit_place_t *p, const conduit_history_t *h)
+{
+    p->pos.ms = 0;
+    p->pos.seq = 0;
+
+    if (h->life_seq >= h->window.base) {
+        p->where = CONDUIT_PLACE_WINDOW;
+        p->known = 0;
+        p->seq = h->life_seq;
+        return;
+    }
+
+    p->where = CONDUIT_PLACE_BELOW;
+    p->known = 1;
+    p->next = h->first;
+
+    if (h->late) {
+        conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
     }
 }
 
@@ -176,10 +205,7 @@ conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
             break;
 
         case CONDUIT_ITEM_LIFE:
-            p->life = item->id.ms;
-            p->pos.ms = 0;
-            p->pos.seq = 0;
-            p->known = 0;
+            conduit_place_next_life(p, item, 0);
             break;
 
         default:
@@ -232,9 +258,7 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
     conduit_stream_id_t        pos;
     conduit_history_verdict_e  verdict;
 
-    if (p->where == CONDUIT_PLACE_JOINING
-        && (int32_t) (a->serial - p->since) <= 0)
-    {
+    if ((int32_t) (a->serial - p->since) <= 0) {
         return CONDUIT_HISTORY_AGAIN;
     }
 
@@ -263,7 +287,13 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
 
         /* from the oldest entry, which the answer need not have */
 
-        conduit_place_fresh(p, h);
+        if (verdict == CONDUIT_HISTORY_OK) {
+            conduit_place_follow(p, h);
+
+        } else {
+            conduit_place_fresh(p, h);
+        }
+
         return verdict;
     }
 
@@ -345,7 +375,7 @@ conduit_place_batch_done(conduit_place_t *p, const conduit_history_t *h,
 void
 conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
 {
-    int                    missed, message;
+    int                    message;
     uint64_t               base;
     const conduit_item_t  *item;
 
@@ -355,57 +385,67 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
         return;
     }
 
-    missed = 0;
+    /* whether it misses a message, of the life it is in then */
+
     message = 0;
 
     for ( /* void */ ; p->seq < base; p->seq++) {
         item = conduit_window_item(&h->window, p->seq);
 
-        if (item->kind == CONDUIT_ITEM_GAP) {
-            if (conduit_stream_id_cmp(&item->id, &p->pos) <= 0) {
-                continue;
-            }
-
-            conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
-
-        } else if (item->kind == CONDUIT_ITEM_LIFE) {
-
-            if (message) {
-                conduit_place_lose(p, CONDUIT_PLACE_GONE);
-            }
-
-            p->life = item->id.ms;
-            p->pos.ms = 0;
-            p->pos.seq = 0;
-            missed = 0;
+        if (item->kind == CONDUIT_ITEM_LIFE) {
+            conduit_place_next_life(p, item, message);
             message = 0;
-
-        } else if (conduit_stream_id_cmp(&item->id, &p->pos) > 0) {
-
-            if (!missed) {
-                p->next = item->id;
-            }
-
-            missed = 1;
-            message |= (item->frame != NULL);
+            continue;
         }
-    }
 
-    if (p->life == h->life) {
-        if (missed) {
+        if (conduit_stream_id_cmp(&item->id, &p->pos) <= 0) {
+            continue;
+        }
+
+        if (item->kind == CONDUIT_ITEM_GAP) {
+            conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
+            continue;
+        }
+
+        if (!p->known) {
             p->known = 1;
-            p->where = CONDUIT_PLACE_BELOW;
+            p->next = item->id;
         }
 
-        return;
+        message |= (item->frame != NULL);
     }
 
-    /* what it misses of an earlier life can't be read any more; the rest of
-       that is in the window */
+    if (p->life != h->life) {
 
+        /* what it misses of an earlier life can't be read any more; the rest
+           of that is in the window */
+
+        p->known = 0;
+
+        if (message) {
+            conduit_place_lose(p, CONDUIT_PLACE_GONE);
+        }
+
+    } else if (p->known) {
+        p->where = CONDUIT_PLACE_BELOW;
+    }
+}
+
+
+/* it goes on in the next life of the stream, without what it has not got */
+
+static void
+conduit_place_next_life(conduit_place_t *p, const conduit_item_t *mark,
+    int message)
+{
     if (message) {
         conduit_place_lose(p, CONDUIT_PLACE_GONE);
     }
+
+    p->life = mark->id.ms;
+    p->pos.ms = 0;
+    p->pos.seq = 0;
+    p->known = 0;
 }
 
 
@@ -422,6 +462,13 @@ conduit_place_cut(conduit_place_t *p, const conduit_history_t *h)
 
     if (p->where == CONDUIT_PLACE_WINDOW && p->seq > end) {
         p->seq = end;
+
+        if (conduit_place_is_zero(&p->pos)) {
+
+            /* it began behind a gap that is not there any more */
+
+            conduit_place_fresh(p, h);
+        }
     }
 
     if (p->known && conduit_stream_id_cmp(&p->next, &h->cursor) > 0) {
@@ -450,6 +497,13 @@ conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
     }
 
     if (conduit_place_is_zero(&p->pos)) {
+
+        /* it has got nothing yet; what it was waiting for is gone */
+
+        if (p->known) {
+            conduit_place_lose(p, CONDUIT_PLACE_GONE);
+        }
+
         p->life = h->life;
         conduit_place_fresh(p, h);
         return;

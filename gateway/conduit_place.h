@@ -50,7 +50,8 @@ typedef struct {
     uint32_t              since;   /* questions asked when it joined: an answer
                                       to one of those may be older than its
                                       position, which it may have from another
-                                      worker, and does not judge it */
+                                      worker, or than what is there, and does
+                                      not judge it */
     uint8_t               where;   /* conduit_place_e */
     uint8_t               loss;    /* conduit_place_loss_e, to be told */
     uint8_t               known;
@@ -87,8 +88,9 @@ void conduit_place_sent(conduit_place_t *p, const conduit_item_t *item);
 /*
  * An answer that agrees has come, to a batch or, all entries taken, to the
  * cursor's FULL: judges one that is JOINING or BELOW and not below the answer's
- * from.  END and AGAIN leave it where it is: to be refused, or (END where that
- * is not wanted) conduit_place_settle(); and to be asked for again from p->pos.
+ * from.  An answer to a question from before it joined is AGAIN.  END and AGAIN
+ * leave it where it is: to be refused, or (END where that is not wanted)
+ * conduit_place_settle(); and to be asked for again from p->pos.
  * On any other verdict it is in BATCH, in WINDOW, or BELOW with another
  * position.  An answer to the cursor makes no batch: one in BATCH is put back
  * with conduit_place_unserved().

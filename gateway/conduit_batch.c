@@ -1,0 +1,360 @@
+#include "conduit_history_core.h"
+
+
+static int conduit_history_same(conduit_history_t *h,
+    const conduit_history_answer_t *a);
+static int conduit_history_known(const conduit_history_t *h,
+    const conduit_history_entry_t *entry);
+static int conduit_history_had_all(const conduit_history_t *h,
+    const conduit_stream_id_t *pos);
+static int conduit_history_had_past(const conduit_history_t *h,
+    const conduit_stream_id_t *pos);
+static int conduit_history_rolled_back(const conduit_history_t *h,
+    const conduit_stream_id_t *pos);
+static conduit_history_verdict_e conduit_history_judge_before(
+    const conduit_history_answer_t *a, const conduit_stream_id_t *pos);
+static conduit_history_verdict_e conduit_history_judge_inside(
+    const conduit_history_t *h, const conduit_history_answer_t *a,
+    conduit_stream_id_t *pos);
+
+
+void
+conduit_history_ask_batch(conduit_history_t *h, const conduit_stream_id_t *pos,
+    conduit_history_question_t *q)
+{
+    q->kind = CONDUIT_HISTORY_FULL;
+    q->id = *pos;
+    q->extra = 2;
+    q->serial = ++h->asked;
+}
+
+
+int
+conduit_history_agrees(conduit_history_t *h, const conduit_history_answer_t *a)
+{
+    if (h->state == CONDUIT_HISTORY_CLAIMED) {
+        return 0;
+    }
+
+    if (!conduit_history_same(h, a)) {
+        h->state = CONDUIT_HISTORY_SUSPECT;
+        return 0;
+    }
+
+    if (conduit_stream_id_cmp(&a->last_id, &h->cursor) > 0
+        && conduit_stream_id_cmp(&a->last_id, &h->ahead) > 0)
+    {
+        h->ahead = a->last_id;
+    }
+
+    return 1;
+}
+
+
+static int
+conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
+{
+    int                             common;
+    size_t                          i, above;
+    conduit_stream_id_t             below;
+    const conduit_history_entry_t  *entry;
+
+    if (conduit_history_is_zero(&h->cursor)) {
+
+        /* nothing was read that could differ */
+
+        return a->missing || a->length == 0;
+    }
+
+    if (a->missing || conduit_stream_id_cmp(&a->last_id, &h->cursor) < 0
+        || (a->counted && h->numbered && a->added < h->number))
+    {
+        return 0;
+    }
+
+    below = conduit_history_below(h);
+    above = conduit_history_index(a, &below);
+    common = above && conduit_history_is_cursor(h, &a->entries[above - 1]);
+
+    /* one that both have, and none up to the cursor that the window has not */
+
+    for (i = above; i < a->nentries + a->has_tail; i++) {
+        entry = i < a->nentries ? &a->entries[i] : &a->tail;
+
+        if (conduit_stream_id_cmp(&entry->id, &below) <= 0
+            || conduit_stream_id_cmp(&entry->id, &h->cursor) > 0)
+        {
+            break;
+        }
+
+        if (!conduit_history_known(h, entry)) {
+            return 0;
+        }
+
+        common = 1;
+    }
+
+    if (common) {
+        return 1;
+    }
+
+    /* it ends below the window; or it has reached the end of a stream whose
+       last entries were deleted */
+
+    return above == a->nentries
+           && (a->full || a->length == 0
+               || conduit_history_only_deleted(h, a));
+}
+
+
+static int
+conduit_history_known(const conduit_history_t *h,
+    const conduit_history_entry_t *entry)
+{
+    uint64_t  seq;
+
+    seq = conduit_window_find(&h->window, h->life_seq,
+                              conduit_window_end(&h->window), &entry->id);
+
+    return conduit_history_is_cursor(h, entry)
+           || (seq != CONDUIT_WINDOW_NONE
+               && conduit_window_item(&h->window, seq)->hash == entry->hash);
+}
+
+
+int
+conduit_history_batch(const conduit_history_t *h,
+    const conduit_history_answer_t *a, size_t *n, conduit_stream_id_t *last,
+    conduit_stream_id_t *next)
+{
+    /* not past the cursor: what comes after it is the window's */
+
+    *n = conduit_history_index(a, &h->cursor);
+    *last = a->from;
+
+    if (*n == a->nentries && a->full && *n > 1) {
+        --*n;
+    }
+
+    if (*n) {
+        *last = a->entries[*n - 1].id;
+    }
+
+    if (*n < a->nentries) {
+        *next = a->entries[*n].id;
+        return 1;
+    }
+
+    if (!a->full && conduit_stream_id_cmp(last, &h->floor) < 0) {
+
+        /* nothing is left below the window */
+
+        *last = h->floor;
+    }
+
+    return 0;
+}
+
+
+int
+conduit_history_batch_leave(const conduit_history_t *h, size_t n,
+    const conduit_stream_id_t *last, conduit_stream_id_t *next)
+{
+    uint64_t               seq, end;
+    const conduit_item_t  *item;
+
+    end = h->window.base + n;
+
+    if (end <= h->life_seq || conduit_stream_id_cmp(last, &h->floor) < 0) {
+        return 0;
+    }
+
+    seq = conduit_window_after(&h->window, h->life_seq, end, last);
+
+    if (seq == end) {
+        return 0;
+    }
+
+    item = conduit_window_item(&h->window, seq);
+    *next = item->id;
+
+    if (item->kind == CONDUIT_ITEM_GAP) {
+
+        /* one of those that are gone */
+
+        *next = *last;
+        next->seq++;
+        next->ms += (next->seq == 0);
+    }
+
+    return 1;
+}
+
+
+conduit_history_verdict_e
+conduit_history_judge(const conduit_history_t *h,
+    const conduit_history_answer_t *a, conduit_stream_id_t *pos,
+    const conduit_stream_id_t *next)
+{
+    int  future;
+
+    if (next != NULL && !a->missing
+        && (a->length == 0 || conduit_stream_id_cmp(&a->oldest, next) > 0))
+    {
+        /* it waited for what has gone */
+
+        return CONDUIT_HISTORY_TRIMMED;
+    }
+
+    if (next != NULL || conduit_history_is_zero(pos)) {
+        return CONDUIT_HISTORY_OK;
+    }
+
+    future = a->missing || conduit_stream_id_cmp(&a->last_id, pos) < 0;
+
+    if (!future && a->length
+        && conduit_stream_id_cmp(&a->oldest, pos) <= 0)
+    {
+        return conduit_history_judge_inside(h, a, pos);
+    }
+
+    if (conduit_history_rolled_back(h, pos)) {
+        *pos = h->back;
+        return CONDUIT_HISTORY_AGAIN;
+    }
+
+    if (!future && conduit_history_had_all(h, pos)) {
+        return CONDUIT_HISTORY_OK;
+    }
+
+    if (conduit_history_had_past(h, pos)) {
+        *pos = conduit_history_zero;
+        return CONDUIT_HISTORY_OK;
+    }
+
+    if (future) {
+        *pos = conduit_history_zero;
+        return CONDUIT_HISTORY_GONE;
+    }
+
+    return conduit_history_judge_before(a, pos);
+}
+
+
+/* all that the stream has, if anything, is after it */
+
+static conduit_history_verdict_e
+conduit_history_judge_before(const conduit_history_answer_t *a,
+    const conduit_stream_id_t *pos)
+{
+    if (conduit_stream_id_cmp(&a->last_id, pos) == 0) {
+        return CONDUIT_HISTORY_OK;
+    }
+
+    if (a->counted && a->added == a->length) {
+        return CONDUIT_HISTORY_GONE;
+    }
+
+    if (a->counted && a->added - a->length == 1
+        && conduit_stream_id_cmp(&a->max_deleted, pos) == 0)
+    {
+        return CONDUIT_HISTORY_OK;
+    }
+
+    return CONDUIT_HISTORY_TRIMMED;
+}
+
+
+/* the stream has older entries, and has given out larger IDs, or this one */
+
+static conduit_history_verdict_e
+conduit_history_judge_inside(const conduit_history_t *h,
+    const conduit_history_answer_t *a, conduit_stream_id_t *pos)
+{
+    int                             last;
+    size_t                          i;
+    const conduit_history_entry_t  *entry;
+
+    i = conduit_history_index(a, pos);
+
+    if (i == a->nentries && a->full) {
+        return CONDUIT_HISTORY_AGAIN;
+    }
+
+    entry = i ? &a->entries[i - 1] : (a->has_tail ? &a->tail : NULL);
+    last = i == a->nentries && a->ended;
+
+    if (entry != NULL && conduit_stream_id_cmp(&entry->id, pos) == 0) {
+        return last ? CONDUIT_HISTORY_END : CONDUIT_HISTORY_OK;
+    }
+
+    if (conduit_history_rolled_back(h, pos)) {
+        *pos = h->back;
+        return CONDUIT_HISTORY_AGAIN;
+    }
+
+    /* trimming takes the oldest, so it was deleted, or is of another life */
+
+    if (conduit_history_had_past(h, pos)) {
+        *pos = conduit_history_zero;
+        return CONDUIT_HISTORY_OK;
+    }
+
+    if (a->counted && conduit_stream_id_cmp(&a->max_deleted, pos) < 0) {
+        return CONDUIT_HISTORY_GONE;
+    }
+
+    return last ? CONDUIT_HISTORY_END : CONDUIT_HISTORY_OK;
+}
+
+
+/*
+ * Whether who has this position had all that was seen of the stream: he got the
+ * last message, or the channel began there.
+ */
+
+static int
+conduit_history_had_all(const conduit_history_t *h,
+    const conduit_stream_id_t *pos)
+{
+    return conduit_stream_id_cmp(pos, conduit_history_last_message(h)) == 0
+           || conduit_stream_id_cmp(pos, &h->cursor) == 0;
+}
+
+
+/* or of the life before this one */
+
+static int
+conduit_history_had_past(const conduit_history_t *h,
+    const conduit_stream_id_t *pos)
+{
+    return conduit_stream_id_cmp(pos, &h->past_from) == 0
+           || conduit_stream_id_cmp(pos, &h->past_to) == 0;
+}
+
+
+static int
+conduit_history_rolled_back(const conduit_history_t *h,
+    const conduit_stream_id_t *pos)
+{
+    return conduit_stream_id_cmp(pos, &h->back) > 0
+           && conduit_stream_id_cmp(pos, &h->lead) <= 0;
+}
+
+
+int
+conduit_history_resume(const conduit_history_t *h, conduit_stream_id_t *pos)
+{
+    if (!conduit_history_rolled_back(h, pos)
+        || conduit_stream_id_cmp(pos, &h->floor) < 0
+        || conduit_window_find(&h->window, h->life_seq,
+                               conduit_window_end(&h->window), pos)
+           != CONDUIT_WINDOW_NONE)
+    {
+        return 0;
+    }
+
+    *pos = h->back;
+
+    return 1;
+}

@@ -1,0 +1,209 @@
+#include <string.h>
+
+#include "conduit_history_core.h"
+
+
+/* eight bytes at a time, each step a multiplication by an odd number */
+
+uint64_t
+conduit_history_hash(const void *data, size_t len)
+{
+    uint64_t              hash, word;
+    const unsigned char  *p;
+
+    p = data;
+    hash = 0x9e3779b97f4a7c15u ^ len;
+
+    for ( /* void */ ; len; p += sizeof(word)) {
+        word = 0;
+        memcpy(&word, p, len < sizeof(word) ? len : sizeof(word));
+
+        hash = (hash ^ word) * 0xff51afd7ed558ccdu;
+        hash ^= hash >> 32;
+
+        if (len <= sizeof(word)) {
+            break;
+        }
+
+        len -= sizeof(word);
+    }
+
+    return hash;
+}
+
+
+int
+conduit_history_common(const conduit_history_t *h,
+    const conduit_history_answer_t *a, uint64_t *seq, size_t *i)
+{
+    int                             found;
+    size_t                          k;
+    uint64_t                        s, end;
+    const conduit_item_t           *item;
+    const conduit_history_entry_t  *entry;
+
+    item = NULL;
+    found = 0;
+    end = conduit_window_end(&h->window);
+    s = conduit_history_oldest(h);
+
+    if (s == end) {
+        k = conduit_history_index(a, &h->cursor);
+
+        if (k && conduit_history_is_cursor(h, &a->entries[k - 1])) {
+            *i = k - 1;
+            *seq = end - 1;
+            return 1;
+        }
+
+        return 0;
+    }
+
+    for (k = 0; k < a->nentries && s < end; k++) {
+        entry = &a->entries[k];
+
+        for ( /* void */ ; s < end; s++) {
+            item = conduit_window_item(&h->window, s);
+
+            if (item->kind == CONDUIT_ITEM_ENTRY
+                && conduit_stream_id_cmp(&item->id, &entry->id) >= 0)
+            {
+                break;
+            }
+        }
+
+        if (s == end || conduit_stream_id_cmp(&item->id, &entry->id) != 0
+            || item->hash != entry->hash)
+        {
+            break;
+        }
+
+        found = 1;
+        *i = k;
+        *seq = s++;
+    }
+
+    return found;
+}
+
+
+uint64_t
+conduit_history_oldest(const conduit_history_t *h)
+{
+    uint64_t  seq, end;
+
+    end = conduit_window_end(&h->window);
+    seq = h->life_seq > h->window.base ? h->life_seq : h->window.base;
+
+    while (seq < end
+           && conduit_window_item(&h->window, seq)->kind != CONDUIT_ITEM_ENTRY)
+    {
+        seq++;
+    }
+
+    return seq;
+}
+
+
+int
+conduit_history_is_cursor(const conduit_history_t *h,
+    const conduit_history_entry_t *entry)
+{
+    return conduit_stream_id_cmp(&entry->id, &h->cursor) == 0
+           && entry->hash == h->cursor_hash;
+}
+
+
+size_t
+conduit_history_index(const conduit_history_answer_t *a,
+    const conduit_stream_id_t *id)
+{
+    size_t  low, high, i;
+
+    low = 0;
+    high = a->nentries;
+
+    while (low < high) {
+        i = low + (high - low) / 2;
+
+        if (conduit_stream_id_cmp(&a->entries[i].id, id) <= 0) {
+            low = i + 1;
+
+        } else {
+            high = i;
+        }
+    }
+
+    return low;
+}
+
+
+conduit_stream_id_t
+conduit_history_below(const conduit_history_t *h)
+{
+    uint64_t             seq;
+    conduit_stream_id_t  id;
+
+    seq = conduit_history_oldest(h);
+
+    if (seq == conduit_window_end(&h->window)) {
+        return h->floor;
+    }
+
+    id = conduit_window_item(&h->window, seq)->id;
+    conduit_stream_id_before(&id);
+
+    return id;
+}
+
+
+int
+conduit_history_only_deleted(const conduit_history_t *h,
+    const conduit_history_answer_t *a)
+{
+    size_t               after;
+    conduit_stream_id_t  below;
+
+    below = conduit_history_below(h);
+    after = a->nentries - conduit_history_index(a, &h->cursor);
+
+    return a->counted && h->numbered && !a->full
+           && after == a->nentries - conduit_history_index(a, &below)
+           && conduit_stream_id_cmp(&a->max_deleted, &h->cursor) >= 0
+           && a->added - after == h->number;
+}
+
+
+const conduit_stream_id_t *
+conduit_history_last_message(const conduit_history_t *h)
+{
+    uint64_t                    seq, first;
+    const conduit_item_t       *item;
+    const conduit_stream_id_t  *id;
+
+    seq = conduit_window_end(&h->window);
+    first = h->life_seq > h->window.base ? h->life_seq : h->window.base;
+
+    id = conduit_history_is_zero(&h->floor) ? &h->cursor : &h->floor;
+
+    while (seq > first) {
+        item = conduit_window_item(&h->window, --seq);
+
+        if (item->kind != CONDUIT_ITEM_ENTRY) {
+            continue;
+        }
+
+        if (item->frame != NULL) {
+            return &item->id;
+        }
+
+        if (conduit_history_is_zero(&h->floor)) {
+
+            /* what was before the first one, nobody has seen */
+
+            id = &item->id;
+        }
+    }
+
+    return id;
+}

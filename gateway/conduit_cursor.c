@@ -1,0 +1,212 @@
+#include "conduit_history_core.h"
+
+
+void
+conduit_history_init(conduit_history_t *h, const conduit_stream_id_t *pos,
+    void (*release)(void *frame))
+{
+    h->window.release = release;
+    h->cursor = *pos;
+    h->floor = *pos;
+    h->life = 1;
+    h->base_life = 1;
+}
+
+
+void
+conduit_history_free(conduit_history_t *h)
+{
+    conduit_window_clear(&h->window);
+}
+
+
+int
+conduit_history_ring(conduit_history_t *h)
+{
+    if (h->busy == CONDUIT_HISTORY_IDLE) {
+        return 1;
+    }
+
+    h->dirty = 1;
+
+    return 0;
+}
+
+
+void
+conduit_history_ask(conduit_history_t *h, int rung, size_t known,
+    conduit_history_question_t *q)
+{
+    uint64_t  seq, end;
+
+    h->dirty = 0;
+    h->more = 0;
+
+    q->id = h->cursor;
+    q->extra = 1;
+    q->serial = ++h->asked;
+
+    if (h->state == CONDUIT_HISTORY_SURE
+        && !(rung && conduit_history_is_zero(&h->cursor)))
+    {
+        conduit_stream_id_before(&q->id);
+        q->kind = CONDUIT_HISTORY_FAST;
+        h->busy = CONDUIT_HISTORY_FAST;
+        return;
+    }
+
+    q->kind = CONDUIT_HISTORY_FULL;
+    h->busy = CONDUIT_HISTORY_FULL;
+
+    /* from the oldest of the window, of this life */
+
+    end = conduit_window_end(&h->window);
+    seq = conduit_history_oldest(h);
+
+    if (end - seq > known) {
+        seq = end - known;
+    }
+
+    for ( /* void */ ; seq < end; seq++) {
+
+        if (conduit_window_item(&h->window, seq)->kind == CONDUIT_ITEM_ENTRY) {
+            q->id = conduit_window_item(&h->window, seq)->id;
+            q->extra = end - seq;
+            break;
+        }
+    }
+}
+
+
+int
+conduit_history_take(conduit_history_t *h,
+    const conduit_history_entry_t *entry, void *frame, uint32_t size)
+{
+    conduit_item_t  item;
+
+    item.frame = frame;
+    item.id = entry->id;
+    item.hash = entry->hash;
+    item.size = frame ? size : CONDUIT_HISTORY_MARK;
+    item.kind = CONDUIT_ITEM_ENTRY;
+
+    if (conduit_window_append(&h->window, &item) != 0) {
+        return -1;
+    }
+
+    if (conduit_history_is_zero(&h->first)) {
+        h->first = entry->id;
+    }
+
+    if (h->state == CONDUIT_HISTORY_CLAIMED
+        && !conduit_history_is_zero(&h->cursor))
+    {
+        /* what was between them, if anything, nobody has seen */
+
+        h->floor = entry->id;
+        conduit_stream_id_before(&h->floor);
+    }
+
+    h->cursor = entry->id;
+    h->cursor_hash = entry->hash;
+    h->state = CONDUIT_HISTORY_SURE;
+    h->number++;
+
+    return 0;
+}
+
+
+conduit_history_next_e
+conduit_history_taken(conduit_history_t *h)
+{
+    h->busy = CONDUIT_HISTORY_IDLE;
+
+    if (h->more || h->dirty) {
+        return CONDUIT_HISTORY_NEXT_ASK;
+    }
+
+    if (conduit_stream_id_cmp(&h->cursor, &h->ahead) < 0) {
+
+        /* has it lost that, or was it deleted? */
+
+        h->state = CONDUIT_HISTORY_SUSPECT;
+        return CONDUIT_HISTORY_NEXT_ASK;
+    }
+
+    if (h->counts && !h->numbered) {
+
+        /* the end of the stream is where its number is told */
+
+        h->state = CONDUIT_HISTORY_SUSPECT;
+        return CONDUIT_HISTORY_NEXT_ASK;
+    }
+
+    return CONDUIT_HISTORY_NEXT_IDLE;
+}
+
+
+void
+conduit_history_failed(conduit_history_t *h)
+{
+    h->busy = CONDUIT_HISTORY_WAIT;
+
+    if (h->state == CONDUIT_HISTORY_SURE) {
+        h->state = CONDUIT_HISTORY_SUSPECT;
+    }
+}
+
+
+int
+conduit_history_retry(conduit_history_t *h)
+{
+    if (h->busy != CONDUIT_HISTORY_WAIT) {
+        return 0;
+    }
+
+    h->busy = CONDUIT_HISTORY_IDLE;
+
+    return 1;
+}
+
+
+void
+conduit_history_unsent(conduit_history_t *h)
+{
+    conduit_history_failed(h);
+    h->busy = CONDUIT_HISTORY_IDLE;
+}
+
+
+void
+conduit_history_drop(conduit_history_t *h, size_t n)
+{
+    uint64_t               seq;
+    const conduit_item_t  *item;
+
+    for (seq = h->window.base; seq < h->window.base + n; seq++) {
+        item = conduit_window_item(&h->window, seq);
+
+        if (item->kind == CONDUIT_ITEM_LIFE) {
+            h->base_life = item->id.ms;
+
+        } else if (seq >= h->life_seq) {
+            h->floor = item->id;
+
+            if (item->kind == CONDUIT_ITEM_GAP) {
+
+                /* nobody is led past it: before what follows it is below */
+
+                conduit_stream_id_before(&h->floor);
+
+                if (conduit_stream_id_cmp(&h->cursor, &h->floor) < 0) {
+
+                    /* which was not read: memory was out */
+
+                    h->floor = h->cursor;
+                }
+            }
+        }
+    }
+
+    conduit_window_drop(&h->window, n);
+}
