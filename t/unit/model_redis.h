@@ -1,6 +1,10 @@
 /*
- * A small Redis stream, for test_model.c: what XADD, XTRIM, XDEL, DEL, RESTORE
- * and XSETID leave behind, with what XINFO STREAM tells of it.
+ * A small Redis stream, for test_model.c: what XADD, XTRIM, XDEL, DEL, RENAME,
+ * RESTORE and XSETID leave behind, with what XINFO STREAM tells of it.  Also
+ * what no server tells: which entries were ever added, which of them came
+ * before which, and where each of them is now.
+ *
+ * A set of entries is a mask of 64 bits, one for each index of the log.
  */
 
 #ifndef MODEL_REDIS_H
@@ -11,59 +15,81 @@
 
 #include "conduit_id.h"
 
-#define MODEL_ENTRIES  96           /* of a run */
+#define MODEL_ENTRIES  64           /* of a run */
 
-typedef enum {
-    THERE = 0, TRIMMED, DELETED, ROLLED_BACK, LIFE_OVER
-} model_fate_e;
-
-/* an entry that was ever added; its index is its age */
-typedef struct {
-    conduit_stream_id_t  id;
-    int                  life;
-    int                  message;
-    int                  seen;      /* by the feed */
-    model_fate_e         fate;
-} model_entry_t;
+#define BIT(e)  ((uint64_t) 1 << (e))
 
 typedef struct {
     int                  exists;
-    int                  life;
     int                  n;
     int                  list[MODEL_ENTRIES];
+    int                  padded;    /* XSETID has raised entries-added */
+    int                  tip;       /* added last, there or not; -1: none */
     conduit_stream_id_t  last_id;
     conduit_stream_id_t  max_deleted;
     uint64_t             added;
+    uint64_t             trimmed;   /* masks, of a copy */
+    uint64_t             deleted;
 } model_stream_t;
 
 typedef struct {
     model_stream_t       now;
     model_stream_t       dump;      /* of an earlier moment */
-    int                  dumped;    /* entries in the log then */
-    model_entry_t        log[MODEL_ENTRIES];
-    int                  nlog;
-    int                  lives;
+    model_stream_t       aside;     /* under another name */
+    int                  wrong;     /* the key holds no stream */
+
+    conduit_stream_id_t  id[MODEL_ENTRIES];
+    uint64_t             line[MODEL_ENTRIES];   /* it, and what was added before
+                                                   it to the same stream */
+    int                  n;         /* entries ever added */
+    uint64_t             messages;  /* masks: the others are no messages */
+
+    uint64_t             there;     /* each entry is in one of these */
+    uint64_t             trimmed;
+    uint64_t             deleted;
+    uint64_t             gone;      /* DEL, RESTORE: with the stream */
+
+    uint64_t             seen;      /* by the channel, since it is there */
+    uint64_t             back;      /* was not there, and is again */
+    uint64_t             came;      /* likewise, by the last operation */
+    uint64_t             padded;    /* of a stream whose entries-added is more
+                                       than it has had */
+    int                  setid;     /* XSETID has raised last-generated-id */
     uint64_t             clock;
-    int                  changed;   /* since the flag was cleared: rings */
+    int                  changed;   /* since it was cleared: rings */
 } model_redis_t;
 
 
-static void
-model_fate(model_redis_t *r, int from, int to, model_fate_e fate)
+static uint64_t
+model_line(const model_redis_t *r, int e)
 {
-    for ( /* void */ ; from < to; from++) {
-        r->log[r->now.list[from]].fate = fate;
+    return e >= 0 ? r->line[e] : 0;
+}
+
+
+static uint64_t
+model_mask(const model_stream_t *s)
+{
+    int       i;
+    uint64_t  mask;
+
+    mask = 0;
+
+    for (i = 0; i < s->n; i++) {
+        mask |= BIT(s->list[i]);
     }
+
+    return mask;
 }
 
 
 static void
 model_xadd(model_redis_t *r, int message)
 {
-    model_entry_t   *e;
+    int              e;
     model_stream_t  *s;
 
-    if (r->nlog == MODEL_ENTRIES) {
+    if (r->n == MODEL_ENTRIES || r->wrong) {
         return;
     }
 
@@ -72,7 +98,7 @@ model_xadd(model_redis_t *r, int message)
     if (!s->exists) {
         memset(s, 0, sizeof(*s));
         s->exists = 1;
-        s->life = ++r->lives;
+        s->tip = -1;
     }
 
     if (r->clock > s->last_id.ms) {
@@ -83,77 +109,169 @@ model_xadd(model_redis_t *r, int message)
         s->last_id.seq++;
     }
 
-    e = &r->log[r->nlog];
-    memset(e, 0, sizeof(*e));
-    e->id = s->last_id;
-    e->life = s->life;
-    e->message = message;
+    e = r->n++;
+    r->id[e] = s->last_id;
+    r->line[e] = BIT(e) | model_line(r, s->tip);
+    r->there |= BIT(e);
 
-    s->list[s->n++] = r->nlog++;
+    if (s->padded) {
+        r->padded |= BIT(e);
+    }
+
+    if (message) {
+        r->messages |= BIT(e);
+    }
+
+    s->list[s->n++] = e;
+    s->tip = e;
     s->added++;
     r->changed = 1;
 }
 
 
+/* takes n entries out of the stream, from the i-th on */
+
 static void
-model_remove(model_redis_t *r, int i, int n, model_fate_e fate)
+model_remove(model_redis_t *r, int i, int n)
 {
     model_stream_t  *s;
 
     s = &r->now;
-
-    if (n == 0) {
-        return;
-    }
-
-    model_fate(r, i, i + n, fate);
-
-    if (fate == DELETED
-        && conduit_stream_id_cmp(&r->log[s->list[i]].id, &s->max_deleted) > 0)
-    {
-        s->max_deleted = r->log[s->list[i]].id;
-    }
-
     memmove(s->list + i, s->list + i + n, (s->n - i - n) * sizeof(int));
     s->n -= n;
+    r->there = model_mask(s);
     r->changed = 1;
+}
+
+
+static void
+model_xtrim(model_redis_t *r, int n)
+{
+    uint64_t  was;
+
+    if (n) {
+        was = r->there;
+        model_remove(r, 0, n);
+        r->trimmed |= was & ~r->there;
+    }
+}
+
+
+static void
+model_xdel(model_redis_t *r, int i)
+{
+    int              e;
+    model_stream_t  *s;
+
+    s = &r->now;
+    e = s->list[i];
+
+    if (conduit_stream_id_cmp(&r->id[e], &s->max_deleted) > 0) {
+        s->max_deleted = r->id[e];
+    }
+
+    model_remove(r, i, 1);
+    r->deleted |= BIT(e);
 }
 
 
 static void
 model_del(model_redis_t *r)
 {
-    if (r->now.exists) {
-        model_fate(r, 0, r->now.n, LIFE_OVER);
-        r->now.exists = 0;
-        r->now.n = 0;
-        r->changed = 1;
+    r->gone |= r->there;
+    r->there = 0;
+    r->changed |= (r->now.exists || r->wrong);
+    r->now.exists = 0;
+    r->now.n = 0;
+    r->wrong = 0;
+}
+
+
+static void
+model_xsetid(model_redis_t *r, int ms, int added)
+{
+    model_stream_t  *s;
+
+    s = &r->now;
+    s->last_id.ms += ms;
+    r->setid |= (ms > 0);
+    s->added += added;
+
+    if (added) {
+        s->padded = 1;
+        r->padded |= model_line(r, s->tip);
     }
 }
 
 
-/* RESTORE REPLACE, RENAME of a copy, a failover, a server with an older file */
+/* another type: no question can be answered until it is deleted */
 
 static void
-model_restore(model_redis_t *r)
+model_set(model_redis_t *r)
 {
-    int  e;
+    model_del(r);
+    r->wrong = 1;
+    r->changed = 1;
+}
 
-    if (!r->dump.exists) {
-        return;
-    }
 
-    model_fate(r, 0, r->now.n, r->now.life == r->dump.life ? ROLLED_BACK
-                                                           : LIFE_OVER);
-    for (e = r->dumped; e < r->nlog; e++) {
-        if (r->log[e].life == r->dump.life) {
-            r->log[e].fate = ROLLED_BACK;
+static void
+model_dump(const model_redis_t *r, model_stream_t *s)
+{
+    *s = r->now;
+    s->trimmed = r->trimmed;
+    s->deleted = r->deleted;
+}
+
+
+/* the key becomes what another one was: RESTORE REPLACE, RENAME, a failover */
+
+static void
+model_become(model_redis_t *r, const model_stream_t *s)
+{
+    int       e;
+    uint64_t  was, line;
+
+    was = r->there;
+    line = model_line(r, s->tip);
+
+    for (e = 0; e < r->n; e++) {
+
+        /* rolled back: nobody is to be told of what came after it */
+
+        if ((r->line[e] & line) && !(line & BIT(e))) {
+            r->seen &= ~BIT(e);
         }
     }
 
-    r->now = r->dump;
-    model_fate(r, 0, r->now.n, THERE);
+    model_del(r);
+    r->now = *s;
+    r->there = model_mask(s);
+    r->trimmed = (r->trimmed & ~line) | (s->trimmed & line);
+    r->deleted = (r->deleted & ~line) | (s->deleted & line);
+    r->gone &= ~(r->trimmed | r->deleted);
+    r->came = r->there & ~was;
+    r->back |= r->came;
+    r->seen &= ~r->came;
+    r->gone &= ~r->there;
     r->changed = 1;
+}
+
+
+static void
+model_rename(model_redis_t *r)
+{
+    model_stream_t  s;
+
+    if (r->aside.exists) {
+        s = r->aside;
+        r->aside.exists = 0;
+        model_become(r, &s);
+
+    } else if (r->now.exists) {
+        model_dump(r, &r->aside);
+        model_del(r);
+    }
 }
 
 #endif /* MODEL_REDIS_H */

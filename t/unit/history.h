@@ -1,0 +1,130 @@
+/*
+ * What the tables of conduit_history.c and conduit_place.c have in common: a
+ * stream whose entries are 1-0, 2-0, and so on, each with its number for a
+ * hash; another hash is another entry.
+ */
+
+#ifndef HISTORY_H
+#define HISTORY_H
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conduit_place.h"
+
+typedef struct {
+    uint64_t  ms, seq, hash;
+} entry_t;
+
+/* as it was read, and another one with its ID */
+#define SAME(ms)   { ms, 0, ms }
+#define OTHER(ms)  { ms, 0, 99 }
+
+/* an answer in short; of XREAD only the entries */
+typedef struct {
+    int       counted;              /* Redis 7 */
+    int       full, missing;
+    uint64_t  n;
+    entry_t   e[6];
+    uint64_t  length, added, last, oldest, deleted, tail;
+} said_t;
+
+typedef struct {
+    conduit_history_entry_t   e[6];
+    conduit_history_answer_t  a;
+} answer_t;
+
+
+static inline conduit_stream_id_t
+id_of(uint64_t ms)
+{
+    conduit_stream_id_t  id;
+
+    id.ms = ms;
+    id.seq = 0;
+
+    return id;
+}
+
+
+static inline void
+answer_of(answer_t *r, const said_t *said, const conduit_history_question_t *q)
+{
+    uint64_t  i;
+
+    memset(r, 0, sizeof(*r));
+
+    for (i = 0; i < said->n; i++) {
+        r->e[i].id.ms = said->e[i].ms;
+        r->e[i].id.seq = said->e[i].seq;
+        r->e[i].hash = said->e[i].hash;
+    }
+
+    r->a.entries = r->e;
+    r->a.nentries = said->n;
+    r->a.full = said->full;
+    r->a.missing = said->missing;
+    r->a.counted = said->counted;
+    r->a.length = said->length;
+    r->a.added = said->added;
+    r->a.last_id = id_of(said->last);
+    r->a.oldest = id_of(said->oldest);
+    r->a.max_deleted = id_of(said->deleted);
+    r->a.has_tail = (said->tail != 0);
+    r->a.tail.id = id_of(said->tail);
+    r->a.tail.hash = said->tail;
+    r->a.from = q->id;
+    r->a.serial = q->serial;
+}
+
+
+/* asks, is answered, takes all */
+
+static inline void
+told_history(conduit_history_t *h, const said_t *said,
+    conduit_history_plan_t *plan)
+{
+    size_t                      i;
+    answer_t                    r;
+    conduit_history_question_t  q;
+
+    conduit_history_ask(h, 1, 100, &q);
+    answer_of(&r, said, &q);
+    conduit_history_answer(h, &r.a, plan);
+
+    if (plan->next != CONDUIT_HISTORY_NEXT_TAKE) {
+        return;
+    }
+
+    for (i = plan->first; i < r.a.nentries; i++) {
+        ck_assert_int_eq(conduit_history_take(h, &r.e[i], h, 10), 0);
+    }
+
+    plan->next = conduit_history_taken(h);
+}
+
+
+/* has read 1-0 to 5-0 of a stream of Redis 7 that has had no others */
+
+static inline void
+has_read_five(conduit_history_t *h)
+{
+    conduit_stream_id_t     zero = { 0, 0 };
+    conduit_history_plan_t  plan;
+
+    static const said_t  five = {
+        1, 0, 0, 5, { SAME(1), SAME(2), SAME(3), SAME(4), SAME(5) },
+        5, 5, 5, 1, 0, 0
+    };
+
+    memset(h, 0, sizeof(*h));
+    conduit_history_init(h, &zero, NULL);
+    told_history(h, &five, &plan);
+
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
+    ck_assert_uint_eq(h->number, 5);
+    ck_assert_uint_eq(conduit_window_end(&h->window), 5);
+}
+
+#endif /* HISTORY_H */

@@ -1,0 +1,176 @@
+/*
+ * The state of one run of the model test.
+ */
+
+#ifndef MODEL_H
+#define MODEL_H
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "conduit_place.h"
+#include "model_redis.h"
+
+#define SUBS       4
+#define QUEUE      4
+#define COUNT      3                /* entries that a read asks for */
+
+#define ID(id)  (id).ms, (id).seq
+#define FID     "%" PRIu64 "-%" PRIu64
+
+typedef struct {
+    const char  *name;
+    int          counted;           /* Redis 7 */
+    int          wild;              /* XDEL, DEL, dumps, clocks, XSETID */
+    int          poll;              /* nothing rings */
+    int          storm;             /* constant errors, for a while */
+} model_mode_t;
+
+/* a question or an answer on its way */
+typedef struct {
+    int                          batch;
+    int                          failed;      /* 1: passing error,
+                                                 2: redirect */
+    conduit_history_question_t   q;
+    conduit_history_answer_t     a;
+    conduit_history_entry_t      entries[MODEL_ENTRIES];
+
+    /* what was true when it was answered */
+    uint64_t                     line;        /* of the stream */
+    uint64_t                     there;
+    uint64_t                     trimmed;
+} model_packet_t;
+
+typedef struct {
+    int                  here;
+    conduit_place_t      place;
+    conduit_stream_id_t  start;     /* its position; 0-0: none */
+    conduit_stream_id_t  moved;     /* in front of what was rolled back */
+    int                  born;      /* entries that may be its position */
+    int                  prev;      /* entry delivered last; -1: none */
+    int                  told;      /* since then: conduit_place_loss_e */
+    uint64_t             got;       /* entries delivered */
+    uint64_t             done;      /* these, and all before them */
+    uint64_t             came;      /* these have come back since it is here */
+    uint64_t             twice;     /* delivered, and may be again */
+    uint32_t             life;      /* at the last delivery */
+} model_sub_t;
+
+static struct {
+    const model_mode_t  *mode;
+    uint64_t             seed;
+    uint64_t             random;
+    int                  loud;
+    int                  step;
+    int                  storm;               /* all answers are errors */
+    const char          *promise;             /* that was broken, or NULL */
+    const char          *form;                /* of "what" */
+    char                 what[256];
+
+    /* Redis and the way there */
+
+    model_redis_t        redis;
+    int                  armed;
+    int                  bells;               /* rings on their way */
+    int                  unrung;              /* one was lost */
+
+    model_packet_t       out[QUEUE];          /* to Redis, in order */
+    int                  nout;
+    model_packet_t       in[QUEUE];
+    int                  nin;
+
+    /* the channel */
+
+    conduit_history_t    h;
+    size_t               limit;               /* bytes of the window */
+    model_packet_t       taking;              /* the answer being taken */
+    size_t               taken;
+
+    enum { B_IDLE, B_OUT, B_WAIT }  batch_state;
+    int                  disagreed;
+    conduit_window_t     batch;
+    conduit_stream_id_t  batch_last;
+    conduit_stream_id_t  batch_next;
+    int                  batch_has_next;
+
+    model_sub_t          subs[SUBS];
+
+    /* the oracle */
+
+    uint64_t             read_there[MODEL_ENTRIES];     /* when this one was */
+    uint64_t             read_trimmed[MODEL_ENTRIES];   /* likewise */
+    uint64_t             was_read;
+    uint32_t             seen_life[MODEL_ENTRIES];      /* taken in that life */
+    uint64_t             came;                /* back since the channel began */
+    uint64_t             line;                /* of the last answer */
+    uint64_t             unseen;              /* before the first look */
+    uint64_t             fooled;              /* another stream, whose numbers
+                                                 fit: its first entries */
+    uint64_t             fooled_by;           /* the one before it */
+    uint64_t             blind;               /* first ones after a GAP that was
+                                                 found without a number */
+    int                  out_now[2];          /* questions, batches under way */
+    int                  waits[2];            /* for the retry timer */
+    uint64_t             questions;
+} m;
+
+
+static uint32_t
+rnd(uint32_t n)
+{
+    m.random ^= m.random << 13;
+    m.random ^= m.random >> 7;
+    m.random ^= m.random << 17;
+
+    return (uint32_t) (m.random >> 33) % n;
+}
+
+
+/* every step has its own random numbers, so that others can be left out */
+
+static void
+reseed(uint64_t step)
+{
+    m.random = (m.seed * 4096 + step + 1) * 0x9e3779b97f4a7c15u;
+    (void) rnd(2);
+    (void) rnd(2);
+}
+
+
+static void
+say(const char *fmt, ...)
+{
+    va_list  args;
+
+    if (!m.loud) {
+        return;
+    }
+
+    printf("%4d  ", m.step);
+    va_start(args, fmt);
+    vprintf(fmt, args);
+    va_end(args);
+    printf("\n");
+}
+
+
+static void
+broken(const char *promise, const char *fmt, ...)
+{
+    va_list  args;
+
+    if (m.promise) {
+        return;
+    }
+
+    m.promise = promise;
+    m.form = fmt;
+    va_start(args, fmt);
+    vsnprintf(m.what, sizeof(m.what), fmt, args);
+    va_end(args);
+    say("BROKEN: %s: %s", promise, m.what);
+}
+
+#endif /* MODEL_H */

@@ -1,0 +1,795 @@
+/*
+ * What an answer says of a subscriber's position, and where it goes: the
+ * verdicts, batches, and the crossings at which entries were lost before.
+ */
+
+#include "history.h"
+
+#define OK       CONDUIT_HISTORY_OK
+#define TRIMMED  CONDUIT_HISTORY_TRIMMED
+#define GONE     CONDUIT_HISTORY_GONE
+#define END      CONDUIT_HISTORY_END
+#define AGAIN    CONDUIT_HISTORY_AGAIN
+
+typedef struct {
+    const char  *what;
+    uint64_t     pos, next;         /* next of 0: not known */
+    int          ended;             /* the newest entry is an END */
+    said_t       said;
+    int          verdict;
+    uint64_t     then;              /* the position after it */
+} row_t;
+
+/* the channel has read 1-0 to 5-0; has rolled back 21-0 to 29-0, which are
+   after 20-0; its stream had a life before, which ended with 15-0 */
+
+static const row_t  rows[] = {
+    { "is there", 3, 0, 0,
+      { 1, 0, 0, 2, { SAME(3), SAME(4) }, 5, 5, 5, 1, 0, 0 }, OK, 3 },
+    { "is the newest", 5, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 5, 5, 5, 1, 0, 0 }, OK, 5 },
+    { "is the END", 5, 0, 1,
+      { 1, 0, 0, 1, { SAME(5) }, 5, 5, 5, 1, 0, 0 }, END, 5 },
+    { "is before the END", 4, 0, 1,
+      { 1, 0, 0, 2, { SAME(4), SAME(5) }, 5, 5, 5, 1, 0, 0 }, OK, 4 },
+    { "is after the END, which was deleted", 6, 0, 1,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 6, 6, 1, 6, 5 }, END, 6 },
+    { "is further than the answer", 7, 0, 0,
+      { 1, 1, 0, 2, { SAME(5), SAME(6) }, 8, 8, 8, 1, 0, 0 }, AGAIN, 7 },
+    { "was deleted", 6, 0, 0,
+      { 1, 0, 0, 1, { SAME(7) }, 6, 7, 7, 1, 6, 0 }, OK, 6 },
+    { "is not there, nothing was deleted", 6, 0, 0,
+      { 1, 0, 0, 1, { SAME(7) }, 6, 6, 7, 1, 5, 0 }, GONE, 6 },
+    { "is not there, Redis 6", 6, 0, 0,
+      { 0, 0, 0, 1, { SAME(7) }, 6, 0, 7, 1, 0, 0 }, OK, 6 },
+
+    { "the stream has not come so far", 9, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, GONE, 0 },
+    { "there is no stream", 9, 0, 0,
+      { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, GONE, 0 },
+    { "had all of the life before", 15, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, OK, 0 },
+    { "had all of the life before, which is inside of this", 15, 0, 0,
+      { 1, 0, 0, 1, { SAME(16) }, 6, 6, 16, 1, 0, 0 }, OK, 0 },
+    { "had all of the life before, which is below this", 15, 0, 0,
+      { 1, 0, 0, 1, { SAME(16) }, 1, 9, 16, 16, 0, 0 }, OK, 0 },
+
+    { "was rolled back", 25, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, AGAIN, 20 },
+    { "was rolled back, and is inside", 25, 0, 0,
+      { 1, 0, 0, 1, { SAME(31) }, 6, 6, 31, 1, 0, 0 }, AGAIN, 20 },
+    { "is in front of what was rolled back", 20, 0, 0,
+      { 1, 0, 0, 2, { SAME(20), SAME(31) }, 6, 6, 31, 1, 0, 0 }, OK, 20 },
+    { "is after what was rolled back", 30, 0, 0,
+      { 1, 0, 0, 2, { SAME(30), SAME(31) }, 6, 6, 31, 1, 0, 0 }, OK, 30 },
+
+    { "all is after it: trimmed", 3, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, TRIMMED, 3 },
+    { "all is after it: trimmed, Redis 6", 3, 0, 0,
+      { 0, 0, 0, 1, { SAME(5) }, 1, 0, 5, 5, 0, 0 }, TRIMMED, 3 },
+    { "all is after it, nothing was ever removed", 3, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 1, 5, 5, 0, 0 }, GONE, 3 },
+    { "all is after it, only it was deleted", 4, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 2, 5, 5, 4, 0 }, OK, 4 },
+    { "all is after it, another one was deleted", 3, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 2, 5, 5, 4, 0 }, TRIMMED, 3 },
+    { "all is after it, two were removed", 4, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 3, 5, 5, 4, 0 }, TRIMMED, 4 },
+    { "had all that was seen, then it was trimmed", 5, 0, 0,
+      { 0, 0, 0, 1, { SAME(6) }, 1, 0, 6, 6, 0, 0 }, OK, 5 },
+    { "empty, it was the last", 7, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 9, 7, 0, 0, 0 }, OK, 7 },
+    { "empty, others were after it", 3, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 9, 7, 0, 0, 0 }, TRIMMED, 3 },
+
+    { "what follows it is there", 3, 4, 0,
+      { 1, 0, 0, 2, { SAME(4), SAME(5) }, 2, 5, 5, 4, 0, 0 }, OK, 3 },
+    { "what follows it is gone", 3, 4, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, TRIMMED, 3 },
+    { "what follows it is gone, nothing is there", 3, 4, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 5, 5, 0, 0, 0 }, TRIMMED, 3 },
+    { "it wants all", 0, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, OK, 0 },
+    { "it has waited for one that is gone", 0, 4, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, TRIMMED, 0 }
+};
+
+
+START_TEST(an_answer_judges_a_position)
+{
+    answer_t                    r;
+    const row_t                *row;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos, next;
+    conduit_history_verdict_e   verdict;
+    conduit_history_question_t  q;
+
+    row = &rows[_i];
+    has_read_five(&h);
+    h.back = id_of(20);
+    h.lead = id_of(29);
+    h.past_from = id_of(15);
+    h.past_to = id_of(15);
+
+    pos = id_of(row->pos);
+    next = id_of(row->next);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &row->said, &q);
+    r.a.ended = row->ended;
+
+    verdict = conduit_history_judge(&h, &r.a, &pos, row->next ? &next : NULL);
+
+    ck_assert_msg((int) verdict == row->verdict, "%s: %d", row->what, verdict);
+    ck_assert_msg(pos.ms == row->then, "%s: then %d", row->what, (int) pos.ms);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+typedef struct {
+    const char  *what;
+    said_t       said;
+    int          agrees;
+    uint64_t     ahead;
+} agree_t;
+
+/* the window has 3-0 to 5-0, what was before it is dropped */
+
+static const agree_t  agreements[] = {
+    { "one in common",
+      { 1, 0, 0, 4, { SAME(2), SAME(3), SAME(5), SAME(6) },
+        4, 6, 6, 2, 4, 0 }, 1, 6 },
+    { "ends below the window",
+      { 1, 1, 0, 2, { SAME(1), SAME(2) }, 5, 5, 5, 1, 0, 0 }, 1, 0 },
+    { "only what was trimmed before, at the end",
+      { 1, 0, 0, 2, { SAME(1), SAME(2) }, 2, 2, 5, 1, 0, 0 }, 0, 0 },
+    { "a part of it, and the rest is not said",
+      { 0, 0, 0, 2, { SAME(1), SAME(2) }, 2, 0, 6, 1, 0, 0 }, 0, 0 },
+    { "the window's oldest, changed",
+      { 1, 0, 0, 1, { OTHER(3) }, 5, 5, 5, 1, 0, 0 }, 0, 0 },
+    { "the last ones were deleted",
+      { 1, 0, 0, 2, { SAME(1), SAME(2) }, 2, 5, 5, 1, 5, 0 }, 1, 0 },
+    { "is empty",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 5, 5, 0, 0, 0 }, 1, 0 },
+    { "other bytes",
+      { 1, 0, 0, 2, { SAME(4), OTHER(5) }, 5, 5, 5, 1, 0, 0 }, 0, 0 },
+    { "one that the window has not",
+      { 1, 0, 0, 3, { SAME(4), { 4, 1, 1 }, SAME(5) },
+        6, 6, 5, 1, 0, 0 }, 0, 0 },
+    { "ends before the cursor",
+      { 1, 0, 0, 1, { SAME(4) }, 4, 5, 4, 1, 0, 0 }, 0, 0 },
+    { "has had fewer entries",
+      { 1, 0, 0, 1, { SAME(5) }, 4, 4, 5, 1, 0, 0 }, 0, 0 },
+    { "no such key",
+      { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, 0, 0 },
+    { "all is after the window",
+      { 1, 0, 0, 1, { SAME(6) }, 1, 6, 6, 6, 0, 0 }, 0, 0 },
+    { "the newest is in the window",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 6, 6, 1, 6, 5 }, 1, 6 },
+    { "the newest is below the window",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 1, 5, 5, 1, 5, 1 }, 1, 0 }
+};
+
+
+START_TEST(a_batch_is_of_the_same_stream)
+{
+    answer_t                    r;
+    const agree_t              *row;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_question_t  q;
+
+    row = &agreements[_i];
+    has_read_five(&h);
+    conduit_history_drop(&h, 2);
+    pos = id_of(1);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &row->said, &q);
+
+    ck_assert_msg(conduit_history_agrees(&h, &r.a) == row->agrees, "%s",
+                  row->what);
+    ck_assert_msg(h.ahead.ms == row->ahead, "%s: ahead %d", row->what,
+                  (int) h.ahead.ms);
+    ck_assert_int_eq(h.state, row->agrees ? CONDUIT_HISTORY_SURE
+                                          : CONDUIT_HISTORY_SUSPECT);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* while nothing was read, only an empty stream is the same */
+
+START_TEST(a_batch_before_the_first_entry)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
+                                     0, 0, 0, 0, 0, 0 };
+    static const said_t  empty = { 1, 0, 0, 0, { { 0, 0, 0 } },
+                                   0, 7, 7, 0, 0, 0 };
+    static const said_t  one = { 1, 0, 0, 1, { SAME(9) }, 1, 8, 9, 9, 0, 0 };
+
+    pos = id_of(0);
+    memset(&h, 0, sizeof(h));
+    conduit_history_init(&h, &pos, NULL);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &empty, &q);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 0);      /* CLAIMED */
+    told_history(&h, &missing, &plan);
+
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
+    ck_assert_uint_eq(h.ahead.ms, 7);
+    answer_of(&r, &missing, &q);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
+    answer_of(&r, &one, &q);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 0);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+typedef struct {
+    said_t    said;
+    uint64_t  n, last, next;
+} batch_t;
+
+static const batch_t  batches[] = {
+    { { 1, 0, 0, 3, { SAME(1), SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 },
+      3, 3, 0 },
+    { { 1, 1, 0, 3, { SAME(1), SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 },
+      2, 2, 3 },                                /* the last is kept out */
+    { { 1, 1, 0, 1, { SAME(1) }, 5, 5, 5, 1, 0, 0 },
+      1, 1, 0 },                                /* but not the only one */
+    { { 1, 0, 0, 3, { SAME(4), SAME(5), SAME(6) }, 6, 6, 6, 1, 0, 0 },
+      2, 5, 6 },                                /* not past the cursor */
+    { { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 5, 5, 0, 0, 0 },
+      0, 2, 0 }                                 /* nothing: to the window */
+};
+
+
+START_TEST(a_batch_ends_where_it_can_be_judged)
+{
+    size_t                      n;
+    answer_t                    r;
+    const batch_t              *row;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos, last, next;
+    conduit_history_question_t  q;
+
+    row = &batches[_i];
+    has_read_five(&h);
+    conduit_history_drop(&h, 2);
+    pos = id_of(1);
+    next = id_of(0);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &row->said, &q);
+
+    ck_assert_int_eq(conduit_history_batch(&h, &r.a, &n, &last, &next),
+                     row->next != 0);
+    ck_assert_uint_eq(n, row->n);
+    ck_assert_uint_eq(last.ms, row->last);
+    ck_assert_uint_eq(next.ms, row->next);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* judges a place by the answer to a batch */
+
+static conduit_history_verdict_e
+judged(conduit_place_t *p, conduit_history_t *h, const said_t *said)
+{
+    answer_t                    r;
+    conduit_history_question_t  q;
+
+    conduit_history_ask_batch(h, &p->pos, &q);
+    answer_of(&r, said, &q);
+
+    return conduit_place_judge(p, h, &r.a);
+}
+
+
+static const said_t  from_1 = {
+    1, 0, 0, 5, { SAME(1), SAME(2), SAME(3), SAME(4), SAME(5) },
+    5, 5, 5, 1, 0, 0
+};
+static const said_t  from_4 = {
+    1, 0, 0, 2, { SAME(4), SAME(5) }, 2, 5, 5, 4, 0, 0
+};
+
+
+/* who joins while an answer is on its way is not judged by that: it may be
+   older than what the position was told by another worker */
+
+START_TEST(an_older_answer_does_not_judge)
+{
+    answer_t                    r;
+    conduit_place_t             p;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_question_t  q;
+
+    has_read_five(&h);
+    conduit_history_unsent(&h);
+    pos = id_of(_i ? 7 : 0);
+    conduit_history_drop(&h, 2);
+    conduit_history_ask_batch(&h, &pos, &q);
+    conduit_place_join(&p, &h, &pos);
+    answer_of(&r, &from_1, &q);
+
+    ck_assert_int_eq(conduit_place_judge(&p, &h, &r.a), AGAIN);
+    ck_assert_int_eq(p.where, _i ? CONDUIT_PLACE_JOINING : CONDUIT_PLACE_BELOW);
+    ck_assert_int_eq(judged(&p, &h, &from_1), _i ? GONE : OK);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* a subscriber at the floor is in the window: it does not ask a batch again and
+   again until something comes */
+
+START_TEST(the_floor_is_in_the_window)
+{
+    conduit_place_t        p;
+    conduit_history_t      h;
+    conduit_stream_id_t    pos, last;
+    const conduit_item_t  *item;
+
+    has_read_five(&h);
+    conduit_history_drop(&h, 3);
+    pos = id_of(1);
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_JOINING);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_READ);
+    ck_assert_int_eq(judged(&p, &h, &from_1), OK);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_BATCH);
+
+    last = id_of(3);
+    conduit_place_batch_done(&p, &h, &last, NULL);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 4);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* a slow client whose batch ends where trimming does misses nothing; one entry
+   further, it does */
+
+START_TEST(trimming_up_to_the_end_of_a_batch)
+{
+    conduit_place_t        p;
+    conduit_history_t      h;
+    conduit_stream_id_t    pos, last, next;
+    const conduit_item_t  *item;
+
+    has_read_five(&h);
+    conduit_history_drop(&h, 5);
+    pos = id_of(1);
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(judged(&p, &h, &from_1), OK);
+    last = id_of(_i ? 2 : 3);
+    next = id_of(_i ? 3 : 4);
+    conduit_place_batch_done(&p, &h, &last, &next);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_BELOW);
+
+    ck_assert_int_eq(judged(&p, &h, &from_4), _i ? TRIMMED : OK);
+    ck_assert_int_eq(p.loss, _i ? CONDUIT_PLACE_TRIMMED : CONDUIT_PLACE_TOLD);
+    conduit_place_unserved(&p);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_READ);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* an answer finds a gap, and one joins who had not got to it: what the window
+   has in front of the gap is gone, he is told and goes on behind it */
+
+START_TEST(who_joins_before_a_gap_is_told_once)
+{
+    conduit_place_t         p;
+    conduit_history_t       h;
+    conduit_stream_id_t     pos;
+    conduit_history_plan_t  plan;
+    const conduit_item_t   *item;
+
+    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
+
+    has_read_five(&h);
+    pos.ms = 2;
+    pos.seq = 1;
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_JOINING);
+    conduit_history_unsent(&h);
+    told_history(&h, &gap, &plan);
+    ck_assert_int_eq(judged(&p, &h, &gap), TRIMMED);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_TELL);
+    ck_assert_uint_eq(item->id.ms, 9);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* one loss of two is told: the larger */
+
+START_TEST(gone_says_more_than_trimmed)
+{
+    conduit_place_t         p;
+    conduit_history_t       h;
+    conduit_stream_id_t     pos;
+    conduit_history_plan_t  plan;
+    const conduit_item_t   *item;
+
+    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
+
+    has_read_five(&h);
+    pos = id_of(5);
+    conduit_place_join(&p, &h, &pos);
+    p.loss = CONDUIT_PLACE_GONE;
+    conduit_history_unsent(&h);
+    told_history(&h, &gap, &plan);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_TELL);
+    ck_assert_int_eq(p.loss, CONDUIT_PLACE_GONE);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* the window begins behind a gap: that is all there is for one who wants all,
+   also when what was before the gap is dropped */
+
+START_TEST(behind_a_gap_is_all_there_is)
+{
+    conduit_place_t         p;
+    conduit_history_t       h;
+    conduit_history_plan_t  plan;
+
+    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
+
+    has_read_five(&h);
+    conduit_history_unsent(&h);
+    told_history(&h, &gap, &plan);
+    conduit_history_drop(&h, 5);
+    conduit_place_join(&p, &h, NULL);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_uint_eq(p.seq, 6);
+
+    /* the gap was of a stream that is rolled back: from the oldest then */
+
+    conduit_history_free(&h);
+    has_read_five(&h);
+    conduit_history_unsent(&h);
+    told_history(&h, &gap, &plan);
+    conduit_place_join(&p, &h, NULL);
+    conduit_window_cut(&h.window, 5);
+    h.fresh_seq = h.life_seq;
+    h.cursor = id_of(5);
+    conduit_place_cut(&p, &h);
+    ck_assert_uint_eq(p.seq, 0);
+
+    /* what was known to follow is not, when that was cut */
+
+    p.pos = id_of(5);
+    p.where = CONDUIT_PLACE_BELOW;
+    p.known = 1;
+    p.next = id_of(9);
+    conduit_place_cut(&p, &h);
+    ck_assert_int_eq(p.known, 0);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* a position at the cursor is in the window only while that is sure; one after
+   it skips what it has got */
+
+START_TEST(a_position_at_or_after_the_cursor)
+{
+    conduit_place_t        p;
+    conduit_history_t      h;
+    conduit_stream_id_t    pos;
+    const conduit_item_t  *item;
+
+    has_read_five(&h);
+    conduit_history_drop(&h, 5);
+    pos = id_of(5);
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    conduit_history_unsent(&h);
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_JOINING);
+    conduit_history_free(&h);
+
+    has_read_five(&h);
+    memset(&p, 0, sizeof(p));
+    p.where = CONDUIT_PLACE_WINDOW;
+    p.life = 1;
+    p.pos = id_of(4);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 5);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* a gap stands between its frames: who is before it is told in its turn, who
+   joins behind it is not */
+
+START_TEST(a_gap_is_told_in_its_turn)
+{
+    conduit_place_t         before, behind, fresh;
+    conduit_history_t       h;
+    conduit_stream_id_t     pos;
+    conduit_history_plan_t  plan;
+    const conduit_item_t   *item;
+
+    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
+
+    has_read_five(&h);
+    pos = id_of(4);
+    conduit_place_join(&before, &h, &pos);
+    conduit_history_unsent(&h);
+    told_history(&h, &gap, &plan);
+    pos = id_of(9);
+    conduit_place_join(&behind, &h, &pos);
+    conduit_place_join(&fresh, &h, NULL);
+
+    ck_assert_int_eq(conduit_place_next(&before, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 5);
+    conduit_place_sent(&before, item);
+    ck_assert_int_eq(conduit_place_next(&before, &h, NULL, &item),
+                     CONDUIT_PLACE_TELL);
+    ck_assert_uint_eq(item->id.ms, 9);
+    ck_assert_int_eq(before.loss, CONDUIT_PLACE_TRIMMED);
+
+    ck_assert_int_eq(conduit_place_next(&behind, &h, NULL, &item),
+                     CONDUIT_PLACE_NONE);
+    ck_assert_int_eq(behind.loss, CONDUIT_PLACE_TOLD);
+    ck_assert_int_eq(conduit_place_next(&fresh, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 9);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* a stream that is over: who had all is told nothing, also of what comes next;
+   who is below the window is told "gone"; one that comes back later, likewise;
+   none of them misses what the next life has trimmed already */
+
+static void
+next_life(conduit_history_t *h, int late)
+{
+    conduit_history_plan_t  plan;
+
+    static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
+                                     0, 0, 0, 0, 0, 0 };
+    static const said_t  one = { 1, 0, 0, 1, { OTHER(2) }, 1, 1, 2, 2, 0, 0 };
+    static const said_t  second = { 1, 0, 0, 1, { OTHER(2) },
+                                    1, 2, 2, 2, 0, 0 };
+
+    conduit_history_unsent(h);
+    told_history(h, &missing, &plan);
+    ck_assert_int_eq(plan.change, CONDUIT_HISTORY_RESTART);
+    told_history(h, late ? &second : &one, &plan);
+    ck_assert_int_eq(plan.change, late ? CONDUIT_HISTORY_GAP
+                                       : CONDUIT_HISTORY_NOTHING);
+}
+
+
+START_TEST(a_stream_that_is_over)
+{
+    conduit_place_t        all, below, waiting, back;
+    conduit_history_t      h;
+    conduit_stream_id_t    pos;
+    const conduit_item_t  *item;
+
+    static const said_t  from_0 = { 1, 0, 0, 1, { OTHER(2) },
+                                    1, 1, 2, 2, 0, 0 };
+
+    has_read_five(&h);
+    pos = id_of(5);
+    conduit_place_join(&all, &h, &pos);
+    pos = id_of(1);
+    conduit_place_join(&below, &h, &pos);
+    conduit_history_drop(&h, 3);
+    conduit_place_join(&waiting, &h, NULL);
+    waiting.known = 1;
+    waiting.next = id_of(1);
+    below.where = CONDUIT_PLACE_BELOW;
+
+    next_life(&h, _i);
+    conduit_place_restarted(&all, &h);
+    conduit_place_restarted(&below, &h);
+    conduit_place_restarted(&waiting, &h);
+    pos = id_of(5);
+    conduit_place_join(&back, &h, &pos);
+    ck_assert_int_eq(judged(&back, &h, &from_0), OK);
+    ck_assert_int_eq(back.where, CONDUIT_PLACE_WINDOW);
+
+    ck_assert_int_eq(conduit_place_next(&all, &h, NULL, &item),
+                     _i ? CONDUIT_PLACE_TELL : CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 2);
+    ck_assert_uint_eq(all.life, 2);
+    ck_assert_int_eq(all.loss, _i ? CONDUIT_PLACE_TRIMMED : CONDUIT_PLACE_TOLD);
+
+    ck_assert_int_eq(conduit_place_next(&back, &h, NULL, &item),
+                     _i ? CONDUIT_PLACE_TELL : CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 2);
+    ck_assert_int_eq(back.loss, _i ? CONDUIT_PLACE_TRIMMED
+                                   : CONDUIT_PLACE_TOLD);
+
+    ck_assert_int_eq(below.loss, CONDUIT_PLACE_GONE);
+    ck_assert_int_eq(conduit_place_next(&below, &h, NULL, &item),
+                     CONDUIT_PLACE_TELL);
+    ck_assert_uint_eq(item->id.ms, 4);              /* of the life before */
+    ck_assert_int_eq(waiting.loss, CONDUIT_PLACE_GONE);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* the window's beginning of this life is dropped: who comes from the life
+   before waits for the first entry of this one */
+
+START_TEST(who_follows_knows_the_first_entry)
+{
+    conduit_place_t      p;
+    conduit_history_t    h;
+    conduit_stream_id_t  pos;
+
+    static const said_t  empty = { 1, 0, 0, 0, { { 0, 0, 0 } },
+                                   0, 1, 2, 0, 0, 0 };
+
+    has_read_five(&h);
+    next_life(&h, _i);
+    conduit_history_drop(&h, h.window.n);
+    pos = id_of(5);
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(judged(&p, &h, &empty), OK);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_BELOW);
+    ck_assert_int_eq(p.known, 1);
+    ck_assert_uint_eq(p.next.ms, 2);
+    ck_assert_int_eq(p.loss, _i ? CONDUIT_PLACE_TRIMMED : CONDUIT_PLACE_TOLD);
+    ck_assert_int_eq(judged(&p, &h, &empty), TRIMMED);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* the window is dropped past a reader: what it was to get next is known; of an
+   earlier life, what it has not got is gone */
+
+START_TEST(the_window_is_dropped_past_a_reader)
+{
+    conduit_place_t      p, old, all;
+    conduit_history_t    h;
+    conduit_stream_id_t  pos;
+
+    has_read_five(&h);
+    pos = id_of(2);
+    conduit_place_join(&p, &h, &pos);
+    conduit_place_leave(&p, &h, 2);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    conduit_place_leave(&p, &h, 3);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_BELOW);
+    ck_assert_int_eq(p.known, 1);
+    ck_assert_uint_eq(p.next.ms, 3);
+
+    conduit_place_join(&old, &h, &pos);
+    pos = id_of(5);
+    conduit_place_join(&all, &h, &pos);
+    next_life(&h, 0);
+    conduit_place_leave(&old, &h, 6);
+    conduit_place_leave(&all, &h, 6);
+    ck_assert_int_eq(old.loss, CONDUIT_PLACE_GONE);
+    ck_assert_int_eq(old.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_uint_eq(old.seq, 6);
+    ck_assert_int_eq(all.loss, CONDUIT_PLACE_TOLD);
+    ck_assert_uint_eq(all.seq, 6);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* a rollback: who was past it goes on behind the entry that is left; who comes
+   from there later, too */
+
+START_TEST(a_rollback_moves_those_past_it)
+{
+    conduit_place_t         past, before, back;
+    conduit_history_t       h;
+    conduit_stream_id_t     pos;
+    conduit_history_plan_t  plan;
+    const conduit_item_t   *item;
+
+    static const said_t  said = {
+        1, 0, 0, 4, { SAME(1), SAME(2), SAME(3), OTHER(4) },
+        4, 4, 4, 1, 0, 0
+    };
+
+    has_read_five(&h);
+    pos = id_of(5);
+    conduit_place_join(&past, &h, &pos);
+    pos = id_of(1);
+    conduit_place_join(&before, &h, &pos);
+    conduit_history_unsent(&h);
+    told_history(&h, &said, &plan);
+    ck_assert_int_eq(plan.change, CONDUIT_HISTORY_CUT);
+
+    /* as the caller does before it takes the entries */
+
+    h.cursor = id_of(3);
+    conduit_place_cut(&past, &h);
+    conduit_place_cut(&before, &h);
+    h.cursor = id_of(4);
+
+    ck_assert_int_eq(conduit_place_next(&past, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 4);
+    ck_assert_uint_eq(item->hash, 99);
+    ck_assert_int_eq(conduit_place_next(&before, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 2);
+
+    pos = id_of(5);
+    conduit_place_join(&back, &h, &pos);
+    ck_assert_uint_eq(back.pos.ms, 3);
+    ck_assert_int_eq(back.where, CONDUIT_PLACE_WINDOW);
+    pos = id_of(4);
+    conduit_place_join(&back, &h, &pos);
+    ck_assert_uint_eq(back.pos.ms, 4);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+int
+main(void)
+{
+    int       failed;
+    Suite    *s;
+    TCase    *t;
+    SRunner  *r;
+
+    s = suite_create("place");
+    t = tcase_create("place");
+    tcase_add_loop_test(t, an_answer_judges_a_position, 0,
+                        sizeof(rows) / sizeof(rows[0]));
+    tcase_add_loop_test(t, a_batch_is_of_the_same_stream, 0,
+                        sizeof(agreements) / sizeof(agreements[0]));
+    tcase_add_test(t, a_batch_before_the_first_entry);
+    tcase_add_loop_test(t, a_batch_ends_where_it_can_be_judged, 0,
+                        sizeof(batches) / sizeof(batches[0]));
+    tcase_add_loop_test(t, an_older_answer_does_not_judge, 0, 2);
+    tcase_add_test(t, the_floor_is_in_the_window);
+    tcase_add_loop_test(t, trimming_up_to_the_end_of_a_batch, 0, 2);
+    tcase_add_test(t, who_joins_before_a_gap_is_told_once);
+    tcase_add_test(t, gone_says_more_than_trimmed);
+    tcase_add_test(t, behind_a_gap_is_all_there_is);
+    tcase_add_test(t, a_position_at_or_after_the_cursor);
+    tcase_add_test(t, a_gap_is_told_in_its_turn);
+    tcase_add_loop_test(t, a_stream_that_is_over, 0, 2);
+    tcase_add_loop_test(t, who_follows_knows_the_first_entry, 0, 2);
+    tcase_add_test(t, the_window_is_dropped_past_a_reader);
+    tcase_add_test(t, a_rollback_moves_those_past_it);
+    suite_add_tcase(s, t);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+
+    return failed != 0;
+}
