@@ -35,10 +35,6 @@ conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
     p->pos = *pos;
     p->where = CONDUIT_PLACE_JOINING;
 
-    if (h->state == CONDUIT_HISTORY_CLAIMED) {
-        return;
-    }
-
     (void) conduit_history_resume(h, &p->pos);
 
     if (h->state == CONDUIT_HISTORY_SURE
@@ -487,7 +483,7 @@ conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
 {
     uint64_t  mark;
 
-    if (p->life + 1 != h->life || p->where == CONDUIT_PLACE_WINDOW) {
+    if (p->where == CONDUIT_PLACE_WINDOW) {
         return;
     }
 
