@@ -146,7 +146,7 @@ static const agree_t  agreements[] = {
     { "a part of it, and the rest is not said",
       { 0, 0, 0, 2, { SAME(1), SAME(2) }, 2, 0, 6, 1, 0, 0 }, 0, 0 },
     { "the window's oldest, changed",
-      { 1, 0, 0, 1, { OTHER(3) }, 5, 5, 5, 1, 0, 0 }, 0, 0 },
+      { 1, 1, 0, 1, { OTHER(3) }, 5, 5, 5, 1, 0, 0 }, 0, 0 },
     { "the last ones were deleted",
       { 1, 0, 0, 2, { SAME(1), SAME(2) }, 2, 5, 5, 1, 5, 0 }, 1, 0 },
     { "is empty",
@@ -751,6 +751,14 @@ START_TEST(a_rollback_moves_those_past_it)
     pos = id_of(4);
     conduit_place_join(&back, &h, &pos);
     ck_assert_uint_eq(back.pos.ms, 4);
+
+    /* below the window, Redis is asked whether it has one there again */
+
+    conduit_history_drop(&h, 4);
+    h.floor = id_of(6);
+    pos = id_of(5);
+    conduit_place_join(&back, &h, &pos);
+    ck_assert_uint_eq(back.pos.ms, 5);
     conduit_history_free(&h);
 }
 END_TEST
