@@ -13,7 +13,7 @@
 #include "conduit_timestamp.h"
 
 
-/* above this a double no longer tells one integer from the next: 2^53 */
+/* from here on a double may stand for the integer next to it: 2^53 */
 #define CONDUIT_JSON_EXACT  9007199254740992.0
 
 
@@ -453,7 +453,7 @@ conduit_json_sequence(conduit_json_message_t *j, json_t *value)
     case JSON_REAL:
         real = json_real_value(value);
 
-        if (!(real >= 0 && real <= CONDUIT_JSON_EXACT)
+        if (!(real >= 0 && real < CONDUIT_JSON_EXACT)
             || real != (double) (uint64_t) real)
         {
             goto invalid;
