@@ -88,7 +88,11 @@ static ngx_conduit_lua_t  ngx_conduit_entries_script =
     "  end\n"
     "end\n"
 
-    /* the stream's last entry, whose sequence is the last field 5 of it */
+    /*
+     * the stream's last entry, whose sequence is the last field 5 of it; a
+     * message has six fields, and one that is made of thousands, of which each
+     * takes a microsecond, must not hold up Redis
+     */
 
     "local function last_sequence()\n"
     "  local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]\n"
@@ -105,7 +109,8 @@ static ngx_conduit_lua_t  ngx_conduit_entries_script =
     "      unit = unit * 128\n"
     "    end\n"
     "  end\n"
-    "  while i <= #m do\n"
+    "  for _ = 1, 100 do\n"
+    "    if i > #m then break end\n"
     "    local tag = varint()\n"
     "    if not tag then break end\n"
     "    local kind = tag % 8\n"

@@ -208,6 +208,22 @@ subtest 'sequences go on' => sub {
 };
 
 
+subtest 'the last entry does not hold up Redis' => sub {
+    my $channel = uuid();
+    my $next = sub {
+        my $fields = shift;
+
+        redis('DEL', sequence_key($channel));
+        xadd(channel_id => $channel, data => "\xf8\x01\x00" x $fields
+                                             . "\x28\x07");
+        return post($channel, '{}')->{headers}{'conduit-sequence'};
+    };
+
+    is($next->(99), 8, 'its first 100 fields are looked at');
+    is($next->(100), 1, 'those behind them are not');
+};
+
+
 subtest 'sequences that a double does not hold' => sub {
     my $channel = uuid();
     my $next = sub { post($channel, '{}') };
