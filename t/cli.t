@@ -178,7 +178,11 @@ my $front = nginx_start(server =>
     . front('proxy_buffering off; add_header Access-Control-Allow-Origin *;',
             at => '/twice')
     . '    location /page/ { return 200 "<html>hello</html>"; }
-           location /busy/ { return 503 busy; }');
+           location /busy/ { return 503 busy; }'
+    . gateway_location('conduit_gateway_outage 300ms;',
+                       redis => 'redis://127.0.0.1:1')
+        =~ s{/events/}{/away/events/}r
+        =~ s{\Q$Conduit::TMP\E/key\.pub}{$DIR/gateway.pem}r);
 
 my $front_url = 'http://127.0.0.1:' . $front->port;
 
@@ -312,15 +316,28 @@ subtest 'errors have a line and a code' => sub {
     cli_fails(4, qr/no text\/event-stream; is the URL right\?/,
               'no stream', 'listen', '-c', $channel, '--url',
               "$front_url/page");
+    my $began = time;
     cli_fails(5, qr/cannot connect to 127.0.0.1:$closed: Connection refused/,
-              'no server', @p, '--url', "http://127.0.0.1:$closed",
-              '--retry-for', 0, 'a');
+              'no server', @p, '--url', "http://127.0.0.1:$closed", 'a');
+    cmp_ok(time - $began, '<', 5, 'a server never reached is not tried again');
+    cli_fails(2, qr/^conduit: $DIR\/none: No such file/, 'no secret', @p,
+              '--url', "http://127.0.0.1:$closed", '--secret-file',
+              "$DIR/none", 'a');
     cli_fails(5, qr/cannot connect to 127.0.0.1:$closed: Connection refused/,
               'no gateway', 'listen', '-c', $channel, '--url',
               "http://127.0.0.1:$closed");
     cli_fails(6, qr/^conduit: publish: 503 busy$/, 'an outage', @p, '--url',
               "$front_url/busy", '--retry-for', 0, 'a');
+    is((run(@p, '--url', "$front_url/busy", '--retry-for', '2s', 'a'))[2],
+       "conduit: publish: 503 busy; trying again for up to 2 s\n"
+       . "conduit: publish: 503 busy\n", 'what is waited for is told, once');
     is(redis('EXISTS', stream_key($ORG, $channel)), 0, 'nothing is stored');
+
+    my ($events, $gone, $why) = run('listen', '-c', $channel, '--url',
+                                    "$front_url/away", '--give-up', '2s');
+    is($gone, 6, 'responses that tell of an outage only are given up');
+    like($why, qr/\nconduit: listen: Too many errors, closing stream\n\z/,
+         'the reason is the last line');
 
     write_file("$DIR/bad.toml", "orgg = 1\n");
     cli_fails(2, qr/bad\.toml: no setting "orgg"/, 'a setting misspelt', @p,
@@ -340,15 +357,14 @@ subtest 'settings: an option, the environment, the file' => sub {
 
     local $ENV{CONDUIT_CONFIG} = "$DIR/env.toml";
 
-    cli_fails(5, qr/127\.0\.0\.1:1: /, 'the file', 'publish', '--retry-for', 0,
-              'a');
+    cli_fails(5, qr/127\.0\.0\.1:1: /, 'the file', 'publish', 'a');
 
     local $ENV{CONDUIT_URL} = $url;
     is((run('publish', 'a'))[1], 0, 'the environment is before the file');
     is(scalar @{ entries($channel) }, 1, 'its channel');
 
     cli_fails(5, qr/127\.0\.0\.1:1: /, 'an option is first', 'publish',
-              '--url', 'http://127.0.0.1:1', '--retry-for', 0, 'a');
+              '--url', 'http://127.0.0.1:1', 'a');
 };
 
 

@@ -70,12 +70,15 @@ def encode(value):
 
 class Publisher:
     """One connection, kept.  What may pass is tried again, with the same
-    Idempotency-Key, for retry_for seconds."""
+    Idempotency-Key, for retry_for seconds; on_retry is called with the reason
+    when that takes longer than a moment."""
 
-    def __init__(self, settings, token, retry_for):
+    def __init__(self, settings, token, retry_for, on_retry=lambda text: None):
         self.settings = settings
         self.token = token
         self.retry_for = retry_for
+        self.on_retry = on_retry
+        self.reached = False
         self.path = f"{settings.base()[3]}/publish/{settings.org_id()}/" \
                     f"{settings.channel_id()}"
         self.connection = None
@@ -93,7 +96,8 @@ class Publisher:
         kind = "application/x-ndjson" if batch else "application/json"
         key = str(uuid.uuid4())
         deadline = time.monotonic() + self.retry_for
-        unknown = False
+        unknown = told = False
+        faults = 0
 
         while True:
             fault = self._try(body, kind, key)
@@ -111,6 +115,12 @@ class Publisher:
                     fault.text += "; the message may have been stored before"
                 raise fault
 
+            faults += 1
+            if not told and (faults > 1 or wait > 1):
+                self.on_retry(f"{fault.text}; trying again for up to "
+                              f"{self.retry_for:g} s")
+                told = True
+
             self.retries += 1
             time.sleep(wait)
 
@@ -119,18 +129,21 @@ class Publisher:
         sent = False
 
         try:
-            if self.connection is None:
-                self.connection = connect(self.settings)
-
             headers = {"Content-Type": kind, "Accept": "application/json",
                        "Authorization": f"Bearer {self.token.get()}",
                        "Idempotency-Key": key, "User-Agent": "conduit"}
+
+            if self.connection is None:
+                self.connection = connect(self.settings)
+                self.reached = True
+
             sent = True
             self.connection.request("POST", self.path, body, headers)
             response = self.connection.getresponse()
             data = response.read()
         except Failure as e:
-            if e.code == errors.UNREACHABLE:
+            # a server that was never there is a wrong URL
+            if e.code == errors.UNREACHABLE and self.reached:
                 e.wait = 0.5
             return e
         except (OSError, http.client.HTTPException) as e:

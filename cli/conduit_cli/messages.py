@@ -40,7 +40,7 @@ def publisher(settings, retry_for):
         note(f"channel {settings.channel_id()}")
 
     return Publisher(settings, Source(settings, "publish"),
-                     duration(retry_for, "--retry-for"))
+                     duration(retry_for, "--retry-for"), note)
 
 
 # --- publish
@@ -152,6 +152,7 @@ class Listener:
         self.on_event = on_event
         self.last_id = args.last_id
         self.retry = 0.5
+        self.error = None       # the event, of the last response
         self.connections = 0
         self.events = 0
         self.since = args.since is not None
@@ -164,39 +165,45 @@ class Listener:
 
     def run(self):
         deadline = time.monotonic() + self.give_up
+        before = None
 
         while True:
             try:
                 stream = Stream(self.settings, self.token, self.last_id,
                                 self.silence)
-            except Failure as e:
-                # a server that was never there is a wrong URL
-                if e.code != UNREACHABLE or not self.connections \
-                   or time.monotonic() > deadline:
-                    raise
-            else:
                 try:
                     seen, why, done = self._read(stream)
                 finally:
                     stream.close()
+            except Failure as e:
+                # a server that was never there is a wrong URL
+                if e.code not in (UNREACHABLE, errors.LATER) \
+                   or not self.connections or time.monotonic() > deadline:
+                    raise
+                seen, why, done = False, e.text, False
 
-                if done:
-                    return
+            if done:
+                return
 
-                if seen:
-                    deadline = time.monotonic() + self.give_up
-                elif time.monotonic() > deadline:
-                    raise Failure(UNREACHABLE, "listen: "
-                                  + (why or "the server ends each response"))
-                if why:
-                    note(f"{why}, going on after {self.last_id or 'nothing'}")
+            if seen:
+                deadline = time.monotonic() + self.give_up
+            elif time.monotonic() > deadline:
+                raise Failure(errors.LATER if self.error else UNREACHABLE,
+                              "listen: " + (why or self.error
+                                            or "the server ends each response"))
 
+            # once, however often it fails for the same reason
+            if why and (seen or why != before):
+                note(f"{why}, going on after {self.last_id or 'nothing'}")
+
+            before = why
             time.sleep(self.retry)
 
     def _read(self, stream):
-        """Until the end of a response: whether there was anything, why it was
-        cut, whether that was all."""
+        """Until the end of a response: whether there was anything but an
+        outage, why it was cut, whether that was all."""
         seen = False
+        self.error = None
 
         while True:
             kind, value, _ = stream.next()
@@ -209,10 +216,12 @@ class Listener:
                 self.retry = value / 1000
             elif kind in ("event", "comment"):
                 seen = True
+                if kind == "event" and value["event"] == "error":
+                    self.error = value["data"]
                 if kind == "event" and self._event(value):
                     return seen, None, True
             elif kind == "end":
-                return seen, value, False
+                return seen and not self.error, value, False
 
     @staticmethod
     def _opened(response, body):
