@@ -78,7 +78,7 @@ ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
 }
 
 
-/* another server may count in another way */
+/* another server may have another number of entries added */
 
 static void
 ngx_conduit_feed_key_moved(ngx_conduit_key_t *key)
@@ -107,14 +107,14 @@ ngx_conduit_feed_retry(void *data, ngx_uint_t max)
 }
 
 
-/* asks whatever is to be asked: up after a loss, or again after a failure */
+/* asks all that is wanted: the server is back, or a question had failed */
 
 static void
 ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
 {
     feed->paused = 0;
 
-    /* whatever happened meanwhile, an empty answer is to be looked into */
+    /* read as if the key had rung: an empty reply is followed by XINFO */
 
     feed->rung = 1;
 
@@ -218,7 +218,7 @@ ngx_conduit_feed_join(ngx_conduit_feed_t *feed, ngx_conduit_position_t *at)
         return NGX_DONE;
     }
 
-    /* before a 204, whether something follows the end is worth asking */
+    /* before a 204, Redis is asked whether something follows the END */
 
     if (!feed->known || at_cursor > 0 || stop
         || conduit_stream_id_cmp(&at->id, &feed->view.floor) < 0
@@ -231,7 +231,8 @@ ngx_conduit_feed_join(ngx_conduit_feed_t *feed, ngx_conduit_position_t *at)
 }
 
 
-/* the window starts with the oldest entry there was; was that the first? */
+/* the window starts with the oldest entry there was, and the position is before
+   it: some in between may have been trimmed */
 
 static ngx_uint_t
 ngx_conduit_feed_before_all(ngx_conduit_feed_t *feed,

@@ -6,7 +6,8 @@
  *   open, close        with its key at a shard
  *   join, seek         where a position is; asks Redis when that takes a reply
  *   catch_up, served   a batch: a stretch below the window
- *   judge, settle      what became of a position, by the reply at hand
+ *   judge, settle      whether a position has lost entries, by the batch or the
+ *                      look-up that was just read
  *
  * Nothing here is of Redis or hiredis: that is in ngx_conduit_feed_core.h.
  */
@@ -36,12 +37,13 @@ typedef struct {
                                               stream; 0-0: it has none */
     uint32_t                probe;         /* number of the look-up it needs */
     unsigned                resumed:1;     /* the client came with it */
-    unsigned                next_known:1;  /* fell out of the window there */
+    unsigned                next_known:1;  /* next is that of an entry that was
+                                              in the stream */
     unsigned                judged:1;      /* whether anything was lost is
                                               settled, until it moves on */
     unsigned                lost:1;        /* it was; to be told */
-    unsigned                gone:1;        /* because the stream that it is of
-                                              is no more */
+    unsigned                gone:1;        /* because its stream was deleted or
+                                              made anew */
 } ngx_conduit_position_t;
 
 /* a stretch below the window, read for those who are there */
@@ -52,7 +54,7 @@ typedef struct {
                                               0-0: none is left */
     conduit_stream_id_t     last;
     uint32_t                epoch;         /* when it was asked for */
-    uint32_t                moves;         /* then */
+    uint32_t                moves;         /* likewise */
 } ngx_conduit_batch_t;
 
 /*
@@ -72,8 +74,9 @@ typedef struct {
 #define NGX_CONDUIT_WANT_SETTLE  4         /* a position is to be looked up */
 
 /*
- * What a feed reports, data is its owner's.  None but outage() ends anybody
- * while the feed is not held, and released() is the one that may close it.
+ * What a feed reports, data is its owner's.  Of those that end listeners only
+ * outage() may come outside of the handling of a reply; within that, the feed
+ * must not be closed before released().
  */
 typedef struct {
     /* returns NGX_CONDUIT_WANT_...; *below is the first position of a batch,
@@ -118,7 +121,7 @@ void ngx_conduit_feed_close(ngx_conduit_feed_t *feed);
 /* Whether a reply is to come, or is being dealt with. */
 ngx_uint_t ngx_conduit_feed_busy(ngx_conduit_feed_t *feed);
 
-/* Whether the server is up; *away is for how many ms it is not. */
+/* Whether the server is up; *away: for how many ms it has been down. */
 ngx_uint_t ngx_conduit_feed_is_up(ngx_conduit_feed_t *feed, ngx_msec_t *away);
 
 /*
@@ -131,7 +134,7 @@ ngx_int_t ngx_conduit_feed_join(ngx_conduit_feed_t *feed,
 
 /*
  * Looks a position up.  Returns NGX_AGAIN: settled() or outage() follows;
- * NGX_OK: that may take long.
+ * NGX_OK: no reply is to be expected soon, the response starts without it.
  */
 ngx_int_t ngx_conduit_feed_seek(ngx_conduit_feed_t *feed,
     ngx_conduit_position_t *at);
@@ -160,9 +163,9 @@ ngx_int_t ngx_conduit_feed_settle(ngx_conduit_feed_t *feed,
 
 
 /*
- * The position that a client has, for the ID of events that are none of the
- * stream; 0-0: none.  It is another one than where it goes on when the stream
- * was made anew.
+ * The position that a client has, to be the ID of control events; 0-0: none.
+ * After the stream was made anew it is still that of the stream before, while
+ * the client is served from the oldest entry.
  */
 static ngx_inline conduit_stream_id_t *
 ngx_conduit_position_id(ngx_conduit_position_t *at)

@@ -34,8 +34,8 @@ ngx_conduit_feed_ring(ngx_conduit_feed_t *feed, ngx_uint_t rung)
     if (rung) {
         feed->rung = 1;
 
-        /* rings for nothing: the server's table of keys overflows, and each
-           read costs another key its place; slower is what helps */
+        /* rings without a new entry: the server's tracking table is full, and
+           each read evicts another key, which rings; the retry is slower */
 
         if (feed->spurious == NGX_CONDUIT_SPURIOUS) {
             ngx_conduit_schedule_retry(&feed->hub->schedule, &feed->retry);
@@ -77,7 +77,7 @@ ngx_conduit_feed_read(ngx_conduit_feed_t *feed)
         if (feed->known && !from_start
             && (feed->paused & NGX_CONDUIT_ASK_LOOK_UP))
         {
-            /* without the look-up, the answer would ask for it again */
+            /* XINFO is put off, and the reply would call for it again */
             return;
         }
 
@@ -278,8 +278,8 @@ ngx_conduit_feed_count(ngx_conduit_feed_t *feed)
 }
 
 
-/* one line a channel, until reading works again, and one a server in a while:
-   what is wrong with one is often wrong with all */
+/* in an outage all channels of a server fail for the same reason: one line a
+   channel until reading works again, and one a server in 10 seconds */
 
 void
 ngx_conduit_feed_complain(ngx_conduit_feed_t *feed, redisReply *reply)

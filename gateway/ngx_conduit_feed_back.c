@@ -106,8 +106,8 @@ ngx_conduit_feed_part(ngx_conduit_feed_t *feed, redisReply *list,
 
         if (conduit_stream_id_cmp(&entry.id, &feed->cursor) > 0) {
 
-            /* it goes on after the cursor: with nothing to compare, so does
-               the channel */
+            /* the stream goes on after the cursor: so does the feed, when
+               there is no entry to compare */
 
             *first = entry.id;
             another = 0;
@@ -184,8 +184,8 @@ ngx_conduit_feed_back_to(ngx_conduit_feed_t *feed, ngx_uint_t n)
                   &feed->key.node.str, id->ms, id->seq, feed->cursor.ms,
                   feed->cursor.seq);
 
-    /* who was in the stretch that is lost; two of them are taken for one where
-       they overlap */
+    /* clients may come with a position in the stretch that is lost; two
+       stretches that overlap are joined */
 
     if (conduit_stream_id_cmp(&feed->lead, id) <= 0
         || conduit_stream_id_cmp(id, &feed->back) < 0)
@@ -240,7 +240,7 @@ ngx_conduit_feed_lead_back(ngx_conduit_feed_t *feed,
         return;
     }
 
-    /* those that came instead may have such IDs, too */
+    /* entries added since may have IDs of the lost stretch */
 
     n = ngx_conduit_frames_after(&feed->view.window, &at->id);
 

@@ -24,13 +24,13 @@
 
 #pragma GCC visibility push(hidden)
 
-/* what a feed asks for, as bits of paused */
+/* kinds of questions, as bits of paused */
 #define NGX_CONDUIT_ASK_READ     1
 #define NGX_CONDUIT_ASK_BATCH    2
 #define NGX_CONDUIT_ASK_LOOK_UP  4
 
-/* rings in a row for nothing, after which the next one is not followed at
-   once */
+/* rings in a row without a new entry, after which the next one is followed by
+   the retry only */
 #define NGX_CONDUIT_SPURIOUS     3
 
 /* who takes the replies */
@@ -55,13 +55,14 @@ struct ngx_conduit_feed_s {
     conduit_stream_id_t     cursor;        /* read up to here */
     uint64_t                number;        /* of the entry there, valid when
                                               numbered */
-    conduit_stream_id_t     next;          /* entry after the cursor, as a read
-                                              saw that was not taken in; 0-0:
-                                              not known */
+    conduit_stream_id_t     next;          /* entry after the cursor, in a reply
+                                              that was not appended; 0-0: not
+                                              known */
 
-    conduit_stream_id_t     back;          /* entries after it, up to the lead,
-                                              were seen and lost by the stream;
-                                              a lead of 0-0: none */
+    conduit_stream_id_t     back;          /* a rollback: entries after it, up
+                                              to the lead, were read, and lost
+                                              by the stream; a lead of 0-0:
+                                              there was none */
     conduit_stream_id_t     lead;
 
     conduit_stream_id_t     past_from;     /* the stream's life before this one,
@@ -78,35 +79,39 @@ struct ngx_conduit_feed_s {
     uint32_t                holds;         /* replies being dealt with */
 
     unsigned                spurious:3;    /* rings in a row for nothing */
-    unsigned                shift:4;       /* halves of read_count */
-    unsigned                reading:1;     /* XRANGE from the cursor */
+    unsigned                shift:4;       /* read_count is halved so often */
+    unsigned                reading:1;     /* XREAD is under way */
     unsigned                dirty:1;       /* rang since it was sent */
-    unsigned                rung:1;        /* it was sent for a ring */
-    unsigned                checked:1;     /* after a look-up */
-    unsigned                catching:1;    /* XRANGE of a batch */
-    unsigned                probing:1;     /* XINFO */
+    unsigned                rung:1;        /* it was sent for a ring: an empty
+                                              reply is followed by XINFO */
+    unsigned                checked:1;     /* XINFO was sent just before it */
+    unsigned                catching:1;    /* XRANGE of a batch is under way */
+    unsigned                probing:1;     /* XINFO is under way */
     unsigned                paused:3;      /* what was refused, and is asked
                                               again by the retry only */
     unsigned                ended:1;       /* an END is at the cursor; used
                                               where after_end is stop */
-    unsigned                known:1;       /* the cursor is one of the stream */
-    unsigned                seen:1;        /* so was its entry: it is not only
-                                              what a subscriber said */
-    unsigned                kept:1;        /* its entry is there */
+    unsigned                known:1;       /* the cursor is of this stream, not
+                                              only what a client came with */
+    unsigned                seen:1;        /* something was read of it */
+    unsigned                kept:1;        /* the entry at the cursor was there
+                                              at the last reply */
     unsigned                numbered:1;
-    unsigned                check:1;       /* what follows the cursor may have
-                                              gone: look before reading */
+    unsigned                check:1;       /* entries after the cursor may have
+                                              been trimmed: XINFO before the
+                                              next read */
     unsigned                complained:1;  /* an error reply was logged */
     unsigned                swept:1;       /* read though nothing rang */
-    unsigned                compare:1;     /* the window may have what the
-                                              stream has not: read all of it */
+    unsigned                compare:1;     /* the window may have entries that
+                                              the stream has lost: read from its
+                                              oldest one */
     unsigned                comparing:1;   /* XREAD was sent for that */
     unsigned                info_ended:1;  /* valid with info: the stream ends
                                               with an END */
 };
 
 
-/* The link to read on; makes the next command follow its slot (ASKING). */
+/* The link to read on; while the slot moves, ASKING is sent on it. */
 ngx_conduit_link_t *ngx_conduit_feed_link(ngx_conduit_feed_t *feed);
 
 /* What those who listen want: NGX_CONDUIT_WANT_... */
@@ -129,8 +134,8 @@ void ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_outcome_e outcome);
 
 /*
- * A question (NGX_CONDUIT_ASK_READ, ...) was of no use, and the same one would
- * be just now: it is put off until the retry, whoever wants it before.
+ * The reply to a question (NGX_CONDUIT_ASK_READ, ...) was an error, or memory
+ * was out for it: it is not sent again before the retry, whoever wants it.
  */
 void ngx_conduit_feed_put_off(ngx_conduit_feed_t *feed, ngx_uint_t question);
 
@@ -160,8 +165,8 @@ ngx_uint_t ngx_conduit_feed_step_back(ngx_conduit_feed_t *feed,
     ngx_conduit_stream_info_t *info);
 
 /*
- * The entry at the cursor is gone: whether the window and the stream are to be
- * compared; the next read does then.
+ * The entry at the cursor is gone.  Returns 1 when the next read is to compare
+ * the window with the stream, or 0 when they have no entry in common.
  */
 ngx_uint_t ngx_conduit_feed_compare(ngx_conduit_feed_t *feed,
     ngx_conduit_stream_info_t *info);

@@ -97,8 +97,8 @@ ngx_conduit_feed_info(ngx_conduit_feed_t *feed, redisReply *reply)
 
         if (!ngx_conduit_feed_barred(reply)) {
 
-            /* it passes: nobody waits for it with the header, all are asked
-               for again */
+            /* a passing error: who waits gets the header now, the look-up is
+               sent again by the retry */
 
             ngx_conduit_feed_put_off(feed, NGX_CONDUIT_ASK_LOOK_UP);
             feed->on->outage(feed->data);
@@ -139,8 +139,8 @@ ngx_conduit_feed_info(ngx_conduit_feed_t *feed, redisReply *reply)
 
         if (ngx_conduit_feed_compare(feed, &info)) {
 
-            /* who waits for a look-up waits for the next one; a read that is
-               under way is of no use, unless it is this one */
+            /* who waits for this look-up waits for the next one; the reply to
+               a read under way is ignored, unless that one compares */
 
             feed->epoch += !compare;
             ngx_conduit_feed_ring(feed, 0);
@@ -258,7 +258,7 @@ ngx_conduit_feed_gap(ngx_conduit_feed_t *feed,
 }
 
 
-/* not allowed, or no stream: it will not be told */
+/* an error that does not pass: not allowed, or the key is no stream */
 
 static ngx_uint_t
 ngx_conduit_feed_barred(redisReply *reply)
@@ -471,9 +471,9 @@ ngx_conduit_feed_past(ngx_conduit_feed_t *feed)
 
 
 /*
- * What was said of a subscriber's position is as of now, and rests on the
- * oldest entry, or on the one that is known to follow.  When nothing does, it
- * is as good as at the window.
+ * The loss of a position is settled as of now.  It is looked at again with each
+ * batch: at->next, an entry known to follow, or the oldest one, must still be
+ * there then.  A position that no entry follows is moved up to the floor.
  */
 
 static void

@@ -54,7 +54,7 @@ ngx_conduit_feed_read_reply(void *data, redisReply *reply,
 
     } else if (!(ngx_conduit_feed_wants(feed) & NGX_CONDUIT_WANT_EVENTS)) {
 
-        /* it is of use to nobody */
+        /* nobody listens any more */
 
     } else if (feed->read_moves != feed->key.moves) {
 
@@ -116,7 +116,7 @@ ngx_conduit_feed_append(ngx_conduit_feed_t *feed, redisReply *reply)
 
     if (feed->compare) {
 
-        /* it is gone, and was not trimmed */
+        /* the entry at the cursor is gone, and was not trimmed */
 
         ngx_conduit_feed_read(feed);
         return;
@@ -126,7 +126,8 @@ ngx_conduit_feed_append(ngx_conduit_feed_t *feed, redisReply *reply)
         && conduit_stream_id_cmp(&feed->cursor, &ngx_conduit_oldest) != 0
         && conduit_stream_id_cmp(&feed->cursor, &first.id) != 0)
     {
-        /* the entry at the cursor is gone: what else?  This one is not, yet */
+        /* the entry at the cursor is gone, and others may be: XINFO tells;
+           the first of this reply was still there */
 
         if (conduit_stream_id_cmp(&feed->next, &ngx_conduit_oldest) == 0) {
             feed->next = first.id;
@@ -150,7 +151,7 @@ ngx_conduit_feed_append(ngx_conduit_feed_t *feed, redisReply *reply)
 }
 
 
-/* appends entries to the window, and those that come after a gap */
+/* appends entries to the window; a gap may be before the first */
 
 static ngx_int_t
 ngx_conduit_feed_take_in(ngx_conduit_feed_t *feed, redisReply *list,
@@ -165,7 +166,8 @@ ngx_conduit_feed_take_in(ngx_conduit_feed_t *feed, redisReply *list,
     if (!continued
         && conduit_stream_id_cmp(&feed->cursor, &ngx_conduit_oldest) != 0)
     {
-        /* nobody is led across what may be a gap by the window */
+        /* entries may be missing before *first: who has not got to it is
+           served by XRANGE, which finds out */
 
         feed->view.floor = *first;
         conduit_stream_id_before(&feed->view.floor);
@@ -174,7 +176,8 @@ ngx_conduit_feed_take_in(ngx_conduit_feed_t *feed, redisReply *list,
             && conduit_stream_id_cmp(&feed->next, first) < 0)
         {
 
-            /* it was there a moment ago, and went before it was taken in */
+            /* feed->next was there a moment ago, and went before it was
+               appended */
 
             feed->on->lost(feed->data, first);
             feed->numbered = 0;
@@ -210,7 +213,7 @@ ngx_conduit_feed_take_in(ngx_conduit_feed_t *feed, redisReply *list,
 }
 
 
-/* nothing is after the cursor; whether the entry there is still kept */
+/* no entry is after the cursor; kept: the one at the cursor is still there */
 
 static void
 ngx_conduit_feed_nothing(ngx_conduit_feed_t *feed, ngx_uint_t kept)
@@ -224,7 +227,8 @@ ngx_conduit_feed_nothing(ngx_conduit_feed_t *feed, ngx_uint_t kept)
 
     } else if (feed->kept && !feed->probing) {
 
-        /* by the first read without it; a look-up under way may be older */
+        /* the first read without it looks up, once; a look-up that is under
+           way may be older: then the next read does */
 
         feed->kept = 0;
         ngx_conduit_feed_look_up(feed);
@@ -347,7 +351,7 @@ ngx_conduit_feed_batch(ngx_conduit_feed_t *feed, redisReply *reply)
 
     batch = feed->view.batch;
 
-    /* none stands in the queue of the one before when another is asked for */
+    /* a batch is asked for when nobody is served from the one before */
 
     ngx_conduit_frames_clear(&batch->frames);
 
@@ -370,7 +374,7 @@ ngx_conduit_feed_batch(ngx_conduit_feed_t *feed, redisReply *reply)
     if (reply->elements <= 1
         && conduit_stream_id_cmp(&batch->last, &feed->view.floor) < 0)
     {
-        /* nothing is kept below the window any more */
+        /* the stream has no more entries below the window */
 
         batch->last = feed->view.floor;
     }
@@ -424,16 +428,16 @@ ngx_conduit_feed_check(ngx_conduit_batch_t *batch, ngx_conduit_position_t *at)
         return NGX_OK;
     }
 
-    /* an entry that was there, after the position or before it, still is, or
-       some are lost */
+    /* entries after the position may be lost when the one that is known to
+       follow it is gone, or none is known */
 
     if (!at->next_known || gone
         || conduit_stream_id_cmp(&batch->first, &at->next) > 0)
     {
         if (at->judged || !at->next_known) {
 
-            /* when trimming has not come to the position, what follows the
-               hole there is known */
+            /* a look-up tells; unless trimming has come to the position, the
+               first of this batch has to be there then */
 
             at->judged = 0;
             at->next = batch->first;

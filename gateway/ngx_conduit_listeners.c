@@ -10,7 +10,8 @@
 #include "ngx_conduit_listeners.h"
 
 
-/* a window that nobody drains is trimmed at this many times its size */
+/* while listeners have yet to be sent frames of the window, it may have this
+   many times its size */
 #define NGX_CONDUIT_WINDOW_SLACK  4
 
 
@@ -329,7 +330,7 @@ ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
     ngx_conduit_listeners_leave(ls, &ls->blocked, n);
     ngx_conduit_listeners_leave(ls, &ls->ready, n);
 
-    /* the floor is higher where entries after it are lost */
+    /* after a gap, the floor is above the frames before that */
 
     id = &view->window.elts[n - 1]->id;
 
@@ -347,7 +348,8 @@ ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
 }
 
 
-/* a listener that falls behind knows what it must find there */
+/* a listener that falls behind keeps the ID of the frame that it missed, which
+   the stream must still have when the batch is read */
 
 static void
 ngx_conduit_listeners_leave(ngx_conduit_listeners_t *ls, ngx_queue_t *queue,
@@ -431,9 +433,8 @@ ngx_conduit_listeners_lost_queue(ngx_queue_t *queue,
 
 
 /*
- * Who has a position, and not all that was seen of the stream, is told.  Those
- * who are admitted in between are not looked at here; those who wait have all
- * there was.
+ * Who has a position, and has not got all that was read of the stream, is told.
+ * Those in "opening" are told by their look-up; those in "waiting" had all.
  */
 
 void

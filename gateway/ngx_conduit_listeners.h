@@ -52,7 +52,7 @@ struct ngx_conduit_listener_s {
     uint64_t                                seq;       /* of the next frame in
                                                           the window; valid when
                                                           not below its base */
-    ngx_uint_t                              blocked;   /* stands there */
+    ngx_uint_t                              blocked;   /* is in that queue */
 };
 
 typedef struct {
@@ -73,7 +73,7 @@ typedef struct {
 } ngx_conduit_listeners_t;
 
 
-/* The owner has set what the queues are for: from feed on. */
+/* Makes the queues; the owner sets the members from feed on before. */
 void ngx_conduit_listeners_init(ngx_conduit_listeners_t *ls);
 
 /* Takes a listener in; waits: its position takes a look-up. */

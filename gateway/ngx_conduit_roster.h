@@ -60,7 +60,8 @@ typedef struct {
     ngx_uint_t     nlimited;
     ngx_event_t    keepalive_timer;
     ngx_event_t    check_timer;
-    ngx_event_t    drain_timer;       /* the one that holds up a worker */
+    ngx_event_t    drain_timer;       /* the only one that keeps a worker that
+                                         quits */
     ngx_msec_t     drain_until;
 } ngx_conduit_roster_t;
 
@@ -72,8 +73,7 @@ void ngx_conduit_roster_end_all(ngx_conduit_roster_t *roster);
 void ngx_conduit_roster_close(ngx_conduit_roster_t *roster);
 
 /*
- * Takes a member in, whose handlers and deadline are set; is_up: its server
- * is.
+ * Adds a member, whose handlers and deadline are set; is_up: its server is up.
  */
 void ngx_conduit_roster_add(ngx_conduit_roster_t *roster,
     ngx_conduit_member_t *m, ngx_uint_t is_up);
@@ -85,7 +85,7 @@ void ngx_conduit_roster_written(ngx_conduit_roster_t *roster,
 void ngx_conduit_roster_remove(ngx_conduit_roster_t *roster,
     ngx_conduit_member_t *m);
 
-/* A server is away: sees to it that its members are looked after. */
+/* A server is away: starts the checks, which end members when it stays so. */
 void ngx_conduit_roster_check(ngx_conduit_roster_t *roster);
 
 /* Ends all members, spread over the time set. */

@@ -40,7 +40,7 @@ typedef struct {
 } ngx_conduit_schedule_t;
 
 
-/* Makes a schedule without tasks; none of its timers holds up a worker. */
+/* Makes a schedule without tasks; its timers keep no worker that quits. */
 void ngx_conduit_schedule_init(ngx_conduit_schedule_t *s);
 
 /* Deletes its events; tasks that are in it are never called. */

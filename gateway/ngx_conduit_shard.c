@@ -587,7 +587,7 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
     ngx_uint_t              n;
     ngx_msec_t              cycle;
     ngx_queue_t            *q;
-    ngx_conduit_key_t    *key;
+    ngx_conduit_key_t      *key;
 
     if (!shard->doorbell.is_up) {
         return;

@@ -2,9 +2,9 @@
  * A shard: what a worker reads from one server, by one doorbell: keys, which
  * belong to feeds.
  *
- *   add, remove   a key is where its slot is, and moves with that
- *   redirect      a reply has said where
- *   ring          handler: the doorbell has rung, or it is time to look
+ *   add, remove   a key is at the server of its slot, and moves with the slot
+ *   redirect      a reply (MOVED, ASK) has named another server
+ *   ring          handler: the doorbell has rung, or the key is due for a read
  *   ask, down     handlers: the server is up, or is away
  */
 
@@ -33,9 +33,9 @@ typedef enum {
 /* what a key's owner is told; it may remove the key meanwhile */
 typedef struct {
     void  (*ring)(ngx_conduit_key_t *key, ngx_conduit_ring_e why);
-    /* whatever is to be asked can be: the server is up, or another one */
+    /* questions can be sent: the server is up, or the key moved to another */
     void  (*ask)(ngx_conduit_key_t *key);
-    /* that is to be tried a little later */
+    /* questions are to be sent by the retry */
     void  (*again)(ngx_conduit_key_t *key);
     /* it is read from another server from now on: replies of the one before
        are of no use */
@@ -56,8 +56,8 @@ struct ngx_conduit_key_s {
     /* for the owner to read */
     ngx_conduit_shard_t                *shard;
     uint32_t                            moves;         /* from shard to shard */
-    unsigned                            asking:1;      /* its slot is on its
-                                                          way: ASKING */
+    unsigned                            asking:1;      /* its slot is being
+                                                          moved: ASKING */
 
     ngx_queue_t                         queue;         /* of the shard */
 };
@@ -78,12 +78,11 @@ typedef struct {
 /* what a worker reads from one server */
 struct ngx_conduit_shard_s {
     ngx_conduit_hub_t              *hub;
-    ngx_conduit_node_t             *node;          /* NULL: of the channels
-                                                      whose server is not
-                                                      known */
-    ngx_conduit_doorbell_t          doorbell;      /* never opened then, so
-                                                      that nothing is asked */
-    ngx_queue_t                     keys;          /* as swept */
+    ngx_conduit_node_t             *node;          /* NULL: of the keys whose
+                                                      server is not known */
+    ngx_conduit_doorbell_t          doorbell;      /* never opened without a
+                                                      node */
+    ngx_queue_t                     keys;          /* swept next: the head */
     ngx_uint_t                      nkeys;
     ngx_uint_t                      round;         /* of the poll */
     ngx_msec_t                      sweep_due;     /* keys, times ms */
@@ -92,15 +91,15 @@ struct ngx_conduit_shard_s {
     ngx_msec_t                      complained;    /* an error reply was
                                                       logged; 0: none */
     ngx_conduit_canary_t            canary;
-    unsigned                        impatient:1;   /* nobody waits for Redis
-                                                      before the header */
+    unsigned                        impatient:1;   /* headers are sent before
+                                                      Redis has answered */
 };
 
 
 /* Makes the hub's topology and its shard of nowhere.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_shard_init(ngx_conduit_hub_t *hub);
 
-/* Closes all doorbells; feeds without listeners go with their replies. */
+/* Closes all doorbells; pending replies end, and feeds without listeners. */
 void ngx_conduit_shard_close_all(ngx_conduit_hub_t *hub);
 
 /* Returns the key of a name, or NULL. */
@@ -130,8 +129,8 @@ ngx_uint_t ngx_conduit_shard_redirect(ngx_conduit_key_t *key,
 ngx_uint_t ngx_conduit_shard_connecting(ngx_conduit_shard_t *shard);
 
 /*
- * Whether any server with keys is away.  Those who wait for it before their
- * header do so for a moment only: they are told.
+ * Whether any server with keys is away.  Calls down() of the keys of those that
+ * are away for more than a moment: responses that wait start then.
  */
 ngx_uint_t ngx_conduit_shard_any_away(ngx_conduit_hub_t *hub);
 
