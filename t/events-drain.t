@@ -210,7 +210,7 @@ for my $signal ('HUP', 'QUIT') {
     ($sse) = sse_open($nginx, path => events_path(channel_id => $turn));
     like publish($nginx, channel_id => $turn, phase => 'END'), qr/^\d+-\d+$/,
         "$signal: a message is published";
-    ok $sse->end(20), 'and read';
+    ok $sse->end(20), "$signal: the message is read";
 
     @workers = $nginx->workers;
     $nginx->signal($signal);
@@ -488,7 +488,8 @@ is ended($RETRY, $quiet), 1, 'drain_event off: it is not told';
 my @expired = map { (split)[2] - $exp } log_lines($nginx, 2, qr/^200 expired /);
 is scalar(@expired), 2, 'the log says why';
 is scalar(grep { $_ < 60 } @expired), 0, 'not before the 60 seconds are over';
-is scalar(grep { $_ > 60 + 15 * $SLOW } @expired), 0, 'nor long after';
+is scalar(grep { $_ > 60 + 15 * $SLOW } @expired), 0,
+    'not long after them either';
 
 ok wait_for(20, sub {
     http($nginx, 'GET', $expiring =~ s/events/expiring/r)->{status} == 401

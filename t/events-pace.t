@@ -734,7 +734,7 @@ sub worked {
     fill($full, 1, 500, size => 1000);
     full($stuck);
     is $idle->started, 200, 'an idle client comes to a stuck one';
-    ok $idle->comment(20), 'and gets a comment';
+    ok $idle->comment(20), 'the idle client gets a comment';
 
     my $COMMENTS = 40;
     my ($ticks, $naps) = worked();
@@ -758,7 +758,7 @@ sub worked {
     fill($quiet, 1, 1);
     is upto($idle, 1), '1', 'a message gets through to the idle one';
     finish($_, 521) for $full, $quiet;
-    is whole($idle), '1 521', 'and its END';
+    is whole($idle), '1 521', 'the END gets through to the idle one';
     is whole($stuck), '1..521', 'the stuck one, when it reads, has all';
 }
 

@@ -87,13 +87,13 @@ subtest 'sequences that are given and those that are not' => sub {
     is($r->{headers}{'content-type'}, 'application/json', 'an answer in JSON');
     is_deeply([map { $_->{id} } @$list], ids($channel), 'has the IDs');
     is_deeply([map { $_->{sequence} } @$list], [1, 9, 10, 3, 11],
-              'and the sequences');
+              'has the sequences');
     is($r->{headers}{'conduit-sequence'}, undef, 'there is not one for all');
-    like($list->[4]{message_id}, qr/^[0-9a-f-]{36}$/, 'and the message_ids');
+    like($list->[4]{message_id}, qr/^[0-9a-f-]{36}$/, 'has the message_ids');
 };
 
 
-subtest 'lines' => sub {
+subtest 'a message a line, empty lines are skipped' => sub {
     for my $case (["{}", 1], ["{}\n", 1], ["\n\n{}\r\n \t\r\n{}\n\n", 2],
                   ["{}\n{}", 2], [' {"payload":{"a":"\\n"}} ', 1])
     {
@@ -101,12 +101,13 @@ subtest 'lines' => sub {
         my $channel = uuid();
         my $r = post($channel, $body);
 
-        is("$r->{status} " . @{ ids($channel) }, "200 $n", "$n of " . length $body);
+        is("$r->{status} " . @{ ids($channel) }, "200 $n",
+           "$n messages in " . length($body) . ' bytes');
     }
 };
 
 
-subtest 'one line that is wrong, and nothing is stored' => sub {
+subtest 'one invalid line refuses the whole batch' => sub {
     my %wrong = (
         "{}\n{}\n{\"phase\":\n" =>
             'Invalid JSON, line 3, column 9: the text ends too early',
@@ -131,7 +132,7 @@ subtest 'one line that is wrong, and nothing is stored' => sub {
 };
 
 
-subtest 'limits' => sub {
+subtest 'a batch over a limit is refused with 413' => sub {
     my $channel = uuid();
     my @r = map { post($channel, "{}\n" x $_, path => '/three') } 3, 4;
 
@@ -155,7 +156,7 @@ subtest 'limits' => sub {
 };
 
 
-subtest 'the rate' => sub {
+subtest 'the rate counts each message of a batch' => sub {
     my $channel = uuid();
     my @r = map { post($channel, "{}\n" x $_, path => '/rate') }
             3, 3, 2, 1;

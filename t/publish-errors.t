@@ -67,7 +67,7 @@ sub problem {
 my %OTHER = (body => message(channel_id => uuid()));
 
 
-subtest 'problems' => sub {
+subtest 'errors are problems of RFC 9457 for those who accept JSON' => sub {
     problem('no token', 401, 'unauthorized', 'Unauthorized',
             'Missing authorization header', 'no',
             headers => { Authorization => undef });
@@ -99,7 +99,7 @@ subtest 'problems' => sub {
 };
 
 
-subtest 'a body that is encoded' => sub {
+subtest 'a body with Content-Encoding is refused with 415' => sub {
     for my $encoding ('gzip', 'deflate', 'identity, gzip', 'br') {
         problem($encoding, 415, 'unsupported', 'Unsupported Media Type',
                 'Content-Encoding is not supported', 'no',
@@ -117,7 +117,7 @@ subtest 'a body that is encoded' => sub {
 };
 
 
-subtest 'what is wrong with a token' => sub {
+subtest 'WWW-Authenticate says what is wrong with a token' => sub {
     my %token = (
         'the token has expired' => publish_token(exp => int(time) - 100),
         'the token is not valid yet' => publish_token(nbf => int(time) + 100),
@@ -151,7 +151,7 @@ subtest 'what is wrong with a token' => sub {
 };
 
 
-subtest 'what the rate allows' => sub {
+subtest 'RateLimit says how many messages are left' => sub {
     my $channel = uuid();
     my @r = map {
         post(channel => $channel, path => '/minute', body => '{}',
@@ -189,7 +189,7 @@ subtest 'what the rate allows' => sub {
 };
 
 
-subtest 'whether it was stored' => sub {
+subtest 'Conduit-Stored says whether the message was stored' => sub {
     is(post(path => '/down')->{headers}{'conduit-stored'}, 'no',
        'Redis is not there');
     is(post(body => 'x')->{headers}{'conduit-stored'}, undef,

@@ -55,17 +55,20 @@ for my $type (sort keys %TYPE) {
         my $n = stored($channel);
 
         is($first->{status}, 200, 'the first one is stored');
-        is($first->{headers}{'idempotency-replayed'}, undef, 'and new');
+        is($first->{headers}{'idempotency-replayed'}, undef,
+           'the first one is no repeat');
         is($n, $type eq 'ndjson' ? 3 : 1, 'once');
 
         for my $k ($key, qq("$key"), " $key ") {
             my $r = post($channel, $k, $body, type => $type);
 
             is($r->{status}, 200, 'the next one is answered');
-            is($r->{headers}{'idempotency-replayed'}, 'true', 'as a repeat');
-            is($r->{body}, $first->{body}, 'with the IDs of the first');
+            is($r->{headers}{'idempotency-replayed'}, 'true',
+               'the next one is a repeat');
+            is($r->{body}, $first->{body}, 'it has the IDs of the first');
             is($r->{headers}{'conduit-sequence'},
-               $first->{headers}{'conduit-sequence'}, 'and the sequence');
+               $first->{headers}{'conduit-sequence'},
+               'it has the sequence of the first');
             is(stored($channel), $n, 'nothing is added');
         }
 
@@ -90,12 +93,13 @@ subtest 'the answer in JSON is the first one' => sub {
     my @r = map { post($channel, 'k', '{}',
                        headers => { Accept => 'application/json' }) } 1, 2;
 
-    is($r[1]{body}, $r[0]{body}, 'with its message_id');
-    like($r[0]{body}, qr/"message_id":"[0-9a-f-]{36}"/, 'which was made');
+    is($r[1]{body}, $r[0]{body}, 'a repeat has the message_id of the first');
+    like($r[0]{body}, qr/"message_id":"[0-9a-f-]{36}"/,
+         'the message_id was made');
 };
 
 
-subtest 'another body' => sub {
+subtest 'a key with another body is refused with 422' => sub {
     my $channel = uuid();
 
     post($channel, 'k', '{}');
@@ -104,7 +108,7 @@ subtest 'another body' => sub {
 
     is("$r->{status} $r->{body}",
        '422 Idempotency-Key was used with another body', 'is refused');
-    is(stored($channel), 1, 'and not stored');
+    is(stored($channel), 1, 'another body is not stored');
     like($nginx->error_log, qr/\[info\] .* Idempotency-Key that was used with/,
          'the log says so');
     is(post($channel, 'k', '{}')->{headers}{'idempotency-replayed'}, 'true',
@@ -125,7 +129,7 @@ subtest 'keys are of one channel' => sub {
 };
 
 
-subtest 'keys that are none' => sub {
+subtest 'an invalid key is refused with 400' => sub {
     my $channel = uuid();
     my %keys = ('' => 'is empty', '""' => 'is empty', '  ' => 'is empty',
                 'x' x 256 => 'is longer than 255 characters');
@@ -157,7 +161,7 @@ subtest 'keys that are none' => sub {
 };
 
 
-subtest 'off' => sub {
+subtest 'the header is ignored when idempotency is off' => sub {
     my $channel = uuid();
 
     for my $n (1, 2) {
@@ -169,7 +173,8 @@ subtest 'off' => sub {
 
     is(post($channel, '', '{}', path => '/off')->{status}, 200,
        'the header is not looked at');
-    is_deeply(redis('KEYS', "conduit:request:*$channel*"), [], 'nor kept');
+    is_deeply(redis('KEYS', "conduit:request:*$channel*"), [],
+              'the key is not kept');
 };
 
 
@@ -202,7 +207,7 @@ subtest 'a request that was not stored is not remembered' => sub {
 };
 
 
-subtest 'the cure for "may have been stored"' => sub {
+subtest 'a request repeated after a 504 is stored once' => sub {
     for my $type ('json', 'protobuf') {
         my $channel = uuid();
         my $body = $type eq 'json' ? '{}' : message(channel_id => $channel);
@@ -223,7 +228,7 @@ subtest 'the cure for "may have been stored"' => sub {
 };
 
 
-subtest 'a Redis that is full' => sub {
+subtest 'a full Redis refuses new requests and answers repeats' => sub {
     my $channel = uuid();
 
     post($channel, 'known', '{}');
@@ -234,7 +239,7 @@ subtest 'a Redis that is full' => sub {
     is("$r->{status} $r->{headers}{'conduit-stored'}", '503 no',
        'takes nothing');
     is(post($channel, 'known', '{}')->{headers}{'idempotency-replayed'},
-       'true', 'and still knows what it has');
+       'true', 'a full Redis still knows an older request');
 
     redis('CONFIG', 'SET', 'maxmemory', 0);
     is(stored($channel), 1, 'nothing is stored');

@@ -118,7 +118,7 @@ subtest 'a message with all of its fields' => sub {
 
     is($r->{status}, 200, 'it is stored');
     is($r->{headers}{'conduit-sequence'}, '18446744073709551615',
-       'with its own sequence');
+       'it has its own sequence');
     is((entries($channel))[0],
        message(channel_id => $channel, message_id => $message_id,
                client_timestamp => 1767991867, phase => 'START',
@@ -141,7 +141,7 @@ subtest 'an answer in JSON' => sub {
     my $id = redis('XRANGE', stream_key($ORG, $channel), '-', '+')->[0][0];
 
     is($r->{body}, qq({"id":"$id","sequence":5,"message_id":"$message_id"}),
-       'with ID, sequence and message_id');
+       'the answer has ID, sequence and message_id');
 
     for my $accept ('application/json;q=0', 'application/json; a=b; Q=0.00',
                     '*/*', 'application/jsonx', ',;,')
@@ -268,7 +268,7 @@ subtest 'sequence and stream live equally long' => sub {
 };
 
 
-subtest 'what is no message says where' => sub {
+subtest 'the answer to invalid JSON says where the fault is' => sub {
     refused('', 'Invalid JSON, line 1, column 1: the text ends too early',
             'nothing');
     refused("{\n  \"payload\": {,\n}", 'Invalid JSON, line 2, column 15: '
@@ -306,24 +306,24 @@ subtest 'what is no message says where' => sub {
 };
 
 
-subtest 'the limit is for both forms' => sub {
+subtest 'max_size limits the JSON and the protobuf' => sub {
     my $channel = uuid();
     my $r = post($channel, '{"payload":{"a":"' . 'x' x 16_384 . '"}}');
 
     is($r->{status}, 413, 'JSON over the limit');
     is($r->{body}, 'Message of 16404 bytes is over the limit of 16384 bytes',
-       'with its size');
+       'the answer says its size');
 
     $r = post($channel, '{"payload":{"a":[' . '1,' x 2000 . '1]}}');
 
     is($r->{status}, 413, 'a message over the limit');
     like($r->{body}, qr/^Message of 221\d\d bytes is over the limit of 16384/,
-         'with the size that it would have');
+         'the answer says the size in protobuf');
     is(redis('EXISTS', stream_key($ORG, $channel)), 0, 'nothing is stored');
 };
 
 
-subtest 'the rate' => sub {
+subtest 'the rate counts messages in JSON' => sub {
     my $channel = uuid();
     my @r = map { post($channel, '{}', path => '/rate') } 1 .. 4;
 
@@ -365,7 +365,7 @@ subtest 'a script that Redis has lost is loaded again' => sub {
 };
 
 
-subtest 'a foreign value in the place of a stream' => sub {
+subtest 'a key of another type in the place of a stream is a 500' => sub {
     my $channel = uuid();
 
     redis('SET', stream_key($ORG, $channel), 'x');

@@ -407,7 +407,8 @@ $cluster->settle($master);
 $cluster->kill($master);
 lives_through('a master killed without seeds', $ch, $other, $master);
 is $cluster->owner($ch->{key}), $replica, 'the replica is the master';
-is scalar(@{ kept($ch, $replica) }), @{ $ch->{got} }, 'which has what came';
+is scalar(@{ kept($ch, $replica) }), @{ $ch->{got} },
+    'the replica has all that was received';
 
 is $nginx->stop, 0, 'NGINX quits';
 done_testing();

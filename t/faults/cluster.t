@@ -477,7 +477,7 @@ $nginx = nginx_start(server => locations($cluster->url(@seeds)));
 $ch = channel_on($masters[0]);
 is publish_both($ch), '200 200', 'two replicas tell where to publish';
 $ch->{sse} = open_stream($ch);
-all_arrive($ch, 'and where to read');
+all_arrive($ch, 'two replicas tell where to read');
 
 # those who ask the masters, one for publishing and one for streaming
 
@@ -493,7 +493,7 @@ is scouts(@masters), 0, 'no master is asked';
 $cluster->kill($_) for @seeds;
 
 ok wait_for(20, sub { scouts(@masters) == 2 }),
-    'with all seeds gone, masters are asked';
+    'masters are asked when all seeds are gone';
 
 is publish_both($ch), '200 200', 'messages are taken';
 all_arrive($ch, 'and streamed');
@@ -501,7 +501,7 @@ all_arrive($ch, 'and streamed');
 my $moves = channel_on($masters[0]);
 is publish_both($moves), '200 200', 'a new channel has messages';
 $moves->{sse} = open_stream($moves);
-all_arrive($moves, 'and a client');
+all_arrive($moves, 'a new channel is read');
 
 # the reader may be told of this by a reply, the publisher sends nothing
 
@@ -514,9 +514,9 @@ ok wait_for(20, sub { $nginx->error_log =~ /slots have moved/ }),
     'a master tells that a slot has moved';
 
 is publish_both($moves), '200 200', 'messages are taken at its new master';
-all_arrive($moves, 'and streamed');
+all_arrive($moves, 'messages are read at its new master');
 is $cluster->command($masters[1], 'XLEN', $moves->{key}), 4,
-    'which has them all';
+    'the new master has all four';
 
 is $nginx->stop, 0, 'NGINX quits';
 

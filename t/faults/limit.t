@@ -60,7 +60,7 @@ my $sse = sse_open($nginx, channel_id => $huge);
 my $event = $sse->event(300);
 
 is $event && $event->{event}, 'error', 'who asks for it gets an error';
-ok $sse->end(300), 'and the end';
+ok $sse->end(300), 'the response ends after the error';
 is scalar(lines('an entry of "stream:\S+" is too large')), 1,
     'it is logged';
 

@@ -89,7 +89,7 @@ is scalar(@gaps), 140, 'an idle stream is polled on and on';
 @gaps = gaps(8);
 diag "rounds between polls: @gaps";
 cmp_ok $gaps[-1], '<=', 10, 'at least in every eighth round';
-cmp_ok $gaps[4], '>', 2, 'and in few of them';
+cmp_ok $gaps[4], '>', 2, 'most polls are more than two rounds apart';
 
 # a message comes at once after a poll of its stream, the worst time
 
@@ -107,11 +107,11 @@ for my $n (1 .. 3) {
 
     cmp_ok $rounds, '<=', 10, "message $n is read within $rounds rounds";
     is(($waits->event(20) // { json => {} })->{json}{sequence}, $n,
-       'and arrives');
+       "message $n arrives");
 
     # from here on each round asks for it again
     @gaps = gaps(10);
-    cmp_ok $gaps[4], '<=', 2, 'which ends the lull';
+    cmp_ok $gaps[4], '<=', 2, 'messages end the pauses between polls';
     gaps(130) if $n < 3;
 }
 

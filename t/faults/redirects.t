@@ -100,7 +100,7 @@ sub follows {
 
     post($ch, 'another one is taken');
     is_deeply [map { $_->{id} } $sse->events(1, 20)], [$ch->{ids}[1]],
-        'and streamed';
+        'the other one is streamed';
     $sse->close;
 }
 
