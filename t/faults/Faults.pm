@@ -339,36 +339,14 @@ package Faults::Proxy;
 use strict;
 use warnings;
 
+use parent 'Conduit::Way';
+
 use Conduit::Fake ();
 use IO::Select;
 use IO::Socket::INET;
-use POSIX ();
-use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
 
 
-sub start {
-    my ($class, $redis) = @_;
-
-    my $self = bless { port => Conduit::free_port(), redis => $redis }, $class;
-
-    socketpair my $here, my $there, AF_UNIX, SOCK_STREAM, PF_UNSPEC
-        or die "socketpair: $!";
-
-    $self->{pid} = fork() // die "fork: $!";
-
-    if (!$self->{pid}) {
-        close $here;
-        $self->{control} = $there;
-        eval { $self->run; 1 } or warn "proxy: $@";
-        POSIX::_exit(0);
-    }
-
-    close $there;
-    $self->{control} = $here;
-    $self->tell('pass');
-
-    return $self;
-}
+sub first { 'pass' }
 
 
 # returns when it is done
@@ -377,17 +355,6 @@ sub tell {
 
     syswrite $self->{control}, join("\t", @mode) . "\n";
     sysread $self->{control}, my $done, 1 or die 'no proxy';
-}
-
-
-sub url { return "redis://127.0.0.1:$_[0]{port}" }
-
-
-sub stop {
-    my $self = shift;
-
-    close $self->{control};
-    waitpid $self->{pid}, 0;
 }
 
 

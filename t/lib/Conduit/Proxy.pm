@@ -35,38 +35,17 @@ package Conduit::Proxy;
 use strict;
 use warnings;
 
+use parent 'Conduit::Way';
+
 use IO::Socket::INET;
 use JSON::PP ();
-use POSIX ();
-use Socket qw(AF_UNIX IPPROTO_TCP PF_UNSPEC SOCK_STREAM TCP_NODELAY);
+use Socket qw(IPPROTO_TCP TCP_NODELAY);
 use Time::HiRes qw(time);
 
 my $JSON = JSON::PP->new->utf8->allow_nonref;
 
 
-sub start {
-    my ($class, $redis) = @_;
-
-    my $self = bless { port => Conduit::free_port(), redis => $redis }, $class;
-
-    socketpair my $here, my $there, AF_UNIX, SOCK_STREAM, PF_UNSPEC
-        or die "socketpair: $!";
-
-    $self->{pid} = fork() // die "fork: $!";
-
-    if (!$self->{pid}) {
-        close $here;
-        $self->{control} = $there;
-        eval { $self->run; 1 } or warn "proxy: $@";
-        POSIX::_exit(0);
-    }
-
-    close $there;
-    $self->{control} = $here;
-    $self->tell('calm');
-
-    return $self;
-}
+sub first { 'calm' }
 
 
 # Tells it something, returns what it answers.
@@ -89,18 +68,6 @@ sub tell {
 sub held { $_[0]->tell('held') }
 
 sub stats { $_[0]->tell('stats') }
-
-sub port { $_[0]{port} }
-
-sub url { "redis://127.0.0.1:$_[0]{port}" }
-
-
-sub stop {
-    my $self = shift;
-
-    close $self->{control};
-    waitpid $self->{pid}, 0;
-}
 
 
 # --- in its process

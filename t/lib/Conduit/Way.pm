@@ -1,0 +1,57 @@
+package Conduit::Way;
+
+# A way to Redis, a process of its own that is told what to do: the part that
+# its kinds share.  A kind has
+#
+#     first            what it is told at the start
+#     tell WORD...     tells it something by $self->{control}, and waits until
+#                      that is done
+#     run              listens on $self->{port}; obeys $self->{control} until its
+#                      end
+
+use strict;
+use warnings;
+
+use POSIX ();
+use Socket qw(AF_UNIX PF_UNSPEC SOCK_STREAM);
+
+
+sub start {
+    my ($class, $redis) = @_;
+
+    my $self = bless { port => Conduit::free_port(), redis => $redis }, $class;
+
+    socketpair my $here, my $there, AF_UNIX, SOCK_STREAM, PF_UNSPEC
+        or die "socketpair: $!";
+
+    $self->{pid} = fork() // die "fork: $!";
+
+    if (!$self->{pid}) {
+        close $here;
+        $self->{control} = $there;
+        eval { $self->run; 1 } or warn "proxy: $@";
+        POSIX::_exit(0);
+    }
+
+    close $there;
+    $self->{control} = $here;
+    $self->tell($self->first);
+
+    return $self;
+}
+
+
+sub port { $_[0]{port} }
+
+sub url { "redis://127.0.0.1:$_[0]{port}" }
+
+
+sub stop {
+    my $self = shift;
+
+    close $self->{control};
+    waitpid $self->{pid}, 0;
+}
+
+
+1;
