@@ -323,6 +323,9 @@ subtest 'errors have a line and a code' => sub {
     cli_fails(2, qr/^conduit: $DIR\/none: No such file/, 'no secret', @p,
               '--url', "http://127.0.0.1:$closed", '--secret-file',
               "$DIR/none", 'a');
+    cli_fails(2, qr/gateway\.key: a PEM file, not a secret$/,
+              'the private key for a secret', @p, '--secret-file',
+              "$DIR/gateway.key", 'a');
     cli_fails(5, qr/cannot connect to 127.0.0.1:$closed: Connection refused/,
               'no gateway', 'listen', '-c', $channel, '--url',
               "http://127.0.0.1:$closed");
@@ -412,8 +415,9 @@ subtest 'a token is made, and checked in words' => sub {
         }
     }
 
+    write_file("$DIR/other.secret", "another secret\n");
     my ($out, $code, $err) = run_with($publish, qw(token check --secret-file),
-                                      "$DIR/gateway.pem");
+                                      "$DIR/other.secret");
     is($code, 1, 'another key');
     like($err, qr/the signature is wrong.* \(401 Token validation failed\)$/m,
          'is said');

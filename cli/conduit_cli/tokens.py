@@ -30,6 +30,10 @@ def secret(settings):
     # one line end is not part of it
     data = re.sub(rb"\r?\n\Z", b"", data)
 
+    # NGINX refuses it likewise
+    if b"-----BEGIN " in data:
+        raise Failure(USAGE, f"{settings.secret_file}: a PEM file, not a "
+                      "secret")
     if not data:
         raise Failure(USAGE, f"{settings.secret_file}: the secret is empty")
 
