@@ -136,6 +136,13 @@ ngx_conduit_link_command_timer(ngx_event_t *ev)
         cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
 
         if (ngx_conduit_command_left(cmd) > 0) {
+
+            if ((ngx_msec_int_t) (cmd->deadline - ngx_current_msec) <= 0
+                && link->slow != NULL)
+            {
+                link->slow(link);
+            }
+
             break;
         }
 
@@ -176,7 +183,11 @@ ngx_conduit_command_arm(ngx_conduit_link_t *link)
 
     q = ngx_queue_head(&link->pending);
     cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
-    wait = ngx_conduit_command_left(cmd);
+    wait = cmd->deadline - ngx_current_msec;
+
+    if (wait <= 0) {
+        wait = ngx_conduit_command_left(cmd);
+    }
 
     ngx_add_timer(&link->command_timer, wait > 0 ? wait : 1);
 }

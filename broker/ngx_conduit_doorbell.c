@@ -30,6 +30,7 @@ static void ngx_conduit_doorbell_invalidate(ngx_conduit_doorbell_t *db,
     redisReply *keys);
 static void ngx_conduit_doorbell_reader_up(ngx_conduit_link_t *link);
 static void ngx_conduit_doorbell_reader_down(ngx_conduit_link_t *link);
+static void ngx_conduit_doorbell_reader_slow(ngx_conduit_link_t *link);
 static void ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db);
 static void ngx_conduit_doorbell_bound(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
@@ -80,6 +81,7 @@ ngx_conduit_doorbell_open(ngx_conduit_doorbell_t *db)
     db->reader.internal = 1;
     db->reader.up = ngx_conduit_doorbell_reader_up;
     db->reader.down = ngx_conduit_doorbell_reader_down;
+    db->reader.slow = ngx_conduit_doorbell_reader_slow;
 
     ngx_memzero(&db->probe_timer, sizeof(ngx_event_t));
     db->probe_timer.data = db;
@@ -304,6 +306,17 @@ static void
 ngx_conduit_doorbell_reader_down(ngx_conduit_link_t *link)
 {
     ngx_conduit_doorbell_lost(link->data);
+}
+
+
+static void
+ngx_conduit_doorbell_reader_slow(ngx_conduit_link_t *link)
+{
+    ngx_conduit_doorbell_t  *db = link->data;
+
+    if (db->is_up) {
+        db->slow(db->data);
+    }
 }
 
 

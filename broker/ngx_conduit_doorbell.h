@@ -44,6 +44,8 @@ struct ngx_conduit_doorbell_s {
     void                (*up)(void *data);
     /* no key can be read, or no change would ring */
     void                (*down)(void *data);
+    /* it is up, but a reply takes longer than a command is given */
+    void                (*slow)(void *data);
     /* the key has changed; NULL: all may have */
     void                (*ring)(void *data, u_char *key, size_t len);
 

@@ -75,6 +75,9 @@ struct ngx_conduit_link_s {
     void                      *data;
     ngx_conduit_link_pt        up;        /* may be NULL; sends commands */
     ngx_conduit_link_pt        down;      /* may be NULL; once after each up */
+    ngx_conduit_link_pt        slow;      /* may be NULL; the time of a command
+                                             is over, and it is waited for while
+                                             bytes come: again and again */
     unsigned                   internal:1;  /* only reads; holds up no exiting
                                                worker */
 

@@ -50,6 +50,7 @@ static void ngx_conduit_shard_silence(void *data, ngx_conduit_node_t *node);
 static void ngx_conduit_shard_close(void *data, ngx_conduit_node_t *node);
 static void ngx_conduit_shard_up(void *data);
 static void ngx_conduit_shard_down(void *data);
+static void ngx_conduit_shard_slow(void *data);
 static void ngx_conduit_shard_ring(void *data, u_char *name, size_t len);
 static void ngx_conduit_shard_tell_ask(ngx_conduit_key_t *key);
 static void ngx_conduit_shard_tell_down(ngx_conduit_key_t *key);
@@ -112,6 +113,7 @@ ngx_conduit_shard_prepare(ngx_conduit_shard_t *shard, ngx_conduit_hub_t *hub,
     db->poll = (hub->settings.poll != 0);
     db->up = ngx_conduit_shard_up;
     db->down = ngx_conduit_shard_down;
+    db->slow = ngx_conduit_shard_slow;
     db->ring = ngx_conduit_shard_ring;
 }
 
@@ -430,6 +432,17 @@ ngx_conduit_shard_down(void *data)
 
     ngx_conduit_shard_each(shard, ngx_conduit_shard_tell_down);
     ngx_conduit_roster_check(&shard->hub->roster);
+}
+
+
+/* who waits for a look-up waits behind that reply, however long it takes */
+
+static void
+ngx_conduit_shard_slow(void *data)
+{
+    ngx_conduit_shard_t  *shard = data;
+
+    ngx_conduit_shard_each(shard, ngx_conduit_shard_tell_down);
 }
 
 

@@ -40,7 +40,7 @@ typedef struct {
     /* it is read from another server from now on: replies of the one before
        are of no use */
     void  (*moved)(ngx_conduit_key_t *key);
-    /* the server is away */
+    /* the server is away, or its replies take long */
     void  (*down)(ngx_conduit_key_t *key);
 } ngx_conduit_key_handlers_t;
 

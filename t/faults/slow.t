@@ -102,6 +102,33 @@ begin();
 all_arrives('a reply that comes slowly is waited for');
 stop();
 
+# Another client's position is looked up behind that reply, in the same
+# connection: the header is sent after conduit_gateway_timeout.
+
+begin();
+my $other = uuid();
+my $at = xadd(channel_id => $other, sequence => 1);
+my $early = client(channel_id => $other);
+is $early->event->{id}, $at, 'a first client has its event';
+$early->close;
+
+my $third = uuid();
+$at = xadd(channel_id => $third, sequence => 1);
+my $first = client();
+my $resumes = client(channel_id => $third, last_event_id => $at);
+
+is $resumes->status, 200, 'a client that resumes meanwhile has its header';
+is_deeply [$first->events(1, 0.5)], [], 'the slow reply is not there by then';
+
+my $next = xadd(channel_id => $third, sequence => 2);
+
+is_deeply [map { $_->{id} } $resumes->events(1, 60)], [$next],
+    'the client that resumes goes on from its position';
+is_deeply [map { $_->{id} } $first->events(scalar @ids, 60)], \@ids,
+    'the client before it has all';
+is scalar(lines(qr/no reply in time/)), 0, 'the slow connection was kept';
+stop();
+
 begin();
 write_file($hang, '');
 all_arrives('one that stops to come is asked for again');
