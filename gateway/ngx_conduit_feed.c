@@ -67,6 +67,8 @@ ngx_conduit_feed_key_ask(ngx_conduit_key_t *key)
 }
 
 
+/* within a reply: servers send it from one to the other, perhaps for long */
+
 static void
 ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
 {
@@ -75,6 +77,8 @@ ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
     feed = ngx_conduit_feed_of(key);
 
     ngx_conduit_schedule_retry(&feed->hub->schedule, &feed->retry);
+
+    feed->on->outage(feed->data);
 }
 
 

@@ -35,7 +35,8 @@ typedef struct {
     void  (*ring)(ngx_conduit_key_t *key, ngx_conduit_ring_e why);
     /* questions can be sent: the server is up, or the key moved to another */
     void  (*ask)(ngx_conduit_key_t *key);
-    /* questions are to be sent by the retry */
+    /* questions are to be sent by the retry; called while a reply is dealt
+       with, so that the key stays */
     void  (*again)(ngx_conduit_key_t *key);
     /* it is read from another server from now on: replies of the one before
        are of no use */

@@ -152,4 +152,34 @@ my $slot = $cluster->slot($ch->{key});
 follows('MOVED by a server with a name', $ch, "MOVED $slot :$there");
 stop();
 
+# a migration that was broken off: either server sends what is new to the other
+# one
+
+start(\'127.0.0.1');
+
+$ch = channel_on($here);
+$slot = $cluster->slot($ch->{key});
+$cluster->command($here, 'CLUSTER', 'SETSLOT', $slot, 'MIGRATING',
+                  $cluster->command($there, 'CLUSTER', 'MYID'));
+
+is answer($here, $ch->{key}), "ASK $slot :$there", 'the source says ASK';
+is answer($there, $ch->{key}), "MOVED $slot :$here", 'the target says MOVED';
+
+my $resumes = eval {
+    sse_open($nginx, channel_id => $ch->{id},
+             headers => { 'Last-Event-ID' => '1-1' });
+};
+
+is $resumes && $resumes->status, 200, 'a client that resumes has its header';
+
+$cluster->command($here, 'CLUSTER', 'SETSLOT', $slot, 'STABLE');
+post($ch, 'a message is taken when that is settled');
+
+# its position is one that the stream does not know
+
+my @events = $resumes ? $resumes->events(2, 20) : ();
+is_deeply [map { "$_->{event} $_->{id}" } @events],
+    ['control 1-1', "stream $ch->{ids}[0]"], 'the client gets it';
+stop();
+
 done_testing();
