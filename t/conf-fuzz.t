@@ -158,7 +158,7 @@ sub check {
     return "nginx -t fails and does not say why: status $status, $text"
         if !@lines;
 
-    my @conf = split /\n/, $fuzz->text;
+    my @conf = split /\n/, $fuzz->text, -1;
 
     $why{ $lines[0] =~ s/ in \S+:\d+.*//sr =~ s/"[^"]*"/"..."/gr }++;
 
@@ -173,7 +173,7 @@ sub check {
             if !$n && Conduit::ConfFuzz::is_ours($line);
         next if !$n;
 
-        return "line $n is not there: $line" if $n > @conf + 1;
+        return "line $n is not there: $line" if $n > @conf;
 
         # a ";" or a quote that is missing takes what follows in
 
