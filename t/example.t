@@ -54,6 +54,15 @@ sub post {
                              . publish_token(org_id => 0 + $org, @claims) });
 }
 
+sub post_json {
+    my ($channel_id, $type, $body) = @_;
+
+    return http($nginx, 'POST', "/publish/1/$channel_id", body => $body,
+                headers => { Authorization => 'Bearer '
+                             . publish_token(org_id => 1),
+                             'Content-Type' => $type });
+}
+
 sub is_served {
     my ($sse, $name) = @_;
 
@@ -101,6 +110,41 @@ $_->close for @many;
 is_served client(1), 'a client';
 is post(1)->{status}, 200, 'a publisher';
 is post(1, org_id => 2)->{status}, 403, 'a publisher of another organization';
+is_quiet;
+
+
+# --- JSON
+
+my $channel = uuid();
+my $listener = sse_open($nginx, org => 1, channel_id => $channel);
+
+my $hello = post_json($channel, 'application/json',
+                      '{"payload": {"value": "hello"}}');
+my $batch = post_json($channel, 'application/x-ndjson',
+                      qq({"phase": "DELTA"}\n{"phase": "END"}\n));
+
+is "$hello->{status} $hello->{headers}{'conduit-sequence'}", '200 1',
+    'a message in JSON has the first sequence of its stream';
+is $batch->{status}, 200, 'a batch in JSON';
+
+is_deeply [map { [$_->{id}, @{ $_->{json} }{qw(phase sequence payload)}] }
+               $listener->events(3)],
+    [[$hello->{body}, 'PHASE_DELTA', 1, { value => 'hello' }],
+     map { [(split /\n/, $batch->{body})[$_],
+            ('PHASE_DELTA', 'PHASE_END')[$_], $_ + 2, undef] } 0, 1],
+    'a client gets the messages, with the IDs of the replies';
+$listener->close;
+
+my $over = post_json($channel, 'application/json',
+                     '{"payload": {"value": "' . 'x' x 20_000 . '"}}');
+
+is $over->{status}, 413, 'a message in JSON that is too large';
+like $over->{body}, qr/16384/, 'the module says the limit, not NGINX';
+
+my $not = post_json($channel, 'application/json', '{"payload": ');
+
+is $not->{status}, 400, 'what is no JSON';
+like $not->{body}, qr/line 1/, 'the reply says where';
 is_quiet;
 
 
