@@ -266,7 +266,7 @@ is $nginx->stop, 0, 'the proxy stops';
 SKIP: {
     my @missing = grep { my $tool = $_;
                          !grep { -x "$_/$tool" } split /:/, $ENV{PATH} }
-                  qw(curl protoc openssl redis-server);
+                  qw(curl openssl redis-server);
 
     skip "the demo needs @missing", 3 if @missing;
 

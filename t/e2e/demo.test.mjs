@@ -1,14 +1,13 @@
-// The page of the demo, which looks into a channel: what it shows of it.
+// The debugger of the demo's page, which looks into a channel: what it shows of
+// it.  The rest of the page is in welcome.test.mjs.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
-import path from 'node:path';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
-import { ORG, World, demoPage, launch, waitFor } from './lib.mjs';
+import { ORG, World, demoPage, launch } from './lib.mjs';
 
 const MARKUP = '<img src=x onerror="window.harmed = 1"><script>harmed = 1'
   + '</script><b>&amp;</b>';
@@ -261,17 +260,20 @@ for (const transport of ['eventsource', 'fetch']) {
       ? 'the response ended' : 'the connection ended or broke',
     'state-text': 'connected' });
     await shows('control', []);
+    assert.ok(await page.isHidden('#gone'), 'a reload is no failure');
 
     await publishAll(4, 6);
     await says('events', 6);
 
     await world.nginx.crash();
     await says('state-text', 'lost, reconnecting');
+    await page.waitForSelector('#gone:not([hidden])');
     await world.publishElsewhere({ channel, phase: 'DELTA', sequence: 7 });
     await world.nginx.run();
 
     await figures({ reconnects: 2, 'state-text': 'connected', events: 7,
       missing: 0, repeats: 0 });
+    assert.ok(await page.isHidden('#gone'));
     assert.equal((await texts('state')).filter((text) =>
       text.startsWith('lost: ')).length, 2,
     'one after the reload, and many tries are one loss');
@@ -403,64 +405,4 @@ test('from a disk, with the URL of a client', async () => {
   await page.fill('#position', '');
   await page.click('#connect');
   await figures({ events: 2, 'state-text': 'connected', repeats: 0 });
-});
-
-
-// what "make demo" starts, up to the END of its sample
-
-const tools = ['protoc', 'curl', 'openssl', 'redis-server'];
-const lacks = tools.filter((tool) => !process.env.PATH.split(':')
-  .some((dir) => fs.existsSync(path.join(dir, tool))));
-
-test('the demo opens ready to go', {
-  skip: lacks.length ? `no ${lacks.join(', ')}` : false,
-}, async () => {
-  const demo = spawn(path.join(path.dirname(demoPage), 'run'), [],
-    { stdio: ['ignore', 'pipe', 'pipe'] });
-  const ended = new Promise((resolve) => { demo.once('close', resolve); });
-  let output = '';
-
-  for (const stream of [demo.stdout, demo.stderr]) {
-    stream.on('data', (data) => { output += data; });
-  }
-
-  try {
-    const [url] = await waitFor('the demo is ready', () => {
-      assert.equal(demo.exitCode, null, output);
-      return output.match(/http:\/\/127\.0\.0\.1:\d+\/(?=\s)/);
-    }, 180);
-
-    await page.goto(url);
-    await says('state-text', 'connected');
-    await page.click('#play');
-    await page.waitForFunction(() =>
-      Number(document.getElementById('events').textContent) > 5);
-
-    // two that watch; the second one comes late
-
-    const [twin] = await Promise.all([context.waitForEvent('page'),
-      page.click('#twin')]);
-
-    await page.click('#disconnect');
-    await says('state-text', 'disconnected');
-    await page.click('#connect');
-
-    for (const tab of [page, twin]) {
-      await tab.waitForFunction(() => document.getElementById('state-text')
-        .textContent === 'stream has ended', undefined, { timeout: 180000 });
-      await tab.waitForFunction(() => document.getElementById('text')
-        .textContent.endsWith('closes the stream.'));
-      assert.equal(await tab.textContent('#missing'), '0');
-      assert.equal(await tab.textContent('#repeats'), '0');
-    }
-    assert.equal(await page.textContent('#events'),
-      await twin.textContent('#events'));
-
-    await page.click('#fresh');
-    await says('state-text', 'connected');
-    await says('events', 0);
-  } finally {
-    demo.kill('SIGTERM');
-    await ended;
-  }
 });

@@ -14,8 +14,8 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const root = path.resolve(here, '../..');
-const modules = process.env.CONDUIT_MODULES || path.join(root, 'build');
+export const root = path.resolve(here, '../..');
+export const modules = process.env.CONDUIT_MODULES || path.join(root, 'build');
 const nginxBinary = process.env.TEST_NGINX_BINARY || '/usr/sbin/nginx';
 const redisBinary = process.env.REDIS_SERVER || '/usr/bin/redis-server';
 
@@ -93,7 +93,7 @@ function post(url, headers, body) {
 }
 
 
-async function freePort() {
+export async function freePort() {
   const server = net.createServer();
   const port = await listen(server);
 
