@@ -319,7 +319,7 @@ matrix:  ## build and test on Debian 13 and sid, in chroots (as root)
 
 demo:  ## start the demo
 	@tools/install-deps build demo
-	@$(MAKE) all
+	@$(MAKE) -j$$(nproc) all
 	@NGINX_BIN=$(NGINX_BIN) CONDUIT_MODULES=$(CURDIR)/$(BUILD) demo/run
 
 lint:  ## check the style of the sources, run the static analyzers

@@ -90,6 +90,25 @@ function words(id) {
   return page.locator(`#${id} span`).count();
 }
 
+// Waits until some words are there, for the first viewer alone; a click more
+// then starts no second play.
+
+async function playing() {
+  await page.waitForFunction(() => {
+    const [play, first, second] = ['play', 'first', 'second']
+      .map((id) => document.getElementById(id));
+    const { childElementCount: n } = first;
+
+    if (n < 3 || n > 40 || second.childElementCount > 0
+      || play.textContent !== 'Playing…')
+    {
+      return false;
+    }
+    play.click();
+    return true;
+  }, undefined, { polling: 20 });
+}
+
 // What the page's own channel has brought.
 
 async function ownMessages(count) {
@@ -158,17 +177,7 @@ test('a sample answer, word by word; the second viewer gets all of it', options,
     await page.focus('#play');
     await page.keyboard.press('Enter');
 
-    await page.waitForFunction(() => {
-      const { childElementCount: n } = document.getElementById('first');
-
-      return n > 3 && n < 50;
-    }, undefined, { polling: 20 });
-    assert.equal(await words('second'), 0, 'the second one is not there yet');
-    await says('play', /^Playing…$/);
-
-    // a click more starts no second play
-
-    await page.click('#play');
+    await playing();
     await says('second-note', /^\d+ \(\d+ replayed\)$/);
     await says('told', /^Done: both viewers have the whole answer/);
 
@@ -187,14 +196,16 @@ test('a sample answer, word by word; the second viewer gets all of it', options,
 
     // again: in a channel that has not ended, so that all is seen again
 
+    // and the debugger goes along
+
+    await page.click('#debugger > summary');
+    await says('state-text', /^stream has ended$/);
+    await says('events', new RegExp(`^${count}$`));
+
     seen.add(await page.getAttribute('#third', 'href'));
     await says('play', /^Play again, in a new channel$/);
     await page.click('#play');
-    await page.waitForFunction(() => {
-      const { childElementCount: n } = document.getElementById('first');
-
-      return n > 3 && n < 50;
-    }, undefined, { polling: 20 });
+    await playing();
     seen.add(await page.getAttribute('#third', 'href'));
     assert.equal(seen.size, 2, 'two channels');
 
@@ -206,6 +217,9 @@ test('a sample answer, word by word; the second viewer gets all of it', options,
     await says('state-text', /^stream has ended$/, third);
     await says('told', /^Done: both viewers have the whole answer/);
     assert.equal(await third.textContent('#text'), texts[0]);
+    await says('state-text', /^stream has ended$/);
+    await says('events', new RegExp(`^${count}$`));
+    await says('last', /^-?\d+ ms$/);
     for (const [id, text] of [['events', count], ['missing', '0'],
       ['repeats', '0'], ['lost', '0']])
     {
@@ -597,7 +611,11 @@ test('its links lead to the documentation', options, async () => {
     assert.equal(response.status, 200, url);
     assert.match(response.headers.get('content-type'),
       url.endsWith('/') ? /^text\/html/ : /^text\/plain; charset=utf-8$/);
-    assert.match(await response.text(), url.endsWith('/') ? /directives\.md/
-      : /^# /);
+    assert.match(await response.text(), url.endsWith('/') ? /<a href=/ : /^# /);
   }
+
+  await page.click('#links a:last-child');
+  await page.click('text=directives.md');
+  await page.waitForFunction(() =>
+    document.body.textContent.startsWith('# Directives'));
 });
