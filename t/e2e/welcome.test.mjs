@@ -55,7 +55,8 @@ async function visit(settings = {}) {
   await context?.close();
   requests = [];
   errors = [];
-  context = await browser.newContext({ storageState, viewport: { width: 1280, height: 720 },
+  context = await browser.newContext({ storageState,
+    viewport: { width: 1280, height: 720 },
     permissions: ['clipboard-read', 'clipboard-write'], ...settings });
   page = await context.newPage();
   page.on('request', (request) => requests.push(request.url()));
@@ -413,9 +414,10 @@ test('a gateway that is gone is said in red, until it is back', options,
 
     const before = await page.textContent('#curl-publish');
 
+    await page.locator('#twin').scrollIntoViewIfNeeded();
     await demo.stop();
     await says('gone', /^The gateway is gone: nothing answers at http.*make demo/);
-    assert.ok(await page.isVisible('#gone'));
+    assert.ok(await isWithin('#gone'), 'where the page is scrolled to');
     assert.equal(await page.getAttribute('#gone', 'role'), 'alert');
     await page.fill('#own-message', 'a');
     await page.click('#own-send');
