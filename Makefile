@@ -300,8 +300,11 @@ $(ASAN)/objs/nginx: $(ASAN)/objs/Makefile $(ALL_SRCS) $(HEADERS)
 # all that make test runs; -j has something to do here
 test-build: all $(UNIT_TESTS) $(FUZZERS) $(ASAN)/objs/nginx
 
-e2e: all  ## run the npm client and the demo in a browser
+e2e: all  ## run the npm client, the demo in a browser, and the samples
 	@$(SUITE_ENV) t/e2e/run
+
+samples: all  ## run the samples alone
+	@$(SUITE_ENV) t/e2e/run samples.test.mjs
 
 docs: all  ## try what the documentation shows, compare it with the code
 	@tools/check-docs
@@ -388,5 +391,5 @@ FORCE:
 
 .PHONY: all help deps unit model test test-build symbols suites suites-6.2 \
 	suites-valkey compilers load load-full constructs random soak valgrind \
-	asan conf-fuzz e2e docs deb test-package matrix demo lint fuzz mutate \
+	asan conf-fuzz e2e samples docs deb test-package matrix demo lint fuzz mutate \
 	bench-json install clean FORCE
