@@ -136,8 +136,13 @@ for my $module (qw(publish gateway)) {
         is "$head->{status} $head->{body}", '200 ', "HEAD $path";
         is $head->{headers}{$_}, $get->{headers}{$_}, "has the $_ of GET"
             for qw(content-type content-length cache-control);
-        is http($nginx, $_, $path, body => 'x')->{status}, 405, "$_ $path"
-            for qw(POST PUT DELETE OPTIONS);
+
+        for my $method (qw(POST PUT DELETE OPTIONS)) {
+            my $r = http($nginx, $method, $path, body => 'x');
+
+            is "$r->{status} $r->{headers}{allow}", '405 GET, HEAD',
+                "$method $path";
+        }
     }
 
     is http($nginx, 'GET', "/status/$module", body => 'x' x 10000)->{status},
