@@ -300,11 +300,14 @@ $(ASAN)/objs/nginx: $(ASAN)/objs/Makefile $(ALL_SRCS) $(HEADERS)
 # all that make test runs; -j has something to do here
 test-build: all $(UNIT_TESTS) $(FUZZERS) $(ASAN)/objs/nginx
 
-e2e: all  ## run the npm client, the demo in a browser, and the samples
+e2e: all  ## run t/e2e: npm client, demo, samples, docs/openapi.yaml
 	@$(SUITE_ENV) t/e2e/run
 
 samples: all  ## run the samples alone
 	@$(SUITE_ENV) t/e2e/run samples.test.mjs
+
+openapi: all  ## compare the server with docs/openapi.yaml alone
+	@$(SUITE_ENV) t/e2e/run openapi.test.mjs
 
 docs: all  ## try what the documentation shows, compare it with the code
 	@tools/check-docs
@@ -391,5 +394,5 @@ FORCE:
 
 .PHONY: all help deps unit model test test-build symbols suites suites-6.2 \
 	suites-valkey compilers load load-full constructs random soak valgrind \
-	asan conf-fuzz e2e samples docs deb test-package matrix demo lint fuzz mutate \
+	asan conf-fuzz e2e samples openapi docs deb test-package matrix demo lint fuzz mutate \
 	bench-json install clean FORCE
