@@ -29,7 +29,7 @@ const port = Number(process.env.PORT ?? 3000);
 const key = createPrivateKey(readFileSync(process.env.CONDUIT_KEY_FILE));
 const page = readFileSync(new URL('../browser/index.html', import.meta.url));
 
-function sign_token(claims) {
+function signToken(claims) {
   const part = (object) =>
     Buffer.from(JSON.stringify(object)).toString('base64url');
 
@@ -56,7 +56,7 @@ function start({ run }) {
 
   return {
     conduit: {
-      token: sign_token({
+      token: signToken({
         iss: 'sentry', // conduit_gateway_jwt_issuer
         aud: 'conduit', // conduit_gateway_jwt_audience
         org_id: org,
