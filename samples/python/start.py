@@ -16,6 +16,11 @@ asks again when its token has expired (event "control", "server_draining").
   another one the client begins anew, and never sees the rest of the first.
 - An error here, a 429 for example, leaves the client without a stream, and it
   does not try again.
+- The client adds its position, last_event_id, to the url by itself.
+- Of what you publish to the channel, conduit-client hands on the payloads of
+  DELTAs alone, and only where the sequence is above that of the message before:
+  equal ones are dropped without a word.  publish.py leaves the numbers to the
+  server, which counts up by one.
 """
 
 import json
