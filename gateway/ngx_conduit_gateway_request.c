@@ -317,6 +317,16 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
 
     if (status != CONDUIT_JWT_OK) {
         ngx_conduit_gateway_denied(status);
+
+        /* every 401 has a challenge: RFC 9110 15.5.2, RFC 6750 3 */
+
+        if (ngx_conduit_http_header(r, "WWW-Authenticate",
+                                    "Bearer error=\"invalid_token\"")
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
         return ngx_conduit_gateway_refuse(r, NGX_HTTP_UNAUTHORIZED,
                                           status == CONDUIT_JWT_EXPIRED
                                           ? "Token expired"

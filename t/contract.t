@@ -187,6 +187,8 @@ sub claims {
 }
 
 is_reply claims(exp => time - 70), 401, 'Token expired', 'an expired token';
+is claims(exp => time - 70)->{headers}{'www-authenticate'},
+    'Bearer error="invalid_token"', 'with the challenge that a 401 has';
 is_reply claims(org_id => 7), 403, 'Invalid token claims', 'another org';
 is_reply claims(channel_id => uuid()), 403, 'Invalid token claims',
     'another channel';

@@ -106,12 +106,12 @@ def publish(
         )
 
 
-def listen(status, token=SUBSCRIBE, channel=CHANNEL, position=""):
+def listen(status, token=SUBSCRIBE, channel=CHANNEL, position="", names=()):
     operation = schema["/events/{org_id}"]["GET"]
     query = {"channel_id": channel, "token": token, "last_event_id": position}
     case = operation.Case(path_parameters={"org_id": ORG}, query=query)
 
-    expect(status, operation, case, params=query)
+    expect(status, operation, case, names, params=query)
 
 
 def page(status, path):
@@ -162,7 +162,7 @@ def up():
     listen(200, position="1-0")
     listen(204, token=ENDED_TOKEN, channel=ENDED, position=ENDED_ID)
     listen(400, channel="x")
-    listen(401, token="x")
+    listen(401, token="x", names=["WWW-Authenticate"])
     listen(403, channel=str(uuid.uuid4()))
 
     page(200, "/conduit/publish/ready")
