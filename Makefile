@@ -357,6 +357,29 @@ $(BUILD)/fuzz/number.o: $(NUMBER_SRC) $(HEADERS)
 	@mkdir -p $(@D)
 	$(Q)$(FUZZ_CC) -std=c++17 $(FUZZ_CFLAGS) $(PURE_INCS) -c -o $@ $<
 
+# the modules beside their peers, by one load generator; bench/run has options
+BENCH_LOAD = $(wildcard bench/load/*.c) common/conduit_buf.c
+BENCH = $(SUITE_ENV) NGINX_BIN=$(NGINX_BIN) bench/run --generator \
+	$(BUILD)/bench/load --out $(BUILD)/bench
+
+bench: bench-deps all $(BUILD)/bench/load  ## measure beside peers, in 5 minutes
+	@$(BENCH) --minutes 5 --command 'make bench'
+
+bench-full: bench-deps all $(BUILD)/bench/load  ## the same, long and with many clients
+	@$(BENCH) --size full --rounds 5 --command 'make bench-full'
+
+bench-check: all $(BUILD)/bench/load  ## run each workload once, check every event
+	@$(BENCH) --size check
+
+bench-deps:
+	@tools/install-deps build bench
+
+$(BUILD)/bench/load: $(BENCH_LOAD) $(wildcard bench/load/*.h) \
+		common/conduit_buf.h t/unit/wire.h t/unit/token.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CC_OPT) -Icommon -It/unit \
+	    -o $@ $(BENCH_LOAD) $(LD_OPT) -lcrypto
+
 bench-json: $(BUILD)/bench/json  ## measure what JSON costs, by kind of number
 	@$<
 
@@ -395,4 +418,4 @@ FORCE:
 .PHONY: all help deps unit model test test-build symbols suites suites-6.2 \
 	suites-valkey compilers load load-full constructs random soak valgrind \
 	asan conf-fuzz e2e samples openapi docs deb test-package matrix demo lint fuzz mutate \
-	bench-json install clean FORCE
+	bench bench-full bench-check bench-deps bench-json install clean FORCE

@@ -1,0 +1,119 @@
+"""One run: a server, a workload, the generator, and what they used."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+
+from .processes import Failed, cpu_us, pss_kib, read
+
+
+def measure(generator, cls, workload, size, folder, seconds):
+    """Starts a server, puts the workload on it, stops it.  Returns figures by
+    name; raises Failed."""
+    own = tempfile.mkdtemp(prefix=f"{cls.name}-{workload.name}-", dir=folder)
+    server = cls(own)
+
+    try:
+        server.start()
+        figures = run(generator, server, workload, size, seconds)
+        figures["crashes"] = server.crashes()
+        return figures
+    except Failed as e:
+        log = [line for line in read(server.path("error.log")).splitlines()
+               if "[error]" in line or "[crit]" in line or "signal" in line]
+        raise Failed(str(e) + (f" ({log[-1]})" if log else "")) from None
+    finally:
+        server.stop()
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def run(generator, server, workload, size, seconds):
+    command = ["timeout", str(seconds), generator, workload.run, server.target,
+               *workload.arguments(size)]
+    seen = {}
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as p:
+        result = None
+        for line in p.stdout:
+            said = json.loads(line)
+            if "phase" not in said:
+                result = said
+                continue
+            seen[said["phase"]] = look(server)
+            if said["phase"] == "reload":
+                server.reload()
+            p.stdin.write("\n")
+            p.stdin.flush()
+        errors = p.stderr.read().strip()
+
+    if p.returncode or result is None:
+        raise Failed(errors or f"no figures in {seconds} s")
+
+    return figures_of(result, seen, workload, size)
+
+
+def look(server):
+    return {"cpu": cpu_us(server.pids()), "store": cpu_us(server.store_pids()),
+            "pss": pss_kib(server.pids()), "mem": pss_kib(server.store_pids())}
+
+
+def ms(times, share):
+    return times[share] / 1000
+
+
+def figures_of(r, seen, workload, size):
+    """Figures by name, from what the generator counted and what the server
+    was seen to have used."""
+    before, after = seen["measure"], seen["measured"]
+    spent = after["cpu"] - before["cpu"]
+    stored = after["store"] - before["store"]
+    work = r["publish_us"]["count"] if workload.run == "publish" \
+        else r.get("events", 0)
+
+    f = {"failed": r["failed"], "seconds": r["measured_us"] / 1e6}
+
+    if work:
+        f["cpu"] = spent / work
+        f["store_cpu"] = stored / work
+        f["own_cpu"] = r["own_cpu_us"] / work
+
+    if workload.run == "publish":
+        f["rate"] = work / f["seconds"]
+        f["p50"] = ms(r["publish_us"], "50")
+        f["p99"] = ms(r["publish_us"], "99")
+        return f
+
+    for name in ("lost", "twice", "disordered", "foreign", "refused", "closed",
+                 "lost_slow", "events"):
+        f[name] = r[name]
+
+    if r["event_us"]["count"]:
+        f["p50"] = ms(r["event_us"], "50")
+        f["p99"] = ms(r["event_us"], "99")
+        f["times"] = {s: t for s, t in r["event_us"].items() if s != "count"}
+
+    clients = workload.value(size, "clients")
+
+    if workload.name == "idle":
+        f["kib"] = (before["pss"] - seen["start"]["pss"]) / clients
+        f["store_kib"] = (before["mem"] - seen["start"]["mem"]) / clients
+        f["busy"] = spent / r["measured_us"] * 100
+        f["store_busy"] = stored / r["measured_us"] * 100
+
+    if workload.run in ("storm", "tokens"):
+        f["first50"] = ms(r["first_us"], "50")
+        f["first99"] = ms(r["first_us"], "99")
+        f["undone"] = clients - r["done"]
+
+    if "full" in seen:
+        f["slow_kib"] = (seen["full"]["pss"] - before["pss"]) \
+            / workload.value(size, "slow")
+
+    if "reload" in seen:
+        f["peak"] = max(r["closes"])
+        f["closes"] = r["closes"]
+
+    return f

@@ -1,0 +1,210 @@
+"""The report: tables of medians, and what a reader has to know of them."""
+
+import datetime
+import os
+import platform
+import subprocess
+from statistics import median
+
+from .plots import draw
+from .processes import read
+from .servers import NGINX, REDIS
+
+# name, heading, digits, what is better: "low", "high", or None for no ratio
+METRICS = {
+    "rate": ("publishes/s", 0, "high"),
+    "cpu": ("server, CPU µs", 1, "low"),
+    "store_cpu": ("Redis, CPU µs", 1, "low"),
+    "p50": ("p50, ms", 2, "low"),
+    "p99": ("p99, ms", 2, "low"),
+    "first50": ("first event p50, ms", 1, "low"),
+    "first99": ("first event p99, ms", 1, "low"),
+    "seconds": ("all done, s", 2, "low"),
+    "kib": ("KiB a client", 1, "low"),
+    "store_kib": ("Redis, KiB a client", 1, "low"),
+    "busy": ("server, CPU %", 2, None),
+    "store_busy": ("Redis, CPU %", 2, None),
+    "slow_kib": ("KiB a slow client", 0, "low"),
+    "closed": ("responses ended", 0, None),
+    "peak": ("most in 100 ms", 0, None),
+    "own_cpu": ("generator, CPU µs", 1, None),
+}
+
+COLUMNS = {
+    "publish": ["rate", "cpu", "store_cpu", "p50", "p99", "own_cpu"],
+    "publish-each": ["rate", "cpu", "store_cpu", "p50", "p99", "own_cpu"],
+    "fanout": ["cpu", "store_cpu", "p50", "p99", "own_cpu"],
+    "channels": ["cpu", "store_cpu", "p50", "p99", "own_cpu"],
+    "latency": ["cpu", "store_cpu", "p50", "p99", "own_cpu"],
+    "idle": ["kib", "store_kib", "busy", "store_busy"],
+    "storm": ["seconds", "cpu", "store_cpu", "own_cpu"],
+    "tokens": ["first50", "first99", "cpu", "store_cpu", "p50", "p99",
+               "own_cpu"],
+    "slow": ["slow_kib", "cpu", "p50", "p99", "own_cpu"],
+    "reload": ["closed", "peak", "p50", "p99"],
+}
+
+# name, heading; sums over all rounds
+COUNTS = {
+    "failed": "not published",
+    "lost": "lost",
+    "twice": "twice",
+    "disordered": "out of order",
+    "lost_slow": "lost by the slow",
+    "refused": "clients refused",
+    "crashes": "crashes",
+}
+
+ALWAYS = {
+    "publish": ["failed"], "publish-each": ["failed"], "idle": [],
+    "slow": ["lost", "lost_slow", "twice", "disordered"],
+    "reload": ["failed", "lost", "twice", "disordered", "refused", "crashes"],
+}
+DELIVERED = ["lost", "twice", "disordered"]
+
+HEAD = """\
+# Conduit for NGINX beside its peers
+
+Written by `{command}` on {date}: {machine}. The load average was {load:.1f}
+before and {load_after:.1f} after. {rounds}
+
+{versions}
+
+How to read the tables:
+
+- All servers get the same load from one generator (`bench/load`), one after
+  the other, with {workers} worker processes or threads each; every workload
+  starts with a server without data. A figure is the median of the rounds. In
+  brackets is its ratio to Conduit's: the median of the ratios of each round,
+  then the smallest and the largest of them. Where a peer is ahead the figure
+  is **bold**.
+- CPU time is that of all processes of the server, by the scheduler's account,
+  divided by publishes (`publish`) or received events (the others); Redis and
+  the generator have columns of their own. On a machine that others use too,
+  times and rates say little, ratios of CPU time more.
+- Memory is the proportional set size (PSS). The kernel's sockets are not in
+  it.
+- Every event is checked. Lost is what the server acknowledged and a client did
+  not get, though it came back with its `Last-Event-ID`: after the server's
+  `retry`, or 3 seconds without one.
+- Conduit verifies a token with each publish (HS256) and each client (RS256).
+{auth}
+- A floor is no server to choose: it shows what a part of the work costs alone.
+"""
+
+
+def write_report(o, servers, workloads, runs, reasons, load):
+    os.makedirs(o.out, exist_ok=True)
+    plots = draw(o.out, servers, workloads, runs)
+    parts = [head(o, servers, runs, load)]
+
+    for w in workloads:
+        parts.append(section(o, w, servers, runs, reasons, plots))
+
+    with open(os.path.join(o.out, "report.md"), "w", encoding="utf-8") as f:
+        f.write("\n".join(parts))
+
+
+def head(o, servers, runs, load):
+    rounds = max((len(r) for r in runs.values()), default=0)
+    auth = [f"  {c.label} verifies {c.auth}." for c in servers
+            if c.auth
+            and not c.name.startswith("conduit")]
+    none = ", ".join(c.label for c in servers if not c.auth and not c.floor)
+
+    return HEAD.format(
+        command=o.command, date=datetime.date.today(), machine=machine(),
+        load=load, load_after=os.getloadavg()[0],
+        rounds=f"{rounds} round{'s' * (rounds != 1)}, size `{o.size}`.",
+        versions=versions(servers), workers=os.cpu_count(),
+        auth="\n".join(auth + ([f"  Without tokens: {none}."] if none
+                               else [])))
+
+
+def machine():
+    model = [line.partition(": ")[2] for line in
+             read("/proc/cpuinfo").splitlines() if "model name" in line]
+    total = int(read("/proc/meminfo").split()[1]) // 1024 // 1024
+
+    return (f"{os.cpu_count()} processors ({model[0] if model else '?'}),"
+            f" {total} GB, Linux {platform.release().split('-')[0]}")
+
+
+def output(*command):
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False, text=True)
+    except OSError:
+        return "?"
+    return (done.stdout.splitlines() or ["?"])[0]
+
+
+def versions(servers):
+    lines = [f"- {output(NGINX, '-v')}",
+             f"- {output(REDIS, '--version').split(' sha=')[0]}"]
+
+    for cls in servers:
+        if cls.missing():
+            lines.append(f"- {cls.label}: not installed ({cls.missing()})")
+        elif cls.version():
+            lines.append(f"- {cls.label}: {cls.version()}")
+
+    return "\n".join(lines)
+
+
+def section(o, w, servers, runs, reasons, plots):
+    columns = COLUMNS[w.name]
+    counts = ALWAYS.get(w.name, DELIVERED)
+    headings = [METRICS[m][0] for m in columns] + [COUNTS[c] for c in counts]
+    lines = [f"## {w.name}", "", f"{w.describe(o.size)}.", "",
+             f"| | {' | '.join(headings)} |",
+             "|---" * (len(headings) + 1) + "|"]
+    ours = runs.get((w.name, "conduit"), [])
+
+    for cls in servers:
+        why = reasons.get((w.name, cls.name))
+        label = f"{cls.label} (floor)" if cls.floor else cls.label
+        if why == "not measured":
+            continue
+        if why:
+            row = [why] + [""] * (len(headings) - 1)
+        else:
+            got = runs[w.name, cls.name]
+            row = [cell(m, got, ours, cls) for m in columns]
+            row += [str(sum(f.get(c, 0) for f in got)) for c in counts]
+        lines.append(f"| {label} | {' | '.join(row)} |")
+
+    for file, text in plots.get(w.name, []):
+        lines += ["", f"![{text}]({file})"]
+
+    return "\n".join(lines) + "\n"
+
+
+def cell(metric, got, ours, cls):
+    _, digits, better = METRICS[metric]
+    values = [f[metric] for f in got if metric in f]
+
+    if not values:
+        return ""
+
+    text = f"{median(values):,.{digits}f}"
+    pairs = ratios(metric, got, ours)
+
+    if cls.name == "conduit" or better is None or not pairs:
+        return text
+
+    ratio = median(pairs)
+    spread = "" if len(pairs) == 1 \
+        else f"; {min(pairs):.2f}–{max(pairs):.2f}"
+    text += f" ({ratio:.2f}{spread})"
+    ahead = ratio < 1 if better == "low" else ratio > 1
+
+    return f"**{text}**" if ahead and not cls.floor else text
+
+
+def ratios(metric, got, ours):
+    """Of the rounds that both have."""
+    by_round = {f["round"]: f.get(metric) for f in ours}
+
+    return [f[metric] / by_round[f["round"]] for f in got
+            if f.get(metric) and by_round.get(f["round"])]

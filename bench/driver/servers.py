@@ -1,0 +1,364 @@
+"""The servers that are measured, each with what it needs to be started."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from http.client import HTTPConnection
+
+from .processes import Failed, Process, free_port, read, wait_for
+
+NGINX = os.environ.get("NGINX_BIN", "/usr/sbin/nginx")
+NGINX_MODULES = "/usr/lib/nginx/modules"
+MODULES = os.environ.get("CONDUIT_MODULES", os.path.abspath("build"))
+REDIS = os.environ.get("REDIS_SERVER", "redis-server")
+WORKERS = os.cpu_count() or 1
+
+KEEP = 1200          # messages a channel keeps, and for how long
+KEEP_SECONDS = 120
+
+
+class Server:
+    """A server and what it stores in.  Subclasses start their own processes
+    and write the file that describes them to the generator (load/target.h)."""
+
+    name = label = ""
+    history = True       # a client that comes later gets what it missed
+    reloads = False
+    only = None          # the workloads it is for; None: all
+    redis = False
+    floor = False        # no peer: what a part of the work costs alone
+    auth = ""            # what it verifies
+    package = ""         # Debian's
+
+    def __init__(self, folder):
+        self.dir = folder
+        self.processes = []
+        self.store = []
+        self.target = os.path.join(folder, "target")
+        self.redis_port = None
+
+    @classmethod
+    def missing(cls):
+        """Why it can't be started here, or None."""
+        if cls.redis and shutil.which(REDIS) is None:
+            return f"no {REDIS}"
+        return None
+
+    @classmethod
+    def why_not(cls, workload):
+        """Why a workload is not for it, or None."""
+        if cls.only and workload.name not in cls.only:
+            return "not measured"
+        if workload.history and not cls.history:
+            return "keeps no history"
+        if workload.reloads and not cls.reloads:
+            return "has no reload"
+        return None
+
+    @classmethod
+    def version(cls):
+        if not cls.package:
+            return ""
+        done = subprocess.run(
+            ["dpkg-query", "-W", "-f", "${Package} ${Version}", cls.package],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            check=False)
+        return done.stdout
+
+    def start(self):
+        if self.redis:
+            self.start_redis()
+        self.begin()
+
+    def start_redis(self):
+        self.redis_port = free_port()
+        redis = Process([REDIS, "--port", str(self.redis_port), "--bind",
+                         "127.0.0.1", "--save", "", "--appendonly", "no",
+                         "--dir", self.dir], self.path("redis.log"))
+        self.store.append(redis)
+        redis.wait_port(self.redis_port)
+
+    def begin(self):
+        raise NotImplementedError
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def write(self, name, text, mode=0o600):
+        with open(self.path(name), "w", encoding="utf-8") as f:
+            f.write(text)
+        os.chmod(self.path(name), mode)
+        return self.path(name)
+
+    def write_target(self, **fields):
+        lines = []
+        for key, value in fields.items():
+            for v in value if isinstance(value, list) else [value]:
+                lines.append(f"{key} {v}\n")
+        self.write("target", "".join(lines))
+
+    def pids(self):
+        return [p.pid for p in self.processes]
+
+    def store_pids(self):
+        return [p.pid for p in self.store]
+
+    def reload(self):
+        raise NotImplementedError
+
+    def crashes(self):
+        """Processes of it that were ended by a fault."""
+        return 0
+
+    def stop(self):
+        for p in self.processes + self.store:
+            p.stop()
+
+
+class Nginx(Server):
+    """An NGINX with one server of locations."""
+
+    reloads = True
+    modules = []
+
+    @classmethod
+    def missing(cls):
+        if shutil.which(NGINX) is None:
+            return f"no {NGINX}"
+        for module in cls.modules:
+            if not os.path.exists(module):
+                return f"no {module}"
+        return super().missing()
+
+    def begin(self):
+        self.port = free_port()
+        user = "user root;" if os.geteuid() == 0 else ""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        loads = "".join(f"load_module {m};\n" for m in self.modules)
+        temp = "".join(f"{name}_temp_path {self.path(name)};\n" for name in (
+            "client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+
+        self.write("nginx.conf", f"""{loads}{user}
+daemon off;
+worker_processes {WORKERS};
+worker_rlimit_nofile {files};
+pid {self.path("nginx.pid")};
+error_log {self.path("error.log")} warn;
+events {{ worker_connections 32768; }}
+http {{
+    access_log off;
+    keepalive_requests 100000000;
+    keepalive_timeout 300s;
+    {temp}{self.http()}
+    server {{
+        listen 127.0.0.1:{self.port} backlog=4096;
+        {self.locations()}
+    }}
+}}
+""")
+        nginx = Process([NGINX, "-c", self.path("nginx.conf"), "-e",
+                         self.path("error.log")], self.path("nginx.out"))
+        self.processes.append(nginx)
+        nginx.wait_port(self.port)
+        self.address = f"127.0.0.1:{self.port}"
+        self.describe()
+
+    def http(self):
+        return ""
+
+    def locations(self):
+        raise NotImplementedError
+
+    def describe(self):
+        raise NotImplementedError
+
+    def reload(self):
+        os.kill(self.processes[0].pid, signal.SIGHUP)
+
+    def crashes(self):
+        return read(self.path("error.log")).count("exited on signal")
+
+
+class Conduit(Nginx):
+    name = "conduit"
+    label = "Conduit for NGINX"
+    redis = True
+    modules = [f"{MODULES}/ngx_conduit_publish_module.so",
+               f"{MODULES}/ngx_conduit_gateway_module.so"]
+    kind = "x-protobuf"
+    body = "{proto}"
+    auth = "tokens"
+
+    def locations(self):
+        secret = self.write("secret", SECRET)
+        _, public = keys(self.dir)
+        redis = f"redis://127.0.0.1:{self.redis_port}"
+
+        return f"""
+        location /publish/ {{
+            conduit_publish {redis};
+            conduit_publish_jwt_secret_file {secret};
+            conduit_publish_jwt_issuer bench;
+            conduit_publish_jwt_audience conduit;
+            conduit_publish_rate 1000000r/s;
+        }}
+        location /events/ {{
+            conduit_gateway {redis};
+            conduit_gateway_jwt_key_file {public};
+            conduit_gateway_jwt_issuer bench;
+            conduit_gateway_jwt_audience conduit;
+        }}"""
+
+    def describe(self):
+        private, _ = keys(self.dir)
+        self.write_target(
+            publish_address=self.address, events_address=self.address,
+            publish="POST /publish/1/{channel}",
+            publish_header=[f"Content-Type: application/{self.kind}",
+                            f"Authorization: Bearer {publisher_token()}"],
+            publish_body=self.body, key=private,
+            events="GET /events/1?token={token}&channel_id={channel}")
+
+
+class ConduitJson(Conduit):
+    name = "conduit-json"
+    label = "Conduit for NGINX, JSON"
+    only = ["publish"]
+    kind = "json"
+    body = ('{"channel_id":"{channel}",'
+            '"message_id":"97f58c19-ce38-4c6b-8a5b-47f3405691f0",'
+            '"payload":{"value":"{event_string}"}}')
+
+
+class NchanMemory(Nginx):
+    name = "nchan-memory"
+    label = "nchan, memory"
+    modules = [f"{NGINX_MODULES}/ngx_nchan_module.so"]
+    package = "libnginx-mod-nchan"
+    store_in = ""
+
+    def http(self):
+        return "nchan_shared_memory_size 1024M;\n"
+
+    def locations(self):
+        return f"""
+        location ~ ^/pub/(.+)$ {{
+            nchan_publisher;
+            nchan_channel_id $1;
+            nchan_message_buffer_length {KEEP};
+            nchan_message_timeout {KEEP_SECONDS}s;
+            {self.store_in}
+        }}
+        location ~ ^/sub/(.+)$ {{
+            nchan_subscriber eventsource;
+            nchan_channel_id $1;
+            nchan_subscriber_first_message oldest;
+            nchan_message_buffer_length {KEEP};
+            nchan_message_timeout {KEEP_SECONDS}s;
+            {self.store_in}
+        }}"""
+
+    def describe(self):
+        self.write_target(
+            publish_address=self.address, events_address=self.address,
+            publish="POST /pub/{channel}",
+            publish_header="Content-Type: application/json",
+            publish_body="{event}", events="GET /sub/{channel}")
+
+
+class Nchan(NchanMemory):
+    name = "nchan"
+    label = "nchan, Redis"
+    redis = True
+    store_in = "nchan_redis_pass store;"
+
+    def begin(self):
+        super().begin()
+
+        # a worker refuses what comes before it is connected to Redis
+
+        def stored():
+            for _ in range(10 * WORKERS):
+                c = HTTPConnection("127.0.0.1", self.port)
+                try:
+                    c.request("POST", "/pub/ready", "x")
+                    if c.getresponse().status >= 300:
+                        return False
+                except OSError:
+                    return False
+                finally:
+                    c.close()
+            return True
+
+        wait_for("nchan connected to Redis", stored)
+
+    def http(self):
+        return super().http() + (
+            "upstream store { nchan_redis_server"
+            f" redis://127.0.0.1:{self.redis_port}; }}\n")
+
+
+class Return200(Nginx):
+    name = "return-200"
+    label = "`return 200`"
+    only = ["publish", "publish-each"]
+    floor = True
+
+    def locations(self):
+        return 'location / { return 200 "1736467200000-0"; }'
+
+    def describe(self):
+        self.write_target(
+            publish_address=self.address, events_address=self.address,
+            publish="POST /publish/1/{channel}",
+            publish_header=["Content-Type: application/x-protobuf",
+                            f"Authorization: Bearer {publisher_token()}"],
+            publish_body="{proto}", events="GET /")
+
+
+# tokens
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def publisher_token():
+    head = base64url(b'{"alg":"HS256","typ":"JWT"}')
+    claims = base64url(json.dumps({
+        "sub": "bench", "iss": "bench", "aud": "conduit", "org_id": 1,
+        "exp": int(time.time()) + 86400}).encode())
+    signature = hmac.new(SECRET.encode(), f"{head}.{claims}".encode(),
+                         hashlib.sha256).digest()
+    return f"{head}.{claims}.{base64url(signature)}"
+
+
+_keys = []
+
+
+def keys(folder):
+    """The files of a pair of RSA keys, made once: private, public."""
+    if not _keys:
+        private = os.path.join(os.path.dirname(folder), "bench.key")
+        public = os.path.join(os.path.dirname(folder), "bench.pem")
+        for command in (
+                ["openssl", "genrsa", "-out", private, "2048"],
+                ["openssl", "rsa", "-in", private, "-pubout", "-out", public]):
+            done = subprocess.run(command, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, check=False)
+            if done.returncode:
+                raise Failed(f"{' '.join(command)}: {done.stderr.decode()}")
+        _keys.extend((private, public))
+    return _keys
+
+
+SERVERS = [Conduit, ConduitJson, Nchan, NchanMemory, Return200]

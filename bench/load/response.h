@@ -1,0 +1,57 @@
+/*
+ * The parser of an HTTP/1.1 response: status, header, and a body that is
+ * chunked, has a length, or lasts until the connection ends.  Pure; takes its
+ * input in pieces of any size.
+ */
+
+#ifndef RESPONSE_H
+#define RESPONSE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RESPONSE_LINE  512    /* what is longer is cut */
+
+
+typedef enum {
+    RESPONSE_BAD = -1,
+    RESPONSE_MORE,
+    RESPONSE_DONE
+} response_e;
+
+typedef struct {
+    void (*header)(void *user, int status);
+    void (*body)(void *user, const char *data, size_t len);
+} response_handlers_t;
+
+/* zeroed is ready to use */
+typedef struct {
+    enum {
+        RESPONSE_STATUS,
+        RESPONSE_HEADER,
+        RESPONSE_LENGTH,        /* "left" bytes of body follow */
+        RESPONSE_EOF,           /* body, until the end */
+        RESPONSE_SIZE,          /* line with a chunk's size */
+        RESPONSE_CHUNK,         /* "left" bytes of it follow */
+        RESPONSE_CHUNK_END,     /* its line end */
+        RESPONSE_TRAILER,
+        RESPONSE_OVER
+    }         state;
+    int       status;
+    uint64_t  left;
+    unsigned  chunked:1;
+    unsigned  sized:1;          /* has Content-Length */
+    unsigned  close:1;          /* the connection is of no further use */
+    size_t    len;
+    char      line[RESPONSE_LINE];
+} response_t;
+
+
+/* Bytes after the response's end are RESPONSE_BAD: nothing is pipelined. */
+response_e response_feed(response_t *r, const char *data, size_t len,
+    const response_handlers_t *handlers, void *user);
+
+/* The connection was closed: RESPONSE_DONE if the response may end so. */
+response_e response_eof(response_t *r);
+
+#endif /* RESPONSE_H */

@@ -1,0 +1,50 @@
+/*
+ * Figures of a run: a histogram of times, and a set of whole numbers.  Pure.
+ */
+
+#ifndef STATS_H
+#define STATS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* a bucket is at most 1/64 of its value wide */
+#define STATS_SUB      64
+#define STATS_BUCKETS  (STATS_SUB * 59)
+
+
+/* zeroed is empty */
+typedef struct {
+    uint64_t  count;
+    uint64_t  max;
+    uint64_t  buckets[STATS_BUCKETS];
+} stats_times_t;
+
+/* zeroed is empty */
+typedef struct {
+    uint64_t  *words;
+    size_t     n;        /* words */
+} stats_set_t;
+
+
+/* Adds a time, in whatever unit. */
+void stats_time(stats_times_t *t, uint64_t value);
+
+/*
+ * Returns the time that so many (0 to 1) of all do not exceed: never less than
+ * the true one, at most 1/64 more, never more than the largest.  0 when empty.
+ */
+uint64_t stats_percentile(const stats_times_t *t, double share);
+
+/* Adds a number; returns 1 if it was not there.  Exits without memory. */
+int stats_set_add(stats_set_t *s, uint64_t number);
+
+int stats_set_has(const stats_set_t *s, uint64_t number);
+
+/* Counts the numbers of a, from "from" on, that b does not have. */
+uint64_t stats_set_without(const stats_set_t *a, const stats_set_t *b,
+    uint64_t from);
+
+void stats_set_free(stats_set_t *s);
+
+#endif /* STATS_H */

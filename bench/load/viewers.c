@@ -1,0 +1,340 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "publishers.h"
+#include "viewers.h"
+
+
+viewer_t  *viewers;
+viewed_t   viewed;
+
+static uint32_t  viewers_n;
+static uint64_t  viewers_total, closes_from;
+
+static void viewer_header(http_t *c, int status);
+static void viewer_body(http_t *c, const char *data, size_t len);
+static void viewer_end(http_t *c, int clean);
+static void viewer_event(void *user, const char *event, const char *data,
+    size_t len);
+static void viewer_message(viewer_t *v, const message_t *m);
+static void viewer_done(viewer_t *v);
+
+static const http_handlers_t  viewer_handlers = {
+    viewer_header, viewer_body, viewer_end
+};
+
+
+void
+viewers_init(const target_t *target, uint32_t n, uint32_t channels_n,
+    uint32_t slow, uint64_t total)
+{
+    uint32_t       i;
+    viewer_t      *v;
+    conduit_buf_t  request;
+
+    memset(&request, 0, sizeof(request));
+    viewers_n = n;
+    viewers_total = total;
+    viewers = calloc(n, sizeof(viewer_t));
+
+    if (viewers == NULL) {
+        perror("calloc");
+        exit(1);
+    }
+
+    for (i = 0; i < n; i++) {
+        v = &viewers[i];
+        v->http.io.fd = -1;
+        v->http.handlers = &viewer_handlers;
+        v->http.address = &target->events_address;
+        v->sse.handler = viewer_event;
+        v->sse.user = v;
+        v->channel = i % channels_n;
+
+        /* a window as that of a client far away: the server's socket fills */
+
+        if (i < slow) {
+            v->slow = 1;
+            v->http.stalled = 1;
+            v->http.rcvbuf = 16384;
+            v->http.mss = 1400;
+        }
+
+        /* the last one's request is of the same channel when there is one */
+
+        if (i == 0 || channels_n > 1) {
+            conduit_buf_reset(&request);
+            target_events(target, v->channel, &request);
+        }
+
+        v->request = malloc(request.len);
+        v->request_len = request.len;
+
+        if (v->request == NULL) {
+            perror("malloc");
+            exit(1);
+        }
+
+        memcpy(v->request, request.data, request.len);
+    }
+
+    conduit_buf_free(&request);
+}
+
+
+void
+viewer_open(uint32_t i)
+{
+    viewer_t              *v;
+    static conduit_buf_t   request;
+
+    v = &viewers[i];
+    v->retry_at = 0;
+
+    if (v->opened == 0) {
+        v->opened = loop_now();
+    }
+
+    conduit_buf_reset(&request);
+    conduit_buf_append(&request, v->request, v->request_len);
+
+    if (v->sse.last_id[0]) {
+        conduit_buf_lit(&request, "Last-Event-ID: ");
+        conduit_buf_append(&request, v->sse.last_id, strlen(v->sse.last_id));
+        conduit_buf_lit(&request, "\r\n");
+    }
+
+    conduit_buf_lit(&request, "\r\n");
+    sse_restart(&v->sse);
+    http_send(&v->http, request.data, request.len);
+}
+
+
+void
+viewers_retry(void)
+{
+    uint32_t  i;
+    uint64_t  now;
+
+    now = loop_now();
+
+    for (i = 0; i < viewers_n; i++) {
+        if (viewers[i].retry_at && viewers[i].retry_at <= now) {
+            viewer_open(i);
+        }
+    }
+}
+
+
+void
+viewers_unslow(void)
+{
+    uint32_t  i;
+
+    for (i = 0; i < viewers_n; i++) {
+        http_unstall(&viewers[i].http);
+    }
+}
+
+
+void
+viewers_mark_closes(void)
+{
+    closes_from = loop_now();
+}
+
+
+static void
+viewer_header(http_t *c, int status)
+{
+    viewer_t  *v;
+
+    v = (viewer_t *) c;
+
+    if (status == 200) {
+        v->open = 1;
+        viewed.open++;
+        return;
+    }
+
+    /* an EventSource never asks again after that */
+
+    v->dead = 1;
+    viewed.refused++;
+
+    if (viewed.status == 0) {
+        viewed.status = status;
+    }
+}
+
+
+static void
+viewer_body(http_t *c, const char *data, size_t len)
+{
+    viewer_t  *v;
+
+    v = (viewer_t *) c;
+
+    if (v->open) {
+        sse_feed(&v->sse, data, len);
+    }
+}
+
+
+static void
+viewer_end(http_t *c, int clean)
+{
+    uint64_t   now, slot;
+    viewer_t  *v;
+
+    v = (viewer_t *) c;
+    http_close(c);
+
+    if (v->open) {
+        v->open = 0;
+        viewed.open--;
+    }
+
+    if (v->done || v->dead) {
+        return;
+    }
+
+    now = loop_now();
+    viewed.closed++;
+    viewed.broken += !clean;
+
+    if (closes_from) {
+        slot = (now - closes_from) / (100 * LOOP_MS);
+        viewed.slots[slot < VIEWERS_SLOTS ? slot : VIEWERS_SLOTS - 1]++;
+    }
+
+    v->retry_at = now + (v->sse.retries ? v->sse.retry : VIEWERS_RETRY)
+                        * LOOP_MS;
+}
+
+
+static void
+viewer_event(void *user, const char *event, const char *data, size_t len)
+{
+    viewer_t    *v;
+    message_t    m;
+    const char  *p, *end;
+
+    v = user;
+    end = data + len;
+
+    if (strcmp(event, "control") == 0) {
+        viewed.told += memmem(data, len, "history_lost", 12) != NULL;
+        return;
+    }
+
+    for (p = message_find(data, end, &m); p != NULL;
+         p = message_find(p, end, &m))
+    {
+        viewer_message(v, &m);
+    }
+}
+
+
+static void
+viewer_message(viewer_t *v, const message_t *m)
+{
+    uint64_t  now;
+
+    if (m->channel != v->channel) {
+        viewed.foreign++;
+        return;
+    }
+
+    if (m->sequence == 0) {
+        viewed.warm += !v->warm && !v->slow;
+        v->warm = 1;
+        return;
+    }
+
+    now = loop_now();
+
+    /* what was there before the client says nothing about the way to it */
+
+    if (!v->slow && m->due >= v->opened) {
+        stats_time(&viewed.times, now > m->due ? now - m->due : 0);
+    }
+
+    viewed.events++;
+
+    if (!stats_set_add(&v->seen, m->sequence)) {
+        viewed.twice++;
+        return;
+    }
+
+    viewed.disordered += m->sequence < v->last;
+    v->last = m->sequence > v->last ? m->sequence : v->last;
+
+    if (v->events++ == 0) {
+        stats_time(&viewed.first, now - v->opened);
+    }
+
+    if (v->events == viewers_total) {
+        viewer_done(v);
+    }
+}
+
+
+static void
+viewer_done(viewer_t *v)
+{
+    v->done = 1;
+    viewed.done++;
+
+    /* a response that goes on is left here, as a client does after END */
+
+    if (v->open) {
+        v->open = 0;
+        viewed.open--;
+    }
+
+    http_close(&v->http);
+}
+
+
+uint64_t
+viewers_lost(int slow)
+{
+    uint32_t   i;
+    uint64_t   lost;
+    viewer_t  *v;
+
+    lost = 0;
+
+    for (i = 0; i < viewers_n; i++) {
+        v = &viewers[i];
+
+        if (v->slow == (slow != 0)) {
+            lost += stats_set_without(&channels[v->channel].stored, &v->seen,
+                                      1);
+        }
+    }
+
+    return lost;
+}
+
+
+int
+viewers_complete(int slow)
+{
+    uint32_t   i;
+    viewer_t  *v;
+
+    for (i = 0; i < viewers_n; i++) {
+        v = &viewers[i];
+
+        if (v->slow == (slow != 0)
+            && stats_set_without(&channels[v->channel].stored, &v->seen, 1))
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
