@@ -359,16 +359,16 @@ $(BUILD)/fuzz/number.o: $(NUMBER_SRC) $(HEADERS)
 
 # the modules beside their peers, by one load generator; bench/run has options
 BENCH_LOAD = $(wildcard bench/load/*.c) common/conduit_buf.c
-BENCH = $(SUITE_ENV) NGINX_BIN=$(NGINX_BIN) bench/run --generator \
-	$(BUILD)/bench/load --out $(BUILD)/bench
+BENCH_PROGRAMS = $(BUILD)/bench/load $(BUILD)/bench/writer
+BENCH = $(SUITE_ENV) NGINX_BIN=$(NGINX_BIN) bench/run --out $(BUILD)/bench
 
-bench: bench-deps all $(BUILD)/bench/load  ## measure beside peers, in 5 minutes
+bench: bench-deps all $(BENCH_PROGRAMS)  ## measure beside peers, in 5 minutes
 	@$(BENCH) --minutes 5 --command 'make bench'
 
-bench-full: bench-deps all $(BUILD)/bench/load  ## the same, long and with many clients
+bench-full: bench-deps all $(BENCH_PROGRAMS)  ## the same, long and with many clients
 	@$(BENCH) --size full --rounds 5 --command 'make bench-full'
 
-bench-check: all $(BUILD)/bench/load  ## run each workload once, check every event
+bench-check: all $(BENCH_PROGRAMS)  ## run each workload once, check every event
 	@$(BENCH) --size check
 
 bench-deps:
@@ -378,7 +378,11 @@ $(BUILD)/bench/load: $(BENCH_LOAD) $(wildcard bench/load/*.h) \
 		common/conduit_buf.h t/unit/wire.h t/unit/token.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CC_OPT) -Icommon -It/unit \
-	    -o $@ $(BENCH_LOAD) $(LD_OPT) -lcrypto
+	    -o $@ $(BENCH_LOAD) $(LD_OPT) -lhiredis -lcrypto
+
+$(BUILD)/bench/writer: bench/writer.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CC_OPT) -o $@ $< $(LD_OPT)
 
 bench-json: $(BUILD)/bench/json  ## measure what JSON costs, by kind of number
 	@$<

@@ -16,7 +16,8 @@ def measure(generator, cls, workload, size, folder, seconds):
 
     try:
         server.start()
-        figures = run(generator, server, workload, size, seconds)
+        figures = server.measure(generator, workload, size) \
+            or run(generator, server, workload, size, seconds)
         figures["crashes"] = server.crashes()
         return figures
     except Failed as e:
@@ -29,7 +30,9 @@ def measure(generator, cls, workload, size, folder, seconds):
 
 
 def run(generator, server, workload, size, seconds):
-    command = ["timeout", str(seconds), generator, workload.run, server.target,
+    command = ["timeout", str(seconds), generator, server.run or workload.run,
+               server.target,
+               f"at_once={server.at_once}",
                *workload.arguments(size)]
     seen = {}
 

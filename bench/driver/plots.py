@@ -5,10 +5,10 @@ import shutil
 import subprocess
 from statistics import median
 
-HEAD = """set terminal svg size 760,380 font 'sans,12' background 'white'
+HEAD = """set terminal svg size 860,380 font 'sans,12' background 'white'
 set output '{file}'
 set title '{title}' noenhanced
-set key top left reverse Left noenhanced
+set key outside right top Left reverse noenhanced
 set grid ytics lc rgb '#dddddd'
 set border 3
 set tics nomirror
@@ -123,7 +123,7 @@ def percentiles(folder, name, servers, runs):
 
     return bool(lines) and gnuplot(
         folder, name, f"{name}: events received within", blocks
-        + "set key bottom right\nset logscale x\nset xlabel 'ms'\n"
+        + "set logscale x\nset xlabel 'ms'\n"
         "set ylabel '% of events'\nset yrange [0:100]\n"
         "plot " + ", ".join(lines) + "\n")
 
@@ -146,4 +146,4 @@ def closes(folder, servers, runs):
     return bool(lines) and gnuplot(
         folder, "reload", "reload: responses that ended", blocks
         + "set xlabel 's after the reload'\nset yrange [0:*]\n"
-        "set key bottom right\nplot " + ", ".join(lines) + "\n")
+        "plot " + ", ".join(lines) + "\n")

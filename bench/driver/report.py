@@ -186,6 +186,9 @@ def cell(metric, got, ours, cls):
 
     if not values:
         return ""
+    if not any(values) and metric in ("cpu", "store_cpu", "store_kib",
+                                      "store_busy"):
+        return "—"
 
     text = f"{median(values):,.{digits}f}"
     pairs = ratios(metric, got, ours)

@@ -1,18 +1,14 @@
-"""The servers that are measured, each with what it needs to be started."""
+"""What all servers share; Conduit, nchan, and an NGINX that only answers."""
 
-import base64
-import hashlib
-import hmac
-import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
-import time
 from http.client import HTTPConnection
 
-from .processes import Failed, Process, free_port, read, wait_for
+from .processes import Process, free_port, read, wait_for
+from .tokens import SECRET, keys, publisher_token
 
 NGINX = os.environ.get("NGINX_BIN", "/usr/sbin/nginx")
 NGINX_MODULES = "/usr/lib/nginx/modules"
@@ -22,6 +18,26 @@ WORKERS = os.cpu_count() or 1
 
 KEEP = 1200          # messages a channel keeps, and for how long
 KEEP_SECONDS = 120
+
+
+def wait_answers(address, method, path):
+    """Waits until a server accepts a request many times in a row: each of its
+    workers is ready."""
+
+    def ready():
+        for _ in range(10 * WORKERS):
+            c = HTTPConnection(address, timeout=5)
+            try:
+                c.request(method, path, "x" if method == "POST" else None)
+                if c.getresponse().status >= 300:
+                    return False
+            except OSError:
+                return False
+            finally:
+                c.close()
+        return True
+
+    wait_for(f"2xx of {address}{path}", ready)
 
 
 class Server:
@@ -36,11 +52,14 @@ class Server:
     floor = False        # no peer: what a part of the work costs alone
     auth = ""            # what it verifies
     package = ""         # Debian's
+    run = None           # the generator's workload, if it is another
+    at_once = 200        # clients that it lets in at one time
 
     def __init__(self, folder):
         self.dir = folder
         self.processes = []
         self.store = []
+        self.others = []     # what it needs, and what is not counted
         self.target = os.path.join(folder, "target")
         self.redis_port = None
 
@@ -113,12 +132,16 @@ class Server:
     def reload(self):
         raise NotImplementedError
 
+    def measure(self, generator, workload, size):
+        """Figures of a run without the generator; None: by the generator."""
+        return None
+
     def crashes(self):
         """Processes of it that were ended by a fault."""
         return 0
 
     def stop(self):
-        for p in self.processes + self.store:
+        for p in self.processes + self.store + self.others:
             p.stop()
 
 
@@ -151,7 +174,7 @@ worker_processes {WORKERS};
 worker_rlimit_nofile {files};
 pid {self.path("nginx.pid")};
 error_log {self.path("error.log")} warn;
-events {{ worker_connections 32768; }}
+events {{ worker_connections {min(files, 32768)}; }}
 http {{
     access_log off;
     keepalive_requests 100000000;
@@ -281,23 +304,8 @@ class Nchan(NchanMemory):
 
     def begin(self):
         super().begin()
-
         # a worker refuses what comes before it is connected to Redis
-
-        def stored():
-            for _ in range(10 * WORKERS):
-                c = HTTPConnection("127.0.0.1", self.port)
-                try:
-                    c.request("POST", "/pub/ready", "x")
-                    if c.getresponse().status >= 300:
-                        return False
-                except OSError:
-                    return False
-                finally:
-                    c.close()
-            return True
-
-        wait_for("nchan connected to Redis", stored)
+        wait_answers(self.address, "POST", "/pub/ready")
 
     def http(self):
         return super().http() + (
@@ -321,44 +329,3 @@ class Return200(Nginx):
             publish_header=["Content-Type: application/x-protobuf",
                             f"Authorization: Bearer {publisher_token()}"],
             publish_body="{proto}", events="GET /")
-
-
-# tokens
-
-SECRET = "0123456789abcdef0123456789abcdef"
-
-
-def base64url(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def publisher_token():
-    head = base64url(b'{"alg":"HS256","typ":"JWT"}')
-    claims = base64url(json.dumps({
-        "sub": "bench", "iss": "bench", "aud": "conduit", "org_id": 1,
-        "exp": int(time.time()) + 86400}).encode())
-    signature = hmac.new(SECRET.encode(), f"{head}.{claims}".encode(),
-                         hashlib.sha256).digest()
-    return f"{head}.{claims}.{base64url(signature)}"
-
-
-_keys = []
-
-
-def keys(folder):
-    """The files of a pair of RSA keys, made once: private, public."""
-    if not _keys:
-        private = os.path.join(os.path.dirname(folder), "bench.key")
-        public = os.path.join(os.path.dirname(folder), "bench.pem")
-        for command in (
-                ["openssl", "genrsa", "-out", private, "2048"],
-                ["openssl", "rsa", "-in", private, "-pubout", "-out", public]):
-            done = subprocess.run(command, stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.PIPE, check=False)
-            if done.returncode:
-                raise Failed(f"{' '.join(command)}: {done.stderr.decode()}")
-        _keys.extend((private, public))
-    return _keys
-
-
-SERVERS = [Conduit, ConduitJson, Nchan, NchanMemory, Return200]

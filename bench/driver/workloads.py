@@ -85,8 +85,7 @@ WORKLOADS = [
         "deliver", {"channels": 1, "connections": 1, "size": 8000},
         {"check": {"clients": 10, "slow": 2, "rate": 100, "ms": 400},
          "short": {"clients": 100, "slow": 10, "rate": 200, "ms": 2000},
-         "full": {"clients": 200, "slow": 20, "rate": 200, "ms": 5000}},
-        history=True),
+         "full": {"clients": 200, "slow": 20, "rate": 200, "ms": 5000}}),
     Workload(
         "reload", "{clients} clients on {channels} channels, {rate} messages a"
         " second in all; the server is told to read its configuration anew",

@@ -23,6 +23,7 @@ static options_t  options = {
     .clients = 1,
     .channels = 1,
     .connections = 8,
+    .at_once = 200,
     .rate = 10,
     .messages = 10,
     .size = 100,
@@ -38,6 +39,7 @@ static const struct {
     { "clients",     &options.clients,     NULL, 1 },
     { "channels",    &options.channels,    NULL, 1 },
     { "connections", &options.connections, NULL, 1 },
+    { "at_once",     &options.at_once,     NULL, 1 },
     { "rate",        &options.rate,        NULL, 1 },
     { "slow",        &options.slow,        NULL, 0 },
     { "messages",    &options.messages,    NULL, 2 },
@@ -126,33 +128,30 @@ report(void)
     number("failed_status", (uint64_t) published.status);
     times("publish_us", &published.times);
 
-    if (viewers != NULL) {
-        number("events", viewed.events);
-        number("open", viewed.open);
-        number("done", viewed.done);
-        number("refused", viewed.refused);
-        number("refused_status", (uint64_t) viewed.status);
-        number("closed", viewed.closed);
-        number("broken", viewed.broken);
-        number("twice", viewed.twice);
-        number("disordered", viewed.disordered);
-        number("foreign", viewed.foreign);
-        number("told", viewed.told);
-        number("lost", viewers_lost(0));
-        number("lost_slow", viewers_lost(1));
-        times("event_us", &viewed.times);
-        times("first_us", &viewed.first);
+    number("events", viewed.events);
+    number("open", viewed.open);
+    number("done", viewed.done);
+    number("refused", viewed.refused);
+    number("refused_status", (uint64_t) viewed.status);
+    number("closed", viewed.closed);
+    number("broken", viewed.broken);
+    number("twice", viewed.twice);
+    number("disordered", viewed.disordered);
+    number("foreign", viewed.foreign);
+    number("told", viewed.told);
+    number("lost", viewers_lost(0));
+    number("lost_slow", viewers_lost(1));
+    times("event_us", &viewed.times);
+    times("first_us", &viewed.first);
 
-        printf("\"closes\":[");
+    printf("\"closes\":[");
 
-        for (i = 0; i < VIEWERS_SLOTS; i++) {
-            printf("%s%llu", i ? "," : "",
-                   (unsigned long long) viewed.slots[i]);
-        }
-
-        printf("],");
+    for (i = 0; i < VIEWERS_SLOTS; i++) {
+        printf("%s%llu", i ? "," : "",
+               (unsigned long long) viewed.slots[i]);
     }
 
+    printf("],");
     printf("\"end\":1}\n");
 }
 

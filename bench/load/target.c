@@ -54,12 +54,11 @@ target_read(target_t *t, const char *file)
 
     fclose(f);
 
-    if (rc == 0 && (t->publish.len == 0 || t->body == NULL)) {
-        fprintf(stderr, "load: %s: nothing to publish with\n", file);
-        return -1;
+    if (t->body == NULL) {
+        t->body = strdup("");
     }
 
-    return rc;
+    return t->body != NULL ? rc : -1;
 }
 
 
@@ -98,6 +97,12 @@ target_set(target_t *t, const char *key, const char *value)
 
     } else if (strcmp(key, "events_header") == 0) {
         line_append(&t->events, value, "\r\n");
+
+    } else if (strcmp(key, "issuer") == 0) {
+        t->issuer = strdup(value);
+
+    } else if (strcmp(key, "audience") == 0) {
+        t->audience = strdup(value);
 
     } else if (strcmp(key, "key") == 0) {
         return target_key(t, value);
@@ -264,7 +269,7 @@ static void
 expand_token(const target_t *t, uint32_t channel, conduit_buf_t *out)
 {
     int                 n;
-    char                uuid[MESSAGE_CHANNEL], claims[256];
+    char                uuid[MESSAGE_CHANNEL], claims[1024];
     size_t              len;
     unsigned char       signature[1024];
     static char         token[TOKEN_MAX];
@@ -277,9 +282,15 @@ expand_token(const target_t *t, uint32_t channel, conduit_buf_t *out)
     message_channel(channel, uuid);
 
     n = snprintf(claims, sizeof(claims),
-                 "{\"org_id\":1,\"channel_id\":\"%s\",\"iss\":\"bench\","
-                 "\"aud\":\"conduit\",\"exp\":%lld}", uuid,
+                 "{\"org_id\":1,\"channel_id\":\"%s\",\"iss\":\"%s\","
+                 "\"aud\":\"%s\",\"exp\":%lld}", uuid,
+                 t->issuer != NULL ? t->issuer : "bench",
+                 t->audience != NULL ? t->audience : "conduit",
                  (long long) time(NULL) + 86400);
+
+    if (n >= (int) sizeof(claims)) {
+        return;
+    }
 
     len = token_begin(token, header, sizeof(header) - 1, claims, (size_t) n);
     len = token_end(token, len, signature,

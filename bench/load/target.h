@@ -9,6 +9,7 @@
  *     events           method and path
  *     events_header    any number of them
  *     key              PEM file that signs {token}: RS256, for one channel
+ *     issuer, audience claims of it
  *
  * In values: {channel} is the channel's UUID, {token} a client's token, and in
  * the body {proto} a serialized PublishRequest, {event} the event's JSON,
@@ -31,6 +32,8 @@ typedef struct {
     conduit_buf_t        publish;      /* line and header, each with its end */
     conduit_buf_t        events;
     char                *body;
+    char                *issuer;       /* of {token}; NULL: "bench" */
+    char                *audience;     /* NULL: "conduit" */
     EVP_PKEY            *key;
 } target_t;
 

@@ -7,9 +7,8 @@
 #include "viewers.h"
 #include "workloads.h"
 
-#define PATIENCE     (10 * LOOP_SEC)   /* without any progress */
-#define AT_ONCE      100               /* connections opened in one turn */
-#define CONNECT_RATE 4000              /* a second */
+#define PATIENCE  (10 * LOOP_SEC)   /* without any progress */
+#define IN_TURN   100               /* connections opened in one turn */
 
 
 static void run_publish(const target_t *target, const options_t *o);
@@ -20,11 +19,12 @@ static void run_tokens(const target_t *target, const options_t *o);
 
 
 const workload_t  workloads[] = {
-    { "publish", run_publish },
-    { "deliver", run_deliver },
-    { "idle",    run_idle },
-    { "storm",   run_storm },
-    { "tokens",  run_tokens },
+    { "publish",  run_publish },
+    { "deliver",  run_deliver },
+    { "idle",     run_idle },
+    { "storm",    run_storm },
+    { "tokens",   run_tokens },
+    { "doorbell", run_doorbell },
     { NULL, NULL }
 };
 
@@ -42,7 +42,7 @@ cpu_now(void)
 }
 
 
-static void
+void
 phase(const char *name)
 {
     char  line[16];
@@ -157,13 +157,21 @@ static void
 connect_all(const options_t *o)
 {
     uint32_t  i;
-    uint64_t  start;
+    uint64_t  last, answered;
 
-    start = loop_now();
+    last = loop_now();
+    answered = 0;
 
     for (i = 0; i < o->clients; i++) {
-        while ((loop_now() - start) * CONNECT_RATE / LOOP_SEC < i) {
+        while (i >= o->slow + answered + o->at_once
+               && loop_now() - last < PATIENCE)
+        {
             loop_turn(loop_now() + LOOP_MS);
+
+            if (viewed.open + viewed.refused != answered) {
+                answered = viewed.open + viewed.refused;
+                last = loop_now();
+            }
         }
 
         viewer_open(i);
@@ -340,7 +348,7 @@ run_storm(const target_t *target, const options_t *o)
     for (i = 0; i < o->clients; i++) {
         viewer_open(i);
 
-        if (i % AT_ONCE == AT_ONCE - 1) {
+        if (i % IN_TURN == IN_TURN - 1) {
             loop_turn(0);
         }
     }

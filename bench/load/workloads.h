@@ -20,6 +20,8 @@ typedef struct {
     uint32_t  clients;
     uint32_t  channels;
     uint32_t  connections;   /* that publish */
+    uint32_t  at_once;       /* clients that wait for a response, at most; not
+                                in "storm" and "tokens" */
     uint32_t  rate;          /* messages a second, of all channels together */
     uint32_t  slow;          /* clients */
     uint32_t  messages;      /* a channel, where they are counted */
@@ -37,6 +39,12 @@ typedef struct {
 
 /* ends with an entry without a name */
 extern const workload_t  workloads[];
+
+/* Tells of a phase and waits, see above. */
+void phase(const char *name);
+
+/* in a file of its own: it needs Redis, and no server */
+void run_doorbell(const target_t *target, const options_t *o);
 
 /* CPU time of this process between "measure" and "measured", and that time. */
 extern uint64_t  measured_cpu, measured_ns;

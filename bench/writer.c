@@ -1,0 +1,256 @@
+/*
+ * The floor of fan-out: an event loop that only writes.  It takes requests as
+ * the benchmark makes them, keeps nothing, verifies nothing, and writes each
+ * body that is posted as an event to all who asked for its channel, one send()
+ * each.  One thread.
+ *
+ *     writer PORT
+ *
+ * The channel is the number at the end of the path, hexadecimal.
+ */
+
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CHANNELS  65536
+#define REQUEST   20480
+
+
+typedef struct conn_s  conn_t;
+
+struct conn_s {
+    int      fd;
+    int      channel;        /* -1: none */
+    conn_t  *next;           /* of its channel */
+    conn_t **link;           /* what points here */
+    size_t   len;
+    char     request[];
+};
+
+
+static int      ep;
+static conn_t  *channels[CHANNELS];
+
+
+static void
+conn_close(conn_t *c)
+{
+    if (c->channel != -1) {
+        *c->link = c->next;
+
+        if (c->next != NULL) {
+            c->next->link = c->link;
+        }
+    }
+
+    close(c->fd);
+    free(c);
+}
+
+
+static void
+conn_accept(int listener)
+{
+    int                 fd, one;
+    conn_t             *c;
+    struct epoll_event  ev;
+
+    one = 1;
+    fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+
+    if (fd == -1) {
+        return;
+    }
+
+    c = malloc(sizeof(conn_t) + REQUEST);
+
+    if (c == NULL) {
+        close(fd);
+        return;
+    }
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    c->fd = fd;
+    c->channel = -1;
+    c->len = 0;
+    ev.events = EPOLLIN | EPOLLRDHUP;
+    ev.data.ptr = c;
+    epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+}
+
+
+/* a client whose socket is full misses the event: nothing is kept */
+
+static void
+deliver(int channel, const char *body, size_t len)
+{
+    int      n;
+    conn_t  *c;
+    size_t   size;
+    char     event[REQUEST + 64];
+    char     data[] = "event: stream\nid: 1736467200000-0\ndata: ";
+
+    size = sizeof(data) - 1 + len + 2;
+    n = snprintf(event, sizeof(event), "%zx\r\n%s", size, data);
+    memcpy(event + n, body, len);
+    memcpy(event + n + len, "\n\n\r\n", 4);
+
+    for (c = channels[channel]; c != NULL; c = c->next) {
+        (void) send(c->fd, event, (size_t) n + len + 4, MSG_NOSIGNAL);
+    }
+}
+
+
+static int
+channel_of(const char *request)
+{
+    const char  *space, *p;
+
+    space = strchr(request, ' ');
+    space = space != NULL ? strchr(space + 1, ' ') : NULL;
+    p = space != NULL && space - request > 12 ? space - 8 : "0";
+
+    return (int) (strtoul(p, NULL, 16) % CHANNELS);
+}
+
+
+/* returns 0 when there is no whole request */
+
+static int
+conn_request(conn_t *c)
+{
+    size_t             size, whole;
+    char              *body;
+    const char        *length;
+    static const char  opened[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n";
+    static const char  stored[] =
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+    c->request[c->len] = '\0';
+    body = strstr(c->request, "\r\n\r\n");
+
+    if (body == NULL) {
+        return 0;
+    }
+
+    body += 4;
+    length = strstr(c->request, "Content-Length: ");
+    size = length != NULL && length < body ? strtoul(length + 16, NULL, 10)
+                                           : 0;
+    whole = (size_t) (body - c->request) + size;
+
+    if (c->len < whole) {
+        return 0;
+    }
+
+    if (c->request[0] == 'P') {
+        (void) send(c->fd, stored, sizeof(stored) - 1, MSG_NOSIGNAL);
+        deliver(channel_of(c->request), body, size);
+
+    } else if (c->channel == -1) {
+        (void) send(c->fd, opened, sizeof(opened) - 1, MSG_NOSIGNAL);
+        c->channel = channel_of(c->request);
+        c->link = &channels[c->channel];
+        c->next = *c->link;
+        *c->link = c;
+
+        if (c->next != NULL) {
+            c->next->link = &c->next;
+        }
+    }
+
+    c->len = 0;
+
+    return 1;
+}
+
+
+static void
+conn_read(conn_t *c)
+{
+    ssize_t  n;
+
+    n = recv(c->fd, c->request + c->len, REQUEST - 1 - c->len, 0);
+
+    if (n <= 0) {
+        conn_close(c);
+        return;
+    }
+
+    c->len += (size_t) n;
+
+    if (!conn_request(c) && c->len == REQUEST - 1) {
+        conn_close(c);
+    }
+}
+
+
+static int
+listener_open(const char *port)
+{
+    int                 fd, one;
+    struct sockaddr_in  sin;
+
+    one = 1;
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    memset(&sin, 0, sizeof(sin));
+    sin.sin_family = AF_INET;
+    sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sin.sin_port = htons((uint16_t) atoi(port));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+
+    if (bind(fd, (struct sockaddr *) &sin, sizeof(sin)) == -1
+        || listen(fd, 4096) == -1)
+    {
+        perror("writer");
+        exit(1);
+    }
+
+    return fd;
+}
+
+
+int
+main(int argc, char **argv)
+{
+    int                 i, n, listener;
+    struct rlimit       rl;
+    struct epoll_event  ev, events[256];
+
+    if (argc != 2) {
+        fprintf(stderr, "usage: writer PORT\n");
+        return 2;
+    }
+
+    getrlimit(RLIMIT_NOFILE, &rl);
+    rl.rlim_cur = rl.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &rl);
+
+    listener = listener_open(argv[1]);
+    ep = epoll_create1(0);
+    ev.events = EPOLLIN;
+    ev.data.ptr = NULL;
+    epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev);
+
+    for ( ;; ) {
+        n = epoll_wait(ep, events, 256, -1);
+
+        for (i = 0; i < n; i++) {
+            if (events[i].data.ptr == NULL) {
+                conn_accept(listener);
+
+            } else {
+                conn_read(events[i].data.ptr);
+            }
+        }
+    }
+}
