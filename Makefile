@@ -183,6 +183,12 @@ model: $(BUILD)/unit/model  ## run the model test (RUNS a mode, from seed BASE)
 $(BUILD)/unit/test_%: $(BUILD)/unit/test_%.o $(UNIT_OBJS)
 	$(Q)$(CC) $(UNIT_CFLAGS) -o $@ $^ $(PURE_LIBS) $(CHECK_LIBS)
 
+# what the benchmark counts with is no code of the modules
+BENCH_PURE = $(patsubst %,$(BUILD)/unit/bench/load/%.o,message response sse stats)
+
+$(BUILD)/unit/test_bench: $(BENCH_PURE)
+$(BUILD)/unit/test_bench.o $(BENCH_PURE): PURE_INCS += -Ibench/load -It/unit
+
 .SECONDARY: $(UNIT_OBJS) $(UNIT_TESTS:%=%.o)
 
 -include $(wildcard $(BUILD)/unit/*.d $(BUILD)/unit/*/*.d)
