@@ -310,7 +310,7 @@ $nginx->stop('TERM');
 
 # --- ten reloads while messages are published
 
-system('gcc', '-O2', '-o', "$TMP/sse_load", "$Conduit::ROOT/bench/sse_load.c")
+system('gcc', '-O2', '-o', "$TMP/sse_load", "$Conduit::ROOT/t/load/sse_load.c")
     == 0 or die 'sse_load.c does not compile';
 
 $nginx = nginx_start(workers => 2,

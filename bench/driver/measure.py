@@ -89,9 +89,12 @@ def figures_of(r, seen, workload, size):
         f["p99"] = ms(r["publish_us"], "99")
         return f
 
-    for name in ("lost", "twice", "disordered", "foreign", "refused", "closed",
+    for name in ("lost", "twice", "disordered", "refused", "closed",
                  "lost_slow", "events"):
         f[name] = r[name]
+
+    if r["foreign"]:
+        raise Failed(f"{r['foreign']} events of other channels")
 
     if r["event_us"]["count"]:
         f["p50"] = ms(r["event_us"], "50")
@@ -112,8 +115,8 @@ def figures_of(r, seen, workload, size):
         f["undone"] = clients - r["done"]
 
     if "full" in seen:
-        f["slow_kib"] = (seen["full"]["pss"] - before["pss"]) \
-            / workload.value(size, "slow")
+        f["slow_kib"] = sum(seen["full"][m] - before[m] for m in
+                            ("pss", "mem")) / workload.value(size, "slow")
 
     if "reload" in seen:
         f["peak"] = max(r["closes"])

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from urllib.parse import urlsplit
 
 from .processes import Failed, Process, free_port, read
@@ -120,7 +121,9 @@ class Centrifugo(Server):
 
     @classmethod
     def version(cls):
-        return "v6"
+        done = subprocess.run([cls.program(), "version"], check=False,
+                              stdout=subprocess.PIPE, text=True)
+        return done.stdout.splitlines()[0] if done.stdout else "?"
 
     def begin(self):
         port = free_port()

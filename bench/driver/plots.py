@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from statistics import median
 
+from .figures import cpu_ratio
+
 HEAD = """set terminal svg size 860,380 font 'sans,12' background 'white'
 set output '{file}'
 set title '{title}' noenhanced
@@ -69,14 +71,6 @@ def color(servers, cls):
 
 def label(cls):
     return cls.label.replace("`", "").replace("'", "")
-
-
-def cpu_ratio(got, ours):
-    both = {f["round"]: f["cpu"] + f["store_cpu"] for f in ours if "cpu" in f}
-    found = [(f["cpu"] + f["store_cpu"]) / both[f["round"]] for f in got
-             if "cpu" in f and both.get(f["round"])]
-
-    return median(found) if found else None
 
 
 def bars(folder, name, title, servers, names, runs, ratio):

@@ -62,7 +62,7 @@ class Process:
             except ProcessLookupError:
                 pass
             try:
-                self.process.wait(3)
+                self.process.wait(1)
             except subprocess.TimeoutExpired:
                 continue
             if sig == signal.SIGTERM and not alive(self.pid):

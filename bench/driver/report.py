@@ -3,9 +3,11 @@
 import datetime
 import os
 import platform
+import shutil
 import subprocess
 from statistics import median
 
+from .figures import cpu_ratio, memory_ratio, ratios
 from .plots import draw
 from .processes import read
 from .servers import NGINX, REDIS
@@ -24,7 +26,7 @@ METRICS = {
     "store_kib": ("Redis, KiB a client", 1, "low"),
     "busy": ("server, CPU %", 2, None),
     "store_busy": ("Redis, CPU %", 2, None),
-    "slow_kib": ("KiB a slow client", 0, "low"),
+    "slow_kib": ("server and Redis, KiB more for a slow client", 0, "low"),
     "closed": ("responses ended", 0, None),
     "peak": ("most in 100 ms", 0, None),
     "own_cpu": ("generator, CPU µs", 1, None),
@@ -63,8 +65,6 @@ ALWAYS = {
 DELIVERED = ["lost", "twice", "disordered"]
 
 HEAD = """\
-# Conduit for NGINX beside its peers
-
 Written by `{command}` on {date}: {machine}. The load average was {load:.1f}
 before and {load_after:.1f} after. {rounds}
 
@@ -93,22 +93,76 @@ How to read the tables:
 """
 
 
+MARK = "<!-- what follows is written by bench/run -->"
+
+
 def write_report(o, servers, workloads, runs, reasons, load):
     os.makedirs(o.out, exist_ok=True)
     plots = draw(o.out, servers, workloads, runs)
-    parts = [head(o, servers, runs, load)]
+    parts = [head(o, servers, runs, load),
+             summary(servers, workloads, runs, reasons)]
 
     for w in workloads:
         parts.append(section(o, w, servers, runs, reasons, plots))
 
+    text = "\n".join(parts)
+
     with open(os.path.join(o.out, "report.md"), "w", encoding="utf-8") as f:
-        f.write("\n".join(parts))
+        f.write("# Conduit for NGINX beside its peers\n\n" + text)
+
+    if o.into:
+        put_into(o, text, plots)
+
+
+def put_into(o, text, plots):
+    """Puts the report into a page, its plots into a folder of the page's
+    name."""
+    folder = os.path.splitext(o.into)[0]
+    page = read(o.into).partition(MARK)[0]
+    os.makedirs(folder, exist_ok=True)
+
+    for file, _ in [p for shown in plots.values() for p in shown]:
+        shutil.copy(os.path.join(o.out, file), folder)
+        text = text.replace(f"]({file})",
+                            f"]({os.path.basename(folder)}/{file})")
+
+    with open(o.into, "w", encoding="utf-8") as f:
+        f.write(f"{page}{MARK}\n\n{text}")
+
+
+def summary(servers, workloads, runs, reasons):
+    """One line a workload: processor time, or memory."""
+    shown = [c for c in servers if c.name != "conduit" and not c.floor
+             and any((w.name, c.name) in runs for w in workloads)]
+    lines = ["## In short", "",
+             "Ratio to Conduit's: CPU time of server and Redis together; of"
+             " `idle`, memory of the",
+             "server. More than 1 is more than Conduit takes.", "",
+             f"| | {' | '.join(c.label for c in shown)} |",
+             "|---" * (len(shown) + 1) + "|"]
+
+    for w in workloads:
+        of = memory_ratio if w.name == "idle" else cpu_ratio
+        row = [ratio_cell(of(runs.get((w.name, c.name), []),
+                             runs.get((w.name, "conduit"), [])),
+                          reasons.get((w.name, c.name), "")) for c in shown]
+        if any(row):
+            lines.append(f"| `{w.name}` | {' | '.join(row)} |")
+
+    return "\n".join(lines) + "\n"
+
+
+def ratio_cell(ratio, why):
+    if ratio is None:
+        return "" if why == "not measured" else why.partition(":")[0]
+
+    return f"**{ratio:.2f}**" if ratio < 1 else f"{ratio:.2f}"
 
 
 def head(o, servers, runs, load):
     rounds = max((len(r) for r in runs.values()), default=0)
     auth = [f"  {c.label} verifies {c.auth}." for c in servers
-            if c.auth
+            if c.auth and not c.floor
             and not c.name.startswith("conduit")]
     none = ", ".join(c.label for c in servers if not c.auth and not c.floor)
 
@@ -191,7 +245,7 @@ def cell(metric, got, ours, cls):
         return "—"
 
     text = f"{median(values):,.{digits}f}"
-    pairs = ratios(metric, got, ours)
+    pairs = ratios(lambda f: f.get(metric), got, ours)
 
     if cls.name == "conduit" or better is None or not pairs:
         return text
@@ -203,11 +257,3 @@ def cell(metric, got, ours, cls):
     ahead = ratio < 1 if better == "low" else ratio > 1
 
     return f"**{text}**" if ahead and not cls.floor else text
-
-
-def ratios(metric, got, ours):
-    """Of the rounds that both have."""
-    by_round = {f["round"]: f.get(metric) for f in ours}
-
-    return [f[metric] / by_round[f["round"]] for f in got
-            if f.get(metric) and by_round.get(f["round"])]

@@ -34,36 +34,36 @@ WORKLOADS = [
         "publish", "{connections} connections publish to {channels} channels in"
         " turn, each as fast as it gets replies", "publish",
         {"connections": 8, "channels": 256},
-        {"check": {"ms": 200}, "short": {"ms": 1500}, "full": {"ms": 6000}}),
+        {"check": {"ms": 200}, "short": {"ms": 1000}, "full": {"ms": 6000}}),
     Workload(
         "publish-each", "the same, each message with a connection of its own,"
         " as Sentry's publisher does", "publish",
         {"connections": 8, "channels": 256, "each": 1},
-        {"check": {"ms": 200}, "short": {"ms": 1000}, "full": {"ms": 6000}}),
+        {"check": {"ms": 200}, "short": {"ms": 600}, "full": {"ms": 6000}}),
     Workload(
         "fanout", "{clients} clients on one channel, {rate} messages a second",
         "deliver", {"channels": 1, "connections": 1},
         {"check": {"clients": 50, "rate": 50, "ms": 400},
-         "short": {"clients": 1000, "rate": 50, "ms": 1500},
+         "short": {"clients": 1000, "rate": 50, "ms": 1000},
          "full": {"clients": 1000, "rate": 50, "ms": 10000}}),
     Workload(
         "channels", "{clients} clients on as many channels, {rate} messages a"
         " second in all", "deliver", {"connections": 8},
         {"check": {"clients": 50, "channels": 50, "rate": 200, "ms": 400},
-         "short": {"clients": 1000, "channels": 1000, "rate": 500, "ms": 2000},
+         "short": {"clients": 1000, "channels": 1000, "rate": 500, "ms": 1000},
          "full": {"clients": 1000, "channels": 1000, "rate": 500,
                   "ms": 20000}}),
     Workload(
         "latency", "{clients} clients on {channels} channels, {rate} messages a"
         " second in all", "deliver", {"channels": 10, "connections": 8},
         {"check": {"clients": 20, "rate": 100, "ms": 300},
-         "short": {"clients": 200, "rate": 100, "ms": 2000},
+         "short": {"clients": 200, "rate": 100, "ms": 1000},
          "full": {"clients": 200, "rate": 100, "ms": 20000}}),
     Workload(
         "idle", "{clients} clients, a channel each, that get nothing", "idle",
         {},
         {"check": {"clients": 100, "channels": 100, "ms": 100},
-         "short": {"clients": 2000, "channels": 2000, "ms": 1000},
+         "short": {"clients": 2000, "channels": 2000, "ms": 500},
          "full": {"clients": 10000, "channels": 10000, "ms": 20000}}),
     Workload(
         "storm", "{clients} clients come at one time, each for the {messages}"
@@ -84,7 +84,7 @@ WORKLOADS = [
         " bytes a second; {slow} of them read nothing until the end",
         "deliver", {"channels": 1, "connections": 1, "size": 8000},
         {"check": {"clients": 10, "slow": 2, "rate": 100, "ms": 400},
-         "short": {"clients": 100, "slow": 10, "rate": 200, "ms": 2000},
+         "short": {"clients": 100, "slow": 10, "rate": 200, "ms": 1500},
          "full": {"clients": 200, "slow": 20, "rate": 200, "ms": 5000}}),
     Workload(
         "reload", "{clients} clients on {channels} channels, {rate} messages a"
@@ -94,5 +94,5 @@ WORKLOADS = [
          "short": {"clients": 500, "rate": 50, "ms": 7500, "reload": 1000},
          "full": {"clients": 1000, "rate": 50, "ms": 20000,
                   "reload": 5000}},
-        history=True, reloads=True, rounds=2),
+        history=True, reloads=True, rounds=1),
 ]

@@ -66,25 +66,40 @@ phase(const char *name)
 }
 
 
+/* grows with each message that is new to somebody, and with each client */
+
+static uint64_t
+progress(void)
+{
+    static uint64_t  most_open;
+
+    if (viewed.open > most_open) {
+        most_open = viewed.open;
+    }
+
+    return viewed.events - viewed.twice + published.stored + published.failed
+           + most_open + viewed.refused + viewed.done;
+}
+
+
 /*
- * Turns the loop until a condition holds; gives up when nothing was received or
- * acknowledged for some time.  Returns 0 then.
+ * Turns the loop until a condition holds; gives up when there was no progress
+ * for some time.  Returns 0 then.
  */
 
 static int
 wait_until(int (*holds)(const options_t *o), const options_t *o)
 {
-    uint64_t  now, last, progress, before;
+    uint64_t  now, last, before;
 
-    before = 0;
+    before = progress();
     last = loop_now();
 
     while (!holds(o)) {
         now = loop_now();
-        progress = http_bytes + viewed.open + published.stored;
 
-        if (progress != before) {
-            before = progress;
+        if (progress() != before) {
+            before = progress();
             last = now;
 
         } else if (now - last > PATIENCE) {

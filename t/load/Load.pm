@@ -5,7 +5,7 @@ package Load;
 #
 #     CONDUIT_LOAD=full     the sizes of a busy edge; otherwise small ones
 #
-# The generator is compiled from bench/sse_load.c.  It holds at most as many
+# The generator is compiled from t/load/sse_load.c.  It holds at most as many
 # connections as RLIMIT_NOFILE lets a process have; so does a worker, which is
 # why no suite has more than 19,500.
 
@@ -95,7 +95,7 @@ sub log_is_quiet {
 # --- the generator
 
 # load($nginx, -n => 1000, '-x' => undef, ...): starts it with commands on, and
-# options of bench/sse_load.c.  Methods: tell(letter), stat(), ends().
+# options of t/load/sse_load.c.  Methods: tell(letter), stat(), ends().
 
 sub load {
     my ($nginx, %o) = @_;
@@ -132,7 +132,7 @@ sub compile {
     my $binary = "$Conduit::TMP/sse_load";
 
     system($ENV{CC} // 'cc', '-O2', '-o', $binary,
-           "$Conduit::ROOT/bench/sse_load.c") == 0 or die 'no sse_load';
+           "$Conduit::ROOT/t/load/sse_load.c") == 0 or die 'no sse_load';
 
     return $binary;
 }

@@ -1,0 +1,26 @@
+"""Ratios of two servers' runs: those of the same round are compared."""
+
+from statistics import median
+
+
+def ratios(value, got, ours):
+    """value is a function of one run's figures, or None where it has none."""
+    by_round = {f["round"]: value(f) for f in ours}
+
+    return [value(f) / by_round[f["round"]] for f in got
+            if value(f) and by_round.get(f["round"])]
+
+
+def cpu(f):
+    """What server and Redis used together."""
+    return f["cpu"] + f["store_cpu"] if "cpu" in f else None
+
+
+def cpu_ratio(got, ours):
+    found = ratios(cpu, got, ours)
+    return median(found) if found else None
+
+
+def memory_ratio(got, ours):
+    found = ratios(lambda f: f.get("kib"), got, ours)
+    return median(found) if found else None
