@@ -56,6 +56,7 @@ class Script(Conduit):
 
     name = "script"
     label = "the same script by redis-benchmark"
+    about = ""
     only = ["publish"]
     floor = True
 

@@ -33,6 +33,7 @@ class Hold(Return200):
 class Pushpin(Server):
     name = "pushpin"
     label = "pushpin"
+    about = "passes messages on, keeps none; no tokens"
     package = "pushpin"
     history = False
     at_once = 20         # 502 to some of more
@@ -105,7 +106,9 @@ class Centrifugo(Server):
     label = "Centrifugo, Redis"
     redis = True
     history = False      # its plain event streams have no ids
-    auth = "a key of the publisher"
+    about = ("messages in Redis, told to nodes by its pub/sub; plain event"
+             " streams (uni_sse), which can't resume; verifies a key with each"
+             " publish")
 
     @classmethod
     def program(cls):
@@ -121,9 +124,14 @@ class Centrifugo(Server):
 
     @classmethod
     def version(cls):
-        done = subprocess.run([cls.program(), "version"], check=False,
-                              stdout=subprocess.PIPE, text=True)
-        return done.stdout.splitlines()[0] if done.stdout else "?"
+        try:
+            done = subprocess.run(["go", "version", "-m", cls.program()],
+                                  check=False, stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL, text=True)
+        except OSError:
+            return "v6"
+        found = re.search(r"^\s*mod\s+\S+\s+(\S+)", done.stdout, re.M)
+        return found[1] if found else "v6"
 
     def begin(self):
         port = free_port()
@@ -182,7 +190,7 @@ def by_address(text):
 
     class Peer(Server):
         history = told.get("history") != "no"
-        auth = told.get("auth", "")
+        about = told.get("about", "runs already")
 
         def begin(self):
             self.write("target", "\n".join([

@@ -65,8 +65,10 @@ ALWAYS = {
 DELIVERED = ["lost", "twice", "disordered"]
 
 HEAD = """\
-Written by `{command}` on {date}: {machine}. The load average was {load:.1f}
-before and {load_after:.1f} after. {rounds}
+Written by `{command}` on {date}, size `{size}`, {rounds}, on {machine}.
+The load average was {load:.1f} before and {load_after:.1f} after.{busy}
+
+What is compared:
 
 {versions}
 
@@ -79,19 +81,22 @@ How to read the tables:
   then the smallest and the largest of them. Where a peer is ahead the figure
   is **bold**.
 - CPU time is that of all processes of the server, by the scheduler's account,
-  divided by publishes (`publish`) or received events (the others); Redis and
-  the generator have columns of their own. On a machine that others use too,
-  times and rates say little, ratios of CPU time more.
-- Memory is the proportional set size (PSS). The kernel's sockets are not in
-  it.
+  divided by publishes (`publish`) or received events (the others). Redis and
+  the generator have columns of their own.
+- Memory is the proportional set size (PSS), without the kernel's sockets.
 - Every event is checked. Lost is what the server acknowledged and a client did
   not get, though it came back with its `Last-Event-ID`: after the server's
   `retry`, or 3 seconds without one.
-- Conduit verifies a token with each publish (HS256) and each client (RS256).
-{auth}
 - A floor is no server to choose: it shows what a part of the work costs alone.
 """
 
+BUSY = """
+
+**The machine was busy with other work. Times and rates say nothing then;
+compare ratios of CPU time, and counts.**"""
+
+# of a processor
+BUSY_LOAD = 0.5
 
 MARK = "<!-- what follows is written by bench/run -->"
 
@@ -137,7 +142,8 @@ def summary(servers, workloads, runs, reasons):
     lines = ["## In short", "",
              "Ratio to Conduit's: CPU time of server and Redis together; of"
              " `idle`, memory of the",
-             "server. More than 1 is more than Conduit takes.", "",
+             "server. More than 1 is more than Conduit takes, **bold** where a"
+             " peer takes less.", "",
              f"| | {' | '.join(c.label for c in shown)} |",
              "|---" * (len(shown) + 1) + "|"]
 
@@ -161,18 +167,13 @@ def ratio_cell(ratio, why):
 
 def head(o, servers, runs, load):
     rounds = max((len(r) for r in runs.values()), default=0)
-    auth = [f"  {c.label} verifies {c.auth}." for c in servers
-            if c.auth and not c.floor
-            and not c.name.startswith("conduit")]
-    none = ", ".join(c.label for c in servers if not c.auth and not c.floor)
 
     return HEAD.format(
-        command=o.command, date=datetime.date.today(), machine=machine(),
+        command=o.command, date=datetime.date.today(), size=o.size,
+        rounds=f"{rounds} round{'s' * (rounds != 1)}", machine=machine(),
         load=load, load_after=os.getloadavg()[0],
-        rounds=f"{rounds} round{'s' * (rounds != 1)}, size `{o.size}`.",
-        versions=versions(servers), workers=os.cpu_count(),
-        auth="\n".join(auth + ([f"  Without tokens: {none}."] if none
-                               else [])))
+        busy=BUSY if load > BUSY_LOAD * os.cpu_count() else "",
+        versions=versions(servers), workers=os.cpu_count())
 
 
 def machine():
@@ -200,8 +201,10 @@ def versions(servers):
     for cls in servers:
         if cls.missing():
             lines.append(f"- {cls.label}: not installed ({cls.missing()})")
-        elif cls.version():
-            lines.append(f"- {cls.label}: {cls.version()}")
+        elif cls.about:
+            version = cls.version()
+            lines.append(f"- {cls.label}{version and f' ({version})'}:"
+                         f" {cls.about}")
 
     return "\n".join(lines)
 

@@ -50,7 +50,7 @@ class Server:
     only = None          # the workloads it is for; None: all
     redis = False
     floor = False        # no peer: what a part of the work costs alone
-    auth = ""            # what it verifies
+    about = ""           # what to know when it is compared
     package = ""         # Debian's
     run = None           # the generator's workload, if it is another
     at_once = 200        # clients that it lets in at one time
@@ -217,7 +217,8 @@ class Conduit(Nginx):
                f"{MODULES}/ngx_conduit_gateway_module.so"]
     kind = "x-protobuf"
     body = "{proto}"
-    auth = "tokens"
+    about = ("messages in Redis streams; verifies a token with each publish"
+             " (HS256) and each client (RS256)")
 
     def locations(self):
         secret = self.write("secret", SECRET)
@@ -253,6 +254,7 @@ class Conduit(Nginx):
 class ConduitJson(Conduit):
     name = "conduit-json"
     label = "Conduit for NGINX, JSON"
+    about = "the same, messages posted in JSON; Redis counts their sequence"
     only = ["publish"]
     kind = "json"
     body = ('{"channel_id":"{channel}",'
@@ -264,6 +266,8 @@ class NchanMemory(Nginx):
     name = "nchan-memory"
     label = "nchan, memory"
     modules = [f"{NGINX_MODULES}/ngx_nchan_module.so"]
+    about = ("messages in memory that the workers of one NGINX share; no"
+             " tokens")
     package = "libnginx-mod-nchan"
     store_in = ""
 
@@ -299,6 +303,7 @@ class NchanMemory(Nginx):
 class Nchan(NchanMemory):
     name = "nchan"
     label = "nchan, Redis"
+    about = "messages in Redis, told to workers by its pub/sub; no tokens"
     redis = True
     store_in = "nchan_redis_pass store;"
 
