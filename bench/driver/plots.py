@@ -74,8 +74,8 @@ def label(cls):
 
 
 def bars(folder, name, title, servers, names, runs, ratio):
-    shown = [c for c in servers
-             if any((n, c.name) in runs for n in names)]
+    shown = [c for c in servers if c.only is None
+             and any((n, c.name) in runs for n in names)]
     rows = []
 
     for n in names:

@@ -85,8 +85,10 @@ How to read the tables:
   the generator have columns of their own.
 - Memory is the proportional set size (PSS), without the kernel's sockets.
 - Every event is checked. Lost is what the server acknowledged and a client did
-  not get, though it came back with its `Last-Event-ID`: after the server's
-  `retry`, or 3 seconds without one.
+  not get, though it came back: after the server's `retry`, or 3 seconds
+  without one, with the `Last-Event-ID` it had, if any. Not published is what
+  had no reply of 2xx: in `reload` a request on a kept connection that the
+  server closed at that moment is one.
 - A floor is no server to choose: it shows what a part of the work costs alone.
 """
 
@@ -139,6 +141,9 @@ def summary(servers, workloads, runs, reasons):
     """One line a workload: processor time, or memory."""
     shown = [c for c in servers if c.name != "conduit" and not c.floor
              and any((w.name, c.name) in runs for w in workloads)]
+    if not shown:
+        return ""
+
     lines = ["## In short", "",
              "Ratio to Conduit's: CPU time of server and Redis together; of"
              " `idle`, memory of the",

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "publishers.h"
 #include "viewers.h"
@@ -192,6 +194,7 @@ main(int argc, char **argv)
         return 1;
     }
 
+    message_run = (uint32_t) time(NULL) ^ (uint32_t) getpid() << 16;
     loop_init();
     w->run(&target, &options);
     report();

@@ -9,10 +9,14 @@
 #define MARKER_FORMAT  "~b%06u.%08llu.%020llu~"
 
 
+uint32_t  message_run;
+
+
 void
 message_channel(uint32_t channel, char *uuid)
 {
-    snprintf(uuid, MESSAGE_CHANNEL, "00000000-0000-4000-8000-%012x", channel);
+    snprintf(uuid, MESSAGE_CHANNEL, "%08x-0000-4000-8000-%012x", message_run,
+             channel);
 }
 
 

@@ -31,6 +31,13 @@ typedef struct {
 } message_t;
 
 
+/*
+ * In the name of each channel, so that a server that runs already has nothing
+ * of an earlier run in it.
+ */
+extern uint32_t  message_run;
+
+
 void message_channel(uint32_t channel, char *uuid);
 
 /* Appends a serialized PublishRequest. */

@@ -27,30 +27,30 @@ static const http_handlers_t  viewer_handlers = {
 
 void
 viewers_init(const target_t *target, uint32_t n, uint32_t channels_n,
-    uint32_t slow, uint64_t total)
+    uint32_t slow, uint32_t more, uint64_t total)
 {
     uint32_t       i;
     viewer_t      *v;
     conduit_buf_t  request;
 
     memset(&request, 0, sizeof(request));
-    viewers_n = n;
+    viewers_n = n + more;
     viewers_total = total;
-    viewers = calloc(n, sizeof(viewer_t));
+    viewers = calloc(viewers_n, sizeof(viewer_t));
 
     if (viewers == NULL) {
         perror("calloc");
         exit(1);
     }
 
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < viewers_n; i++) {
         v = &viewers[i];
         v->http.io.fd = -1;
         v->http.handlers = &viewer_handlers;
         v->http.address = &target->events_address;
         v->sse.handler = viewer_event;
         v->sse.user = v;
-        v->channel = i % channels_n;
+        v->channel = i < n ? i % channels_n : channels_n;
 
         /* a window as that of a client far away: the server's socket fills */
 
@@ -61,9 +61,7 @@ viewers_init(const target_t *target, uint32_t n, uint32_t channels_n,
             v->http.mss = 1400;
         }
 
-        /* the last one's request is of the same channel when there is one */
-
-        if (i == 0 || channels_n > 1) {
+        if (i == 0 || v->channel != viewers[i - 1].channel) {
             conduit_buf_reset(&request);
             target_events(target, v->channel, &request);
         }
@@ -108,6 +106,22 @@ viewer_open(uint32_t i)
     conduit_buf_lit(&request, "\r\n");
     sse_restart(&v->sse);
     http_send(&v->http, request.data, request.len);
+}
+
+
+void
+viewer_close(uint32_t i)
+{
+    viewer_t  *v;
+
+    v = &viewers[i];
+
+    if (v->open) {
+        v->open = 0;
+        viewed.open--;
+    }
+
+    http_close(&v->http);
 }
 
 
@@ -281,20 +295,14 @@ viewer_message(viewer_t *v, const message_t *m)
 }
 
 
+/* a response that goes on is left here, as a client does after END */
+
 static void
 viewer_done(viewer_t *v)
 {
     v->done = 1;
     viewed.done++;
-
-    /* a response that goes on is left here, as a client does after END */
-
-    if (v->open) {
-        v->open = 0;
-        viewed.open--;
-    }
-
-    http_close(&v->http);
+    viewer_close((uint32_t) (v - viewers));
 }
 
 

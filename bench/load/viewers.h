@@ -62,13 +62,16 @@ extern viewed_t   viewed;
 
 /*
  * Makes n clients, spread over the channels in turn; the first "slow" of them
- * read nothing.  None is connected.  total: sequence numbers a client waits
- * for, after which it closes its response; 0: it stays.
+ * read nothing.  "more" others are on one further channel.  None is connected.
+ * total: sequence numbers a client waits for, after which it closes its
+ * response; 0: it stays.
  */
 void viewers_init(const target_t *target, uint32_t n, uint32_t channels_n,
-    uint32_t slow, uint64_t total);
+    uint32_t slow, uint32_t more, uint64_t total);
 
 void viewer_open(uint32_t i);
+
+void viewer_close(uint32_t i);
 
 /* Opens again whoever has waited long enough. */
 void viewers_retry(void);

@@ -9,6 +9,7 @@
 
 #define PATIENCE  (10 * LOOP_SEC)   /* without any progress */
 #define IN_TURN   100               /* connections opened in one turn */
+#define FIRST     32                /* clients, before those that count */
 
 
 static void run_publish(const target_t *target, const options_t *o);
@@ -234,6 +235,46 @@ warm_up(const options_t *o)
 }
 
 
+/*
+ * A server's workers connect to what they store in when their first client
+ * comes: that is not measured.
+ */
+
+static void
+first_clients(const options_t *o, uint32_t channel)
+{
+    uint32_t  i;
+    uint64_t  now, end, again;
+
+    end = loop_now() + PATIENCE;
+    again = 0;
+
+    for (i = 0; i < FIRST; i++) {
+        viewer_open(o->clients + i);
+    }
+
+    for (now = loop_now(); viewed.warm < FIRST; now = loop_now()) {
+
+        if (now > end) {
+            die("the first clients get no events");
+        }
+
+        if (now >= again && published.waiting == 0) {
+            publish_warm(channel);
+            again = now + 500 * LOOP_MS;
+        }
+
+        loop_turn(now + 10 * LOOP_MS);
+    }
+
+    for (i = 0; i < FIRST; i++) {
+        viewer_close(o->clients + i);
+    }
+
+    publishers_mark();
+}
+
+
 /* as many messages a second as the server takes */
 
 static void
@@ -273,7 +314,7 @@ run_deliver(const target_t *target, const options_t *o)
     uint64_t  now, start, due, n, total, reload;
 
     publishers_init(target, o->channels, o->connections, 0, o->size);
-    viewers_init(target, o->clients, o->channels, o->slow, 0);
+    viewers_init(target, o->clients, o->channels, o->slow, 0, 0);
     phase("start");
 
     connect_all(o);
@@ -324,7 +365,7 @@ run_idle(const target_t *target, const options_t *o)
     uint64_t  now, end;
 
     publishers_init(target, o->channels, 1, 0, o->size);
-    viewers_init(target, o->clients, o->channels, 0, 0);
+    viewers_init(target, o->clients, o->channels, 0, 0, 0);
     phase("start");
 
     connect_all(o);
@@ -346,9 +387,10 @@ run_storm(const target_t *target, const options_t *o)
 {
     uint32_t  i;
 
-    publishers_init(target, o->channels, o->connections, 0, o->size);
-    viewers_init(target, o->clients, o->channels, 0, o->messages);
+    publishers_init(target, o->channels + 1, o->connections, 0, o->size);
+    viewers_init(target, o->clients, o->channels, 0, FIRST, o->messages);
     phase("start");
+    first_clients(o, o->channels);
 
     for (i = 0; i < o->messages * o->channels; i++) {
         publish(i % o->channels, MESSAGE_DELTA, loop_now());
@@ -384,9 +426,10 @@ run_tokens(const target_t *target, const options_t *o)
     uint32_t  i;
     uint64_t  now, start, step, sequence, due;
 
-    publishers_init(target, o->clients, o->connections, 0, o->size);
-    viewers_init(target, o->clients, o->clients, 0, o->messages);
+    publishers_init(target, o->clients + 1, o->connections, 0, o->size);
+    viewers_init(target, o->clients, o->clients, 0, FIRST, o->messages);
     phase("start");
+    first_clients(o, o->clients);
     phase("measure");
 
     /* a turn of all streams takes 1/rate: they follow each other evenly */
