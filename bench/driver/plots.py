@@ -7,17 +7,17 @@ from statistics import median
 
 from .figures import cpu_ratio
 
-HEAD = """set terminal svg size 860,380 font 'sans,12' background 'white'
+HEAD = """set terminal svg size 800,420 font 'sans,12' background 'white'
 set output '{file}'
 set title '{title}' noenhanced
-set key outside right top Left reverse noenhanced
+set key below Left reverse noenhanced
 set grid ytics lc rgb '#dddddd'
 set border 3
 set tics nomirror
 """
 
 COLORS = ["#1f6feb", "#d1242f", "#bf8700", "#8250df", "#1a7f37", "#57606a",
-          "#bc4c00", "#0a7ea4"]
+          "#bc4c00", "#0a7ea4", "#a0446f", "#4d7c0f", "#334155", "#b45309"]
 
 
 def draw(folder, servers, workloads, runs):
@@ -93,6 +93,7 @@ set style histogram clustered gap 1
 set style fill solid 0.9
 set datafile missing '?'
 set yrange [0:*]
+set arrow from graph 0, first 1 to graph 1, first 1 nohead lc rgb '#999999'
 """
     text += "plot " + ", ".join(
         f"$d using {i + 2}:xtic(1) lc rgb '{color(servers, c)}'"

@@ -1,6 +1,7 @@
 """The report: tables of medians, and what a reader has to know of them."""
 
 import datetime
+import json
 import os
 import platform
 import shutil
@@ -116,6 +117,10 @@ def write_report(o, servers, workloads, runs, reasons, load):
 
     with open(os.path.join(o.out, "report.md"), "w", encoding="utf-8") as f:
         f.write("# Conduit for NGINX beside its peers\n\n" + text)
+
+    with open(os.path.join(o.out, "figures.json"), "w", encoding="utf-8") as f:
+        json.dump([{"workload": w, "server": s, "runs": r}
+                   for (w, s), r in runs.items()], f)
 
     if o.into:
         put_into(o, text, plots)
