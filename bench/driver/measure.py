@@ -90,7 +90,7 @@ def figures_of(r, seen, workload, size):
         return f
 
     for name in ("lost", "twice", "disordered", "refused", "closed",
-                 "lost_slow", "events"):
+                 "broken", "lost_slow", "events"):
         f[name] = r[name]
 
     if r["foreign"]:

@@ -54,6 +54,7 @@ COUNTS = {
     "twice": "twice",
     "disordered": "out of order",
     "lost_slow": "lost by the slow",
+    "broken": "cut off",
     "refused": "clients refused",
     "crashes": "crashes",
 }
@@ -61,7 +62,8 @@ COUNTS = {
 ALWAYS = {
     "publish": ["failed"], "publish-each": ["failed"], "idle": [],
     "slow": ["lost", "lost_slow", "twice", "disordered"],
-    "reload": ["failed", "lost", "twice", "disordered", "refused", "crashes"],
+    "reload": ["broken", "failed", "lost", "twice", "disordered", "refused",
+               "crashes"],
 }
 DELIVERED = ["lost", "twice", "disordered"]
 
@@ -89,7 +91,8 @@ How to read the tables:
   not get, though it came back: after the server's `retry`, or 3 seconds
   without one, with the `Last-Event-ID` it had, if any. Not published is what
   had no reply of 2xx: in `reload` a request on a kept connection that the
-  server closed at that moment is one.
+  server closed at that moment is one. Cut off are responses that ended without
+  their last chunk.
 - A floor is no server to choose: it shows what a part of the work costs alone.
 """
 

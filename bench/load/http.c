@@ -13,8 +13,6 @@
 #define HTTP_READ  262144
 
 
-uint64_t  http_bytes;
-
 static void http_open(http_t *c);
 static void http_event(loop_io_t *io, uint32_t events);
 static int http_write(http_t *c);
@@ -169,7 +167,6 @@ http_read(http_t *c)
         return;
     }
 
-    http_bytes += (uint64_t) n;
     rc = response_feed(&c->response, buf, (size_t) n, &http_response, c);
 
     if (c->io.fd != -1 && rc != RESPONSE_MORE) {

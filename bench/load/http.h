@@ -48,10 +48,6 @@ struct http_s {
 };
 
 
-/* Bytes that were read by all connections. */
-extern uint64_t  http_bytes;
-
-
 /* Sends a request, opening the connection if it is closed. */
 void http_send(http_t *c, const char *data, size_t len);
 

@@ -124,23 +124,18 @@ report(void)
     printf("{");
     number("measured_us", measured_ns / 1000);
     number("own_cpu_us", measured_cpu / 1000);
-    number("bytes", http_bytes);
     number("stored", published.stored);
     number("failed", published.failed);
-    number("failed_status", (uint64_t) published.status);
     times("publish_us", &published.times);
 
     number("events", viewed.events);
-    number("open", viewed.open);
     number("done", viewed.done);
     number("refused", viewed.refused);
-    number("refused_status", (uint64_t) viewed.status);
     number("closed", viewed.closed);
     number("broken", viewed.broken);
     number("twice", viewed.twice);
     number("disordered", viewed.disordered);
     number("foreign", viewed.foreign);
-    number("told", viewed.told);
     number("lost", viewers_lost(0));
     number("lost_slow", viewers_lost(1));
     times("event_us", &viewed.times);

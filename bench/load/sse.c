@@ -71,8 +71,7 @@ sse_line(sse_t *sse, const char *line, size_t len)
         return;
     }
 
-    if (line[0] == ':') {
-        sse->comments++;
+    if (line[0] == ':') {       /* a comment */
         return;
     }
 

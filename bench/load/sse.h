@@ -28,7 +28,6 @@ typedef struct {
     char           last_id[SSE_ID];   /* what a reconnect sends; may be empty */
     uint64_t       retry;             /* ms; 0: none came */
     uint64_t       retries;           /* lines of it */
-    uint64_t       comments;
 
     char           id[SSE_ID];        /* of the event that is being read */
     char           event[SSE_EVENT];

@@ -121,13 +121,6 @@ stats_set_add(stats_set_t *s, uint64_t number)
 }
 
 
-int
-stats_set_has(const stats_set_t *s, uint64_t number)
-{
-    return number / 64 < s->n && (s->words[number / 64] >> number % 64 & 1);
-}
-
-
 uint64_t
 stats_set_without(const stats_set_t *a, const stats_set_t *b, uint64_t from)
 {

@@ -39,8 +39,6 @@ uint64_t stats_percentile(const stats_times_t *t, double share);
 /* Adds a number; returns 1 if it was not there.  Exits without memory. */
 int stats_set_add(stats_set_t *s, uint64_t number);
 
-int stats_set_has(const stats_set_t *s, uint64_t number);
-
 /* Counts the numbers of a, from "from" on, that b does not have. */
 uint64_t stats_set_without(const stats_set_t *a, const stats_set_t *b,
     uint64_t from);

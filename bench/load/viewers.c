@@ -235,13 +235,9 @@ viewer_event(void *user, const char *event, const char *data, size_t len)
     message_t    m;
     const char  *p, *end;
 
+    (void) event;
     v = user;
     end = data + len;
-
-    if (strcmp(event, "control") == 0) {
-        viewed.told += memmem(data, len, "history_lost", 12) != NULL;
-        return;
-    }
 
     for (p = message_find(data, end, &m); p != NULL;
          p = message_find(p, end, &m))

@@ -49,7 +49,6 @@ typedef struct {
     uint64_t       twice;
     uint64_t       disordered;
     uint64_t       foreign;     /* of a channel that was not asked for */
-    uint64_t       told;        /* "history_lost" and its like */
     stats_times_t  times;       /* from due to received, ns */
     stats_times_t  first;       /* from request to first event, ns */
     uint64_t       slots[VIEWERS_SLOTS];
