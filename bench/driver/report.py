@@ -61,11 +61,11 @@ COUNTS = {
 
 ALWAYS = {
     "publish": ["failed"], "publish-each": ["failed"], "idle": [],
-    "slow": ["lost", "lost_slow", "twice", "disordered"],
+    "slow": ["failed", "lost", "lost_slow", "twice", "disordered"],
     "reload": ["broken", "failed", "lost", "twice", "disordered", "refused",
                "crashes"],
 }
-DELIVERED = ["lost", "twice", "disordered"]
+DELIVERED = ["failed", "lost", "twice", "disordered"]
 
 HEAD = """\
 Written by `{command}` on {date}, size `{size}`, {rounds}, on {machine}.
