@@ -29,7 +29,8 @@ static options_t  options = {
     .rate = 10,
     .messages = 10,
     .size = 100,
-    .ms = 1000
+    .ms = 1000,
+    .patience = 10000
 };
 
 static const struct {
@@ -48,6 +49,7 @@ static const struct {
     { "size",        &options.size,        NULL, 0 },
     { "ms",          &options.ms,          NULL, 1 },
     { "reload",      &options.reload,      NULL, 0 },
+    { "patience",    &options.patience,    NULL, 1 },
     { "each",        NULL, &options.each,        0 }
 };
 

@@ -7,7 +7,6 @@
 #include "viewers.h"
 #include "workloads.h"
 
-#define PATIENCE  (10 * LOOP_SEC)   /* without any progress */
 #define IN_TURN   100               /* connections opened in one turn */
 #define FIRST     32                /* clients, before those that count */
 
@@ -103,7 +102,7 @@ wait_until(int (*holds)(const options_t *o), const options_t *o)
             before = progress();
             last = now;
 
-        } else if (now - last > PATIENCE) {
+        } else if (now - last > o->patience * LOOP_MS) {
             return 0;
         }
 
@@ -180,7 +179,7 @@ connect_all(const options_t *o)
 
     for (i = 0; i < o->clients; i++) {
         while (i >= o->slow + answered + o->at_once
-               && loop_now() - last < PATIENCE)
+               && loop_now() - last < o->patience * LOOP_MS)
         {
             loop_turn(loop_now() + LOOP_MS);
 
@@ -210,7 +209,7 @@ warm_up(const options_t *o)
     uint32_t  i;
     uint64_t  now, end, again;
 
-    end = loop_now() + PATIENCE;
+    end = loop_now() + o->patience * LOOP_MS;
     again = 0;
 
     for (now = loop_now(); viewed.warm + o->slow < o->clients
@@ -246,7 +245,7 @@ first_clients(const options_t *o, uint32_t channel)
     uint32_t  i;
     uint64_t  now, end, again;
 
-    end = loop_now() + PATIENCE;
+    end = loop_now() + o->patience * LOOP_MS;
     again = 0;
 
     for (i = 0; i < FIRST; i++) {

@@ -28,6 +28,7 @@ typedef struct {
     uint32_t  size;          /* bytes of the payload's text */
     uint32_t  ms;            /* how long */
     uint32_t  reload;        /* ms, when; 0: never */
+    uint32_t  patience;      /* ms without progress, then it is given up */
     int       each;          /* a connection for each publish */
 } options_t;
 
