@@ -1,8 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
+#include "conduit_jansson.h"
 #include "conduit_jwt_private.h"
 
 
@@ -40,8 +39,8 @@ static json_t *conduit_jwt_get(json_t *object, const char *name);
 static int conduit_jwt_time(json_t *value, int64_t *seconds);
 static int conduit_jwt_is(json_t *value, const char *text, size_t len);
 static int conduit_jwt_audience(json_t *aud, const char *text, size_t len);
-static json_t *conduit_jwt_json(const conduit_jwt_token_t *t,
-    const char *part, size_t len);
+static conduit_jwt_status_t conduit_jwt_json(const conduit_jwt_token_t *t,
+    const char *part, size_t len, json_t **object);
 static int conduit_jwt_base64url(const char *in, size_t len,
     unsigned char *out, size_t *out_len);
 
@@ -119,9 +118,9 @@ conduit_jwt_check(const conduit_jwt_keys_t *keys,
     size_t                 signature_len;
     conduit_jwt_status_t   status;
 
-    header = conduit_jwt_json(t, t->header, t->header_len);
-    if (header == NULL) {
-        return CONDUIT_JWT_MALFORMED;
+    status = conduit_jwt_json(t, t->header, t->header_len, &header);
+    if (status != CONDUIT_JWT_OK) {
+        return status;
     }
 
     status = conduit_jwt_check_header(keys, header, &kid);
@@ -145,9 +144,9 @@ conduit_jwt_check(const conduit_jwt_keys_t *keys,
         return status;
     }
 
-    payload = conduit_jwt_json(t, t->payload, t->payload_len);
-    if (payload == NULL) {
-        return CONDUIT_JWT_MALFORMED;
+    status = conduit_jwt_json(t, t->payload, t->payload_len, &payload);
+    if (status != CONDUIT_JWT_OK) {
+        return status;
     }
 
     status = conduit_jwt_check_claims(policy, payload, now, claims);
@@ -188,6 +187,7 @@ static conduit_jwt_status_t
 conduit_jwt_check_signature(const conduit_jwt_keys_t *keys,
     const conduit_jwt_token_t *t, json_t *kid, size_t signature_len)
 {
+    int                    good;
     conduit_jwt_key_t     *key;
     conduit_jwt_status_t   status;
 
@@ -201,10 +201,11 @@ conduit_jwt_check_signature(const conduit_jwt_keys_t *keys,
             continue;
         }
 
-        if (conduit_jwt_key_verify(keys, key, t->header, t->signed_len,
-                                   t->buf, signature_len))
-        {
-            return CONDUIT_JWT_OK;
+        good = conduit_jwt_key_verify(keys, key, t->header, t->signed_len,
+                                      t->buf, signature_len);
+
+        if (good != 0) {
+            return good > 0 ? CONDUIT_JWT_OK : CONDUIT_JWT_NO_MEMORY;
         }
 
         status = CONDUIT_JWT_SIGNATURE;
@@ -380,35 +381,52 @@ conduit_jwt_audience(json_t *aud, const char *text, size_t len)
 }
 
 
-/* a part as a JSON object, or NULL; a claim given twice makes it none */
+/*
+ * A part as a JSON object, to be released by the caller; a member given twice
+ * makes it none.
+ */
 
-static json_t *
-conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len)
+static conduit_jwt_status_t
+conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len,
+    json_t **object)
 {
-    size_t         n;
-    json_t        *json;
-    json_error_t   error;
-    conduit_buf_t  text;
+    size_t                n;
+    json_t               *json;
+    json_error_t          error;
+    conduit_buf_t         text;
+    conduit_jwt_status_t  status;
 
     if (conduit_jwt_base64url(part, len, t->buf, &n) != 0) {
-        return NULL;
+        return CONDUIT_JWT_MALFORMED;
     }
 
     memset(&text, 0, sizeof(text));
     json = NULL;
+    status = CONDUIT_JWT_MALFORMED;
 
     if (conduit_jwt_json_rewrite((char *) t->buf, n, &text) == 0) {
-        json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
+        json = conduit_jansson_load(text.data, text.len, JSON_REJECT_DUPLICATES,
+                                    &error);
+
+        if (json == NULL && json_error_code(&error) == json_error_out_of_memory)
+        {
+            status = CONDUIT_JWT_NO_MEMORY;
+        }
+
+    } else if (text.failed) {
+        status = CONDUIT_JWT_NO_MEMORY;
     }
 
     conduit_buf_free(&text);
 
-    if (json != NULL && !json_is_object(json)) {
+    if (!json_is_object(json)) {
         json_decref(json);
-        return NULL;
+        return status;
     }
 
-    return json;
+    *object = json;
+
+    return CONDUIT_JWT_OK;
 }
 
 

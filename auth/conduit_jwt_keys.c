@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,6 +306,10 @@ conduit_jwt_key_verify(const conduit_jwt_keys_t *keys,
     EVP_MD_CTX     *ctx;
     unsigned char   mac[EVP_MAX_MD_SIZE];
 
+    /* not each failed allocation is in OpenSSL's queue; malloc() sets errno */
+
+    errno = 0;
+
     if (keys->alg == CONDUIT_JWT_HS256) {
 
         good = HMAC(EVP_sha256(), key->secret, (int) key->secret_len,
@@ -312,20 +317,23 @@ conduit_jwt_key_verify(const conduit_jwt_keys_t *keys,
                && mac_len == signature_len
                && CRYPTO_memcmp(mac, signature, mac_len) == 0;
 
-        ERR_clear_error();
-        return good;
+    } else {
+        ctx = EVP_MD_CTX_new();
+
+        good = ctx != NULL
+               && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key->pkey)
+                  == 1
+               && EVP_DigestVerify(ctx, signature, signature_len,
+                                   (const unsigned char *) data, len)
+                  == 1;
+
+        EVP_MD_CTX_free(ctx);
     }
 
-    ctx = EVP_MD_CTX_new();
+    if (!good && errno == ENOMEM) {
+        good = -1;
+    }
 
-    good = ctx != NULL
-           && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key->pkey)
-              == 1
-           && EVP_DigestVerify(ctx, signature, signature_len,
-                               (const unsigned char *) data, len)
-              == 1;
-
-    EVP_MD_CTX_free(ctx);
     ERR_clear_error();
 
     return good;

@@ -30,8 +30,8 @@ struct conduit_jwt_keys_s {
 
 
 /*
- * Verifies a signature over data with one key.  Returns 1 if it is good, 0
- * otherwise.  Leaves no error in OpenSSL's queue.
+ * Verifies a signature over data with one key.  Returns 1 if it is good, 0 if
+ * not, -1 when memory is out.  Leaves no error in OpenSSL's queue.
  */
 int conduit_jwt_key_verify(const conduit_jwt_keys_t *keys,
     const conduit_jwt_key_t *key, const char *data, size_t len,

@@ -318,6 +318,10 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
     if (status != CONDUIT_JWT_OK) {
         ngx_conduit_gateway_denied(status);
 
+        if (status == CONDUIT_JWT_NO_MEMORY) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
         /* every 401 has a challenge: RFC 9110 15.5.2, RFC 6750 3 */
 
         if (ngx_conduit_http_header(r, "WWW-Authenticate",

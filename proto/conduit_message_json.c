@@ -3,10 +3,10 @@
  */
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "conduit_jansson.h"
 #include "conduit_message_json.h"
 #include "conduit_pb.h"
 #include "conduit_struct_json.h"
@@ -140,12 +140,13 @@ conduit_json_parse(const char *text, size_t len, json_error_t *error)
 {
     json_t  *json;
 
-    json = json_loadb(text, len, JSON_REJECT_DUPLICATES, error);
+    json = conduit_jansson_load(text, len, JSON_REJECT_DUPLICATES, error);
 
     if (json == NULL && json_error_code(error) == json_error_numeric_overflow) {
-        json = json_loadb(text, len,
-                          JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL,
-                          error);
+        json = conduit_jansson_load(text, len,
+                                    JSON_REJECT_DUPLICATES
+                                    | JSON_DECODE_INT_AS_REAL,
+                                    error);
     }
 
     return json;

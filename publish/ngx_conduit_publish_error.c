@@ -52,12 +52,11 @@ static const char * const  ngx_conduit_challenges[] = {
     "the signature of the token is wrong",
     "the issuer of the token is missing or another one",
     "the audience of the token is missing or another one",
-    "a claim of the token is missing or of a wrong type",
-    "the token could not be verified"
+    "a claim of the token is missing or of a wrong type"
 };
 
 _Static_assert(sizeof(ngx_conduit_challenges) / sizeof(char *)
-               == CONDUIT_JWT_NO_MEMORY + 1, "a status without a text");
+               == CONDUIT_JWT_NO_MEMORY, "a status without a text");
 
 
 ngx_int_t

@@ -155,6 +155,12 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
     status = ngx_conduit_conf_verify(r, &plcf->common, &token,
                                      plcf->org_claim, v);
 
+    if (status == CONDUIT_JWT_NO_MEMORY) {
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_AUTH + status);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (status != CONDUIT_JWT_OK) {
         return ngx_conduit_publish_denied(r, status, status,
                                           status == CONDUIT_JWT_EXPIRED

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdlib.h>
 
 #include "memory.h"
@@ -34,7 +35,13 @@ memory_fails(size_t size)
 {
     bytes += size;
 
-    return ++calls == failing;
+    if (++calls != failing) {
+        return 0;
+    }
+
+    errno = ENOMEM;
+
+    return 1;
 }
 
 

@@ -6,7 +6,8 @@
 /*
  * Pure code is built for the unit tests with malloc(), calloc() and realloc()
  * defined as the functions here.  They count the calls, and make one of them
- * fail.  What tests and libraries allocate is not counted.
+ * fail as the C library's do.  What tests and libraries allocate is not
+ * counted, unless a test hands these functions to a library.
  */
 
 /* starts to count; the call of number fail returns NULL, 0: none does */

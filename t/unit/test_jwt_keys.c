@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 
 #include "conduit_jwt.h"
@@ -583,21 +584,17 @@ START_TEST(no_bit_of_a_signature_can_be_changed)
 END_TEST
 
 
-/* what jansson allocates, counted; the allocation of number fail_at fails */
+/* how much of what jansson has allocated is not freed */
 
-static size_t  live, made, fail_at;
+static size_t  live;
 
 
 static void *
-counted_malloc(size_t size)
+jansson_malloc(size_t size)
 {
     void  *p;
 
-    if (++made == fail_at) {
-        return NULL;
-    }
-
-    p = malloc(size);
+    p = memory_malloc(size);
     live += (p != NULL);
 
     return p;
@@ -605,38 +602,145 @@ counted_malloc(size_t size)
 
 
 static void
-counted_free(void *p)
+jansson_free(void *p)
 {
     live -= (p != NULL);
     free(p);
 }
 
 
-START_TEST(nothing_leaks_when_memory_is_out)
+/* each allocation fails once: that is told, and is no fault of the token */
+
+static void
+fails(const char *claims, size_t len)
 {
-    size_t                 len, n;
-    conduit_jwt_claims_t   claims;
-    conduit_jwt_status_t   status;
+    size_t         i, n, signature_len;
+    unsigned char  signature[EVP_MAX_MD_SIZE];
 
-    json_set_alloc_funcs(counted_malloc, counted_free);
+    n = token_begin(token, lit("{\"alg\":\"HS256\",\"kid\":\"k\","
+                               "\"x\":[1,2.5,{}],"
+                               "\"abcdefghijklmnopqrstuvwxyz\":true}"),
+                    claims, len);
+    signature_len = token_hs256(token, n, lit(SECRET), signature);
+    len = token_end(token, n, signature, signature_len);
 
-    len = sign_hs(lit("{\"alg\":\"HS256\",\"kid\":\"k\",\"x\":[1,2.5,{}]}"),
-                  lit(SECRET));
-
-    fail_at = 0;
+    memory_count(0);
     ck_assert_int_eq(verify(hs, token, len), OK);
     ck_assert_uint_eq(live, 0);
-    ck_assert_uint_gt(made, 10);
 
-    n = made;
+    n = memory_calls();
+    ck_assert_uint_gt(n, 20);
 
-    for (fail_at = 1; fail_at <= n; fail_at++) {
-        made = 0;
-        status = verify_at(hs, &any, token, len, NOW, &claims);
+    for (i = 1; i <= n; i++) {
+        memory_count(i);
+        ck_assert_msg(verify(hs, token, len) == CONDUIT_JWT_NO_MEMORY,
+                      "allocation %zu of %zu", i, n);
+        ck_assert_uint_ge(memory_calls(), i);
         ck_assert_uint_eq(live, 0);
-        ck_assert_uint_ge(made, fail_at);
-        ck_assert_int_ne(status, OK);
     }
+}
+
+
+START_TEST(memory_that_is_out_is_no_fault_of_a_token)
+{
+    json_set_alloc_funcs(jansson_malloc, jansson_free);
+
+    fails(lit(GOOD));
+    fails(lit("{\"exp\":1700000000,\"a\":{\"b\":[true,null,1e1]},"
+              "\"sub\":\"abcdefghijklmnopqrstuvwxyz\"}"));
+
+    /* what is rewritten for jansson */
+
+    fails(lit("{\"a\":18446744073709,\"b\":-1,\"exp\":1700000000}"));
+}
+END_TEST
+
+
+/* OpenSSL's allocations, of which few are made again in another call */
+
+static int  openssl_counted;
+
+
+static void *
+openssl_malloc(size_t size, const char *file, int line)
+{
+    (void) file;
+    (void) line;
+
+    return openssl_counted ? memory_malloc(size) : malloc(size);
+}
+
+
+static void *
+openssl_realloc(void *p, size_t size, const char *file, int line)
+{
+    (void) file;
+    (void) line;
+
+    return openssl_counted ? memory_realloc(p, size) : realloc(p, size);
+}
+
+
+static void
+openssl_free(void *p, const char *file, int line)
+{
+    (void) file;
+    (void) line;
+
+    free(p);
+}
+
+
+static void
+signature_fails(const conduit_jwt_keys_t *keys, size_t len,
+    conduit_jwt_status_t expected)
+{
+    size_t                i, n, out;
+    conduit_jwt_status_t  status;
+
+    ck_assert_int_eq(verify(keys, token, len), expected);
+
+    openssl_counted = 1;
+
+    memory_count(0);
+    ck_assert_int_eq(verify(keys, token, len), expected);
+
+    n = memory_calls();
+    out = 0;
+
+    for (i = 1; i <= n; i++) {
+        memory_count(i);
+        status = verify(keys, token, len);
+
+        if (status == CONDUIT_JWT_NO_MEMORY) {
+            out++;
+
+        } else {
+            ck_assert_msg(status == expected, "allocation %zu of %zu: %s", i, n,
+                          conduit_jwt_status_name(status));
+        }
+    }
+
+    openssl_counted = 0;
+
+    /* the token's own buffer, those of its two parts, and at least one more */
+
+    ck_assert_uint_gt(out, 3);
+    ck_assert_int_eq(verify(keys, token, len), expected);
+}
+
+
+START_TEST(memory_that_is_out_is_no_wrong_signature)
+{
+    size_t  len;
+
+    signature_fails(hs, sign_hs(lit(HS256), lit(SECRET)), OK);
+    signature_fails(hs, sign_hs(lit(HS256), lit("another")), SIGNATURE);
+
+    len = sign_rs(lit(RS256), rsa);
+    signature_fails(rs, len, OK);
+    token[len - 40] ^= 1;
+    signature_fails(rs, len, SIGNATURE);
 }
 END_TEST
 
@@ -685,6 +789,13 @@ main(void)
     Suite    *s;
     SRunner  *sr;
 
+    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free)
+        != 1)
+    {
+        fputs("OpenSSL has allocated before\n", stderr);
+        return EXIT_FAILURE;
+    }
+
     rsa = pem_key(EVP_PKEY_RSA, 2048);
     pem = pem_public(rsa, &pem_len);
     hs = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
@@ -716,7 +827,8 @@ main(void)
     tcase_add_test(tc, no_part_of_a_token_is_a_token);
     tcase_add_test(tc, no_byte_of_a_token_can_be_changed);
     tcase_add_test(tc, no_bit_of_a_signature_can_be_changed);
-    tcase_add_test(tc, nothing_leaks_when_memory_is_out);
+    tcase_add_test(tc, memory_that_is_out_is_no_fault_of_a_token);
+    tcase_add_test(tc, memory_that_is_out_is_no_wrong_signature);
     tcase_add_test(tc, memory_that_is_out_is_no_key);
     suite_add_tcase(s, tc);
 

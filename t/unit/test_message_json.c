@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "conduit_message_json.h"
 #include "conduit_pb.h"
 #include "conduit_timestamp.h"
 #include "decode.h"
+#include "memory.h"
 
 
 #define OK          CONDUIT_MESSAGE_JSON_OK
@@ -465,6 +468,49 @@ START_TEST(memory_is_bounded)
 END_TEST
 
 
+/* each allocation fails once, the arena's chunks and jansson's all alike */
+
+static void
+fails(const char *text, conduit_message_json_status_t status)
+{
+    size_t  i, n;
+
+    memory_count(0);
+    ck_assert_int_eq(read_bytes(text, strlen(text)), status);
+
+    n = memory_calls();
+    ck_assert_uint_gt(n, 0);
+
+    for (i = 1; i <= n; i++) {
+        memory_count(i);
+        ck_assert_msg(read_bytes(text, strlen(text))
+                      == CONDUIT_MESSAGE_JSON_NO_MEMORY,
+                      "allocation %zu of %zu: %s", i, n, text);
+        ck_assert_uint_ge(memory_calls(), i);
+    }
+}
+
+
+START_TEST(memory_that_is_out_is_no_fault_of_the_text)
+{
+    json_set_alloc_funcs(memory_malloc, free);
+
+    fails("{}", OK);
+    fails("{\"payload\":{\"a\":[1,2.5,null,true,{}],\"b\":{\"c\":\"d\"}}}", OK);
+    fails("{\"sequence\":1,\"phase\":\"END\",\"payload\":"
+          "{\"abcdefghijklmnopqrst\":\"abcdefghijklmnopqrstuvwxyz\"}}", OK);
+
+    /* what is not the text's fault is told before what is */
+
+    fails("{", SYNTAX);
+    fails("{\"payload\":{\"a\":[1,2]},}", SYNTAX);
+    fails("{\"payload\":{\"abcdefghijklmnopqrst\":[{}],true}}", SYNTAX);
+
+    json_set_alloc_funcs(malloc, free);
+}
+END_TEST
+
+
 START_TEST(timestamps)
 {
     size_t    i;
@@ -535,6 +581,7 @@ main(void)
     tcase_add_test(tc, nesting_has_a_limit);
     tcase_add_test(tc, long_names_are_cut);
     tcase_add_test(tc, memory_is_bounded);
+    tcase_add_test(tc, memory_that_is_out_is_no_fault_of_the_text);
     tcase_add_test(tc, timestamps);
     suite_add_tcase(s, tc);
 
