@@ -99,6 +99,11 @@ for my $order (\@KIDS, [reverse @KIDS], [@KIDS[1, 2, 0]]) {
         }
     }
 
+    is http($nginx, 'GET', events_path(token => gateway_token(
+               -kid => 'b', -key => "$tmp/$KIDS[0].pem")))->{body},
+        'Invalid token', 'a client is told no more than that';
+    push @reasons, 'kid';
+
     is reasons(), "@reasons", 'the log says what is wrong with each';
     is $nginx->stop, 0, 'NGINX quits';
 }

@@ -18,6 +18,7 @@ my $nginx = nginx_start(server =>
     . publish_location('conduit_publish_rate 3r/m; conduit_publish_org_claim on;')
       =~ s{/publish/}{/minute/}r
     . publish_location('conduit_publish_rate off;') =~ s{/publish/}{/off/}r
+    . publish_location() =~ s{/publish/}{/kid/}r =~ s{/secret}{/secret kid=a}r
     . publish_location('', redis => "redis://127.0.0.1:$refused")
       =~ s{/publish/}{/down/}r);
 
@@ -148,6 +149,16 @@ subtest 'WWW-Authenticate says what is wrong with a token' => sub {
     is(post(headers => { Authorization => $_ })->{headers}{'www-authenticate'},
        'Bearer', 'nothing is said where there is no token')
         for undef, 'Basic eA==';
+
+    for my $kid ('b', '', 'aa') {
+        my $r = post(path => '/kid', token => publish_token(-kid => $kid));
+
+        is("$r->{status} $r->{body}", '401 Token validation failed',
+           "no key has the ID '$kid'");
+        is($r->{headers}{'www-authenticate'},
+           'Bearer error="invalid_token", error_description="no key has the'
+           . ' key id of the token"', 'the header says so');
+    }
 };
 
 

@@ -488,6 +488,36 @@ START_TEST(other_claims_hold_any_json)
 END_TEST
 
 
+/* what looks like a number, and like one that is replaced for jansson */
+
+START_TEST(what_is_no_number_makes_a_token_malformed)
+{
+    char    payload[1000];
+    size_t  i, n, len;
+    static const char  *values[] = {
+        "-", "+1", "01", "-01", "00", "1.", ".5", "-.5", "1e", "1e+", "1e-",
+        "1.e1", "1.5.5", "1e5e5", "1e5.5", "1-1", "1+", "--1", "-e400",
+        "-.5e400", "00.5e400", "-00.5e400", "1.e400", "1.5.5e400",
+        "1e400e400", "1e400.5", "1e400-", "1e400+1", "--1e400",
+        "018446744073709551616", "18446744073709551616-",
+        "-018446744073709551615", "9223372036854775808."
+    };
+
+    for (i = 0; i < count(values); i++) {
+        n = (size_t) snprintf(payload, sizeof(payload),
+                              "{\"exp\":1700000000,\"x\":%s}", values[i]);
+        len = sign_hs(lit(HS256), payload, n);
+        ck_assert_msg(verify(token, len) == MALFORMED, "taken: %s", payload);
+
+        n = (size_t) snprintf(payload, sizeof(payload),
+                              "{\"alg\":\"HS256\",\"x\":%s}", values[i]);
+        len = sign_hs(payload, n, lit(GOOD));
+        ck_assert_msg(verify(token, len) == MALFORMED, "taken: %s", payload);
+    }
+}
+END_TEST
+
+
 /* a number of as many digits as a token has room for */
 
 START_TEST(long_numbers_are_read)
@@ -864,6 +894,7 @@ main(void)
     tcase_add_test(tc, claims_that_are_not_needed_may_be_anything);
     tcase_add_test(tc, org_has_64_bits);
     tcase_add_test(tc, other_claims_hold_any_json);
+    tcase_add_test(tc, what_is_no_number_makes_a_token_malformed);
     tcase_add_test(tc, long_numbers_are_read);
     tcase_add_test(tc, payload_is_one_json_object);
     tcase_add_test(tc, header_names_the_sets_algorithm);
