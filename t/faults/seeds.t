@@ -1,4 +1,5 @@
-# Of the servers that a URL names, not every worker asks the first one.
+# Of the servers that a URL names, not every worker asks the first one.  They are
+# asked once a second, and at once when a server does not have what it should.
 
 use strict;
 use warnings;
@@ -8,6 +9,7 @@ use lib 't/lib';
 use Conduit;
 use Conduit::Fake;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $SEEDS = 4;
 my $SCOUTS = 24;    # chance takes the same seed for all: 1 in 4^23
@@ -72,5 +74,63 @@ ask('a cluster', 'redis+cluster://LIST',
 ask('Sentinels', 'redis+sentinel://LIST/main',
     seeds(join "\r\n", '*2', '$9', '127.0.0.1',
           '$' . length $Conduit::REDIS_PORT, $Conduit::REDIS_PORT, ''));
+
+
+# --- MOVED
+
+# a seed that goes on to name the server that had the slots before
+
+my $asked = write_file("$Conduit::TMP/asked", '');
+my $former = Conduit::Fake->start(sub {
+    return $_[0] eq 'PING' ? "+PONG\r\n"
+         : "-MOVED 8000 127.0.0.1:$Conduit::REDIS_PORT\r\n";
+});
+my $slots = Conduit::Fake::encode([
+    [0, 16383, [\'127.0.0.1', $former->port, \('0' x 40)]]]);
+my $seed = Conduit::Fake->start(sub {
+    return $_[0] eq 'PING' ? "+PONG\r\n" : undef if $_[0] ne 'CLUSTER';
+
+    open my $fh, '>>', $asked or die "$asked: $!";
+    print $fh '.';
+    close $fh;
+
+    return $slots;
+});
+
+my $nginx = nginx_start(server => publish_location(
+    'conduit_publish_rate off; conduit_publish_auth off;',
+    redis => 'redis+cluster://127.0.0.1:' . $seed->port));
+
+# the time that some questions take, with something done before each
+
+sub questions {
+    my ($before) = @_;
+
+    my $started = time;
+
+    for (1 .. 4) {
+        my $n = -s $asked;
+
+        $before->();
+        wait_for(20, sub { -s $asked > $n }) or die 'nothing is asked';
+    }
+
+    return time - $started;
+}
+
+my @statuses;
+
+sub post { push @statuses, http($nginx, 'POST', "/publish/$ORG/$CHANNEL",
+                                body => message())->{status} }
+
+post();
+
+my $by_itself = questions(sub { });
+my $moved = questions(\&post);
+
+is "@statuses", '200 200 200 200 200', 'messages go where MOVED says';
+note "asked four times in $by_itself s, after MOVED in $moved s";
+cmp_ok $moved, '<', 0.7 * $by_itself, 'MOVED brings another question';
+is $nginx->stop, 0, 'NGINX quits';
 
 done_testing();

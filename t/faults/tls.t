@@ -7,7 +7,12 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
+use Conduit::Fake;
 use Conduit::Servers;
+use IO::Socket::INET;
+use IO::Socket::SSL;
+use POSIX ();
+use Socket qw(IPPROTO_TCP TCP_CORK);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -279,6 +284,18 @@ my $pretender = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 99)
 fails('rediss://127.0.0.1:' . $pretender->sockport, $TRUST,
       'no TLS handshake in time', 'a server that says nothing');
 
+# its queue is full: what comes then is not answered
+
+my $full = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 1)
+    or die "no port: $!";
+my @queued = map {
+    IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $full->sockport,
+                          Blocking => 0)
+} 1 .. 4;
+
+fails('rediss://127.0.0.1:' . $full->sockport, $TRUST, 'timed out',
+      'a server that takes no connection');
+
 fails('rediss://127.0.0.1:' . free_port(), $TRUST, '.*Connection refused',
       'a server that is not there');
 
@@ -350,6 +367,63 @@ my $r = try_publish($nginx, channel_id => uuid(),
 
 is $r->{status}, 200, 'so does a command that meets a full socket';
 is try_publish($nginx)->{status}, 200, 'and the next one';
+
+
+# --- two records that come in one segment
+
+# Answers when it has two messages, each in a record.  OpenSSL must leave the
+# second one in the socket, or nobody is told that it is there.
+
+sub answer_in_pairs {
+    my ($listener) = @_;
+
+    my $s = $listener->accept or die "accept: $!";
+    my ($input, @answers) = '';
+
+    while ($s->sysread($input, 65536, length $input)) {
+        while (my (undef, $name) = Conduit::Fake::take_command(\$input)) {
+            if ($name eq 'PING') {
+                $s->syswrite("+PONG\r\n");
+                next;
+            }
+
+            push @answers, sprintf "\$3\r\n1-%d\r\n", 1 + @answers;
+            next if @answers != 2;
+
+            setsockopt $s, IPPROTO_TCP, TCP_CORK, 1 or die "cork: $!";
+            $s->syswrite($_) for @answers;
+            setsockopt $s, IPPROTO_TCP, TCP_CORK, 0 or die "cork: $!";
+        }
+    }
+}
+
+my $pairs = IO::Socket::SSL->new(LocalAddr => '127.0.0.1:0', Listen => 5,
+                                 SSL_server => 1,
+                                 SSL_cert_file => "$tmp/server.crt",
+                                 SSL_key_file => "$tmp/server.key")
+    or die "no port: $!";
+my $answering = fork() // die "fork: $!";
+
+if ($answering == 0) {
+    eval { answer_in_pairs($pairs); 1 } or warn $@;
+    POSIX::_exit(0);
+}
+
+my $edge = edge('rediss://127.0.0.1:' . $pairs->sockport, $TRUST);
+my @posts = map {
+    my $s = IO::Socket::INET->new('127.0.0.1:' . $edge->port)
+        or die "connect: $!";
+    $s->syswrite(publish_request());
+    $s;
+} 1 .. 2;
+
+is_deeply [sort map { local $/; <$_> =~ /\A\S+ (\d+) .*\r\n\r\n(.*)\z/s
+                      ? "$1 $2" : 'none' } @posts],
+    ['200 1-1', '200 1-2'], 'the second of two records in a segment is read';
+is $edge->stop, 0, 'NGINX quits';
+
+kill 'KILL', $answering;
+waitpid $answering, 0;
 
 
 # --- a server that restarts
