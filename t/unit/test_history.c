@@ -3,6 +3,7 @@
  */
 
 #include "history.h"
+#include "memory.h"
 
 /* what the channel knows before the answer */
 typedef enum {
@@ -328,6 +329,82 @@ START_TEST(an_answer_decides)
 END_TEST
 
 
+/* an entry that there is no memory for is not taken, and may be again */
+
+START_TEST(memory_that_is_out_takes_nothing)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  one = { 1, 0, 0, 1, { SAME(1) }, 1, 1, 1, 1, 0, 0 };
+
+    start(&h, NEW);
+    conduit_history_unsent(&h);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &one, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_int_eq(plan.next, TAKE);
+
+    memory_count(1);
+    ck_assert_int_eq(conduit_history_take(&h, &r.e[0], &h, 10), -1);
+    ck_assert_uint_eq(h.cursor.ms, 0);
+    ck_assert_uint_eq(conduit_window_end(&h.window), 0);
+
+    ck_assert_int_eq(conduit_history_take(&h, &r.e[0], &h, 10), 0);
+    ck_assert_uint_eq(h.cursor.ms, 1);
+    ck_assert_uint_eq(conduit_window_end(&h.window), 1);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* once it is known to be there, it is not looked up again */
+
+START_TEST(a_position_that_was_found_is_asked_for_fast)
+{
+    size_t                      i;
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const struct {
+        said_t                  said;
+        conduit_history_busy_e  kind;
+    } found[] = {
+        { { 1, 0, 0, 1, { SAME(5) }, 5, 5, 5, 1, 0, 0 },
+          CONDUIT_HISTORY_FAST },
+        { { 1, 0, 0, 0, { { 0, 0, 0 } }, 3, 5, 6, 1, 6, 3 },
+          CONDUIT_HISTORY_FAST },                   /* before it, the newest */
+        { { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 6, 6, 0, 0, 0 },
+          CONDUIT_HISTORY_FULL }                    /* empty */
+    };
+
+    for (i = 0; i < sizeof(found) / sizeof(found[0]); i++) {
+        start(&h, CLAIMED);
+        conduit_history_ask(&h, 1, 100, &q);
+        answer_of(&r, &found[i].said, &q);
+        conduit_history_answer(&h, &r.a, &plan);
+        ck_assert_int_eq(plan.next, IDLE);
+
+        conduit_history_ask(&h, 2, 100, &q);
+        ck_assert_int_eq(q.kind, found[i].kind);
+
+        if (q.kind == CONDUIT_HISTORY_FAST) {
+
+            /* the cursor's own entry, and those after it */
+
+            ck_assert_uint_eq(q.extra, 1);
+        }
+
+        conduit_history_free(&h);
+    }
+}
+END_TEST
+
+
 /* XINFO in a closed loop while Redis answers errors, also before the channel
    has settled: the timer only asks again */
 
@@ -635,6 +712,8 @@ main(void)
     t = tcase_create("history");
     tcase_add_loop_test(t, an_answer_decides, 0,
                         sizeof(rows) / sizeof(rows[0]));
+    tcase_add_test(t, memory_that_is_out_takes_nothing);
+    tcase_add_test(t, a_position_that_was_found_is_asked_for_fast);
     tcase_add_loop_test(t, an_error_waits_for_the_timer, 0, 2);
     tcase_add_test(t, a_ring_in_between_asks_again);
     tcase_add_test(t, what_was_not_taken_is_asked_again);

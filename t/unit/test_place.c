@@ -329,6 +329,36 @@ START_TEST(an_older_answer_does_not_judge)
 END_TEST
 
 
+/* one that waits for all there is goes into the window if that has all */
+
+START_TEST(who_wants_all_is_in_a_window_that_has_all)
+{
+    answer_t                    r;
+    conduit_place_t             p;
+    conduit_history_t           h;
+    conduit_stream_id_t         zero = { 0, 0 };
+    conduit_history_question_t  q;
+
+    has_read_five(&h);
+    conduit_history_unsent(&h);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &from_1, &q);
+    conduit_place_join(&p, &h, &zero);
+
+    p.where = CONDUIT_PLACE_BELOW;
+    conduit_place_settle(&p, &h, &r.a);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_uint_eq(p.seq, h.fresh_seq);
+
+    conduit_history_drop(&h, 2);
+    p.where = CONDUIT_PLACE_BELOW;
+    conduit_place_settle(&p, &h, &r.a);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_BATCH);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* a subscriber at the floor is in the window: it does not ask a batch again and
    again until something comes */
 
@@ -704,6 +734,43 @@ START_TEST(the_window_is_dropped_past_a_reader)
 END_TEST
 
 
+/* nobody misses an entry that is sent to nobody, not even of an earlier life */
+
+START_TEST(an_entry_without_a_frame_is_not_missed)
+{
+    answer_t                    r;
+    conduit_place_t             p;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos = { 0, 0 };
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  two = { 1, 0, 0, 2, { SAME(1), SAME(2) },
+                                 2, 2, 2, 1, 0, 0 };
+
+    memset(&h, 0, sizeof(h));
+    conduit_history_init(&h, &pos, NULL);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &two, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_TAKE);
+    ck_assert_int_eq(conduit_history_take(&h, &r.e[0], &h, 10), 0);
+    ck_assert_int_eq(conduit_history_take(&h, &r.e[1], NULL, 0), 0);
+    (void) conduit_history_taken(&h);
+
+    pos = id_of(1);
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    next_life(&h, 0);
+    conduit_place_leave(&p, &h, 2);
+    ck_assert_int_eq(p.loss, CONDUIT_PLACE_TOLD);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_uint_eq(p.seq, 2);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* a rollback: who was past it goes on behind the entry that is left; who comes
    from there later, too */
 
@@ -782,6 +849,7 @@ main(void)
     tcase_add_loop_test(t, a_batch_ends_where_it_can_be_judged, 0,
                         sizeof(batches) / sizeof(batches[0]));
     tcase_add_loop_test(t, an_older_answer_does_not_judge, 0, 2);
+    tcase_add_test(t, who_wants_all_is_in_a_window_that_has_all);
     tcase_add_test(t, the_floor_is_in_the_window);
     tcase_add_loop_test(t, trimming_up_to_the_end_of_a_batch, 0, 2);
     tcase_add_test(t, who_joins_before_a_gap_is_told_once);
@@ -792,6 +860,7 @@ main(void)
     tcase_add_loop_test(t, a_stream_that_is_over, 0, 2);
     tcase_add_loop_test(t, who_follows_knows_the_first_entry, 0, 2);
     tcase_add_test(t, the_window_is_dropped_past_a_reader);
+    tcase_add_test(t, an_entry_without_a_frame_is_not_missed);
     tcase_add_test(t, a_rollback_moves_those_past_it);
     suite_add_tcase(s, t);
     r = srunner_create(s);
