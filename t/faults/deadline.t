@@ -107,4 +107,27 @@ is $r->{status}, 504, 'a server that is found late, and hangs: 504';
 like $r->{body}, qr/may have been stored/, 'as nobody knows';
 is_in_time('two servers', $r->{took}, $TIMEOUT);
 
+
+# --- two that send it to each other
+
+my $sent = write_file("$Conduit::TMP/sent", '');
+my @ports = (free_port(), free_port());
+
+for my $i (0, 1) {
+    Conduit::Fake->start(sub {
+        return "+PONG\r\n" if $_[0] eq 'PING';
+        return $slots =~ s/PORT/$ports[0]/r if $_[0] eq 'CLUSTER';
+
+        open my $fh, '>>', $sent or die "$sent: $!";
+        print $fh $i;
+        close $fh;
+
+        return "-MOVED 0 127.0.0.1:$ports[1 - $i]\r\n";
+    }, port => $ports[$i]);
+}
+
+$r = publish_to("redis+cluster://127.0.0.1:$ports[0]", $set);
+is $r->{status}, 503, 'servers that send a message to each other: 503';
+is read_file($sent), '010101', 'it is sent elsewhere five times';
+
 done_testing();
