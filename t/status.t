@@ -85,7 +85,7 @@ for my $module (qw(publish gateway)) {
     is $r->{headers}{'cache-control'}, 'no-store', 'that is not cached';
 
     my %types = $r->{body} =~ /^# TYPE (\S+) (\S+)$/mg;
-    my @helps = $r->{body} =~ /^# HELP (\S+) \S.*\.$/mg;
+    my @helps = $r->{body} =~ /^# HELP (\S+) [A-Z].*\.$/mg;
 
     is_deeply [sort keys %types], [sort @helps], 'each metric has its help';
     is scalar(grep { !/^conduit_${module}_/ } keys %types), 0,
