@@ -468,6 +468,39 @@ START_TEST(memory_is_bounded)
 END_TEST
 
 
+/* there is no block of which the arena may not be at its end */
+
+START_TEST(an_arena_may_end_anywhere)
+{
+    size_t                          limit;
+    conduit_arena_t                *all;
+    conduit_message_json_status_t   status;
+    static const char               text[] =
+        "{\"payload\":{\"a\":[1,\"b\",null,true,[[],[2.5]],{}],"
+        "\"c\":{\"d\":{},\"e\":[{\"f\":[3]}]}}}";
+
+    all = arena;
+    limit = 0;
+
+    do {
+        arena = conduit_arena_create(limit);
+        ck_assert_ptr_nonnull(arena);
+        status = read_bytes(text, sizeof(text) - 1);
+        conduit_arena_free(arena);
+
+        ck_assert_msg(status == OK || status == CONDUIT_MESSAGE_JSON_NO_MEMORY,
+                      "status %d of %zu bytes", status, limit);
+        limit += 8;
+
+    } while (status != OK);
+
+    ck_assert_uint_gt(limit, 500);
+
+    arena = all;
+}
+END_TEST
+
+
 /* each allocation fails once, the arena's chunks and jansson's all alike */
 
 static void
@@ -581,6 +614,7 @@ main(void)
     tcase_add_test(tc, nesting_has_a_limit);
     tcase_add_test(tc, long_names_are_cut);
     tcase_add_test(tc, memory_is_bounded);
+    tcase_add_test(tc, an_arena_may_end_anywhere);
     tcase_add_test(tc, memory_that_is_out_is_no_fault_of_the_text);
     tcase_add_test(tc, timestamps);
     suite_add_tcase(s, tc);
