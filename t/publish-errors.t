@@ -18,6 +18,8 @@ my $nginx = nginx_start(server =>
     . publish_location('conduit_publish_rate 3r/m; conduit_publish_org_claim on;')
       =~ s{/publish/}{/minute/}r
     . publish_location('conduit_publish_rate off;') =~ s{/publish/}{/off/}r
+    . publish_location('conduit_publish_idempotency 1m;')
+      =~ s{/publish/}{/once/}r
     . publish_location() =~ s{/publish/}{/kid/}r =~ s{/secret}{/secret kid=a}r
     . publish_location('', redis => "redis://127.0.0.1:$refused")
       =~ s{/publish/}{/down/}r);
@@ -97,6 +99,33 @@ subtest 'errors are problems of RFC 9457 for those who accept JSON' => sub {
     problem('no Redis', 503, 'unavailable', 'Service Unavailable',
             'Redis is not reachable, the message was not stored', 'no',
             path => '/down');
+};
+
+
+subtest 'what Redis makes of a message is a problem, too' => sub {
+    my $channel = uuid();
+
+    redis('SET', stream_key($ORG, $channel), 'x');
+    problem('another type of key', 500, 'refused', 'Internal Server Error',
+            'Redis refused the message', 'no', channel => $channel);
+
+    my %json = (channel => uuid(), path => '/off', body => '{}',
+                headers => { 'Content-Type' => 'application/json' });
+
+    post(%json, body => '{"sequence":"9007199254740990"}');
+    is(post(%json)->{headers}{'conduit-sequence'}, '9007199254740991',
+       'the last sequence is given');
+    problem('no sequence is left', 409, 'no-sequence', 'Conflict',
+            'Sequence of the stream is at its end, one has to be given', 'no',
+            %json);
+
+    my %once = (channel => uuid(), path => '/once',
+                headers => { 'Idempotency-Key' => 'a' });
+
+    is(post(%once)->{status}, 200, 'a request with a key is stored');
+    problem('another body', 422, 'idempotency-key', 'Unprocessable Content',
+            'Idempotency-Key was used with another body', 'no', %once,
+            body => message(channel_id => $once{channel}, sequence => 2));
 };
 
 

@@ -32,6 +32,7 @@ my $server = pages()
     . publish_location('conduit_publish_rate off;')
     . place('late', 'conduit_publish_rate off; conduit_publish_timeout 1s;')
     . place('rate', 'conduit_publish_rate 2r/m;')
+    . place('once', 'conduit_publish_rate off; conduit_publish_idempotency 1m;')
     . place('org', 'conduit_publish_rate off; conduit_publish_org_claim on;')
     . place('kid', 'conduit_publish_rate off;')
       =~ s{(jwt_secret_file \S+);}{$1 kid=one;}r
@@ -258,6 +259,28 @@ counts('a rate', sub { is post(at => 'rate', channel_id => $channel), 429 },
 redis('SET', stream_key(undef, $channel), 'no stream');
 counts('a refusal of Redis', sub { is post(channel_id => $channel), 500 },
        outcome('failed') => 1, redis_commands_total => 1,
+       redis_duration_seconds_count => 1);
+
+
+# the script that knows keys and sequences, and what it refuses
+
+$channel = uuid();
+
+my %once = (at => 'once', channel_id => $channel,
+            headers => { 'Idempotency-Key' => 'a' });
+my %json = (channel_id => $channel,
+            headers => { 'Content-Type' => 'application/json' });
+
+is post(%once), 200, 'a message with a key';
+counts('a key with another body', sub { is post(%once, sequence => 7), 422 },
+       outcome('conflict') => 1, redis_commands_total => 1,
+       redis_duration_seconds_count => 1);
+
+is post(%json, body => '{"sequence":"9007199254740990"}'), 200, 'a sequence';
+is post(%json, body => '{}'), 200, 'the last one';
+counts('a sequence beyond the last one',
+       sub { is post(%json, body => '{}'), 409 },
+       outcome('conflict') => 1, redis_commands_total => 1,
        redis_duration_seconds_count => 1);
 
 
