@@ -176,6 +176,13 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
 
     { ngx_string("conduit_publish_jwt_secret_file"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_conduit_conf_secret_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("conduit_publish_jwt_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_conduit_conf_key_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,

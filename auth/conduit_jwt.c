@@ -25,10 +25,13 @@ static conduit_jwt_status_t conduit_jwt_check(const conduit_jwt_keys_t *keys,
     const conduit_jwt_policy_t *policy, conduit_jwt_token_t *t, int64_t now,
     conduit_jwt_claims_t *claims);
 static conduit_jwt_status_t conduit_jwt_check_header(
-    const conduit_jwt_keys_t *keys, json_t *header, json_t **kid);
+    const conduit_jwt_keys_t *keys, json_t *header, conduit_jwt_alg_t *alg,
+    json_t **kid);
+static int conduit_jwt_have(const conduit_jwt_keys_t *keys,
+    conduit_jwt_alg_t alg);
 static conduit_jwt_status_t conduit_jwt_check_signature(
-    const conduit_jwt_keys_t *keys, const conduit_jwt_token_t *t, json_t *kid,
-    size_t signature_len);
+    const conduit_jwt_keys_t *keys, const conduit_jwt_token_t *t,
+    conduit_jwt_alg_t alg, json_t *kid, size_t signature_len);
 static conduit_jwt_status_t conduit_jwt_check_claims(
     const conduit_jwt_policy_t *policy, json_t *payload, int64_t now,
     conduit_jwt_claims_t *claims);
@@ -37,12 +40,9 @@ static conduit_jwt_status_t conduit_jwt_check_ids(
     conduit_jwt_claims_t *claims);
 static json_t *conduit_jwt_get(json_t *object, const char *name);
 static int conduit_jwt_time(json_t *value, int64_t *seconds);
-static int conduit_jwt_is(json_t *value, const char *text, size_t len);
 static int conduit_jwt_audience(json_t *aud, const char *text, size_t len);
 static conduit_jwt_status_t conduit_jwt_json(const conduit_jwt_token_t *t,
     const char *part, size_t len, json_t **object);
-static int conduit_jwt_base64url(const char *in, size_t len,
-    unsigned char *out, size_t *out_len);
 
 
 conduit_jwt_status_t
@@ -116,6 +116,7 @@ conduit_jwt_check(const conduit_jwt_keys_t *keys,
 {
     json_t                *header, *payload, *kid;
     size_t                 signature_len;
+    conduit_jwt_alg_t      alg;
     conduit_jwt_status_t   status;
 
     status = conduit_jwt_json(t, t->header, t->header_len, &header);
@@ -123,7 +124,7 @@ conduit_jwt_check(const conduit_jwt_keys_t *keys,
         return status;
     }
 
-    status = conduit_jwt_check_header(keys, header, &kid);
+    status = conduit_jwt_check_header(keys, header, &alg, &kid);
 
     if (status == CONDUIT_JWT_OK) {
 
@@ -131,7 +132,8 @@ conduit_jwt_check(const conduit_jwt_keys_t *keys,
                                   &signature_len)
             == 0)
         {
-            status = conduit_jwt_check_signature(keys, t, kid, signature_len);
+            status = conduit_jwt_check_signature(keys, t, alg, kid,
+                                                 signature_len);
 
         } else {
             status = CONDUIT_JWT_MALFORMED;
@@ -159,15 +161,19 @@ conduit_jwt_check(const conduit_jwt_keys_t *keys,
 
 static conduit_jwt_status_t
 conduit_jwt_check_header(const conduit_jwt_keys_t *keys, json_t *header,
-    json_t **kid)
+    conduit_jwt_alg_t *alg, json_t **kid)
 {
-    const char  *alg;
+    json_t  *name;
 
-    alg = (keys->alg == CONDUIT_JWT_HS256) ? "HS256" : "RS256";
+    name = json_object_get(header, "alg");
 
     /* extensions that must be understood (RFC 7515 4.1.11) are not */
 
-    if (!conduit_jwt_is(json_object_get(header, "alg"), alg, strlen(alg))
+    if (!json_is_string(name)
+        || conduit_jwt_alg_parse(json_string_value(name),
+                                 json_string_length(name), alg)
+           != 0
+        || !conduit_jwt_have(keys, *alg)
         || conduit_jwt_get(header, "crit") != NULL)
     {
         return CONDUIT_JWT_ALGORITHM;
@@ -183,9 +189,25 @@ conduit_jwt_check_header(const conduit_jwt_keys_t *keys, json_t *header,
 }
 
 
+static int
+conduit_jwt_have(const conduit_jwt_keys_t *keys, conduit_jwt_alg_t alg)
+{
+    const conduit_jwt_key_t  *key;
+
+    for (key = keys->first; key != NULL; key = key->next) {
+        if (key->alg == alg) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 static conduit_jwt_status_t
 conduit_jwt_check_signature(const conduit_jwt_keys_t *keys,
-    const conduit_jwt_token_t *t, json_t *kid, size_t signature_len)
+    const conduit_jwt_token_t *t, conduit_jwt_alg_t alg, json_t *kid,
+    size_t signature_len)
 {
     int                    good;
     conduit_jwt_key_t     *key;
@@ -195,14 +217,20 @@ conduit_jwt_check_signature(const conduit_jwt_keys_t *keys,
 
     for (key = keys->first; key != NULL; key = key->next) {
 
+        /* the token chooses among the keys, never what is done with one */
+
+        if (key->alg != alg) {
+            continue;
+        }
+
         if (kid != NULL && key->kid != NULL
             && !conduit_jwt_is(kid, key->kid, key->kid_len))
         {
             continue;
         }
 
-        good = conduit_jwt_key_verify(keys, key, t->header, t->signed_len,
-                                      t->buf, signature_len);
+        good = conduit_jwt_key_verify(key, t->header, t->signed_len, t->buf,
+                                      signature_len);
 
         if (good != 0) {
             return good > 0 ? CONDUIT_JWT_OK : CONDUIT_JWT_NO_MEMORY;
@@ -354,7 +382,7 @@ conduit_jwt_time(json_t *value, int64_t *seconds)
 }
 
 
-static int
+int
 conduit_jwt_is(json_t *value, const char *text, size_t len)
 {
     return json_is_string(value) && json_string_length(value) == len
@@ -435,7 +463,7 @@ conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len,
  * left over, so that one value has one spelling.
  */
 
-static int
+int
 conduit_jwt_base64url(const char *in, size_t len, unsigned char *out,
     size_t *out_len)
 {

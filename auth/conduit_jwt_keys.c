@@ -1,151 +1,119 @@
+/*
+ * A key set: secrets, public keys, and what is verified with one of either.
+ */
+
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/bio.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
+#include <openssl/rsa.h>
 
 #include "conduit_jwt_private.h"
 
 
-#define CONDUIT_JWT_MIN_RSA_BITS  2048
-
-
-static const char *conduit_jwt_key_read(conduit_jwt_alg_t alg,
-    conduit_jwt_key_t *key, const char *data, size_t len);
 static const char *conduit_jwt_key_secret(conduit_jwt_key_t *key,
     const char *data, size_t len);
-static const char *conduit_jwt_key_public(conduit_jwt_key_t *key,
-    const char *data, size_t len);
-static EVP_PKEY *conduit_jwt_key_pem(const char *data, size_t len);
-static EVP_PKEY *conduit_jwt_key_pkcs1(const unsigned char *der, long len);
-static EVP_PKEY *conduit_jwt_key_certificate(const unsigned char *der,
-    long len);
-static void conduit_jwt_key_free(conduit_jwt_key_t *key);
-static int conduit_jwt_contains(const char *data, size_t len,
-    const char *text);
+static const char *conduit_jwt_keys_append(conduit_jwt_keys_t *keys,
+    conduit_jwt_key_t *added);
+static int conduit_jwt_keys_have_kid(const conduit_jwt_keys_t *keys,
+    const char *kid, size_t kid_len);
+static int conduit_jwt_key_verify_public(const conduit_jwt_key_t *key,
+    EVP_MD_CTX *ctx, const char *data, size_t len,
+    const unsigned char *signature, size_t signature_len);
 
 
 conduit_jwt_keys_t *
-conduit_jwt_keys_create(conduit_jwt_alg_t alg)
+conduit_jwt_keys_create(void)
 {
-    conduit_jwt_keys_t  *keys;
-
-    keys = calloc(1, sizeof(conduit_jwt_keys_t));
-
-    if (keys != NULL) {
-        keys->alg = alg;
-    }
-
-    return keys;
+    return calloc(1, sizeof(conduit_jwt_keys_t));
 }
 
 
 void
 conduit_jwt_keys_free(conduit_jwt_keys_t *keys)
 {
-    conduit_jwt_key_t  *key, *next;
-
     if (keys == NULL) {
         return;
     }
 
-    for (key = keys->first; key != NULL; key = next) {
-        next = key->next;
-        conduit_jwt_key_free(key);
-    }
-
+    conduit_jwt_key_free(keys->first);
     free(keys);
 }
 
 
-static void
-conduit_jwt_key_free(conduit_jwt_key_t *key)
+conduit_jwt_key_t *
+conduit_jwt_key_create(const char *kid, size_t kid_len)
 {
-    if (key->secret != NULL) {
-        OPENSSL_cleanse(key->secret, key->secret_len);
-        free(key->secret);
+    conduit_jwt_key_t  *key;
+
+    key = calloc(1, sizeof(conduit_jwt_key_t));
+
+    if (key == NULL || kid == NULL) {
+        return key;
     }
 
-    EVP_PKEY_free(key->pkey);
-    free(key->kid);
-    free(key);
+    key->kid = malloc(kid_len ? kid_len : 1);
+
+    if (key->kid == NULL) {
+        free(key);
+        return NULL;
+    }
+
+    memcpy(key->kid, kid, kid_len);
+    key->kid_len = kid_len;
+
+    return key;
+}
+
+
+void
+conduit_jwt_key_free(conduit_jwt_key_t *key)
+{
+    conduit_jwt_key_t  *next;
+
+    for ( /* void */ ; key != NULL; key = next) {
+        next = key->next;
+
+        if (key->secret != NULL) {
+            OPENSSL_cleanse(key->secret, key->secret_len);
+            free(key->secret);
+        }
+
+        EVP_PKEY_free(key->pkey);
+        free(key->kid);
+        free(key);
+    }
 }
 
 
 const char *
-conduit_jwt_keys_add(conduit_jwt_keys_t *keys, const char *data, size_t len,
-    const char *kid, size_t kid_len)
+conduit_jwt_keys_add_secret(conduit_jwt_keys_t *keys, const char *data,
+    size_t len, const char *kid, size_t kid_len)
 {
-    const char          *err;
-    conduit_jwt_key_t   *key, **last;
+    const char         *err;
+    conduit_jwt_key_t  *key;
 
-    for (last = &keys->first; *last != NULL; last = &(*last)->next) {
-        if (kid != NULL && (*last)->kid != NULL
-            && (*last)->kid_len == kid_len
-            && memcmp((*last)->kid, kid, kid_len) == 0)
-        {
-            return "has the kid of another key";
-        }
-    }
+    keys->failed = 0;
 
-    key = calloc(1, sizeof(conduit_jwt_key_t));
+    key = conduit_jwt_key_create(kid, kid_len);
     if (key == NULL) {
         return "out of memory";
     }
 
-    if (kid != NULL) {
-        key->kid = malloc(kid_len ? kid_len : 1);
+    err = conduit_jwt_key_secret(key, data, len);
 
-        if (key->kid == NULL) {
-            conduit_jwt_key_free(key);
-            return "out of memory";
-        }
-
-        memcpy(key->kid, kid, kid_len);
-        key->kid_len = kid_len;
+    if (err == NULL) {
+        err = conduit_jwt_keys_append(keys, key);
     }
-
-    err = conduit_jwt_key_read(keys->alg, key, data, len);
 
     if (err != NULL) {
         conduit_jwt_key_free(key);
-        return err;
     }
-
-    *last = key;
-
-    return NULL;
-}
-
-
-static const char *
-conduit_jwt_key_read(conduit_jwt_alg_t alg, conduit_jwt_key_t *key,
-    const char *data, size_t len)
-{
-    const char  *err;
-
-    /* OpenSSL takes lengths as an int */
-
-    if (len > INT_MAX) {
-        return "is too long";
-    }
-
-    if (alg == CONDUIT_JWT_HS256) {
-        return conduit_jwt_key_secret(key, data, len);
-    }
-
-    err = conduit_jwt_key_public(key, data, len);
-
-    /* NGINX logs what is left in the queue as its own failure */
-
-    ERR_clear_error();
 
     return err;
 }
@@ -154,17 +122,23 @@ conduit_jwt_key_read(conduit_jwt_alg_t alg, conduit_jwt_key_t *key,
 static const char *
 conduit_jwt_key_secret(conduit_jwt_key_t *key, const char *data, size_t len)
 {
+    /* OpenSSL takes lengths as an int */
+
+    if (len > INT_MAX) {
+        return "is too long";
+    }
+
     if (conduit_jwt_contains(data, len, "-----BEGIN ")) {
         return "is a PEM file, not a secret";
     }
 
-    if (len && data[len - 1] == '\n') {
-        len--;
-
-        if (len && data[len - 1] == '\r') {
-            len--;
-        }
+    if (conduit_jwk_begins(data, len)
+        && conduit_jwt_contains(data, len, "\"kty\""))
+    {
+        return "is a JWK, not a secret";
     }
+
+    len = conduit_jwt_secret_len(data, len);
 
     if (len == 0) {
         return "is empty";
@@ -182,104 +156,120 @@ conduit_jwt_key_secret(conduit_jwt_key_t *key, const char *data, size_t len)
 }
 
 
-static const char *
-conduit_jwt_key_public(conduit_jwt_key_t *key, const char *data, size_t len)
+size_t
+conduit_jwt_secret_len(const char *data, size_t len)
 {
-    if (conduit_jwt_contains(data, len, "PRIVATE KEY-----")) {
-        return "is a private key; give the public one";
+    if (len && data[len - 1] == '\n') {
+        len--;
+
+        if (len && data[len - 1] == '\r') {
+            len--;
+        }
     }
 
-    key->pkey = conduit_jwt_key_pem(data, len);
+    return len;
+}
 
-    if (key->pkey == NULL) {
-        return "is no public key in PEM";
+
+const char *
+conduit_jwt_keys_add_public(conduit_jwt_keys_t *keys, const char *data,
+    size_t len, const char *kid, size_t kid_len)
+{
+    const char         *err;
+    conduit_jwt_key_t  *added;
+
+    keys->failed = 0;
+
+    if (len > INT_MAX) {
+        return "is too long";
     }
 
-    if (EVP_PKEY_base_id(key->pkey) != EVP_PKEY_RSA) {
-        return "is no RSA key";
+    err = conduit_jwt_public_read(data, len, kid, kid_len, &added,
+                                  &keys->failed);
+
+    /* NGINX logs what is left in the queue as its own failure */
+
+    ERR_clear_error();
+
+    if (err != NULL) {
+        return err;
     }
 
-    if (EVP_PKEY_bits(key->pkey) < CONDUIT_JWT_MIN_RSA_BITS) {
-        return "is an RSA key of less than 2048 bits";
+    err = conduit_jwt_keys_append(keys, added);
+
+    if (err != NULL) {
+        conduit_jwt_key_free(added);
     }
+
+    return err;
+}
+
+
+size_t
+conduit_jwt_keys_failed(const conduit_jwt_keys_t *keys)
+{
+    return keys->failed;
+}
+
+
+/*
+ * Keys of one file may have the same kid, those of two files may not: that is
+ * most likely one file given twice.
+ */
+
+static const char *
+conduit_jwt_keys_append(conduit_jwt_keys_t *keys, conduit_jwt_key_t *added)
+{
+    size_t              n;
+    conduit_jwt_key_t  *key, **last;
+
+    for (key = added; key != NULL; key = key->next) {
+        if (key->kid != NULL
+            && conduit_jwt_keys_have_kid(keys, key->kid, key->kid_len))
+        {
+            return "has the kid of another key";
+        }
+    }
+
+    n = 0;
+
+    for (last = &keys->first; *last != NULL; last = &(*last)->next) {
+        n += ((*last)->pkey != NULL);
+    }
+
+    for (key = added; key != NULL; key = key->next) {
+        n += (key->pkey != NULL);
+    }
+
+    if (added->pkey != NULL && n > CONDUIT_JWT_MAX_KEYS) {
+        return "has one public key too many: 16 can be used";
+    }
+
+    *last = added;
 
     return NULL;
 }
 
 
-/* the first PEM block; its name tells its form */
-
-static EVP_PKEY *
-conduit_jwt_key_pem(const char *data, size_t len)
-{
-    BIO                  *bio;
-    char                 *name, *header;
-    long                  der_len;
-    EVP_PKEY             *pkey;
-    unsigned char        *der;
-    const unsigned char  *p;
-
-    bio = BIO_new_mem_buf(data, (int) len);
-    if (bio == NULL) {
-        return NULL;
-    }
-
-    if (PEM_read_bio(bio, &name, &header, &der, &der_len) != 1) {
-        BIO_free(bio);
-        return NULL;
-    }
-
-    BIO_free(bio);
-
-    p = der;
-
-    if (strcmp(name, PEM_STRING_PUBLIC) == 0) {
-        pkey = d2i_PUBKEY(NULL, &p, der_len);
-
-    } else if (strcmp(name, PEM_STRING_RSA_PUBLIC) == 0) {
-        pkey = conduit_jwt_key_pkcs1(der, der_len);
-
-    } else if (strcmp(name, PEM_STRING_X509) == 0) {
-        pkey = conduit_jwt_key_certificate(der, der_len);
-
-    } else {
-        pkey = NULL;
-    }
-
-    OPENSSL_free(name);
-    OPENSSL_free(header);
-    OPENSSL_free(der);
-
-    return pkey;
-}
-
-
-static EVP_PKEY *
-conduit_jwt_key_pkcs1(const unsigned char *der, long len)
-{
-    return d2i_PublicKey(EVP_PKEY_RSA, NULL, &der, len);
-}
-
-
-static EVP_PKEY *
-conduit_jwt_key_certificate(const unsigned char *der, long len)
-{
-    X509      *x509;
-    EVP_PKEY  *pkey;
-
-    x509 = d2i_X509(NULL, &der, len);
-    if (x509 == NULL) {
-        return NULL;
-    }
-
-    pkey = X509_get_pubkey(x509);
-    X509_free(x509);
-
-    return pkey;
-}
-
-
 static int
+conduit_jwt_keys_have_kid(const conduit_jwt_keys_t *keys, const char *kid,
+    size_t kid_len)
+{
+    const conduit_jwt_key_t  *key;
+
+    for (key = keys->first; key != NULL; key = key->next) {
+        if (key->kid != NULL && key->kid_len == kid_len
+            && memcmp(key->kid, kid, kid_len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+int
 conduit_jwt_contains(const char *data, size_t len, const char *text)
 {
     size_t  i, n;
@@ -297,9 +287,8 @@ conduit_jwt_contains(const char *data, size_t len, const char *text)
 
 
 int
-conduit_jwt_key_verify(const conduit_jwt_keys_t *keys,
-    const conduit_jwt_key_t *key, const char *data, size_t len,
-    const unsigned char *signature, size_t signature_len)
+conduit_jwt_key_verify(const conduit_jwt_key_t *key, const char *data,
+    size_t len, const unsigned char *signature, size_t signature_len)
 {
     int             good;
     unsigned int    mac_len;
@@ -310,7 +299,7 @@ conduit_jwt_key_verify(const conduit_jwt_keys_t *keys,
 
     errno = 0;
 
-    if (keys->alg == CONDUIT_JWT_HS256) {
+    if (key->alg == CONDUIT_JWT_HS256) {
 
         good = HMAC(EVP_sha256(), key->secret, (int) key->secret_len,
                     (const unsigned char *) data, len, mac, &mac_len) != NULL
@@ -321,11 +310,8 @@ conduit_jwt_key_verify(const conduit_jwt_keys_t *keys,
         ctx = EVP_MD_CTX_new();
 
         good = ctx != NULL
-               && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key->pkey)
-                  == 1
-               && EVP_DigestVerify(ctx, signature, signature_len,
-                                   (const unsigned char *) data, len)
-                  == 1;
+               && conduit_jwt_key_verify_public(key, ctx, data, len, signature,
+                                                signature_len);
 
         EVP_MD_CTX_free(ctx);
     }
@@ -337,4 +323,51 @@ conduit_jwt_key_verify(const conduit_jwt_keys_t *keys,
     ERR_clear_error();
 
     return good;
+}
+
+
+static int
+conduit_jwt_key_verify_public(const conduit_jwt_key_t *key, EVP_MD_CTX *ctx,
+    const char *data, size_t len, const unsigned char *signature,
+    size_t signature_len)
+{
+    size_t         n;
+    EVP_PKEY_CTX  *pctx;
+    const EVP_MD  *md;
+    unsigned char  der[CONDUIT_JWT_DER_ECDSA_MAX];
+
+    md = (key->alg == CONDUIT_JWT_EDDSA) ? NULL
+         : (key->alg == CONDUIT_JWT_ES384) ? EVP_sha384() : EVP_sha256();
+
+    if (EVP_DigestVerifyInit(ctx, &pctx, md, NULL, key->pkey) != 1) {
+        return 0;
+    }
+
+    if (key->alg == CONDUIT_JWT_PS256
+        && (EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) != 1
+            || EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, RSA_PSS_SALTLEN_DIGEST)
+               != 1))
+    {
+        return 0;
+    }
+
+    n = conduit_jwt_coordinate(key->alg);
+
+    if (n != 0) {
+
+        if (signature_len != 2 * n) {
+            return 0;
+        }
+
+        signature_len = conduit_jwt_der_ecdsa(signature, n, der);
+        signature = der;
+
+        if (signature_len == 0) {
+            return 0;
+        }
+    }
+
+    return EVP_DigestVerify(ctx, signature, signature_len,
+                            (const unsigned char *) data, len)
+           == 1;
 }

@@ -9,14 +9,6 @@
 #include "ngx_conduit_conf.h"
 
 
-#define NGX_CONDUIT_MAX_KEY_FILE  65536
-
-
-static ngx_int_t ngx_conduit_conf_read(ngx_conf_t *cf, ngx_str_t *name,
-    ngx_str_t *content);
-static ngx_int_t ngx_conduit_conf_read_fd(ngx_conf_t *cf, ngx_fd_t fd,
-    ngx_str_t *name, ngx_str_t *content);
-static void ngx_conduit_conf_free_keys(void *data);
 static void ngx_conduit_conf_merge_location(ngx_conf_t *cf,
     ngx_conduit_conf_t *prev, ngx_conduit_conf_t *conf);
 static char *ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf);
@@ -30,7 +22,11 @@ ngx_conf_post_t  ngx_conduit_conf_not_zero = {
 
 
 static const char  *ngx_conduit_names[] = { "publish", "gateway" };
-static const char  *ngx_conduit_keys[] = { "jwt_secret_file", "jwt_key_file" };
+
+static const char  *ngx_conduit_keys[] = {
+    "\"conduit_publish_jwt_secret_file\" or \"conduit_publish_jwt_key_file\"",
+    "\"conduit_gateway_jwt_key_file\""
+};
 
 
 void
@@ -214,10 +210,9 @@ ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
 
     if (conf->auth && conf->keys == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "no \"conduit_%s_%s\" is defined for \"conduit_%s\" "
-                      "in %s:%ui; \"conduit_%s_auth off\" would let "
-                      "everybody in",
-                      name, ngx_conduit_keys[conf->kind], name,
+                      "no %s is defined for \"conduit_%s\" in %s:%ui; "
+                      "\"conduit_%s_auth off\" would let everybody in",
+                      ngx_conduit_keys[conf->kind], name,
                       conf->file, conf->line, name);
         return NGX_CONF_ERROR;
     }
@@ -286,183 +281,6 @@ ngx_conduit_conf_check_not_zero(ngx_conf_t *cf, void *post, void *data)
     ngx_uint_t  *value = data;    /* or ngx_msec_t, or size_t */
 
     return *value ? NGX_CONF_OK : "must not be zero";
-}
-
-
-char *
-ngx_conduit_conf_password_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_str_t           *value, content;
-    ngx_conduit_conf_t  *cnf = conf;
-
-    if (cnf->redis_password.data) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_conduit_conf_read(cf, &value[1], &content) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    while (content.len && (content.data[content.len - 1] == LF
-                           || content.data[content.len - 1] == CR))
-    {
-        content.len--;
-    }
-
-    if (content.len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "no password in \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    cnf->redis_password = content;
-
-    return NGX_CONF_OK;
-}
-
-
-char *
-ngx_conduit_conf_key_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    const char          *err;
-    ngx_str_t           *value, content, kid;
-    ngx_pool_cleanup_t  *cln;
-    ngx_conduit_conf_t  *cnf = conf;
-
-    value = cf->args->elts;
-
-    ngx_str_null(&kid);
-
-    if (cf->args->nelts == 3) {
-
-        if (value[2].len <= 4 || ngx_strncmp(value[2].data, "kid=", 4) != 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"", &value[2]);
-            return NGX_CONF_ERROR;
-        }
-
-        kid.data = value[2].data + 4;
-        kid.len = value[2].len - 4;
-    }
-
-    if (cnf->keys == NULL) {
-
-        cln = ngx_pool_cleanup_add(cf->pool, 0);
-        if (cln == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        cnf->keys = conduit_jwt_keys_create(cnf->kind == NGX_CONDUIT_PUBLISH
-                                            ? CONDUIT_JWT_HS256
-                                            : CONDUIT_JWT_RS256);
-        if (cnf->keys == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        cln->handler = ngx_conduit_conf_free_keys;
-        cln->data = cnf->keys;
-    }
-
-    if (ngx_conduit_conf_read(cf, &value[1], &content) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    err = conduit_jwt_keys_add(cnf->keys, (char *) content.data, content.len,
-                               (char *) kid.data, kid.len);
-
-    ngx_explicit_memzero(content.data, content.len);
-
-    if (err != NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "key file \"%V\": %s", &value[1], err);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static void
-ngx_conduit_conf_free_keys(void *data)
-{
-    conduit_jwt_keys_free(data);
-}
-
-
-/* the content lives in cf->pool; the caller wipes what it does not keep */
-
-static ngx_int_t
-ngx_conduit_conf_read(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *content)
-{
-    ngx_fd_t   fd;
-    ngx_int_t  rc;
-
-    if (ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    /* the open of a FIFO that nobody writes to would wait forever */
-
-    fd = ngx_open_file(name->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
-                       NGX_FILE_OPEN, 0);
-    if (fd == NGX_INVALID_FILE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_open_file_n " \"%V\" failed", name);
-        return NGX_ERROR;
-    }
-
-    rc = ngx_conduit_conf_read_fd(cf, fd, name, content);
-
-    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
-                           ngx_close_file_n " \"%V\" failed", name);
-    }
-
-    return rc;
-}
-
-
-static ngx_int_t
-ngx_conduit_conf_read_fd(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *name,
-    ngx_str_t *content)
-{
-    off_t            size;
-    ssize_t          n;
-    ngx_file_info_t  fi;
-
-    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_fd_info_n " \"%V\" failed", name);
-        return NGX_ERROR;
-    }
-
-    size = ngx_file_size(&fi);
-
-    if (!ngx_is_file(&fi) || size == 0 || size > NGX_CONDUIT_MAX_KEY_FILE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V\" must be a file of 1 to %d bytes", name,
-                           NGX_CONDUIT_MAX_KEY_FILE);
-        return NGX_ERROR;
-    }
-
-    content->data = ngx_pnalloc(cf->pool, size);
-    if (content->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    n = ngx_read_fd(fd, content->data, size);
-
-    if (n != (ssize_t) size) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, n == -1 ? ngx_errno : 0,
-                           ngx_read_fd_n " \"%V\" failed", name);
-        return NGX_ERROR;
-    }
-
-    content->len = size;
-
-    return NGX_OK;
 }
 
 

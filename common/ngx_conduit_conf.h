@@ -110,7 +110,13 @@ extern ngx_conf_post_t  ngx_conduit_conf_not_zero;
 char *ngx_conduit_conf_password_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* "conduit_publish_jwt_secret_file", "conduit_gateway_jwt_key_file" */
+/*
+ * "conduit_publish_jwt_secret_file", and "conduit_X_jwt_key_file": the keys of
+ * both make one set.  A secret that works and is short, or most likely not what
+ * was meant, is warned of.
+ */
+char *ngx_conduit_conf_secret_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_conduit_conf_key_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 

@@ -23,14 +23,15 @@ my $keys = "conduit_publish_jwt_secret_file $tmp/secret;"
 # "nginx -t" leaves without giving anything back
 $ENV{ASAN_OPTIONS} .= ':detect_leaks=0' if defined $ENV{ASAN_OPTIONS};
 
-# returns the output of nginx -t, empty when it is satisfied
-sub check {
-    my ($http, $location) = @_;
+# the output of nginx -t, with a directive of the main context if there is one
+sub output {
+    my ($http, $location, $main) = @_;
 
     write_file("$tmp/t.conf", <<"EOC");
 ${modules}pid $tmp/t.pid;
 error_log $tmp/t.log;
 events {}
+@{[$main // '']}
 http {
 access_log off;
 client_body_temp_path $tmp/b; proxy_temp_path $tmp/p;
@@ -40,7 +41,12 @@ server { listen 127.0.0.1:1; location /x { $location } }
 }
 EOC
 
-    my $out = `$ENV{TEST_NGINX_BINARY} -t -c $tmp/t.conf -e $tmp/t.log 2>&1`;
+    return `$ENV{TEST_NGINX_BINARY} -t -c $tmp/t.conf -e $tmp/t.log 2>&1`;
+}
+
+# the same, empty when NGINX is satisfied
+sub check {
+    my $out = output(@_);
 
     return $? == 0 ? '' : $out;
 }
@@ -58,6 +64,27 @@ sub is_refused {
 
     like $out, qr/\[emerg\] .*$text/, $name;
     like $out, qr/ in \Q$tmp\E\/t\.conf:\d+/, 'with file and line';
+}
+
+
+# what is warned of, a line each, where nothing is refused
+sub warnings_are {
+    my ($http, $location, $texts, $name, $main) = @_;
+
+    my $out = output($http, $location, $main);
+
+    is $? >> 8, 0, "$name: accepted" or diag $out;
+
+    my @lines = $out =~ /^nginx: \[warn\] (.*)/mg;
+
+    is scalar @lines, scalar @$texts, "$name: how many warnings"
+        or diag $out;
+
+    for my $i (0 .. $#$texts) {
+        like $lines[$i] // '', qr/^$texts->[$i]/, "$name: warning $i";
+        like $lines[$i] // '', qr/ in \Q$tmp\E\/t\.conf:\d+/,
+            'with file and line';
+    }
 }
 
 
@@ -190,8 +217,11 @@ for my $x (qw(publish gateway)) {
 
 # --- keys
 
-is_refused '', $publish, 'no "conduit_publish_jwt_secret_file"',
-    'publishing needs a secret';
+is_refused '', $publish, 'no "conduit_publish_jwt_secret_file" or '
+    . '"conduit_publish_jwt_key_file" is defined for "conduit_publish"',
+    'publishing needs a secret or a key';
+is_fine "conduit_publish_jwt_key_file $tmp/key.pub;", $publish,
+    'a key is enough';
 is_refused '', $gateway, 'no "conduit_gateway_jwt_key_file"',
     'the gateway needs a key';
 is_fine '', "$publish conduit_publish_auth off;", 'or no authentication';
@@ -199,6 +229,71 @@ is_fine '', "$gateway conduit_gateway_auth off;", 'which must be written';
 
 write_file("$tmp/empty", '');
 write_file("$tmp/garbage", 'garbage');
+
+my $pem = read_file("$tmp/key.pub");
+my $jwk = '"kty":"OKP","crv":"Ed25519",'
+          . '"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"';
+
+write_file("$tmp/jwk", "{$jwk}");
+write_file("$tmp/jwk.private", qq({$jwk,"d":"AA"}));
+write_file("$tmp/jwks.enc", qq({"keys":[{$jwk,"use":"enc"}]}));
+write_file("$tmp/jwks.two", qq({"keys":[{$jwk},{"kty":"EC","crv":"P-256"}]}));
+write_file("$tmp/jwks.cut", qq({"keys":[{$jwk}));
+write_file("$tmp/one-line", $pem =~ s/\n/\\n/gr);
+write_file("$tmp/quoted", qq("$pem"));
+write_file("$tmp/bom.pub", "\xef\xbb\xbf$pem");
+write_file("$tmp/bom", "\xef\xbb\xbf{$jwk}");
+write_file("$tmp/weak.pub", scalar `openssl genrsa 1024 2>/dev/null | \\
+                                    openssl rsa -pubout 2>/dev/null`);
+write_file("$tmp/two.pub", $pem . read_file("$tmp/weak.pub"));
+
+for my $x (qw(publish gateway)) {
+    is_fine "conduit_${x}_jwt_key_file $tmp/$_;", '', "$x: a file of keys, $_"
+        for qw(jwk key.pub bom.pub), "jwk kid=a";
+
+    for my $case (['jwk.private', 'jwk.private": is a private key; give'],
+                  ['jwks.enc', 'jwks.enc": has no key that can be used'],
+                  ['jwks.two', 'jwks.two", key 2: has no "x" and "y" of 32'],
+                  ['jwks.cut', 'jwks.cut": is no JSON'],
+                  ['weak.pub', 'weak.pub": is an RSA key of less than 2048'],
+                  ['two.pub', 'two.pub", key 2: is an RSA key of less than'],
+                  ['one-line', 'one-line": is no public key in PEM; it has a '
+                   . 'backslash and an "n" where a line should end'],
+                  ['quoted', 'quoted": is no public key in PEM; it is in '
+                   . 'quotes, which are part of it'],
+                  ['bom', 'bom": is no public key in PEM, and no JWK; it begins '
+                   . 'with a byte order mark, which is part of it'],
+                  ['secret', 'secret": is no public key in PEM, and no JWK'])
+    {
+        my ($file, $text) = @$case;
+
+        is_refused "conduit_${x}_jwt_key_file $tmp/$file;", '',
+            "key file \".*$text", "$x: a file of keys, $file";
+    }
+}
+
+is_refused "conduit_publish_jwt_secret_file $tmp/jwk;", '',
+    'jwk": is a JWK, not a secret', 'a JWK as a secret';
+
+my $short = 'the secret in ".*odd" has 31 bytes, HS256 needs 32 or more';
+my $unlike = 'the secret in ".*odd" may be another one than is meant: it';
+my ($s31, $s32) = map { 'x' x $_ } 31, 32;
+
+for my $case ([$s32], ["$s32\n"], ["$s32\r\n"], ["\\n$s32"],
+              [$s31, $short], ["$s31\n", $short], ["$s31\r\n", $short],
+              [qq("$s32"), "$unlike is in quotes"],
+              ["'$s32'\n", "$unlike is in quotes"],
+              ["\xef\xbb\xbf$s32", "$unlike begins with a byte order mark"],
+              ["$s32\n\n", "$unlike ends with more than one line end"],
+              ["$s32\\n", "$unlike ends with a backslash"],
+              ['"' . 'x' x 29 . '"', "$unlike is in quotes", $short])
+{
+    my ($content, @texts) = @$case;
+
+    write_file("$tmp/odd", $content);
+    warnings_are "conduit_publish_jwt_secret_file $tmp/odd;", '', \@texts,
+        'a secret ' . ($content =~ s/\n/\\n/gr =~ s/x+/x/gr);
+}
 
 for my $case (['publish_jwt_secret_file', 'none', 'none. failed'],
               ['publish_jwt_secret_file', 'empty', 'empty. must be a file'],

@@ -55,12 +55,12 @@ fuzz_check(int good)
 static void
 fuzz_init(void)
 {
-    hs = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
-    rs = conduit_jwt_keys_create(CONDUIT_JWT_RS256);
+    hs = conduit_jwt_keys_create();
+    rs = conduit_jwt_keys_create();
 
     fuzz_check(hs != NULL && rs != NULL);
-    fuzz_check(conduit_jwt_keys_add(hs, lit(SECRET), NULL, 0) == NULL);
-    fuzz_check(conduit_jwt_keys_add(rs, lit(pem), NULL, 0) == NULL);
+    fuzz_check(conduit_jwt_keys_add_secret(hs, lit(SECRET), NULL, 0) == NULL);
+    fuzz_check(conduit_jwt_keys_add_public(rs, lit(pem), NULL, 0) == NULL);
 }
 
 
@@ -160,10 +160,12 @@ fuzz_key(conduit_jwt_alg_t alg, const char *data, size_t size)
 {
     conduit_jwt_keys_t  *keys;
 
-    keys = conduit_jwt_keys_create(alg);
+    keys = conduit_jwt_keys_create();
     fuzz_check(keys != NULL);
 
-    (void) conduit_jwt_keys_add(keys, data, size, data, size);
+    (void) (alg == CONDUIT_JWT_HS256
+            ? conduit_jwt_keys_add_secret(keys, data, size, data, size)
+            : conduit_jwt_keys_add_public(keys, data, size, data, size));
     fuzz_check(ERR_peek_error() == 0);
 
     conduit_jwt_keys_free(keys);

@@ -305,7 +305,8 @@ sub publish_token {
 }
 
 
-# An RS256 token of a subscriber; "-key" is the file of a private key.
+# An RS256 token of a subscriber; "-key" is the file of a private key, "-alg"
+# another algorithm.
 
 sub gateway_token {
     return jwt(-alg => 'RS256', iss => $ISSUER, aud => $AUDIENCE,
@@ -331,7 +332,7 @@ sub jwt {
 
     my $signature = $alg eq 'none' ? ''
         : $alg =~ /^HS/ ? hmac_sha256($text, $key // read_file("$TMP/secret"))
-        : rsa_sign($text, $key // "$TMP/key.pem");
+        : key_sign($alg, $text, $key // "$TMP/key.pem");
 
     $signature = encode_base64url($signature);
 
@@ -382,19 +383,38 @@ sub leaked_tokens {
 }
 
 
-sub rsa_sign {
-    my ($text, $key) = @_;
+sub key_sign {
+    my ($alg, $text, $key) = @_;
 
     write_file("$TMP/to-sign", $text);
 
-    open my $fh, '-|:raw', 'openssl', 'dgst', '-sha256', '-sign', $key,
-        "$TMP/to-sign" or die "openssl: $!";
+    my @digest = ('dgst', $alg =~ /384/ ? '-sha384' : '-sha256', '-sign', $key);
+    my @pss = map { ('-sigopt', $_) } 'rsa_padding_mode:pss',
+                                      'rsa_pss_saltlen:digest';
+
+    my @command = $alg =~ /^Ed/ ? ('pkeyutl', '-sign', '-rawin', '-inkey', $key,
+                                   '-in')
+                : $alg =~ /^PS/ ? (@digest, @pss) : @digest;
+
+    open my $fh, '-|:raw', 'openssl', @command, "$TMP/to-sign"
+        or die "openssl: $!";
 
     local $/;
     my $signature = <$fh>;
-    close $fh or die "openssl dgst failed";
+    close $fh or die "openssl $command[0] failed";
 
-    return $signature;
+    return $alg =~ /^ES(\d+)/ ? two_numbers($signature, $1 / 8) : $signature;
+}
+
+
+# An ECDSA signature in DER as tokens have it: two numbers of so many bytes.
+
+sub two_numbers {
+    my ($der, $bytes) = @_;
+
+    my (undef, $r, undef, $s) = unpack 'x2 C C/a C C/a', $der;
+
+    return join '', map { substr "\0" x $bytes . $_, -$bytes } $r, $s;
 }
 
 

@@ -17,7 +17,7 @@
 #include <openssl/x509.h>
 
 
-/* param is the bits of an RSA key, the curve of an EC key */
+/* param is the bits of an RSA key, the curve of an EC key; others have none */
 
 static inline EVP_PKEY *
 pem_key(int type, int param)
@@ -30,9 +30,9 @@ pem_key(int type, int param)
 
     if (ctx == NULL || EVP_PKEY_keygen_init(ctx) != 1
         || (type == EVP_PKEY_EC
-            ? EVP_PKEY_CTX_set_ec_paramgen_curve_nid(ctx, param)
-            : EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, param))
-           != 1
+            && EVP_PKEY_CTX_set_ec_paramgen_curve_nid(ctx, param) != 1)
+        || ((type == EVP_PKEY_RSA || type == EVP_PKEY_RSA_PSS)
+            && EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, param) != 1)
         || EVP_PKEY_keygen(ctx, &key) != 1)
     {
         abort();

@@ -871,10 +871,10 @@ main(void)
     Suite    *s;
     SRunner  *sr;
 
-    hs = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
+    hs = conduit_jwt_keys_create();
 
     if (hs == NULL
-        || conduit_jwt_keys_add(hs, lit(SECRET), NULL, 0) != NULL)
+        || conduit_jwt_keys_add_secret(hs, lit(SECRET), NULL, 0) != NULL)
     {
         fputs("no key\n", stderr);
         return EXIT_FAILURE;

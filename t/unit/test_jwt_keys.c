@@ -26,6 +26,8 @@
 #define KEY        CONDUIT_JWT_KEY
 #define SIGNATURE  CONDUIT_JWT_SIGNATURE
 
+#define OTHER_TYPE  "is no RSA, P-256, P-384 or Ed25519 key"
+
 
 static const conduit_jwt_policy_t  any;
 
@@ -97,12 +99,14 @@ add(conduit_jwt_alg_t alg, const char *data, size_t len)
     conduit_jwt_keys_t  *keys;
 
     copy = malloc(len ? len : 1);
-    keys = conduit_jwt_keys_create(alg);
+    keys = conduit_jwt_keys_create();
     ck_assert_ptr_nonnull(copy);
     ck_assert_ptr_nonnull(keys);
     memcpy(copy, data, len);
 
-    err = conduit_jwt_keys_add(keys, copy, len, "k", 1);
+    err = (alg == CONDUIT_JWT_HS256)
+          ? conduit_jwt_keys_add_secret(keys, copy, len, "k", 1)
+          : conduit_jwt_keys_add_public(keys, copy, len, "k", 1);
     ck_assert_uint_eq(ERR_peek_error(), 0);
 
     /* the data is the caller's again */
@@ -113,7 +117,7 @@ add(conduit_jwt_alg_t alg, const char *data, size_t len)
     len = (alg == CONDUIT_JWT_HS256) ? sign_hs(lit(HS256), lit(SECRET))
                                      : sign_rs(lit(RS256), rsa);
 
-    ck_assert_int_eq(verify(keys, token, len), err == NULL ? OK : KEY);
+    ck_assert_int_eq(verify(keys, token, len), err == NULL ? OK : ALGORITHM);
     conduit_jwt_keys_free(keys);
 
     return err;
@@ -163,8 +167,9 @@ START_TEST(rfc_7515_examples_are_taken)
         "hJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrB"
         "p0igcN_IoypGlUPQGe77Rw";
 
-    keys = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
-    ck_assert_ptr_null(conduit_jwt_keys_add(keys, lit(hs_secret), NULL, 0));
+    keys = conduit_jwt_keys_create();
+    ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, lit(hs_secret),
+                                                   NULL, 0));
 
     snprintf(token, sizeof(token), "%s.%s.%s",
              "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9", payload,
@@ -174,8 +179,8 @@ START_TEST(rfc_7515_examples_are_taken)
     ck_assert_int_eq(claims.exp, 1300819380);
     conduit_jwt_keys_free(keys);
 
-    keys = conduit_jwt_keys_create(CONDUIT_JWT_RS256);
-    ck_assert_ptr_null(conduit_jwt_keys_add(keys, lit(rs_key), NULL, 0));
+    keys = conduit_jwt_keys_create();
+    ck_assert_ptr_null(conduit_jwt_keys_add_public(keys, lit(rs_key), NULL, 0));
 
     snprintf(token, sizeof(token), "%s.%s.%s", "eyJhbGciOiJSUzI1NiJ9", payload,
              rs_signature);
@@ -230,27 +235,28 @@ START_TEST(other_keys_are_refused)
                      "is an RSA key of less than 2048 bits");
     EVP_PKEY_free(key);
 
-    key = pem_key(EVP_PKEY_EC, NID_X9_62_prime256v1);
+    key = pem_key(EVP_PKEY_EC, NID_secp521r1);
     data = pem_public(key, &len);
-    ck_assert_str_eq(add_free(data, len), "is no RSA key");
+    ck_assert_str_eq(add_free(data, len), OTHER_TYPE);
     data = pem_certificate(key, &len);
-    ck_assert_str_eq(add_free(data, len), "is no RSA key");
+    ck_assert_str_eq(add_free(data, len), OTHER_TYPE);
     EVP_PKEY_free(key);
 
     key = pem_key(EVP_PKEY_RSA_PSS, 2048);
     data = pem_public(key, &len);
-    ck_assert_str_eq(add_free(data, len), "is no RSA key");
+    ck_assert_str_eq(add_free(data, len), OTHER_TYPE);
     EVP_PKEY_free(key);
 
     /* all but the line end is needed */
 
     for (i = 0; i < pem_len - 1; i++) {
-        ck_assert_str_eq(add(CONDUIT_JWT_RS256, pem, i),
-                         "is no public key in PEM");
+        ck_assert_str_eq(add(CONDUIT_JWT_RS256, pem, i), i < 11
+                         ? "is no public key in PEM, and no JWK"
+                         : "is no public key in PEM");
     }
 
     ck_assert_str_eq(add(CONDUIT_JWT_RS256, lit(SECRET)),
-                     "is no public key in PEM");
+                     "is no public key in PEM, and no JWK");
     ck_assert_str_eq(add(CONDUIT_JWT_RS256,
                          lit("-----BEGIN PUBLIC KEY-----\nAAAA\n"
                              "-----END PUBLIC KEY-----\n")),
@@ -293,9 +299,10 @@ START_TEST(a_secret_keeps_every_other_byte)
     };
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        keys = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
-        ck_assert_ptr_null(conduit_jwt_keys_add(keys, cases[i].file,
-                                                cases[i].file_len, NULL, 0));
+        keys = conduit_jwt_keys_create();
+        ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, cases[i].file,
+                                                       cases[i].file_len,
+                                                       NULL, 0));
 
         len = sign_hs(lit(HS256), cases[i].secret, cases[i].secret_len);
         ck_assert_int_eq(verify(keys, token, len), OK);
@@ -336,9 +343,13 @@ START_TEST(key_files_have_a_limit)
 
     /* the data is not read */
 
-    keys = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
-    ck_assert_str_eq(conduit_jwt_keys_add(keys, "x", (size_t) INT32_MAX + 1,
-                                          NULL, 0), "is too long");
+    keys = conduit_jwt_keys_create();
+    ck_assert_str_eq(conduit_jwt_keys_add_secret(keys, "x",
+                                                 (size_t) INT32_MAX + 1,
+                                                 NULL, 0), "is too long");
+    ck_assert_str_eq(conduit_jwt_keys_add_public(keys, "x",
+                                                 (size_t) INT32_MAX + 1,
+                                                 NULL, 0), "is too long");
     conduit_jwt_keys_free(keys);
     conduit_jwt_keys_free(NULL);
 }
@@ -375,19 +386,20 @@ START_TEST(kid_selects_the_keys)
         { "7", "1", CONDUIT_JWT_MALFORMED, CONDUIT_JWT_MALFORMED }
     };
 
-    keys = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
+    keys = conduit_jwt_keys_create();
     len = sign_hs(lit(HS256), lit("1"));
-    ck_assert_int_eq(verify(keys, token, len), KEY);
+    ck_assert_int_eq(verify(keys, token, len), ALGORITHM);
 
-    ck_assert_ptr_null(conduit_jwt_keys_add(keys, lit("1"), lit("old")));
-    ck_assert_ptr_null(conduit_jwt_keys_add(keys, lit("2"), lit("new")));
-    ck_assert_str_eq(conduit_jwt_keys_add(keys, lit("3"), lit("old")),
+    ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, lit("1"), lit("old")));
+    ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, lit("2"), lit("new")));
+    ck_assert_str_eq(conduit_jwt_keys_add_secret(keys, lit("3"), lit("old")),
                      "has the kid of another key");
 
     for (i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
 
         if (i == sizeof(cases) / sizeof(cases[0])) {
-            ck_assert_ptr_null(conduit_jwt_keys_add(keys, lit("3"), NULL, 0));
+            ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, lit("3"),
+                                                           NULL, 0));
         }
 
         n = i % (sizeof(cases) / sizeof(cases[0]));
@@ -415,12 +427,13 @@ START_TEST(kids_that_begin_with_each_other_are_others)
     n = sizeof(kids) / sizeof(kids[0]);
 
     for (order = 0; order < n; order++) {
-        keys = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
+        keys = conduit_jwt_keys_create();
 
         for (i = 0; i < n; i++) {
             k = (i + order) % n;
-            ck_assert_ptr_null(conduit_jwt_keys_add(keys, secrets[k], 1,
-                                                    kids[k], strlen(kids[k])));
+            ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, secrets[k], 1,
+                                                           kids[k],
+                                                           strlen(kids[k])));
         }
 
         for (i = 0; i < n * n; i++) {
@@ -447,14 +460,15 @@ START_TEST(keys_without_a_kid_are_all_tried)
     key = pem_key(EVP_PKEY_RSA, 3072);
     data = pem_public(key, &len);
 
-    keys = conduit_jwt_keys_create(CONDUIT_JWT_RS256);
-    ck_assert_ptr_null(conduit_jwt_keys_add(keys, data, len, NULL, 0));
+    keys = conduit_jwt_keys_create();
+    ck_assert_ptr_null(conduit_jwt_keys_add_public(keys, data, len, NULL, 0));
     free(data);
 
     len = sign_rs(lit(RS256), rsa);
     ck_assert_int_eq(verify(keys, token, len), SIGNATURE);
 
-    ck_assert_ptr_null(conduit_jwt_keys_add(keys, pem, pem_len, NULL, 0));
+    ck_assert_ptr_null(conduit_jwt_keys_add_public(keys, pem, pem_len,
+                                                   NULL, 0));
     ck_assert_int_eq(verify(keys, token, len), OK);
 
     len = sign_rs(lit(RS256), key);
@@ -752,23 +766,25 @@ START_TEST(memory_that_is_out_is_no_key)
     conduit_jwt_claims_t  claims;
 
     memory_count(1);
-    ck_assert_ptr_null(conduit_jwt_keys_create(CONDUIT_JWT_HS256));
+    ck_assert_ptr_null(conduit_jwt_keys_create());
 
-    keys = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
+    keys = conduit_jwt_keys_create();
     len = sign_hs(lit(HS256), lit(SECRET));
 
     /* the key, its kid, its secret */
 
     for (i = 1; i <= 3; i++) {
         memory_count(i);
-        ck_assert_str_eq(conduit_jwt_keys_add(keys, lit(SECRET), lit("k")),
+        ck_assert_str_eq(conduit_jwt_keys_add_secret(keys, lit(SECRET),
+                                                     lit("k")),
                          "out of memory");
         ck_assert_uint_eq(memory_calls(), i);
-        ck_assert_int_eq(verify(keys, token, len), KEY);
+        ck_assert_int_eq(verify(keys, token, len), ALGORITHM);
     }
 
     memory_count(0);
-    ck_assert_ptr_null(conduit_jwt_keys_add(keys, lit(SECRET), lit("k")));
+    ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, lit(SECRET),
+                                                   lit("k")));
     ck_assert_uint_eq(memory_calls(), 3);
 
     memory_count(1);
@@ -798,12 +814,12 @@ main(void)
 
     rsa = pem_key(EVP_PKEY_RSA, 2048);
     pem = pem_public(rsa, &pem_len);
-    hs = conduit_jwt_keys_create(CONDUIT_JWT_HS256);
-    rs = conduit_jwt_keys_create(CONDUIT_JWT_RS256);
+    hs = conduit_jwt_keys_create();
+    rs = conduit_jwt_keys_create();
 
     if (hs == NULL || rs == NULL
-        || conduit_jwt_keys_add(hs, lit(SECRET), NULL, 0) != NULL
-        || conduit_jwt_keys_add(rs, pem, pem_len, NULL, 0) != NULL)
+        || conduit_jwt_keys_add_secret(hs, lit(SECRET), NULL, 0) != NULL
+        || conduit_jwt_keys_add_public(rs, pem, pem_len, NULL, 0) != NULL)
     {
         fputs("no keys\n", stderr);
         return EXIT_FAILURE;

@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/ecdsa.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/rsa.h>
 
 #define TOKEN_MAX  65536
 
@@ -72,7 +74,7 @@ token_end(char *token, size_t len, const void *signature, size_t signature_len)
 }
 
 
-/* the two signatures over token return their length */
+/* the signatures over token return their length */
 
 static inline size_t
 token_hs256(const char *token, size_t len, const void *secret,
@@ -92,18 +94,20 @@ token_hs256(const char *token, size_t len, const void *secret,
 
 
 static inline size_t
-token_rs256(const char *token, size_t len, EVP_PKEY *key,
-    unsigned char *signature)
+token_signed(const char *token, size_t len, EVP_PKEY *key, const EVP_MD *md,
+    int pss, unsigned char *signature, size_t size)
 {
-    size_t       n;
-    EVP_MD_CTX  *ctx;
+    EVP_MD_CTX    *ctx;
+    EVP_PKEY_CTX  *pctx;
 
-    n = (size_t) EVP_PKEY_size(key);
     ctx = EVP_MD_CTX_new();
 
     if (ctx == NULL
-        || EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) != 1
-        || EVP_DigestSign(ctx, signature, &n, (const unsigned char *) token,
+        || EVP_DigestSignInit(ctx, &pctx, md, NULL, key) != 1
+        || (pss
+            && (EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) != 1
+                || EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, pss) != 1))
+        || EVP_DigestSign(ctx, signature, &size, (const unsigned char *) token,
                           len)
            != 1)
     {
@@ -112,7 +116,66 @@ token_rs256(const char *token, size_t len, EVP_PKEY *key,
 
     EVP_MD_CTX_free(ctx);
 
-    return n;
+    return size;
+}
+
+
+static inline size_t
+token_rs256(const char *token, size_t len, EVP_PKEY *key,
+    unsigned char *signature)
+{
+    return token_signed(token, len, key, EVP_sha256(), 0, signature,
+                        (size_t) EVP_PKEY_size(key));
+}
+
+
+/* salt is the bytes of it, 32 as RFC 7518 has it */
+
+static inline size_t
+token_ps256(const char *token, size_t len, EVP_PKEY *key, int salt,
+    unsigned char *signature)
+{
+    return token_signed(token, len, key, EVP_sha256(), salt, signature,
+                        (size_t) EVP_PKEY_size(key));
+}
+
+
+static inline size_t
+token_eddsa(const char *token, size_t len, EVP_PKEY *key,
+    unsigned char *signature)
+{
+    return token_signed(token, len, key, NULL, 0, signature,
+                        (size_t) EVP_PKEY_size(key));
+}
+
+
+/* r and s of half bytes each: ES256 has 32, ES384 has 48 */
+
+static inline size_t
+token_ecdsa(const char *token, size_t len, EVP_PKEY *key, int half,
+    unsigned char *signature)
+{
+    size_t                n;
+    ECDSA_SIG            *sig;
+    unsigned char         der[256];
+    const unsigned char  *p;
+
+    n = token_signed(token, len, key, half == 32 ? EVP_sha256() : EVP_sha384(),
+                     0, der, sizeof(der));
+
+    p = der;
+    sig = d2i_ECDSA_SIG(NULL, &p, (long) n);
+
+    if (sig == NULL
+        || BN_bn2binpad(ECDSA_SIG_get0_r(sig), signature, half) != half
+        || BN_bn2binpad(ECDSA_SIG_get0_s(sig), signature + half, half) != half)
+    {
+        abort();
+    }
+
+    ECDSA_SIG_free(sig);
+
+    return 2 * (size_t) half;
 }
 
 #endif /* TOKEN_H */

@@ -1,0 +1,400 @@
+/*
+ * JSON Web Keys (RFC 7517).  What is not for signatures, or of a type that is
+ * not known, is no fault: sets of identity providers have keys of all kinds
+ * (RFC 7517 5).  A key that could be used and is broken is one, and so is a
+ * private key.
+ *
+ *   kty   crv       alg, if given     is for
+ *   RSA             RS256             RS256, without alg as well
+ *   RSA             PS256             PS256
+ *   EC    P-256     ES256             ES256
+ *   EC    P-384     ES384             ES384
+ *   OKP   Ed25519   EdDSA, Ed25519    EdDSA
+ */
+
+#include <string.h>
+
+#include "conduit_jwt_private.h"
+
+
+/* base64url of a modulus with a zero byte in front of it */
+#define CONDUIT_JWK_TEXT_MAX  (((CONDUIT_JWT_MODULUS_MAX + 1) * 4 + 2) / 3)
+
+
+static const char *conduit_jwk_check_use(json_t *jwk, int *used);
+static const char *conduit_jwk_check_alg(json_t *jwk, conduit_jwk_t *key,
+    conduit_jwt_alg_t also);
+static const char *conduit_jwk_rsa(json_t *jwk, conduit_jwk_t *key);
+static const char *conduit_jwk_ec(json_t *jwk, conduit_jwk_t *key);
+static const char *conduit_jwk_okp(json_t *jwk, conduit_jwk_t *key);
+static int conduit_jwk_number(json_t *jwk, const char *name,
+    unsigned char *number, size_t *len);
+static int conduit_jwk_bytes(json_t *jwk, const char *name,
+    unsigned char *bytes, size_t len);
+static int conduit_jwk_is(json_t *value, const char *text);
+
+
+static const struct {
+    const char         *name;
+    conduit_jwt_alg_t   alg;
+} conduit_jwt_algs[] = {
+    { "HS256", CONDUIT_JWT_HS256 },
+    { "RS256", CONDUIT_JWT_RS256 },
+    { "PS256", CONDUIT_JWT_PS256 },
+    { "ES256", CONDUIT_JWT_ES256 },
+    { "ES384", CONDUIT_JWT_ES384 },
+    { "EdDSA", CONDUIT_JWT_EDDSA },
+
+    /* the same under the name that RFC 9864 gives it */
+    { "Ed25519", CONDUIT_JWT_EDDSA },
+
+    { NULL, CONDUIT_JWT_HS256 }
+};
+
+
+int
+conduit_jwt_alg_parse(const char *name, size_t len, conduit_jwt_alg_t *alg)
+{
+    size_t  i;
+
+    for (i = 0; conduit_jwt_algs[i].name != NULL; i++) {
+
+        if (strlen(conduit_jwt_algs[i].name) == len
+            && memcmp(conduit_jwt_algs[i].name, name, len) == 0)
+        {
+            *alg = conduit_jwt_algs[i].alg;
+            return 0;
+        }
+    }
+
+    return -1;
+}
+
+
+int
+conduit_jwk_begins(const char *data, size_t len)
+{
+    size_t  i;
+
+    for (i = 0; i < len; i++) {
+        if (data[i] != ' ' && data[i] != '\t' && data[i] != '\r'
+            && data[i] != '\n')
+        {
+            return data[i] == '{';
+        }
+    }
+
+    return 0;
+}
+
+
+const char *
+conduit_jwk_read(json_t *jwk, conduit_jwk_t *key)
+{
+    size_t              i;
+    json_t             *kty, *kid;
+    const char         *err;
+
+    /* of RSA, EC and OKP; of RSA; of a secret; of AKP (ML-DSA) */
+    static const char  *secrets[] = { "d", "p", "q", "dp", "dq", "qi", "oth",
+                                      "k", "priv", NULL };
+
+    memset(key, 0, sizeof(conduit_jwk_t));
+
+    kty = json_object_get(jwk, "kty");
+
+    if (!json_is_string(kty)) {
+        return "has no \"kty\"";
+    }
+
+    for (i = 0; secrets[i] != NULL; i++) {
+        if (json_object_get(jwk, secrets[i]) != NULL) {
+            return "is a private key; give the public one";
+        }
+    }
+
+    kid = json_object_get(jwk, "kid");
+
+    if (kid != NULL) {
+
+        if (!json_is_string(kid)) {
+            return "has a \"kid\" that is no string";
+        }
+
+        key->kid = json_string_value(kid);
+        key->kid_len = json_string_length(kid);
+    }
+
+    key->used = 1;
+
+    err = conduit_jwk_check_use(jwk, &key->used);
+
+    if (err != NULL || !key->used) {
+        return err;
+    }
+
+    if (conduit_jwk_is(kty, "RSA")) {
+        return conduit_jwk_rsa(jwk, key);
+    }
+
+    if (conduit_jwk_is(kty, "EC")) {
+        return conduit_jwk_ec(jwk, key);
+    }
+
+    if (conduit_jwk_is(kty, "OKP")) {
+        return conduit_jwk_okp(jwk, key);
+    }
+
+    key->used = 0;
+
+    return NULL;
+}
+
+
+/* "use" and "key_ops", if they are there, must let the key verify */
+
+static const char *
+conduit_jwk_check_use(json_t *jwk, int *used)
+{
+    size_t   i;
+    json_t  *use, *ops;
+
+    use = json_object_get(jwk, "use");
+
+    if (use != NULL) {
+
+        if (!json_is_string(use)) {
+            return "has a \"use\" that is no string";
+        }
+
+        *used = conduit_jwk_is(use, "sig");
+    }
+
+    ops = json_object_get(jwk, "key_ops");
+
+    if (ops == NULL || !*used) {
+        return NULL;
+    }
+
+    if (!json_is_array(ops)) {
+        return "has \"key_ops\" that are no array";
+    }
+
+    *used = 0;
+
+    for (i = 0; i < json_array_size(ops); i++) {
+        if (conduit_jwk_is(json_array_get(ops, i), "verify")) {
+            *used = 1;
+        }
+    }
+
+    return NULL;
+}
+
+
+/*
+ * key->alg is what the type has, also the other one that it may have.  Names
+ * that are not known are of other algorithms, such as RS512 or RSA-OAEP.
+ */
+
+static const char *
+conduit_jwk_check_alg(json_t *jwk, conduit_jwk_t *key, conduit_jwt_alg_t also)
+{
+    json_t             *name;
+    conduit_jwt_alg_t   alg;
+
+    name = json_object_get(jwk, "alg");
+
+    if (name == NULL) {
+        return NULL;
+    }
+
+    if (!json_is_string(name)) {
+        return "has an \"alg\" that is no string";
+    }
+
+    if (conduit_jwt_alg_parse(json_string_value(name),
+                              json_string_length(name), &alg)
+        != 0)
+    {
+        key->used = 0;
+        return NULL;
+    }
+
+    if (alg != key->alg && alg != also) {
+        return "has an \"alg\" that is not for its type";
+    }
+
+    key->alg = alg;
+
+    return NULL;
+}
+
+
+static const char *
+conduit_jwk_rsa(json_t *jwk, conduit_jwk_t *key)
+{
+    size_t          n_len, e_len;
+    const char     *err;
+    unsigned char   n[CONDUIT_JWT_MODULUS_MAX + 1];
+    unsigned char   e[CONDUIT_JWT_MODULUS_MAX + 1];
+
+    key->alg = CONDUIT_JWT_RS256;
+
+    err = conduit_jwk_check_alg(jwk, key, CONDUIT_JWT_PS256);
+
+    if (err != NULL || !key->used) {
+        return err;
+    }
+
+    if (conduit_jwk_number(jwk, "n", n, &n_len) != 0) {
+        return "has no \"n\" in base64url, of 16384 bits at most";
+    }
+
+    if (conduit_jwk_number(jwk, "e", e, &e_len) != 0) {
+        return "has no \"e\" in base64url";
+    }
+
+    key->der_len = conduit_jwt_der_rsa(n, n_len, e, e_len, key->der);
+
+    return NULL;
+}
+
+
+static const char *
+conduit_jwk_ec(json_t *jwk, conduit_jwk_t *key)
+{
+    json_t         *crv;
+    size_t          len;
+    const char     *err;
+    unsigned char   x[CONDUIT_JWT_COORDINATE_MAX];
+    unsigned char   y[CONDUIT_JWT_COORDINATE_MAX];
+
+    crv = json_object_get(jwk, "crv");
+
+    if (!json_is_string(crv)) {
+        return "has no \"crv\"";
+    }
+
+    if (conduit_jwk_is(crv, "P-256")) {
+        key->alg = CONDUIT_JWT_ES256;
+
+    } else if (conduit_jwk_is(crv, "P-384")) {
+        key->alg = CONDUIT_JWT_ES384;
+
+    } else {
+        key->used = 0;
+        return NULL;
+    }
+
+    err = conduit_jwk_check_alg(jwk, key, key->alg);
+
+    if (err != NULL || !key->used) {
+        return err;
+    }
+
+    len = conduit_jwt_coordinate(key->alg);
+
+    if (conduit_jwk_bytes(jwk, "x", x, len) != 0
+        || conduit_jwk_bytes(jwk, "y", y, len) != 0)
+    {
+        return (len == 32) ? "has no \"x\" and \"y\" of 32 bytes in base64url"
+                           : "has no \"x\" and \"y\" of 48 bytes in base64url";
+    }
+
+    key->der_len = conduit_jwt_der_ec(key->alg, x, y, key->der);
+
+    return NULL;
+}
+
+
+static const char *
+conduit_jwk_okp(json_t *jwk, conduit_jwk_t *key)
+{
+    json_t         *crv;
+    const char     *err;
+    unsigned char   x[32];
+
+    crv = json_object_get(jwk, "crv");
+
+    if (!json_is_string(crv)) {
+        return "has no \"crv\"";
+    }
+
+    if (!conduit_jwk_is(crv, "Ed25519")) {
+        key->used = 0;
+        return NULL;
+    }
+
+    key->alg = CONDUIT_JWT_EDDSA;
+
+    err = conduit_jwk_check_alg(jwk, key, key->alg);
+
+    if (err != NULL || !key->used) {
+        return err;
+    }
+
+    if (conduit_jwk_bytes(jwk, "x", x, sizeof(x)) != 0) {
+        return "has no \"x\" of 32 bytes in base64url";
+    }
+
+    key->der_len = conduit_jwt_der_ed25519(x, key->der);
+
+    return NULL;
+}
+
+
+/*
+ * An unsigned number of CONDUIT_JWT_MODULUS_MAX bytes at most; a zero byte in
+ * front of it is let pass, as RFC 7518 6.3.1.1 knows who writes one.
+ */
+
+static int
+conduit_jwk_number(json_t *jwk, const char *name, unsigned char *number,
+    size_t *len)
+{
+    json_t  *value;
+
+    value = json_object_get(jwk, name);
+
+    if (!json_is_string(value)
+        || json_string_length(value) == 0
+        || json_string_length(value) > CONDUIT_JWK_TEXT_MAX
+        || conduit_jwt_base64url(json_string_value(value),
+                                 json_string_length(value), number, len)
+           != 0)
+    {
+        return -1;
+    }
+
+    return (*len <= CONDUIT_JWT_MODULUS_MAX || number[0] == 0) ? 0 : -1;
+}
+
+
+/* a value of exactly len bytes */
+
+static int
+conduit_jwk_bytes(json_t *jwk, const char *name, unsigned char *bytes,
+    size_t len)
+{
+    size_t   n;
+    json_t  *value;
+
+    value = json_object_get(jwk, name);
+
+    if (!json_is_string(value)
+        || json_string_length(value) != (len * 4 + 2) / 3)
+    {
+        return -1;
+    }
+
+    return conduit_jwt_base64url(json_string_value(value),
+                                 json_string_length(value), bytes, &n);
+}
+
+
+static int
+conduit_jwk_is(json_t *value, const char *text)
+{
+    return conduit_jwt_is(value, text, strlen(text));
+}
