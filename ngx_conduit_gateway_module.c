@@ -17,6 +17,9 @@
 /* ms: how old the last canary that came back may be */
 #define NGX_CONDUIT_GATEWAY_READY  5000
 
+#define NGX_CONDUIT_GATEWAY_WAKEUP_FORM                                       \
+    "\"tracking\", \"poll\", or \"poll\" and a time, as in \"poll 100ms\""
+
 
 static ngx_conduit_conf_t *ngx_conduit_gateway_common_conf(
     ngx_http_request_t *r);
@@ -34,6 +37,7 @@ static char *ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_conduit_gateway_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_conduit_gateway_init(ngx_conf_t *cf);
+static ngx_int_t ngx_conduit_gateway_init_module(ngx_cycle_t *cycle);
 static void *ngx_conduit_gateway_create_main_conf(ngx_conf_t *cf);
 static void *ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent,
@@ -43,8 +47,8 @@ static void ngx_conduit_gateway_merge_settings(
     ngx_conduit_gateway_settings_t *conf);
 
 
-static ngx_conf_num_bounds_t  ngx_conduit_gateway_read_count_bounds = {
-    ngx_conf_check_num_bounds, 1, 10000
+static ngx_conduit_bounds_t  ngx_conduit_gateway_read_count_bounds = {
+    1, 10000
 };
 
 
@@ -136,17 +140,17 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
 
     { ngx_string("conduit_gateway_connect_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_conduit_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, common.connect_timeout),
-      &ngx_conduit_conf_not_zero },
+      &ngx_conduit_not_zero },
 
     { ngx_string("conduit_gateway_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_conduit_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, common.timeout),
-      &ngx_conduit_conf_not_zero },
+      &ngx_conduit_not_zero },
 
     { ngx_string("conduit_gateway_org_id"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -199,31 +203,31 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
 
     { ngx_string("conduit_gateway_read_count"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_conduit_num_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.read_count),
       &ngx_conduit_gateway_read_count_bounds },
 
     { ngx_string("conduit_gateway_window"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_conduit_size_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.window),
       NULL },
 
     { ngx_string("conduit_gateway_buffer_size"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_conduit_size_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.buffer_size),
-      &ngx_conduit_conf_not_zero },
+      &ngx_conduit_not_zero },
 
     { ngx_string("conduit_gateway_retry"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_conduit_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.retry),
-      &ngx_conduit_conf_not_zero },
+      &ngx_conduit_not_zero },
 
     { ngx_string("conduit_gateway_keepalive"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -234,21 +238,21 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
 
     { ngx_string("conduit_gateway_outage"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_conduit_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.outage),
       NULL },
 
     { ngx_string("conduit_gateway_drain"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_conduit_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.drain),
       NULL },
 
     { ngx_string("conduit_gateway_drain_event"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_conduit_enum_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.drain_event),
       &ngx_conduit_gateway_drain_event },
@@ -269,7 +273,7 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
 
     { ngx_string("conduit_gateway_after_end"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_conduit_enum_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.after_end),
       &ngx_conduit_gateway_after_end },
@@ -313,7 +317,7 @@ ngx_module_t  ngx_conduit_gateway_module = {
     ngx_conduit_gateway_commands,          /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_conduit_gateway_init_module,       /* init module */
     ngx_conduit_gateway_init_process,      /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -472,10 +476,10 @@ ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (ngx_strcmp(value[1].data, "poll") != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
-                           ngx_strcmp(value[1].data, "tracking") == 0
-                           ? &value[2] : &value[1]);
-        return NGX_CONF_ERROR;
+        return ngx_conduit_invalid(cf, cmd, "parameter",
+                                   ngx_strcmp(value[1].data, "tracking") == 0
+                                   ? &value[2] : &value[1],
+                                   NGX_CONDUIT_GATEWAY_WAKEUP_FORM);
     }
 
     *poll = 100;
@@ -484,9 +488,8 @@ ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         *poll = ngx_parse_time(&value[2], 0);
 
         if (*poll == (ngx_msec_t) NGX_ERROR || *poll == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid time \"%V\"",
-                               &value[2]);
-            return NGX_CONF_ERROR;
+            return ngx_conduit_invalid(cf, cmd, "time", &value[2],
+                                       NGX_CONDUIT_GATEWAY_WAKEUP_FORM);
         }
     }
 
@@ -513,7 +516,8 @@ ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    return ngx_conf_set_msec_slot(cf, cmd, conf);
+    return ngx_conduit_named(cf, cmd, ngx_conf_set_msec_slot(cf, cmd, conf),
+                             "time", NGX_CONDUIT_TIME_FORM ", or \"off\"");
 }
 
 
@@ -565,6 +569,51 @@ ngx_conduit_gateway_init(ngx_conf_t *cf)
     }
 
     *h = ngx_conduit_gateway_preaccess_handler;
+
+    return NGX_OK;
+}
+
+
+/*
+ * "worker_shutdown_timeout" may stand behind the http block, so that it is
+ * known here only.  The log is the one that errors of the configuration went
+ * to: the level of the new one may be above warnings.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_init_module(ngx_cycle_t *cycle)
+{
+    ngx_core_conf_t                  *ccf;
+    ngx_conduit_conf_t               *conf;
+    ngx_conduit_gateway_loc_conf_t   *glcf;
+    ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+    gmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_conduit_gateway_module);
+
+    if (gmcf == NULL || ccf->shutdown_timeout == 0) {
+        return NGX_OK;
+    }
+
+    for (conf = gmcf->common.locations; conf != NULL; conf = conf->next) {
+
+        glcf = (ngx_conduit_gateway_loc_conf_t *) conf;
+
+        if (conf->redis == NULL || conf->clcf->noname
+            || glcf->settings.drain <= ccf->shutdown_timeout)
+        {
+            continue;
+        }
+
+        ngx_log_error(NGX_LOG_WARN, cycle->old_cycle->log, 0,
+                      "\"worker_shutdown_timeout\" of %Mms is less than "
+                      "\"conduit_gateway_drain\" of %Mms for "
+                      "\"conduit_gateway\" in %s:%ui: it would cut clients "
+                      "off; raise the first or lower the second",
+                      ccf->shutdown_timeout, glcf->settings.drain, conf->file,
+                      conf->line);
+    }
 
     return NGX_OK;
 }

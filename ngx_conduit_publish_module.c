@@ -43,6 +43,8 @@ static void *ngx_conduit_publish_create_main_conf(ngx_conf_t *cf);
 static void *ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static void ngx_conduit_publish_warn_size(ngx_conf_t *cf,
+    ngx_conduit_publish_loc_conf_t *conf);
 static ngx_conduit_publisher_t *ngx_conduit_publish_publisher(ngx_conf_t *cf,
     ngx_conduit_redis_t *redis);
 
@@ -51,14 +53,14 @@ static ngx_conf_post_t  ngx_conduit_publish_ttl_bounds = {
     ngx_conduit_publish_check_ttl
 };
 
-static ngx_conf_num_bounds_t  ngx_conduit_publish_max_len_bounds = {
-    ngx_conf_check_num_bounds, 1, NGX_MAX_INT_T_VALUE
+static ngx_conduit_bounds_t  ngx_conduit_publish_max_len_bounds = {
+    1, NGX_MAX_INT_T_VALUE
 };
 
 
 /* a script must not hold up Redis */
-static ngx_conf_num_bounds_t  ngx_conduit_publish_batch_bounds = {
-    ngx_conf_check_num_bounds, 1, 1000
+static ngx_conduit_bounds_t  ngx_conduit_publish_batch_bounds = {
+    1, 1000
 };
 
 
@@ -134,17 +136,17 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
 
     { ngx_string("conduit_publish_connect_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_conduit_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, common.connect_timeout),
-      &ngx_conduit_conf_not_zero },
+      &ngx_conduit_not_zero },
 
     { ngx_string("conduit_publish_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_conduit_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, common.timeout),
-      &ngx_conduit_conf_not_zero },
+      &ngx_conduit_not_zero },
 
     { ngx_string("conduit_publish_org_id"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -204,10 +206,10 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
 
     { ngx_string("conduit_publish_max_size"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_conduit_size_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, max_size),
-      &ngx_conduit_conf_not_zero },
+      &ngx_conduit_not_zero },
 
     { ngx_string("conduit_publish_rate"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -218,14 +220,14 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
 
     { ngx_string("conduit_publish_max_len"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_conduit_num_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, max_len),
       &ngx_conduit_publish_max_len_bounds },
 
     { ngx_string("conduit_publish_batch"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_conduit_num_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, batch),
       &ngx_conduit_publish_batch_bounds },
@@ -239,14 +241,14 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
 
     { ngx_string("conduit_publish_idle_ttl"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_conduit_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, idle_ttl),
       &ngx_conduit_publish_ttl_bounds },
 
     { ngx_string("conduit_publish_end_ttl"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_conduit_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_publish_loc_conf_t, end_ttl),
       &ngx_conduit_publish_ttl_bounds },
@@ -474,9 +476,9 @@ ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 invalid:
 
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid rate \"%V\"", &value[1]);
-
-    return NGX_CONF_ERROR;
+    return ngx_conduit_invalid(cf, cmd, "rate", &value[1],
+                               "a number with \"r/s\" or \"r/m\", as in "
+                               "\"20r/s\", or \"off\"");
 }
 
 
@@ -505,7 +507,8 @@ ngx_conduit_publish_idempotency(ngx_conf_t *cf, ngx_command_t *cmd,
     time = ngx_parse_time(&value[1], 0);
 
     if (time == NGX_ERROR) {
-        return "invalid value";
+        return ngx_conduit_invalid(cf, cmd, "time", &value[1],
+                                   NGX_CONDUIT_TIME_FORM ", or \"off\"");
     }
 
     plcf->idempotency = time;
@@ -664,6 +667,12 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    if (conf->common.redis != NULL
+        && conf->common.redis != prev->common.redis)
+    {
+        ngx_conduit_publish_warn_size(cf, conf);
+    }
+
     if (conf->common.redis) {
         conf->publisher = ngx_conduit_publish_publisher(cf,
                                                         conf->common.redis);
@@ -678,6 +687,32 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* NGINX would refuse what the module is to take */
+
+static void
+ngx_conduit_publish_warn_size(ngx_conf_t *cf,
+    ngx_conduit_publish_loc_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->client_max_body_size == 0
+        || (uint64_t) clcf->client_max_body_size >= conf->max_size)
+    {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                  "\"client_max_body_size\" of %O bytes is less than "
+                  "\"conduit_publish_max_size\" of %uz for \"conduit_publish\" "
+                  "in %s:%ui: larger messages get a page of NGINX's; raise the "
+                  "first or lower the second",
+                  clcf->client_max_body_size, conf->max_size,
+                  conf->common.file, conf->common.line);
 }
 
 

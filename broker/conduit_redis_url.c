@@ -16,6 +16,7 @@ static const char *conduit_redis_url_host(conduit_text_t text,
     conduit_redis_url_t *url);
 static const char *conduit_redis_url_tail(conduit_text_t tail,
     conduit_redis_url_t *url);
+static int conduit_redis_url_bare_ipv6(conduit_text_t text);
 static int conduit_redis_url_name(conduit_text_t text, int ipv6);
 static int conduit_redis_url_number(conduit_text_t text, uint64_t max,
     uint64_t *number);
@@ -108,7 +109,9 @@ conduit_redis_url_scheme(conduit_text_t *rest, conduit_redis_url_t *url)
         }
     }
 
-    return "unknown scheme";
+    return "unknown scheme, it must be \"redis://\", \"rediss://\", "
+           "\"redis+cluster://\", \"rediss+cluster://\", "
+           "\"redis+sentinel://\", \"rediss+sentinel://\" or \"unix:/\"";
 }
 
 
@@ -296,6 +299,11 @@ conduit_redis_url_host(conduit_text_t text, conduit_redis_url_t *url)
         rest.data = end + 1;
 
     } else {
+
+        if (conduit_redis_url_bare_ipv6(text)) {
+            return "an IPv6 address needs brackets, as in redis://[::1]:6379";
+        }
+
         end = memchr(text.data, ':', text.len);
 
         host->name.data = text.data;
@@ -377,6 +385,23 @@ conduit_redis_url_tail(conduit_text_t tail, conduit_redis_url_t *url)
     url->db = (unsigned) db;
 
     return NULL;
+}
+
+
+/* more than one colon, and nothing that an IPv6 address can't have */
+
+static int
+conduit_redis_url_bare_ipv6(conduit_text_t text)
+{
+    size_t  i, colons;
+
+    colons = 0;
+
+    for (i = 0; i < text.len; i++) {
+        colons += (text.data[i] == ':');
+    }
+
+    return colons > 1 && conduit_redis_url_name(text, 1);
 }
 
 

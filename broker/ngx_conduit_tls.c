@@ -35,6 +35,15 @@ ngx_conduit_tls_conf_init(ngx_conduit_tls_conf_t *conf)
 }
 
 
+ngx_uint_t
+ngx_conduit_tls_conf_given(ngx_conduit_tls_conf_t *conf)
+{
+    return conf->trusted_certificate.len || conf->verify != NGX_CONF_UNSET
+           || conf->name.len || conf->certificate.len
+           || conf->certificate_key.len;
+}
+
+
 void
 ngx_conduit_tls_conf_merge(ngx_conduit_tls_conf_t *prev,
     ngx_conduit_tls_conf_t *conf)

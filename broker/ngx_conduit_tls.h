@@ -37,6 +37,9 @@ typedef struct ngx_conduit_tls_s  ngx_conduit_tls_t;
 /* Sets the fields to "not set". */
 void ngx_conduit_tls_conf_init(ngx_conduit_tls_conf_t *conf);
 
+/* Whether any field was set; to be asked before they are merged. */
+ngx_uint_t ngx_conduit_tls_conf_given(ngx_conduit_tls_conf_t *conf);
+
 /* Merges the fields. */
 void ngx_conduit_tls_conf_merge(ngx_conduit_tls_conf_t *prev,
     ngx_conduit_tls_conf_t *conf);

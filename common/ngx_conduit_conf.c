@@ -12,13 +12,11 @@
 static void ngx_conduit_conf_merge_location(ngx_conf_t *cf,
     ngx_conduit_conf_t *prev, ngx_conduit_conf_t *conf);
 static char *ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf);
-static char *ngx_conduit_conf_check_not_zero(ngx_conf_t *cf, void *post,
-    void *data);
-
-
-ngx_conf_post_t  ngx_conduit_conf_not_zero = {
-    ngx_conduit_conf_check_not_zero
-};
+static void ngx_conduit_conf_warn(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
+    ngx_uint_t tls);
+static void ngx_conduit_conf_warn_claim(ngx_conf_t *cf,
+    ngx_conduit_conf_t *conf, ngx_str_t *value, const char *claim);
+static ngx_uint_t ngx_conduit_conf_equal(ngx_str_t *a, ngx_str_t *b);
 
 
 static const char  *ngx_conduit_names[] = { "publish", "gateway" };
@@ -67,6 +65,10 @@ char *
 ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conduit_conf_t *conf)
 {
+    ngx_uint_t  tls;
+
+    tls = ngx_conduit_tls_conf_given(&conf->redis_ssl);
+
     ngx_conf_merge_str_value(conf->redis_user, prev->redis_user, "");
     ngx_conf_merge_str_value(conf->redis_password, prev->redis_password, "");
     ngx_conf_merge_msec_value(conf->connect_timeout, prev->connect_timeout,
@@ -75,8 +77,16 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conf_merge_ptr_value(conf->org_id, prev->org_id, NULL);
     ngx_conf_merge_ptr_value(conf->channel_id, prev->channel_id, NULL);
     ngx_conf_merge_value(conf->auth, prev->auth, 1);
-    ngx_conf_merge_str_value(conf->issuer, prev->issuer, "");
-    ngx_conf_merge_str_value(conf->audience, prev->audience, "");
+
+    /* no default: one that nobody has written is warned of */
+
+    if (conf->issuer.data == NULL) {
+        conf->issuer = prev->issuer;
+    }
+
+    if (conf->audience.data == NULL) {
+        conf->audience = prev->audience;
+    }
 
     ngx_conduit_tls_conf_merge(&prev->redis_ssl, &conf->redis_ssl);
 
@@ -92,7 +102,13 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
         return NGX_CONF_OK;
     }
 
-    return ngx_conduit_conf_check(cf, conf);
+    if (ngx_conduit_conf_check(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_conduit_conf_warn(cf, conf, tls);
+
+    return NGX_CONF_OK;
 }
 
 
@@ -221,6 +237,52 @@ ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
 }
 
 
+/* what works, and is hardly what was meant; tls: of the location itself */
+
+static void
+ngx_conduit_conf_warn(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
+    ngx_uint_t tls)
+{
+    const char  *name;
+
+    name = ngx_conduit_names[conf->kind];
+
+    if (conf->auth) {
+        ngx_conduit_conf_warn_claim(cf, conf, &conf->issuer, "issuer");
+        ngx_conduit_conf_warn_claim(cf, conf, &conf->audience, "audience");
+    }
+
+    if (tls && !conf->redis->secure) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "\"conduit_%s_redis_ssl_...\" directives are ignored for "
+                      "\"conduit_%s\" in %s:%ui: its URL does not begin with "
+                      "\"rediss\"; write the URL so, or take them out of the "
+                      "location", name, name, conf->file, conf->line);
+    }
+}
+
+
+static void
+ngx_conduit_conf_warn_claim(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
+    ngx_str_t *value, const char *claim)
+{
+    const char  *name;
+
+    if (value->data != NULL) {
+        return;
+    }
+
+    name = ngx_conduit_names[conf->kind];
+
+    ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                  "no \"conduit_%s_jwt_%s\" is defined for \"conduit_%s\" in "
+                  "%s:%ui: tokens with any %s are accepted; if that is meant, "
+                  "write conduit_%s_jwt_%s \"\"",
+                  name, claim, name, conf->file, conf->line, claim, name,
+                  claim);
+}
+
+
 char *
 ngx_conduit_conf_set_handler(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_conduit_conf_t *conf, ngx_http_handler_pt handler)
@@ -272,15 +334,6 @@ ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     conf->redis->stats = conf->pages->stats;
 
     return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_conduit_conf_check_not_zero(ngx_conf_t *cf, void *post, void *data)
-{
-    ngx_uint_t  *value = data;    /* or ngx_msec_t, or size_t */
-
-    return *value ? NGX_CONF_OK : "must not be zero";
 }
 
 
@@ -352,10 +405,14 @@ ngx_conduit_conf_verified(ngx_conduit_conf_t *conf, ngx_uint_t need_org,
     /* a level without keys of its own has those of the outer one */
 
     return prev->keys == conf->keys
-           && prev->issuer.len == conf->issuer.len
-           && ngx_memcmp(prev->issuer.data, conf->issuer.data,
-                         conf->issuer.len) == 0
-           && prev->audience.len == conf->audience.len
-           && ngx_memcmp(prev->audience.data, conf->audience.data,
-                         conf->audience.len) == 0;
+           && ngx_conduit_conf_equal(&prev->issuer, &conf->issuer)
+           && ngx_conduit_conf_equal(&prev->audience, &conf->audience);
+}
+
+
+static ngx_uint_t
+ngx_conduit_conf_equal(ngx_str_t *a, ngx_str_t *b)
+{
+    return a->len == b->len
+           && (a->len == 0 || ngx_memcmp(a->data, b->data, a->len) == 0);
 }

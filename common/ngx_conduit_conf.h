@@ -13,6 +13,7 @@
 #include "conduit_jwt.h"
 #include "ngx_conduit_redis.h"
 #include "ngx_conduit_status.h"
+#include "ngx_conduit_value.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -51,8 +52,9 @@ struct ngx_conduit_conf_s {
 
     ngx_flag_t                 auth;
     conduit_jwt_keys_t        *keys;
-    ngx_str_t                  issuer;
-    ngx_str_t                  audience;
+    ngx_str_t                  issuer;           /* data NULL: not set; empty:
+                                                    any is accepted */
+    ngx_str_t                  audience;         /* likewise */
 };
 
 /* what the token of a request came to, and who asked; all zero at first */
@@ -102,9 +104,6 @@ char *ngx_conduit_conf_set_handler(ngx_conf_t *cf, ngx_command_t *cmd,
  */
 char *ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_conduit_conf_t *conf, ngx_http_handler_pt handler);
-
-/* for ngx_conf_set_msec_slot: zero is refused */
-extern ngx_conf_post_t  ngx_conduit_conf_not_zero;
 
 /* "conduit_X_redis_password_file" */
 char *ngx_conduit_conf_password_slot(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -51,7 +51,9 @@ ngx_conduit_status_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_str_t   *value;
     ngx_uint_t   i;
 
-    if (conf->page) {
+    /* the other page, if there is one, is refused below */
+
+    if (conf->page && conf->directive == &cmd->name) {
         return "is duplicate";
     }
 

@@ -103,7 +103,8 @@ for my $x (qw(publish gateway)) {
         is_fine $keys, "conduit_$x $url;", "$x: $url";
     }
 
-    for my $case (['http://127.0.0.1', 'unknown scheme'],
+    for my $case (['http://127.0.0.1', 'unknown scheme, it must be "redis://"'],
+                  ['redis://::1:6379', 'an IPv6 address needs brackets'],
                   ['127.0.0.1', 'unknown scheme'],
                   ['redis://', 'no host'],
                   ['redis://127.0.0.1:0', 'invalid port'],
@@ -419,10 +420,7 @@ for my $d (@directives) {
         "\"$directive\" directive is duplicate", "$directive twice";
 
     for my $bad (@bad) {
-        my ($last) = $bad =~ /(\S+)$/;
-
-        is_refused "$directive $bad;", '', 
-            qr/(?:"(?:$directive|\Q$last\E)"|value must be) .*in /,
+        is_refused "$directive $bad;", '', qr/"$directive" directive.* in /,
             "$directive $bad";
     }
 }
@@ -452,6 +450,122 @@ is_refused $keys, "$gateway conduit_gateway_wakeup sometimes 1s;",
     'invalid parameter "sometimes"', 'a way to wake up that is none';
 is_refused $keys, "$gateway conduit_gateway_wakeup tracking 1s;",
     'invalid parameter "1s"', 'a time that tracking does not take';
+
+# what a value should look like
+
+my $time = 'a time such as "500ms", "10s" or "5m"';
+
+for my $case (['publish_rate 20', 'rate "20"', 'a number with "r/s" or "r/m", '
+               . 'as in "20r/s", or "off"'],
+              ['publish_timeout x', 'time "x"', $time],
+              ['publish_idempotency x', 'time "x"', qq($time, or "off")],
+              ['gateway_keepalive 5x', 'time "5x"', qq($time, or "off")],
+              ['gateway_drain -1s', 'time "-1s"', $time],
+              ['publish_max_size 1x', 'size "1x"',
+               'a number of bytes such as "500", "16k" or "1m"'],
+              ['publish_max_len 0', 'number "0"', 'a number, 1 or more'],
+              ['publish_max_len x', 'number "x"', 'a number, 1 or more'],
+              ['publish_batch 1001', 'number "1001"', 'a number from 1 to 1000'],
+              ['gateway_read_count -1', 'number "-1"',
+               'a number from 1 to 10000'],
+              ['gateway_after_end x', 'value "x"', '"wait" or "stop"'],
+              ['gateway_drain_event onn', 'value "onn"',
+               '"auto", "on" or "off"'],
+              ['gateway_wakeup x', 'parameter "x"', '"tracking", "poll", or '
+               . '"poll" and a time, as in "poll 100ms"'],
+              ['gateway_wakeup poll x', 'time "x"', '"tracking", "poll", or '
+               . '"poll" and a time, as in "poll 100ms"'])
+{
+    my ($text, $value, $form) = @$case;
+    my ($name) = $text =~ /(\w+)/;
+
+    is_refused "conduit_$text;", '',
+        quotemeta(qq(invalid $value in "conduit_$name" directive, it must be )
+                  . $form) . ' in ', "conduit_$text";
+}
+
+
+# --- what works, and is hardly what was meant
+
+for my $case (['publish', $publish], ['gateway', $gateway]) {
+    my ($x, $on) = @$case;
+
+    my @none = map {
+        qq(no "conduit_${x}_jwt_$_" is defined for "conduit_$x" in \\S+: )
+        . "tokens with any $_ are accepted; if that is meant, write "
+        . "conduit_${x}_jwt_$_ \"\"\$"
+    } qw(issuer audience);
+
+    my ($issuer, $audience) = map { "conduit_${x}_jwt_$_;" }
+                              'issuer a', 'audience b';
+
+    warnings_are $keys, $on, \@none, "$x: no issuer, no audience";
+    warnings_are "$keys $issuer", $on, [$none[1]], "$x: no audience";
+    warnings_are "$keys $audience", $on, [$none[0]], "$x: no issuer";
+    warnings_are "$keys $issuer", "$on $audience", [], "$x: both";
+    warnings_are $keys, qq($on conduit_${x}_jwt_issuer "";)
+        . qq(conduit_${x}_jwt_audience "";), [], "$x: any, as is written";
+    warnings_are qq($keys conduit_${x}_jwt_issuer "";)
+        . qq(conduit_${x}_jwt_audience "";), $on, [], "$x: any, in http";
+    warnings_are $keys, "$on conduit_${x}_auth off;", [], "$x: no token";
+    warnings_are $keys, "$on if (\$arg_x) { set \$y 1; } limit_except GET "
+        . '{ deny all; }', \@none, "$x: blocks in the location";
+
+    my $ssl = "conduit_${x}_redis_ssl";
+    my $ignored = qq("${ssl}_..." directives are ignored for "conduit_$x" in );
+
+    warnings_are $keys, "$on $issuer $audience ${ssl}_$_;", [$ignored],
+        "$x: ${ssl}_$_ without TLS"
+        for "trusted_certificate $tmp/tls.crt", 'verify off', 'verify on',
+            'name redis.a', "certificate $tmp/tls.crt",
+            "certificate_key $tmp/tls.key";
+    warnings_are "$keys ${ssl}_verify off;", "$on $issuer $audience", [],
+        "$x: TLS in http";
+    warnings_are $keys, "conduit_$x rediss://127.0.0.1; $issuer $audience"
+        . "${ssl}_verify off;", [], "$x: TLS where the URL has it" if $tls;
+}
+
+my $claims = join '', map { my $x = $_; map { "conduit_${x}_jwt_$_ a;" }
+                                        qw(issuer audience) }
+                      qw(publish gateway);
+my $body = '"client_max_body_size" of \d+ bytes is less than '
+           . '"conduit_publish_max_size" of \d+ for "conduit_publish" in ';
+
+for my $case (['client_max_body_size 16383;', $body],
+              ['client_max_body_size 16384;'], ['client_max_body_size 0;'],
+              ['conduit_publish_max_size 1m;'],
+              ['conduit_publish_max_size 1025k;', $body],
+              ['client_max_body_size 1k; conduit_publish_max_size 1k;'])
+{
+    my ($sizes, @texts) = @$case;
+
+    warnings_are "$keys $claims", "$publish $sizes", \@texts, $sizes;
+    warnings_are "$keys $claims $sizes", $publish, \@texts, "$sizes in http";
+    warnings_are "$keys $claims $sizes", $gateway, [], "$sizes, the gateway";
+}
+
+my $drain = '"worker_shutdown_timeout" of 4000ms is less than '
+            . '"conduit_gateway_drain" of \d+ms for "conduit_gateway" in ';
+
+for my $case (['', $drain], ['conduit_gateway_drain 4s;'],
+              ['conduit_gateway_drain 4001ms;', $drain],
+              ['conduit_gateway_drain 0;'])
+{
+    my ($value, @texts) = @$case;
+
+    for my $location ($gateway, "$gateway if (\$arg_x) { set \$y 1; }") {
+        warnings_are "$keys $claims", "$location $value", \@texts,
+            "worker_shutdown_timeout 4s; $location $value",
+            'worker_shutdown_timeout 4s;';
+    }
+
+    warnings_are "$keys $claims", "$gateway $value", [], "without it; $value";
+}
+
+warnings_are "$keys $claims", $publish, [], 'no gateway, nothing to drain',
+    'worker_shutdown_timeout 1s;';
+warnings_are '', 'conduit_gateway_status;', [], 'a page, nothing to drain',
+    'worker_shutdown_timeout 1s;';
 
 
 # --- blocks that make a location of their own
@@ -556,8 +670,14 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
     for my $page (@pages) {
         my ($name) = $page =~ /(\w+)/;
 
-        is_refused '', "$page $_", '"conduit_\w+" directive is duplicate',
-            "$page $_" for @pages;
+        for my $second (@pages) {
+            my ($other) = $second =~ /(\w+)/;
+
+            is_refused '', "$page $second", qq("$other" directive is )
+                . ($other eq $name ? 'duplicate' : 'in a location that has '
+                   . 'another content handler'), "$page $second";
+        }
+
         is_refused $page, '', 'not allowed here', "$page outside of a location";
         is_refused $keys, "$_ $page",
             qq("$name" directive is in a location that has another content)

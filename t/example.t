@@ -101,6 +101,12 @@ my @forged = (token => gateway_token(org_id => 1, -key => "$DIR/other.pem"));
 
 start();
 
+my $checked = `$ENV{TEST_NGINX_BINARY} -t -p $nginx->{root} -c nginx.conf \\
+               -e logs/checked.log 2>&1`;
+
+like $checked, qr/test is successful/, 'the example is accepted';
+unlike $checked, qr/\[warn\]/, 'nothing in it is warned of';
+
 my @many = map { client(1, open => 1) } 1 .. 60;
 
 is grep({ $_->body eq "retry: 500\n\n" } @many), 60,

@@ -236,23 +236,31 @@ check_refused(const refused_t *cases, size_t n)
 }
 
 
+#define SCHEME                                                                \
+    "unknown scheme, it must be \"redis://\", \"rediss://\", "                 \
+    "\"redis+cluster://\", \"rediss+cluster://\", "                            \
+    "\"redis+sentinel://\", \"rediss+sentinel://\" or \"unix:/\""
+
+#define BRACKETS  "an IPv6 address needs brackets, as in redis://[::1]:6379"
+
+
 START_TEST(schemes_are_refused)
 {
     static const refused_t  cases[] = {
-        { lit(""), "unknown scheme" },
-        { lit("redis"), "unknown scheme" },
-        { lit("redis:"), "unknown scheme" },
-        { lit("redis:/"), "unknown scheme" },
-        { lit("redis:h"), "unknown scheme" },
-        { lit("127.0.0.1:6379"), "unknown scheme" },
-        { lit("http://h"), "unknown scheme" },
-        { lit("Redis://h"), "unknown scheme" },
-        { lit(" redis://h"), "unknown scheme" },
-        { lit("redisss://h"), "unknown scheme" },
-        { lit("redis+tls://h"), "unknown scheme" },
-        { lit("rediss+unix://h"), "unknown scheme" },
-        { lit("rediss:h"), "unknown scheme" },
-        { lit("unix"), "unknown scheme" },
+        { lit(""), SCHEME },
+        { lit("redis"), SCHEME },
+        { lit("redis:"), SCHEME },
+        { lit("redis:/"), SCHEME },
+        { lit("redis:h"), SCHEME },
+        { lit("127.0.0.1:6379"), SCHEME },
+        { lit("http://h"), SCHEME },
+        { lit("Redis://h"), SCHEME },
+        { lit(" redis://h"), SCHEME },
+        { lit("redisss://h"), SCHEME },
+        { lit("redis+tls://h"), SCHEME },
+        { lit("rediss+unix://h"), SCHEME },
+        { lit("rediss:h"), SCHEME },
+        { lit("unix"), SCHEME },
         { lit("\0redis://h"), "control character" },
         { lit("redis://h\0"), "control character" },
         { lit("redis://h\n"), "control character" },
@@ -287,6 +295,15 @@ START_TEST(hosts_are_refused)
         { lit("redis://\xc3\xa9"), "invalid host" },
         { lit("redis://h]"), "invalid host" },
         { lit("redis://[::1"), "invalid host" },
+        { lit("redis://::1:6379"), BRACKETS },
+        { lit("redis://::1"), BRACKETS },
+        { lit("redis://::"), BRACKETS },
+        { lit("redis://u:p@fe80::1/2"), BRACKETS },
+        { lit("redis://fe80::1"), BRACKETS },
+        { lit("redis://2001:DB8::1.2.3.4"), BRACKETS },
+        { lit("redis+cluster://a,::1:7000"), BRACKETS },
+        { lit("redis+sentinel://::1/m"), BRACKETS },
+        { lit("redis://h:1:2"), "invalid port" },
         { lit("redis://[::g]"), "invalid host" },
         { lit("redis://[fe80::1%eth0]"), "invalid host" },
         { lit("redis://h:"), "invalid port" },
@@ -299,8 +316,6 @@ START_TEST(hosts_are_refused)
         { lit("redis://h:1 "), "invalid port" },
         { lit("redis://h:1x"), "invalid port" },
         { lit("redis://h:1:2"), "invalid port" },
-        { lit("redis://::1"), "no host" },
-        { lit("redis://fe80::1"), "invalid port" },
         { lit("redis://[::1]1"), "invalid port" },
         { lit("redis://[::1]]"), "invalid port" },
         { lit("redis://a,b"), "more than one host" },
