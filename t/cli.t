@@ -470,6 +470,51 @@ subtest 'a token is made, and checked in words' => sub {
 };
 
 
+subtest 'subscribers have keys of other types' => sub {
+    my %types = (ES256 => 'ecparam -genkey -noout -name prime256v1',
+                 ES384 => 'ecparam -genkey -noout -name secp384r1',
+                 EdDSA => 'genpkey -algorithm ed25519');
+
+    my $gateway = nginx_start(server => gateway_location(join '', map {
+        system("openssl $types{$_} >$DIR/$_.key 2>/dev/null && openssl pkey"
+               . " -in $DIR/$_.key -pubout -out $DIR/$_.pem") == 0 or die;
+        "conduit_gateway_jwt_key_file $DIR/$_.pem;"
+    } sort keys %types));
+
+    for my $alg (sort keys %types) {
+        my $channel = uuid();
+        my ($token) = run(qw(token subscribe -c), $channel, '--key-file',
+                          "$DIR/$alg.key");
+
+        is(decode(MIME::Base64::decode_base64url((split /\./, $token)[0]))
+           ->{alg}, $alg, "$alg: the algorithm of the key");
+
+        my ($out, $code, $err) = run_with($token, qw(token check),
+                                          '--public-key-file',
+                                          "$DIR/$alg.pem");
+        is($code, 0, "$alg: valid") or diag($err);
+
+        chomp $token;
+        my $sse = sse_open($gateway, channel_id => $channel, token => $token);
+
+        is($sse->status, 200, "$alg: the gateway takes it");
+        $sse->close;
+
+        ($out, $code, $err) = run_with($token, qw(token check));
+        is($code, 1, "$alg: another type of key");
+        like($err, qr/is signed with "$alg", the key is for RS256/,
+             "$alg: both are named");
+    }
+
+    system("openssl ecparam -genkey -noout -name secp521r1 >$DIR/p521.key")
+        == 0 or die;
+    cli_fails(2, qr/p521\.key: no private key in PEM \(RSA, P-256, P-384/,
+              'a key that the modules do not take', qw(token subscribe -c new),
+              '--key-file', "$DIR/p521.key");
+    $gateway->stop;
+};
+
+
 subtest 'listen prints what is new, and goes on after a cut' => sub {
     my $channel = uuid();
     my @ids = split /\n/, (run('publish', '-c', $channel, 1, 2))[0];

@@ -14,7 +14,7 @@ from pathlib import Path
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509 import load_pem_x509_certificate
 
 from .errors import TOKEN, USAGE, Failure
@@ -22,6 +22,9 @@ from .settings import uuid_of
 
 LEEWAY = 60          # seconds, of exp and nbf, as in the modules
 MAX_LEN = 16384      # bytes; the modules read no longer token
+
+CURVES = {"secp256r1": "ES256", "secp384r1": "ES384"}
+ALGORITHMS = ["RS256", *CURVES.values(), "EdDSA"]
 
 
 def secret(settings):
@@ -40,6 +43,21 @@ def secret(settings):
     return data
 
 
+def algorithm(key):
+    """What the modules take from a key in PEM; None: they take no such key."""
+    if isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
+        return "RS256"
+
+    if isinstance(key, (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey)):
+        return "EdDSA"
+
+    if isinstance(key, (ec.EllipticCurvePrivateKey,
+                        ec.EllipticCurvePublicKey)):
+        return CURVES.get(key.curve.name)
+
+    return None
+
+
 def private_key(settings):
     data = settings.bytes_of("key_file", "private key of subscribers' tokens")
 
@@ -48,9 +66,9 @@ def private_key(settings):
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
 
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise Failure(USAGE, f"{settings.key_file}: no RSA private key in PEM, "
-                      "or one with a password")
+    if algorithm(key) is None:
+        raise Failure(USAGE, f"{settings.key_file}: no private key in PEM "
+                      "(RSA, P-256, P-384, Ed25519), or one with a password")
     return key
 
 
@@ -69,9 +87,9 @@ def public_key(settings):
     except (ValueError, UnsupportedAlgorithm):
         key = None
 
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise Failure(USAGE, f"{settings.public_key_file}: no RSA public key "
-                      "in PEM")
+    if algorithm(key) is None:
+        raise Failure(USAGE, f"{settings.public_key_file}: no public key in "
+                      "PEM (RSA, P-256, P-384, Ed25519)")
     return key
 
 
@@ -93,8 +111,9 @@ def subscribe_token(settings, ttl=None):
               "channel_id": settings.channel_id(),
               "iat": now, "exp": now + int(ttl or settings.seconds("ttl"))}
 
-    return sign(claims, private_key(settings), "RS256",
-                settings.subscribe_kid)
+    key = private_key(settings)
+
+    return sign(claims, key, algorithm(key), settings.subscribe_kid)
 
 
 def sign(claims, key, alg, kid):
@@ -143,13 +162,14 @@ def check(settings, token, side=None, now=None):
     if side is None:
         side = "publish" if str(alg).startswith("HS") else "subscribe"
 
-    wanted = "HS256" if side == "publish" else "RS256"
+    wanted = ["HS256"] if side == "publish" else ALGORITHMS
 
-    if alg != wanted or header.get("crit") is not None:
+    if alg not in wanted or header.get("crit") is not None:
         return verdict(side, "algorithm", "the token is signed with "
-                       f"{json.dumps(alg)}, a {side} token is with {wanted}")
+                       f"{json.dumps(alg)}, a {side} token is with "
+                       + " or ".join(wanted))
 
-    fault = check_key(settings, side, header, token, wanted) \
+    fault = check_key(settings, side, header, token, alg) \
         or check_claims(settings, side, claims, now)
 
     if fault:
@@ -227,6 +247,10 @@ def check_key(settings, side, header, token, alg):
                       f"the one of the settings is {json.dumps(ours)}"
 
     key = secret(settings) if side == "publish" else public_key(settings)
+
+    if side != "publish" and algorithm(key) != alg:
+        return "algorithm", f"the token is signed with {json.dumps(alg)}, " \
+                            f"the key is for {algorithm(key)}"
 
     try:
         jwt.api_jws.PyJWS().decode_complete(token, key, [alg])
