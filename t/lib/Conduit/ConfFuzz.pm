@@ -225,6 +225,8 @@ sub make_files {
     write_file("$files/long", 'x' x 65537);
     write_file("$files/pem", "-----BEGIN PUBLIC KEY-----\nMIIB\n"
                              . "-----END PUBLIC KEY-----\n");
+    write_file("$files/jwks", '{"keys":[{"kty":"OKP","crv":"Ed25519","x":'
+               . '"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}');
     write_file("$files/cut", substr read_file("$Conduit::TMP/key.pub"), 0, 200);
     write_file("$files/html/index.html", "index\n");
     write_file("$files/mime.types", "types { text/html html; }\n");
@@ -242,7 +244,8 @@ sub right_file {
     my $name = shift;
 
     return $name =~ /jwt_secret_file$/ ? "$Conduit::TMP/secret"
-         : $name =~ /jwt_key_file$/ ? "$Conduit::TMP/key.pub"
+         : $name =~ /jwt_key_file$/
+           ? pick("$Conduit::TMP/key.pub", "$files/jwks")
          : $name =~ /password_file$/ ? "$files/password"
          : $name =~ /_key$/ ? "$files/tls.key"
          : $name =~ /certificate$/ ? "$files/tls.crt" : "$files/garbage";
