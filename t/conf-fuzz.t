@@ -210,7 +210,7 @@ sub reports {
 sub leaving {
     my ($text, $signal) = @_;
 
-    return $signal eq 'TERM' ? $text =~ s/exited on signal 9$//gmr : $text;
+    return $signal eq 'TERM' ? $text =~ s/^.*exited on signal 9$//gmr : $text;
 }
 
 
