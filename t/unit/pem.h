@@ -103,8 +103,10 @@ pem_private(EVP_PKEY *key, const char *password, int traditional, size_t *len)
 }
 
 
+/* a certificate of key, signed by ca; its own one signs itself */
+
 static inline char *
-pem_certificate(EVP_PKEY *key, size_t *len)
+pem_certificate(EVP_PKEY *key, EVP_PKEY *ca, size_t *len)
 {
     BIO   *bio;
     X509  *x509;
@@ -117,7 +119,7 @@ pem_certificate(EVP_PKEY *key, size_t *len)
         || X509_gmtime_adj(X509_getm_notBefore(x509), 0) == NULL
         || X509_gmtime_adj(X509_getm_notAfter(x509), 60) == NULL
         || X509_set_pubkey(x509, key) != 1
-        || X509_sign(x509, key, EVP_sha256()) == 0
+        || X509_sign(x509, ca, EVP_sha256()) == 0
         || PEM_write_bio_X509(bio, x509) != 1)
     {
         abort();

@@ -202,7 +202,7 @@ START_TEST(public_keys_come_in_three_forms)
     data = pem_pkcs1(rsa, &len);
     ck_assert_ptr_null(add_free(data, len));
 
-    data = pem_certificate(rsa, &len);
+    data = pem_certificate(rsa, rsa, &len);
     ck_assert_ptr_null(add_free(data, len));
 }
 END_TEST
@@ -238,7 +238,7 @@ START_TEST(other_keys_are_refused)
     key = pem_key(EVP_PKEY_EC, NID_secp521r1);
     data = pem_public(key, &len);
     ck_assert_str_eq(add_free(data, len), OTHER_TYPE);
-    data = pem_certificate(key, &len);
+    data = pem_certificate(key, key, &len);
     ck_assert_str_eq(add_free(data, len), OTHER_TYPE);
     EVP_PKEY_free(key);
 
