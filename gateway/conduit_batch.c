@@ -234,6 +234,13 @@ conduit_history_judge(const conduit_history_t *h,
 
     if (future) {
         *pos = conduit_history_zero;
+
+        /* an ended stream is not played again: what follows is waited for */
+
+        if (a->ended) {
+            *pos = a->has_tail ? a->tail.id : a->entries[a->nentries - 1].id;
+        }
+
         return CONDUIT_HISTORY_GONE;
     }
 

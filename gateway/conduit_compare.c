@@ -205,5 +205,5 @@ conduit_history_last_message(const conduit_history_t *h)
         }
     }
 
-    return id;
+    return conduit_history_is_zero(&h->message) ? id : &h->message;
 }

@@ -107,6 +107,10 @@ conduit_history_take(conduit_history_t *h,
         conduit_stream_id_before(&h->floor);
     }
 
+    if (frame != NULL) {
+        h->message = entry->id;
+    }
+
     h->cursor = entry->id;
     h->cursor_hash = entry->hash;
     h->state = CONDUIT_HISTORY_SURE;

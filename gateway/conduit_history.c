@@ -7,6 +7,8 @@ static void conduit_history_fast(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_settle(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
+static void conduit_history_future(conduit_history_t *h,
+    const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_full(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_missing(conduit_history_t *h,
@@ -127,11 +129,7 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
     }
 
     if (conduit_stream_id_cmp(&a->last_id, &h->cursor) < 0) {
-        h->cursor = conduit_history_zero;
-        h->floor = conduit_history_zero;
-        h->state = CONDUIT_HISTORY_SUSPECT;
-        plan->why = "the position is of another stream";
-        plan->next = CONDUIT_HISTORY_NEXT_ASK;
+        conduit_history_future(h, a, plan);
         return;
     }
 
@@ -164,6 +162,30 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
     /* otherwise it is claimed still: _take() of the first entry settles it */
 
     conduit_history_go_on(h, a, first, plan);
+}
+
+
+/* the stream has not come so far */
+
+static void
+conduit_history_future(conduit_history_t *h, const conduit_history_answer_t *a,
+    conduit_history_plan_t *plan)
+{
+    if (a->ended && a->has_tail) {
+        h->cursor = a->tail.id;
+        h->floor = a->tail.id;
+        h->cursor_hash = a->tail.hash;
+        h->state = CONDUIT_HISTORY_SURE;
+        plan->why = "the position is after the END";
+        conduit_history_go_on(h, a, 0, plan);
+        return;
+    }
+
+    h->cursor = conduit_history_zero;
+    h->floor = conduit_history_zero;
+    h->state = CONDUIT_HISTORY_SUSPECT;
+    plan->why = "the position is of another stream";
+    plan->next = CONDUIT_HISTORY_NEXT_ASK;
 }
 
 
@@ -389,6 +411,10 @@ conduit_history_cut(conduit_history_t *h, uint64_t seq)
 
         conduit_window_cut(&h->window, seq + 1);
 
+        if (conduit_stream_id_cmp(&h->message, &h->cursor) > 0) {
+            h->message = conduit_history_zero;
+        }
+
         if (h->fresh_seq > seq + 1) {
             h->fresh_seq = h->life_seq;
         }
@@ -424,6 +450,7 @@ conduit_history_gap(conduit_history_t *h, const conduit_history_answer_t *a,
     }
 
     h->fresh_seq = conduit_window_end(&h->window);
+    h->message = conduit_history_zero;
     h->numbered = 0;
     h->late |= conduit_history_is_zero(&h->first);
 
@@ -459,6 +486,7 @@ conduit_history_restart(conduit_history_t *h, conduit_history_plan_t *plan)
     h->floor = conduit_history_zero;
     h->first = conduit_history_zero;
     h->late = 0;
+    h->message = conduit_history_zero;
     h->back = conduit_history_zero;
     h->lead = conduit_history_zero;
     h->number = 0;

@@ -35,7 +35,8 @@
  * answer has no others up to there since the window's oldest):
  *
  *   the cursor is only what a client said   start there, or at 0-0 when the
- *                                           stream has not come so far
+ *                                           stream has not come so far, or at
+ *                                           its newest entry if that is an END
  *   no such key, nothing was seen of one    wait for it
  *   no such key                             RESTART
  *   something is common                     go on behind the newest of it; CUT
@@ -107,7 +108,7 @@
  *        max-deleted  ID; "" before Redis 7
  *        entries   as XRANGE key from + COUNT count gives them
  *        tail      [] or, when entries is empty and length is not 0, the newest
- *                  entry, as XREVRANGE key + - COUNT 1 gives it
+ *                  entry
  *   an error: what XINFO or XRANGE said, with its own code in front where the
  *        server leaves it there (WRONGTYPE ...); Redis 6 puts "ERR Error
  *        running script" or an "@user_script" prefix around it
@@ -126,10 +127,7 @@
     "local e = redis.pcall('XRANGE', k, ARGV[1], '+', 'COUNT', ARGV[2])\n"    \
     "if e.err then return e end\n"                                            \
     "local t = {}\n"                                                          \
-    "if #e == 0 and f['length'] > 0 then\n"                                   \
-    "  t = redis.pcall('XREVRANGE', k, '+', '-', 'COUNT', 1)\n"               \
-    "  if t.err then return t end\n"                                          \
-    "end\n"                                                                   \
+    "if #e == 0 and f['length'] > 0 then t = {f['last-entry']} end\n"         \
     "local o = f['first-entry']\n"                                            \
     "return {1, f['length'], f['last-generated-id'], o and o[1] or '',\n"     \
     "        f['entries-added'] or -1, f['max-deleted-entry-id'] or '',\n"    \
@@ -153,10 +151,9 @@ typedef struct {
     unsigned              missing:1;    /* no such key; the rest is zero */
     unsigned              counted:1;    /* added and max_deleted are told */
     unsigned              has_tail:1;
-    unsigned              ended:1;      /* the newest entry is an END; only
-                                           used where after_end is stop, valid
-                                           when the end of the stream was
-                                           reached or there is a tail */
+    unsigned              ended:1;      /* the newest entry is an END, and the
+                                           answer has it: as its last entry, or
+                                           as the tail */
     uint64_t              length;       /* 0: there is no oldest one */
     uint64_t              added;
     uint32_t              serial;       /* of the question */
@@ -200,6 +197,8 @@ typedef struct {
     conduit_stream_id_t   ahead;        /* the stream had given out this ID when
                                            somebody was judged; 0-0: not more
                                            than the cursor */
+    conduit_stream_id_t   message;      /* the last one taken, with no gap after
+                                           it; 0-0: none */
     uint64_t              number;       /* valid when numbered */
 
     uint32_t              life;         /* of the stream, from 1 on */
@@ -398,7 +397,8 @@ int conduit_history_batch_leave(const conduit_history_t *h, size_t n,
  * What an answer that agrees says of a position that is not below its from.
  * next is the entry that was known to follow, or NULL.  *pos becomes where to
  * go on: 0-0 when the position is of an earlier life and this one is to be read
- * from its oldest: OK when it had all of the life before, GONE otherwise.
+ * from its oldest: OK when it had all of the life before, GONE otherwise; that
+ * of the END, and GONE, when it is after all of a stream that has ended.
  */
 conduit_history_verdict_e conduit_history_judge(const conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_stream_id_t *pos,

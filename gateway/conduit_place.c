@@ -10,6 +10,8 @@ static int conduit_place_within(const conduit_history_t *h,
     const conduit_stream_id_t *pos);
 static void conduit_place_enter(conduit_place_t *p, const conduit_history_t *h);
 static int conduit_place_is_zero(const conduit_stream_id_t *id);
+static void conduit_place_moved(conduit_place_t *p, const conduit_history_t *h,
+    const conduit_history_answer_t *a, conduit_history_verdict_e verdict);
 static const conduit_item_t *conduit_place_item(conduit_place_t *p,
     const conduit_history_t *h);
 static void conduit_place_next_life(conduit_place_t *p,
@@ -281,14 +283,7 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
             return verdict;
         }
 
-        /* from the oldest entry, which the answer need not have */
-
-        if (verdict == CONDUIT_HISTORY_OK) {
-            conduit_place_follow(p, h);
-
-        } else {
-            conduit_place_fresh(p, h);
-        }
+        conduit_place_moved(p, h, a, verdict);
 
         return verdict;
     }
@@ -306,6 +301,28 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
     }
 
     return verdict;
+}
+
+
+/* its position has become that of the END, or 0-0 */
+
+static void
+conduit_place_moved(conduit_place_t *p, const conduit_history_t *h,
+    const conduit_history_answer_t *a, conduit_history_verdict_e verdict)
+{
+    if (!conduit_place_is_zero(&p->pos)) {
+        conduit_place_settle(p, h, a);
+        return;
+    }
+
+    /* from the oldest entry, which the answer need not have */
+
+    if (verdict == CONDUIT_HISTORY_OK) {
+        conduit_place_follow(p, h);
+
+    } else {
+        conduit_place_fresh(p, h);
+    }
 }
 
 

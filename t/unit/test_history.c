@@ -616,10 +616,10 @@ START_TEST(the_last_message_is_all)
     ck_assert_int_eq(conduit_history_take(&h, &r.e[1], NULL, 0), 0);
     ck_assert_int_eq(conduit_history_taken(&h), CONDUIT_HISTORY_NEXT_IDLE);
 
-    /* all messages are dropped: the floor is what is known */
+    /* all messages are dropped, and what follows them: it is remembered */
 
     if (_i) {
-        conduit_history_drop(&h, 5);
+        conduit_history_drop(&h, 4 + _i);
     }
 
     conduit_history_unsent(&h);
@@ -631,6 +631,45 @@ START_TEST(the_last_message_is_all)
     h.cursor = id_of(1);
     told_history(&h, &missing, &plan);
     ck_assert_uint_eq(h.past_seq, 7);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* a position after all of a stream that has ended: what follows is waited for */
+
+START_TEST(a_position_after_the_end)
+{
+    answer_t                    r;
+    conduit_place_t             p;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  ended = { 1, 0, 0, 0, { { 0, 0, 0 } },
+                                   5, 5, 5, 1, 0, 5 };
+
+    memset(&h, 0, sizeof(h));
+    pos = id_of(9);
+    conduit_history_init(&h, &pos, NULL);
+    conduit_place_join(&p, &h, &pos);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &ended, &q);
+    r.a.ended = 1;
+    conduit_history_answer(&h, &r.a, &plan);
+
+    ck_assert_str_eq(plan.why, "the position is after the END");
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
+    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SURE);
+    ck_assert_uint_eq(h.cursor.ms, 5);
+    ck_assert_uint_eq(h.cursor_hash, 5);
+    ck_assert_uint_eq(h.floor.ms, 5);
+    ck_assert_uint_eq(h.number, 5);
+    ck_assert_int_eq(conduit_place_judge(&p, &h, &r.a), CONDUIT_HISTORY_GONE);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_uint_eq(p.pos.ms, 5);
+    ck_assert_int_eq(p.loss, CONDUIT_PLACE_GONE);
     conduit_history_free(&h);
 }
 END_TEST
@@ -720,7 +759,8 @@ main(void)
     tcase_add_test(t, the_end_is_looked_for);
     tcase_add_test(t, a_stream_made_anew_is_read_from_its_oldest);
     tcase_add_test(t, a_rollback_is_remembered);
-    tcase_add_loop_test(t, the_last_message_is_all, 0, 2);
+    tcase_add_loop_test(t, the_last_message_is_all, 0, 3);
+    tcase_add_test(t, a_position_after_the_end);
     tcase_add_test(t, the_floor_follows_what_is_dropped);
     tcase_add_test(t, a_hash_is_of_all_bytes);
     suite_add_tcase(s, t);

@@ -45,6 +45,12 @@ static const row_t  rows[] = {
 
     { "the stream has not come so far", 9, 0, 0,
       { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, GONE, 0 },
+    { "the stream has ended before it", 9, 0, 1,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, GONE, 5 },
+    { "the stream has ended before it, in the answer", 9, 0, 1,
+      { 1, 0, 0, 2, { SAME(4), SAME(5) }, 5, 5, 5, 1, 0, 0 }, GONE, 5 },
+    { "had all of the life before, this one has ended", 15, 0, 1,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, OK, 0 },
     { "there is no stream", 9, 0, 0,
       { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, GONE, 0 },
     { "had all of the life before", 15, 0, 0,
@@ -81,6 +87,9 @@ static const row_t  rows[] = {
       { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 9, 7, 0, 0, 0 }, OK, 7 },
     { "empty, others were after it", 3, 0, 0,
       { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 9, 7, 0, 0, 0 }, TRIMMED, 3 },
+
+    { "empty, it never had an entry", 3, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 0, 7, 0, 0, 0 }, GONE, 3 },
 
     { "what follows it is there", 3, 4, 0,
       { 1, 0, 0, 2, { SAME(4), SAME(5) }, 2, 5, 5, 4, 0, 0 }, OK, 3 },
