@@ -36,6 +36,7 @@ static void *ngx_conduit_limit_double(const redisReadTask *task, double value,
     char *str, size_t len);
 static void *ngx_conduit_limit_bool(const redisReadTask *task, int value);
 #endif
+static void ngx_conduit_limit_free(void *reply);
 static ngx_uint_t ngx_conduit_limit_add(const redisReadTask *task, size_t n);
 static ngx_uint_t ngx_conduit_limit_expected(const redisReadTask *task,
     const char *str, size_t n);
@@ -44,6 +45,9 @@ static ngx_uint_t ngx_conduit_limit_waited_for(const redisReadTask *task,
 static ngx_uint_t ngx_conduit_limit_is(const char *str, size_t len,
     const char *text);
 
+
+/* a reply whose handler runs, and wants to keep it */
+static void                      *ngx_conduit_limit_kept;
 
 static redisReplyObjectFunctions  ngx_conduit_limit_default;
 static redisReplyObjectFunctions  ngx_conduit_limit_functions;
@@ -63,6 +67,7 @@ ngx_conduit_limit_attach(redisAsyncContext *ac, ngx_conduit_limit_t *l)
         ngx_conduit_limit_functions.createArray = ngx_conduit_limit_array;
         ngx_conduit_limit_functions.createInteger = ngx_conduit_limit_integer;
         ngx_conduit_limit_functions.createNil = ngx_conduit_limit_nil;
+        ngx_conduit_limit_functions.freeObject = ngx_conduit_limit_free;
 #if (HIREDIS_MAJOR >= 1)
         ngx_conduit_limit_functions.createDouble = ngx_conduit_limit_double;
         ngx_conduit_limit_functions.createBool = ngx_conduit_limit_bool;
@@ -121,6 +126,28 @@ ngx_conduit_limit_exceeded(redisAsyncContext *ac)
     l->exceeded = 1;
 
     return 1;
+}
+
+
+void
+ngx_conduit_limit_keep(redisReply *reply)
+{
+    ngx_conduit_limit_kept = reply;
+}
+
+
+/* hiredis frees each reply when its callback returns: before 1.1 nothing else
+   stops it */
+
+static void
+ngx_conduit_limit_free(void *reply)
+{
+    if (reply != NULL && reply == ngx_conduit_limit_kept) {
+        ngx_conduit_limit_kept = NULL;
+        return;
+    }
+
+    ngx_conduit_limit_default.freeObject(reply);
 }
 
 

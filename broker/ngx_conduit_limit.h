@@ -48,6 +48,12 @@ void ngx_conduit_limit_reset(ngx_conduit_limit_t *l);
 void ngx_conduit_limit_read(redisAsyncContext *ac);
 
 /*
+ * Within the handler of a reply: it is not freed when that returns, but by the
+ * caller, with freeReplyObject().
+ */
+void ngx_conduit_limit_keep(redisReply *reply);
+
+/*
  * Whether a string that is not complete yet is over the limit: to be asked
  * before more is read.  The caller then frees the context.
  */

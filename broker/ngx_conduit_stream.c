@@ -8,6 +8,8 @@
 #include "ngx_conduit_stream.h"
 
 
+static void ngx_conduit_stream_loaded(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
 static ngx_uint_t ngx_conduit_stream_is(redisReply *reply, const char *text);
 
 
@@ -80,6 +82,67 @@ ngx_conduit_stream_info(ngx_conduit_link_t *link, ngx_str_t *key,
     argvlen[2] = key->len;
 
     return ngx_conduit_link_command(link, handler, data, 3, argv, argvlen);
+}
+
+
+ngx_int_t
+ngx_conduit_stream_eval(ngx_conduit_link_t *link, const char *command,
+    ngx_str_t *script, ngx_str_t *key, conduit_stream_id_t *from,
+    ngx_uint_t count, ngx_conduit_reply_pt handler, void *data)
+{
+    char         id[CONDUIT_STREAM_ID_MAX];
+    u_char       number[NGX_INT_T_LEN];
+    size_t       argvlen[6];
+    const char  *argv[6];
+
+    argv[0] = command;
+    argvlen[0] = ngx_strlen(command);
+    argv[1] = (char *) script->data;
+    argvlen[1] = script->len;
+    argv[2] = "1";
+    argvlen[2] = 1;
+    argv[3] = (char *) key->data;
+    argvlen[3] = key->len;
+    argv[4] = id;
+    argvlen[4] = conduit_stream_id_write(from, id);
+    argv[5] = (char *) number;
+    argvlen[5] = ngx_sprintf(number, "%ui", count) - number;
+
+    return ngx_conduit_link_command(link, handler, data, 6, argv, argvlen);
+}
+
+
+void
+ngx_conduit_stream_load(ngx_conduit_link_t *link, ngx_str_t *text)
+{
+    size_t       argvlen[3];
+    const char  *argv[3];
+
+    argv[0] = "SCRIPT";
+    argvlen[0] = 6;
+    argv[1] = "LOAD";
+    argvlen[1] = 4;
+    argv[2] = (char *) text->data;
+    argvlen[2] = text->len;
+
+    (void) ngx_conduit_link_command(link, ngx_conduit_stream_loaded, link, 3,
+                                    argv, argvlen);
+}
+
+
+/* a script that is not there is sent with its text */
+
+static void
+ngx_conduit_stream_loaded(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_link_t  *link = data;
+
+    if (outcome == NGX_CONDUIT_REPLIED && reply->type == REDIS_REPLY_ERROR) {
+        ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                       "conduit: redis %V: SCRIPT LOAD: %s",
+                       &link->redis->name, reply->str);
+    }
 }
 
 

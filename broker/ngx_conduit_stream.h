@@ -53,6 +53,19 @@ ngx_int_t ngx_conduit_stream_info(ngx_conduit_link_t *link, ngx_str_t *key,
     ngx_conduit_reply_pt handler, void *data);
 
 /*
+ * Runs a script that reads: command is EVALSHA or EVAL, with _RO or without,
+ * script its sum or its text; KEYS[1] is key, ARGV are from and count;
+ * likewise.
+ */
+ngx_int_t ngx_conduit_stream_eval(ngx_conduit_link_t *link,
+    const char *command, ngx_str_t *script, ngx_str_t *key,
+    conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
+    void *data);
+
+/* Has a script loaded, and does not care whether it was. */
+void ngx_conduit_stream_load(ngx_conduit_link_t *link, ngx_str_t *text);
+
+/*
  * Takes the list of entries out of a reply to XREAD with one key: *list is NULL
  * when there are none.  Returns NGX_OK, or NGX_ERROR for an error reply and for
  * any other form.  The list belongs to the reply.
