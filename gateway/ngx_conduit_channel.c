@@ -20,30 +20,23 @@ struct ngx_conduit_channel_s {
 
 static void ngx_conduit_channel_release(ngx_conduit_channel_t *ch);
 static ngx_uint_t ngx_conduit_channel_turn(void *data, ngx_uint_t max);
-static ngx_uint_t ngx_conduit_channel_wants(void *data,
-    conduit_stream_id_t *below);
+static ngx_uint_t ngx_conduit_channel_below(void *data,
+    conduit_stream_id_t *pos);
 static void ngx_conduit_channel_appended(void *data);
-static void ngx_conduit_channel_lost(void *data, conduit_stream_id_t *first);
-static void ngx_conduit_channel_gone(void *data, conduit_stream_id_t *last);
-static void ngx_conduit_channel_restarted(void *data);
-static void ngx_conduit_channel_moved_back(void *data,
-    conduit_stream_id_t *last);
-static void ngx_conduit_channel_settled(void *data);
-static void ngx_conduit_channel_caught_up(void *data);
+static void ngx_conduit_channel_changed(void *data,
+    conduit_history_change_e change);
+static void ngx_conduit_channel_judged(void *data,
+    const conduit_history_answer_t *answer, ngx_uint_t batch);
 static void ngx_conduit_channel_outage(void *data);
 static void ngx_conduit_channel_failed(void *data);
 static void ngx_conduit_channel_released(void *data);
 
 
 static const ngx_conduit_feed_handlers_t  ngx_conduit_channel_feed = {
-    ngx_conduit_channel_wants,
+    ngx_conduit_channel_below,
     ngx_conduit_channel_appended,
-    ngx_conduit_channel_lost,
-    ngx_conduit_channel_gone,
-    ngx_conduit_channel_restarted,
-    ngx_conduit_channel_moved_back,
-    ngx_conduit_channel_settled,
-    ngx_conduit_channel_caught_up,
+    ngx_conduit_channel_changed,
+    ngx_conduit_channel_judged,
     ngx_conduit_channel_outage,
     ngx_conduit_channel_failed,
     ngx_conduit_channel_released
@@ -76,11 +69,11 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
     ls = &ch->listeners;
 
     ls->feed = &ch->feed;
-    ls->view = &ch->feed.view;
     ls->schedule = &hub->schedule;
     ls->turn.handler = ngx_conduit_channel_turn;
     ls->turn.data = ch;
     ls->limit = hub->settings.window;
+    ls->after_end = hub->settings.after_end;
 
     ngx_conduit_listeners_init(ls);
 
@@ -99,12 +92,12 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
 }
 
 
-/* frees a channel that nobody needs and that waits for nothing */
+/* frees a channel that nobody needs; the reply it waits for is not taken */
 
 static void
 ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
 {
-    if (ch->listeners.n || ch->holds || ngx_conduit_feed_busy(&ch->feed)) {
+    if (ch->listeners.n || ch->holds || ngx_conduit_feed_held(&ch->feed)) {
         return;
     }
 
@@ -125,24 +118,24 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
     ngx_int_t   rc;
     ngx_msec_t  away;
 
-    rc = ngx_conduit_feed_join(&ch->feed, &l->at);
+    rc = ngx_conduit_listeners_add(&ch->listeners, l);
 
     if (rc == NGX_DONE) {
         ngx_conduit_channel_release(ch);
         return NGX_DONE;
     }
 
-    ngx_conduit_listeners_add(&ch->listeners, l, rc == NGX_AGAIN);
     ngx_conduit_roster_add(&ch->feed.hub->roster, m,
                            ngx_conduit_feed_is_up(&ch->feed, &away));
 
-    if (rc == NGX_AGAIN) {
-        return ngx_conduit_feed_seek(&ch->feed, &l->at);
-    }
-
     ngx_conduit_listeners_place(&ch->listeners, l);
 
-    return NGX_OK;
+    ngx_conduit_feed_start(&ch->feed);
+
+    /* one whose judgement may take long is not kept waiting for the header */
+
+    return rc == NGX_AGAIN && ngx_conduit_feed_answers(&ch->feed) ? NGX_AGAIN
+                                                                  : NGX_OK;
 }
 
 
@@ -162,6 +155,14 @@ ngx_conduit_channel_writable(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l)
 {
     ngx_conduit_listeners_place(&ch->listeners, l);
+}
+
+
+ngx_uint_t
+ngx_conduit_channel_next(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
+    ngx_conduit_frame_t **frame, const char **reason)
+{
+    return ngx_conduit_listeners_next(&ch->listeners, l, frame, reason);
 }
 
 
@@ -193,11 +194,11 @@ ngx_conduit_channel_turn(void *data, ngx_uint_t max)
 /* the handlers of the feed: listeners have a function for each */
 
 static ngx_uint_t
-ngx_conduit_channel_wants(void *data, conduit_stream_id_t *below)
+ngx_conduit_channel_below(void *data, conduit_stream_id_t *pos)
 {
     ngx_conduit_channel_t  *ch = data;
 
-    return ngx_conduit_listeners_want(&ch->listeners, below);
+    return ngx_conduit_listeners_below(&ch->listeners, pos);
 }
 
 
@@ -211,56 +212,21 @@ ngx_conduit_channel_appended(void *data)
 
 
 static void
-ngx_conduit_channel_lost(void *data, conduit_stream_id_t *first)
+ngx_conduit_channel_changed(void *data, conduit_history_change_e change)
 {
     ngx_conduit_channel_t  *ch = data;
 
-    ngx_conduit_listeners_lost(&ch->listeners, first);
+    ngx_conduit_listeners_changed(&ch->listeners, change);
 }
 
 
 static void
-ngx_conduit_channel_gone(void *data, conduit_stream_id_t *last)
+ngx_conduit_channel_judged(void *data, const conduit_history_answer_t *answer,
+    ngx_uint_t batch)
 {
     ngx_conduit_channel_t  *ch = data;
 
-    ngx_conduit_listeners_gone(&ch->listeners, last);
-}
-
-
-static void
-ngx_conduit_channel_restarted(void *data)
-{
-    ngx_conduit_channel_t  *ch = data;
-
-    ngx_conduit_listeners_restarted(&ch->listeners);
-}
-
-
-static void
-ngx_conduit_channel_moved_back(void *data, conduit_stream_id_t *last)
-{
-    ngx_conduit_channel_t  *ch = data;
-
-    ngx_conduit_listeners_moved_back(&ch->listeners, last);
-}
-
-
-static void
-ngx_conduit_channel_settled(void *data)
-{
-    ngx_conduit_channel_t  *ch = data;
-
-    ngx_conduit_listeners_settled(&ch->listeners);
-}
-
-
-static void
-ngx_conduit_channel_caught_up(void *data)
-{
-    ngx_conduit_channel_t  *ch = data;
-
-    ngx_conduit_listeners_caught_up(&ch->listeners);
+    ngx_conduit_listeners_judged(&ch->listeners, answer, batch);
 }
 
 

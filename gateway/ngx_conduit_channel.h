@@ -1,6 +1,6 @@
 /*
  * A channel: joins the feed of one stream with those who listen to it in a
- * worker.  Lives while somebody listens, or the feed waits for a reply.
+ * worker.  Lives while somebody listens.
  */
 
 #ifndef NGX_CONDUIT_CHANNEL_H
@@ -38,6 +38,11 @@ void ngx_conduit_channel_remove(ngx_conduit_channel_t *ch,
 /* A blocked listener can be sent to again. */
 void ngx_conduit_channel_writable(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l);
+
+/* ngx_conduit_listeners_next() */
+ngx_uint_t ngx_conduit_channel_next(ngx_conduit_channel_t *ch,
+    ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
+    const char **reason);
 
 /* Whether the channel's server is away; *away is for how many ms then. */
 ngx_uint_t ngx_conduit_channel_away(ngx_conduit_channel_t *ch,

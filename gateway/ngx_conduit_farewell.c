@@ -55,7 +55,7 @@ ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     }
 
     ngx_conduit_control_write("server_draining", NULL,
-                              ngx_conduit_position_id(&sub->listener.at), b);
+                              &sub->listener.id, b);
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_DRAININGS);
 }
 

@@ -1,6 +1,5 @@
 /*
- * A feed: its life, what its shard tells it, and positions that come.  Its
- * replies are taken in ngx_conduit_feed_read.c and ngx_conduit_feed_look.c.
+ * A feed: its life, what its shard tells it, its turns, and its answers.
  */
 
 #include <ngx_config.h>
@@ -18,9 +17,13 @@ static void ngx_conduit_feed_key_again(ngx_conduit_key_t *key);
 static void ngx_conduit_feed_key_moved(ngx_conduit_key_t *key);
 static void ngx_conduit_feed_key_down(ngx_conduit_key_t *key);
 static ngx_uint_t ngx_conduit_feed_retry(void *data, ngx_uint_t max);
-static void ngx_conduit_feed_ask(ngx_conduit_feed_t *feed);
-static ngx_uint_t ngx_conduit_feed_before_all(ngx_conduit_feed_t *feed,
-    ngx_conduit_position_t *at);
+static ngx_uint_t ngx_conduit_feed_turn(void *data, ngx_uint_t max);
+static void ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
+    ngx_conduit_question_e result);
+static void ngx_conduit_feed_refused(ngx_conduit_feed_t *feed,
+    ngx_conduit_question_t *q, ngx_uint_t batch);
+static ngx_uint_t ngx_conduit_feed_work(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_release_frame(void *frame);
 
 
 static const ngx_conduit_key_handlers_t  ngx_conduit_feed_key = {
@@ -29,12 +32,6 @@ static const ngx_conduit_key_handlers_t  ngx_conduit_feed_key = {
     ngx_conduit_feed_key_again,
     ngx_conduit_feed_key_moved,
     ngx_conduit_feed_key_down
-};
-
-static const ngx_conduit_feed_replies_t  ngx_conduit_feed_replies = {
-    ngx_conduit_feed_read_reply,
-    ngx_conduit_feed_batch_reply,
-    ngx_conduit_feed_info_reply
 };
 
 
@@ -48,22 +45,36 @@ ngx_conduit_feed_of(ngx_conduit_key_t *key)
 static void
 ngx_conduit_feed_key_ring(ngx_conduit_key_t *key, ngx_conduit_ring_e why)
 {
-    ngx_conduit_feed_t  *feed;
+    ngx_conduit_cause_e  cause;
 
-    feed = ngx_conduit_feed_of(key);
+    cause = why == NGX_CONDUIT_RING_BELL ? NGX_CONDUIT_CAUSE_BELL
+            : why == NGX_CONDUIT_RING_SWEEP ? NGX_CONDUIT_CAUSE_SWEEP
+            : NGX_CONDUIT_CAUSE_NONE;
 
-    if (why == NGX_CONDUIT_RING_SWEEP) {
-        feed->swept = !feed->reading;
-    }
-
-    ngx_conduit_feed_ring(feed, why == NGX_CONDUIT_RING_BELL);
+    ngx_conduit_feed_ring(ngx_conduit_feed_of(key), cause);
 }
 
+
+/* the link is a new one, or the server is: all that was asked is asked anew */
 
 static void
 ngx_conduit_feed_key_ask(ngx_conduit_key_t *key)
 {
-    ngx_conduit_feed_ask(ngx_conduit_feed_of(key));
+    ngx_conduit_feed_t  *feed;
+
+    feed = ngx_conduit_feed_of(key);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: feed \"%V\" can be read", &key->node.str);
+
+    ngx_conduit_feed_unsent(feed);
+    ngx_conduit_feed_batch_unsent(feed);
+
+    if (!feed->renew) {
+        ngx_conduit_feed_ask(feed);
+    }
+
+    ngx_conduit_feed_batch_ask(feed);
 }
 
 
@@ -76,18 +87,29 @@ ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
 
     feed = ngx_conduit_feed_of(key);
 
-    ngx_conduit_schedule_retry(&feed->hub->schedule, &feed->retry);
+    feed->batch.waits = 1;
+
+    if (feed->history.busy == CONDUIT_HISTORY_IDLE) {
+        conduit_history_failed(&feed->history);
+    }
+
+    ngx_conduit_feed_later(feed);
 
     feed->on->outage(feed->data);
 }
 
 
-/* another server may have another number of entries added */
+/* what is under way will be answered by the server before */
 
 static void
 ngx_conduit_feed_key_moved(ngx_conduit_key_t *key)
 {
-    ngx_conduit_feed_of(key)->numbered = 0;
+    ngx_conduit_feed_t  *feed;
+
+    feed = ngx_conduit_feed_of(key);
+
+    ngx_conduit_feed_unsent(feed);
+    ngx_conduit_feed_batch_unsent(feed);
 }
 
 
@@ -105,35 +127,19 @@ ngx_conduit_feed_key_down(ngx_conduit_key_t *key)
 static ngx_uint_t
 ngx_conduit_feed_retry(void *data, ngx_uint_t max)
 {
-    ngx_conduit_feed_ask(data);
+    ngx_conduit_feed_t  *feed = data;
+
+    feed->batch.waits = 0;
+
+    (void) conduit_history_retry(&feed->history);
+
+    if (conduit_history_ring(&feed->history)) {
+        ngx_conduit_feed_ask(feed);
+    }
+
+    ngx_conduit_feed_batch_ask(feed);
 
     return 0;
-}
-
-
-/* asks all that is wanted: the server is back, or a question had failed */
-
-static void
-ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
-{
-    feed->paused = 0;
-
-    /* read as if the key had rung: an empty reply is followed by XINFO */
-
-    feed->rung = 1;
-
-    if (feed->reading) {
-        feed->dirty = 1;
-
-    } else {
-        ngx_conduit_feed_read(feed);
-    }
-
-    ngx_conduit_feed_catch_up(feed);
-
-    if (ngx_conduit_feed_wants(feed) & NGX_CONDUIT_WANT_SETTLE) {
-        ngx_conduit_feed_look_up(feed);
-    }
 }
 
 
@@ -145,13 +151,12 @@ ngx_conduit_feed_open(ngx_conduit_feed_t *feed, ngx_conduit_hub_t *hub,
     feed->hub = hub;
     feed->on = on;
     feed->data = data;
-    feed->replies = &ngx_conduit_feed_replies;
+    feed->replied = ngx_conduit_feed_replied;
     feed->retry.handler = ngx_conduit_feed_retry;
     feed->retry.data = feed;
-    feed->view.base = 1;
-    feed->view.floor = *pos;
-    feed->cursor = *pos;
-    feed->known = (conduit_stream_id_cmp(pos, &ngx_conduit_oldest) == 0);
+    feed->work.handler = ngx_conduit_feed_turn;
+    feed->work.data = feed;
+    feed->batch.window.release = ngx_conduit_feed_release_frame;
 
     feed->key.node.str = *name;
     feed->key.on = &ngx_conduit_feed_key;
@@ -160,13 +165,29 @@ ngx_conduit_feed_open(ngx_conduit_feed_t *feed, ngx_conduit_hub_t *hub,
         return NGX_ERROR;
     }
 
+    conduit_history_init(&feed->history, pos, ngx_conduit_feed_release_frame);
+
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                    "conduit: feed \"%V\" opened at %uL-%uL",
                    name, pos->ms, pos->seq);
 
-    ngx_conduit_feed_read(feed);
-
     return NGX_OK;
+}
+
+
+void
+ngx_conduit_feed_start(ngx_conduit_feed_t *feed)
+{
+    if (feed->history.asked == 0) {
+        ngx_conduit_feed_ask(feed);
+    }
+}
+
+
+static void
+ngx_conduit_feed_release_frame(void *frame)
+{
+    ngx_conduit_frame_release(frame);
 }
 
 
@@ -177,17 +198,26 @@ ngx_conduit_feed_close(ngx_conduit_feed_t *feed)
                    "conduit: feed \"%V\" closed", &feed->key.node.str);
 
     ngx_conduit_schedule_cancel(&feed->retry);
+    ngx_conduit_schedule_cancel(&feed->work);
     ngx_conduit_shard_remove(&feed->key);
 
-    ngx_conduit_frames_clear(&feed->view.window);
-    ngx_conduit_feed_drop_batch(feed);
+    if (feed->question != NULL) {
+        ngx_conduit_question_forget(feed->question);
+    }
+
+    if (feed->batch.question != NULL) {
+        ngx_conduit_question_forget(feed->batch.question);
+    }
+
+    conduit_history_free(&feed->history);
+    conduit_window_clear(&feed->batch.window);
 }
 
 
 ngx_uint_t
-ngx_conduit_feed_busy(ngx_conduit_feed_t *feed)
+ngx_conduit_feed_held(ngx_conduit_feed_t *feed)
 {
-    return feed->holds || feed->reading || feed->catching || feed->probing;
+    return feed->holds;
 }
 
 
@@ -200,79 +230,233 @@ ngx_conduit_feed_is_up(ngx_conduit_feed_t *feed, ngx_msec_t *away)
 }
 
 
-ngx_int_t
-ngx_conduit_feed_join(ngx_conduit_feed_t *feed, ngx_conduit_position_t *at)
-{
-    ngx_int_t   at_cursor;
-    ngx_uint_t  stop;
+/* a worker's first request comes before its links are up */
 
-    if (!at->resumed) {
-        return NGX_OK;
+ngx_uint_t
+ngx_conduit_feed_answers(ngx_conduit_feed_t *feed)
+{
+    if (!feed->key.shard->doorbell.is_up) {
+        return ngx_conduit_shard_connecting(feed->key.shard);
     }
 
-    ngx_conduit_feed_lead_back(feed, at);
-    at_cursor = conduit_stream_id_cmp(&at->id, &feed->cursor);
+    return !feed->batch.waits && feed->history.busy != CONDUIT_HISTORY_WAIT;
+}
 
-    stop = (feed->hub->settings.after_end == NGX_CONDUIT_AFTER_END_STOP
-            && feed->ended && at_cursor == 0);
 
-    if (stop && feed->known && !feed->reading
-        && feed->key.shard->doorbell.is_up)
+ngx_int_t
+ngx_conduit_feed_at_end(ngx_conduit_feed_t *feed, conduit_stream_id_t *pos)
+{
+    conduit_history_t  *h;
+
+    h = &feed->history;
+
+    if (!feed->ended || h->state == CONDUIT_HISTORY_CLAIMED
+        || conduit_stream_id_cmp(pos, &h->cursor) != 0)
     {
-        return NGX_DONE;
+        return NGX_OK;
     }
 
     /* before a 204, Redis is asked whether something follows the END */
 
-    if (!feed->known || at_cursor > 0 || stop
-        || conduit_stream_id_cmp(&at->id, &feed->view.floor) < 0
-        || ngx_conduit_feed_before_all(feed, at))
-    {
-        return NGX_AGAIN;
-    }
-
-    return NGX_OK;
+    return h->state == CONDUIT_HISTORY_SURE && h->busy == CONDUIT_HISTORY_IDLE
+           && feed->key.shard->doorbell.is_up ? NGX_DONE : NGX_AGAIN;
 }
 
 
-/* the window starts with the oldest entry there was, and the position is before
-   it: some in between may have been trimmed */
-
-static ngx_uint_t
-ngx_conduit_feed_before_all(ngx_conduit_feed_t *feed,
-    ngx_conduit_position_t *at)
+conduit_history_t *
+ngx_conduit_feed_history(ngx_conduit_feed_t *feed)
 {
-    return conduit_stream_id_cmp(&feed->view.floor, &ngx_conduit_oldest) == 0
-           && conduit_stream_id_cmp(&at->id, &ngx_conduit_oldest) != 0
-           && feed->view.window.nelts
-           && conduit_stream_id_cmp(&at->id, &feed->view.window.elts[0]->id)
-              < 0;
+    return &feed->history;
 }
 
 
-ngx_int_t
-ngx_conduit_feed_seek(ngx_conduit_feed_t *feed, ngx_conduit_position_t *at)
+conduit_window_t *
+ngx_conduit_feed_batch(ngx_conduit_feed_t *feed, conduit_stream_id_t **last,
+    conduit_stream_id_t **next)
 {
-    /* a look-up that is under way may be older than the position */
+    *last = &feed->batch.last;
+    *next = feed->batch.known ? &feed->batch.next : NULL;
 
-    at->probe = feed->probes + 1;
+    return &feed->batch.window;
+}
 
-    if (feed->key.shard->doorbell.is_up) {
-        ngx_conduit_feed_look_up(feed);
-        return feed->probing ? NGX_AGAIN : NGX_OK;
-    }
 
-    /* a worker's first request comes before its links are up */
-
-    return ngx_conduit_shard_connecting(feed->key.shard) ? NGX_AGAIN : NGX_OK;
+void
+ngx_conduit_feed_catch_up(ngx_conduit_feed_t *feed)
+{
+    ngx_conduit_feed_batch_ask(feed);
 }
 
 
 void
 ngx_conduit_feed_served(ngx_conduit_feed_t *feed)
 {
-    if (!feed->catching) {
-        ngx_conduit_feed_drop_batch(feed);
-        ngx_conduit_feed_catch_up(feed);
+    if (feed->batch.question == NULL) {
+        ngx_conduit_feed_batch_drop(feed);
+        ngx_conduit_feed_batch_ask(feed);
     }
+}
+
+
+void
+ngx_conduit_feed_drop(ngx_conduit_feed_t *feed, size_t n)
+{
+    ngx_conduit_batch_t  *b;
+
+    b = &feed->batch;
+
+    if (!b->known) {
+        b->known = conduit_history_batch_leave(&feed->history, n, &b->last,
+                                               &b->next);
+    }
+
+    conduit_history_drop(&feed->history, n);
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: feed \"%V\" drops %uz items, up to %uL-%uL",
+                   &feed->key.node.str, n, feed->history.floor.ms,
+                   feed->history.floor.seq);
+}
+
+
+/* an answer, or none: those of one link come in order */
+
+static void
+ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
+    ngx_conduit_question_e result)
+{
+    ngx_uint_t                batch;
+    ngx_conduit_feed_t       *feed = data;
+    ngx_conduit_question_t  **last;
+
+    batch = (q == feed->batch.question);
+
+    feed->holds++;
+
+    switch (result) {
+
+    case NGX_CONDUIT_QUESTION_ANSWERED:
+
+        for (last = &feed->answers; *last; last = &(*last)->next) { /* void */ }
+
+        *last = q;
+
+        if (feed->answers == q) {
+            (void) ngx_conduit_feed_work(feed);
+        }
+
+        break;
+
+    case NGX_CONDUIT_QUESTION_REFUSED:
+        ngx_conduit_feed_refused(feed, q, batch);
+        break;
+
+    default:
+        if (batch) {
+            ngx_conduit_feed_batch_unanswered(feed, result);
+
+        } else {
+            ngx_conduit_feed_unanswered(feed, result);
+        }
+    }
+
+    feed->holds--;
+
+    feed->on->released(feed->data);
+}
+
+
+/*
+ * An error: of one that says where the key is, nobody but the shard hears.  Any
+ * other one is asked for again by the timer, as what fails at once would fail
+ * all the time.
+ */
+
+static void
+ngx_conduit_feed_refused(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q,
+    ngx_uint_t batch)
+{
+    redisReply  *reply;
+
+    /* the question is forgotten first: another one may be asked meanwhile */
+
+    reply = q->reply;
+    q->reply = NULL;
+
+    if (batch) {
+        ngx_conduit_feed_batch_unsent(feed);
+
+    } else {
+        ngx_conduit_feed_unsent(feed);
+    }
+
+    if (!ngx_conduit_shard_redirect(&feed->key, reply)) {
+
+        ngx_conduit_feed_complain(feed, reply);
+
+        if (batch) {
+            feed->batch.waits = 1;
+
+        } else {
+            conduit_history_failed(&feed->history);
+        }
+
+        ngx_conduit_feed_later(feed);
+        feed->on->outage(feed->data);
+    }
+
+    freeReplyObject(reply);
+}
+
+
+static ngx_uint_t
+ngx_conduit_feed_turn(void *data, ngx_uint_t max)
+{
+    ngx_uint_t           n;
+    ngx_conduit_feed_t  *feed = data;
+
+    feed->holds++;
+
+    n = ngx_conduit_feed_work(feed);
+
+    feed->holds--;
+
+    feed->on->released(feed->data);
+
+    /* one who used up the time has had all of the turn */
+
+    return n ? max : 1;
+}
+
+
+/* deals with answers, as long as the turn lasts; returns whether it is over */
+
+static ngx_uint_t
+ngx_conduit_feed_work(ngx_conduit_feed_t *feed)
+{
+    ngx_int_t                rc;
+    ngx_conduit_question_t  *q;
+
+    ngx_conduit_feed_turn_start();
+
+    while (feed->answers != NULL) {
+
+        q = feed->answers;
+
+        rc = (q == feed->question) ? ngx_conduit_feed_take(feed)
+                                   : ngx_conduit_feed_batch_take(feed);
+
+        if (rc == NGX_AGAIN) {
+            ngx_conduit_schedule_run(&feed->hub->schedule, &feed->work);
+            return 1;
+        }
+
+        if (rc == NGX_DECLINED) {
+            ngx_conduit_feed_ring(feed, NGX_CONDUIT_CAUSE_NONE);
+        }
+    }
+
+    ngx_conduit_feed_batch_ask(feed);
+
+    return 0;
 }

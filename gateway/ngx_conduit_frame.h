@@ -1,6 +1,6 @@
 /*
  * Frames: an entry of a stream as the bytes of its event, made once in a
- * worker and shared by all who are sent it; and lists of them.
+ * worker and shared by all who are sent it.
  */
 
 #ifndef NGX_CONDUIT_FRAME_H
@@ -23,14 +23,6 @@ typedef struct {
     size_t                  len;
     u_char                  data[1];
 } ngx_conduit_frame_t;
-
-/* frames of one stretch, in order */
-typedef struct {
-    ngx_conduit_frame_t   **elts;
-    ngx_uint_t              nelts;
-    ngx_uint_t              nalloc;
-    size_t                  bytes;
-} ngx_conduit_frames_t;
 
 
 /*
@@ -58,23 +50,6 @@ void ngx_conduit_frame_release(ngx_conduit_frame_t *frame);
 
 /* Whether the entry is a message of phase END. */
 ngx_uint_t ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub, ngx_str_t *data);
-
-/* Appends a frame, taking over the reference.  NGX_OK or NGX_ERROR. */
-ngx_int_t ngx_conduit_frames_push(ngx_conduit_frames_t *frames,
-    ngx_conduit_frame_t *frame);
-
-/* Drops the n oldest frames. */
-void ngx_conduit_frames_drop(ngx_conduit_frames_t *frames, ngx_uint_t n);
-
-/* Drops the newest frames, down to n. */
-void ngx_conduit_frames_cut(ngx_conduit_frames_t *frames, ngx_uint_t n);
-
-/* Drops all frames and frees the array. */
-void ngx_conduit_frames_clear(ngx_conduit_frames_t *frames);
-
-/* Returns the index of the first frame after id, or nelts. */
-ngx_uint_t ngx_conduit_frames_after(ngx_conduit_frames_t *frames,
-    conduit_stream_id_t *id);
 
 #pragma GCC visibility pop
 

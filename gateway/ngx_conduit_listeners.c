@@ -14,6 +14,8 @@
    many times its size */
 #define NGX_CONDUIT_WINDOW_SLACK  4
 
+#define NGX_CONDUIT_QUEUES        5
+
 
 static ngx_conduit_listener_t *ngx_conduit_listeners_head(ngx_queue_t *queue);
 static void ngx_conduit_listeners_move(ngx_conduit_listeners_t *ls,
@@ -25,47 +27,97 @@ static const char *ngx_conduit_listeners_name(ngx_conduit_listeners_t *ls,
 static void ngx_conduit_listeners_set_blocked(ngx_conduit_listener_t *l,
     ngx_uint_t blocked);
 static void ngx_conduit_listeners_take(ngx_queue_t *list, ngx_queue_t *queue);
-static void ngx_conduit_listeners_serve_window(ngx_conduit_listeners_t *ls,
+static void ngx_conduit_listeners_all(ngx_conduit_listeners_t *ls,
+    ngx_queue_t **queues);
+static ngx_int_t ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
-static void ngx_conduit_listeners_serve_batch(ngx_conduit_listeners_t *ls,
+static void ngx_conduit_listeners_serve_one(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l);
+static void ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l);
+static ngx_uint_t ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 static void ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls,
     size_t limit);
-static void ngx_conduit_listeners_leave(ngx_conduit_listeners_t *ls,
-    ngx_queue_t *queue, ngx_uint_t n);
-static void ngx_conduit_listeners_lost_queue(ngx_queue_t *queue,
-    conduit_stream_id_t *first);
-static void ngx_conduit_listeners_gone_queue(ngx_conduit_listeners_t *ls,
-    ngx_queue_t *queue, conduit_stream_id_t *last);
-static void ngx_conduit_listeners_restart_queue(ngx_conduit_listeners_t *ls,
-    ngx_queue_t *queue, ngx_queue_t *to);
-static void ngx_conduit_listeners_back_queue(ngx_conduit_listeners_t *ls,
-    ngx_queue_t *queue, conduit_stream_id_t *last);
+static void ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l);
+static void ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, const conduit_history_answer_t *a,
+    ngx_uint_t batch);
 
 
 void
 ngx_conduit_listeners_init(ngx_conduit_listeners_t *ls)
 {
-    ngx_queue_init(&ls->opening);
-    ngx_queue_init(&ls->waiting);
-    ngx_queue_init(&ls->ready);
-    ngx_queue_init(&ls->behind);
-    ngx_queue_init(&ls->reading);
-    ngx_queue_init(&ls->blocked);
+    ngx_uint_t    i;
+    ngx_queue_t  *queues[NGX_CONDUIT_QUEUES];
+
+    ngx_conduit_listeners_all(ls, queues);
+
+    for (i = 0; i < NGX_CONDUIT_QUEUES; i++) {
+        ngx_queue_init(queues[i]);
+    }
 }
 
 
-void
-ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l, ngx_uint_t waits)
+static void
+ngx_conduit_listeners_all(ngx_conduit_listeners_t *ls, ngx_queue_t **queues)
 {
+    queues[0] = &ls->waiting;
+    queues[1] = &ls->ready;
+    queues[2] = &ls->below;
+    queues[3] = &ls->reading;
+    queues[4] = &ls->blocked;
+}
+
+
+ngx_int_t
+ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_conduit_listeners_join(ls, l);
+
+    if (rc == NGX_DONE) {
+        return NGX_DONE;
+    }
+
     ls->n++;
 
-    ngx_queue_insert_tail(waits ? &ls->opening : &ls->waiting, &l->queue);
+    ngx_queue_insert_tail(&ls->waiting, &l->queue);
 
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: listener %p comes at %uL-%uL, is looked up: %ui",
-                   l, l->at.id.ms, l->at.id.seq, waits);
+                   "conduit: listener %p comes with %uL-%uL, %ui in all",
+                   l, l->id.ms, l->id.seq, ls->n);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l)
+{
+    ngx_int_t  rc;
+
+    conduit_place_join(&l->place, ngx_conduit_feed_history(ls->feed), &l->id);
+
+    if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP
+        && l->place.where == CONDUIT_PLACE_WINDOW
+        && (l->place.pos.ms || l->place.pos.seq))
+    {
+        rc = ngx_conduit_feed_at_end(ls->feed, &l->place.pos);
+
+        if (rc == NGX_DONE) {
+            return NGX_DONE;
+        }
+
+        if (rc == NGX_AGAIN) {
+            l->place.where = CONDUIT_PLACE_JOINING;
+        }
+    }
+
+    return l->place.where == CONDUIT_PLACE_JOINING ? NGX_AGAIN : NGX_OK;
 }
 
 
@@ -79,8 +131,8 @@ ngx_conduit_listeners_remove(ngx_conduit_listeners_t *ls,
     ls->n--;
 
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: listener %p goes at %uL-%uL, %ui left",
-                   l, l->at.id.ms, l->at.id.seq, ls->n);
+                   "conduit: listener %p goes with %uL-%uL, %ui left",
+                   l, l->id.ms, l->id.seq, ls->n);
 }
 
 
@@ -100,8 +152,8 @@ ngx_conduit_listeners_move(ngx_conduit_listeners_t *ls,
 {
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                    "conduit: listener %p is %s at %uL-%uL",
-                   l, ngx_conduit_listeners_name(ls, queue), l->at.id.ms,
-                   l->at.id.seq);
+                   l, ngx_conduit_listeners_name(ls, queue), l->place.pos.ms,
+                   l->place.pos.seq);
 
     ngx_queue_remove(&l->queue);
     ngx_queue_insert_tail(queue, &l->queue);
@@ -115,10 +167,9 @@ ngx_conduit_listeners_move(ngx_conduit_listeners_t *ls,
 static const char *
 ngx_conduit_listeners_name(ngx_conduit_listeners_t *ls, ngx_queue_t *queue)
 {
-    return queue == &ls->opening ? "opening"
-           : queue == &ls->waiting ? "waiting"
+    return queue == &ls->waiting ? "waiting"
            : queue == &ls->ready ? "ready"
-           : queue == &ls->behind ? "behind"
+           : queue == &ls->below ? "below"
            : queue == &ls->reading ? "reading" : "blocked";
 }
 
@@ -158,23 +209,16 @@ ngx_conduit_listeners_take(ngx_queue_t *list, ngx_queue_t *queue)
 
 
 ngx_uint_t
-ngx_conduit_listeners_want(ngx_conduit_listeners_t *ls,
-    conduit_stream_id_t *below)
+ngx_conduit_listeners_below(ngx_conduit_listeners_t *ls,
+    conduit_stream_id_t *pos)
 {
-    ngx_uint_t  wants;
-
-    wants = ls->n ? NGX_CONDUIT_WANT_EVENTS : 0;
-
-    if (!ngx_queue_empty(&ls->opening)) {
-        wants |= NGX_CONDUIT_WANT_SETTLE;
+    if (!ngx_queue_empty(&ls->reading) || ngx_queue_empty(&ls->below)) {
+        return 0;
     }
 
-    if (ngx_queue_empty(&ls->reading) && !ngx_queue_empty(&ls->behind)) {
-        *below = ngx_conduit_listeners_head(&ls->behind)->at.id;
-        wants |= NGX_CONDUIT_WANT_BATCH;
-    }
+    *pos = ngx_conduit_listeners_head(&ls->below)->place.pos;
 
-    return wants;
+    return 1;
 }
 
 
@@ -182,28 +226,80 @@ void
 ngx_conduit_listeners_place(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l)
 {
-    ngx_conduit_view_t  *view;
+    conduit_history_t  *h;
 
-    view = ls->view;
+    switch (l->place.where) {
 
-    if (conduit_stream_id_cmp(&l->at.id, &view->floor) < 0) {
-        ngx_conduit_listeners_move(ls, l, &ls->behind);
+    case CONDUIT_PLACE_WINDOW:
+
+        h = ngx_conduit_feed_history(ls->feed);
+
+        if (l->place.seq == conduit_window_end(&h->window)) {
+            ngx_conduit_listeners_move(ls, l, &ls->waiting);
+            return;
+        }
+
+        ngx_conduit_listeners_move(ls, l, &ls->ready);
+        break;
+
+    case CONDUIT_PLACE_BATCH:
+        ngx_conduit_listeners_move(ls, l, &ls->reading);
+        break;
+
+    default: /* CONDUIT_PLACE_JOINING, CONDUIT_PLACE_BELOW */
+        ngx_conduit_listeners_move(ls, l, &ls->below);
         ngx_conduit_feed_catch_up(ls->feed);
         return;
     }
 
-    if (l->seq < view->base) {
-        l->seq = view->base
-                 + ngx_conduit_frames_after(&view->window, &l->at.id);
-    }
-
-    if (l->seq == view->base + view->window.nelts) {
-        ngx_conduit_listeners_move(ls, l, &ls->waiting);
-        return;
-    }
-
-    ngx_conduit_listeners_move(ls, l, &ls->ready);
     ngx_conduit_schedule_run(ls->schedule, &ls->turn);
+}
+
+
+ngx_uint_t
+ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
+    const char **reason)
+{
+    conduit_place_t       *p;
+    conduit_window_t      *batch;
+    conduit_stream_id_t   *last, *next;
+    conduit_place_do_e     what;
+    const conduit_item_t  *item;
+
+    *frame = NULL;
+    *reason = NULL;
+
+    p = &l->place;
+    batch = ngx_conduit_feed_batch(ls->feed, &last, &next);
+
+    what = conduit_place_next(p, ngx_conduit_feed_history(ls->feed), batch,
+                              &item);
+
+    if (what == CONDUIT_PLACE_TELL && l->id.ms == 0 && l->id.seq == 0) {
+
+        /* whoever has no position starts with the oldest entry there is */
+
+        p->loss = CONDUIT_PLACE_TOLD;
+        what = CONDUIT_PLACE_SEND;
+    }
+
+    switch (what) {
+
+    case CONDUIT_PLACE_SEND:
+        *frame = item->frame;
+        l->id = item->id;
+        conduit_place_sent(p, item);
+        return 1;
+
+    case CONDUIT_PLACE_TELL:
+        *reason = p->loss == CONDUIT_PLACE_GONE ? "gone" : "trimmed";
+        p->loss = CONDUIT_PLACE_TOLD;
+        return 1;
+
+    default: /* CONDUIT_PLACE_NONE, CONDUIT_PLACE_READ */
+        return 0;
+    }
 }
 
 
@@ -215,11 +311,11 @@ ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
     for (n = 0; n < max; n++) {
 
         if (!ngx_queue_empty(&ls->ready)) {
-            ngx_conduit_listeners_serve_window(ls,
+            ngx_conduit_listeners_serve_one(ls,
                                     ngx_conduit_listeners_head(&ls->ready));
 
         } else if (!ngx_queue_empty(&ls->reading)) {
-            ngx_conduit_listeners_serve_batch(ls,
+            ngx_conduit_listeners_serve_one(ls,
                                     ngx_conduit_listeners_head(&ls->reading));
 
         } else {
@@ -244,135 +340,129 @@ ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
 
 
 static void
-ngx_conduit_listeners_serve_window(ngx_conduit_listeners_t *ls,
+ngx_conduit_listeners_serve_one(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l)
 {
-    ngx_int_t            rc;
-    ngx_uint_t           i;
-    ngx_conduit_view_t  *view;
+    ngx_int_t  rc;
 
-    view = ls->view;
-
-    if (l->seq < view->base) {
+    if (l->place.where != CONDUIT_PLACE_WINDOW
+        && l->place.where != CONDUIT_PLACE_BATCH)
+    {
         ngx_conduit_listeners_place(ls, l);
         return;
     }
 
-    i = l->seq - view->base;
-
-    rc = l->on->send(l, &view->window, &i);
-
-    if (rc == NGX_DONE) {
-        return;
-    }
-
-    l->seq = view->base + i;
-
-    ngx_conduit_listeners_move(ls, l, rc == NGX_AGAIN ? &ls->blocked
-                                                      : &ls->waiting);
-}
-
-
-static void
-ngx_conduit_listeners_serve_batch(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l)
-{
-    ngx_int_t             rc;
-    ngx_uint_t            i;
-    ngx_conduit_batch_t  *batch;
-
-    batch = ls->view->batch;
-
-    i = ngx_conduit_frames_after(&batch->frames, &l->at.id);
-
-    rc = l->on->send(l, &batch->frames, &i);
+    rc = l->on->send(l);
 
     if (rc == NGX_DONE) {
         return;
     }
 
     if (rc == NGX_AGAIN) {
+
+        if (l->place.where == CONDUIT_PLACE_BATCH) {
+            ngx_conduit_listeners_pause(ls, l);
+        }
+
         ngx_conduit_listeners_move(ls, l, &ls->blocked);
         return;
     }
 
-    /* entries that are no messages have no frames, but are passed */
-
-    if (conduit_stream_id_cmp(&l->at.id, &batch->last) < 0) {
-        l->at.id = batch->last;
+    if (l->place.where == CONDUIT_PLACE_BATCH) {
+        (void) ngx_conduit_listeners_batch_done(ls, l);
     }
 
     ngx_conduit_listeners_place(ls, l);
 }
 
 
-/* drops the oldest frames of the window down to limit bytes */
+/* the batch does not wait for one that is blocked: that one remembers what
+   comes next, and finds out whether it is still there */
+
+static void
+ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l)
+{
+    conduit_place_t       *p;
+    conduit_window_t      *batch;
+    conduit_stream_id_t   *last, *next;
+    const conduit_item_t  *item;
+
+    p = &l->place;
+
+    if (ngx_conduit_listeners_batch_done(ls, l)) {
+        return;
+    }
+
+    batch = ngx_conduit_feed_batch(ls->feed, &last, &next);
+
+    (void) conduit_place_next(p, ngx_conduit_feed_history(ls->feed), batch,
+                              &item);
+
+    conduit_place_unserved(p);
+
+    p->next = item->id;
+    p->known = 1;
+}
+
+
+/* whether one who reads the batch has got all of it, and is placed anew then */
+
+static ngx_uint_t
+ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l)
+{
+    conduit_window_t      *batch;
+    conduit_history_t     *h;
+    conduit_stream_id_t   *last, *next;
+    const conduit_item_t  *item;
+
+    h = ngx_conduit_feed_history(ls->feed);
+    batch = ngx_conduit_feed_batch(ls->feed, &last, &next);
+
+    if (conduit_place_next(&l->place, h, batch, &item) != CONDUIT_PLACE_NONE) {
+        return 0;
+    }
+
+    conduit_place_batch_done(&l->place, h, last, next);
+
+    return 1;
+}
+
+
+/* drops the oldest items of the window down to limit bytes; those who wait are
+   at its end */
 
 static void
 ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
 {
-    size_t                bytes;
-    ngx_uint_t            n;
-    ngx_conduit_view_t   *view;
-    conduit_stream_id_t  *id;
+    size_t                   n;
+    ngx_uint_t               i;
+    ngx_queue_t             *q, *queues[2];
+    conduit_history_t       *h;
+    ngx_conduit_listener_t  *l;
 
-    view = ls->view;
-    bytes = view->window.bytes;
-
-    for (n = 0; bytes > limit && n < view->window.nelts; n++) {
-        bytes -= view->window.elts[n]->len;
-    }
+    h = ngx_conduit_feed_history(ls->feed);
+    n = conduit_window_excess(&h->window, limit);
 
     if (n == 0) {
         return;
     }
 
-    ngx_conduit_listeners_leave(ls, &ls->blocked, n);
-    ngx_conduit_listeners_leave(ls, &ls->ready, n);
+    queues[0] = &ls->ready;
+    queues[1] = &ls->blocked;
 
-    /* after a gap, the floor is above the frames before that */
-
-    id = &view->window.elts[n - 1]->id;
-
-    if (conduit_stream_id_cmp(&view->floor, id) < 0) {
-        view->floor = *id;
-    }
-
-    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: window %p loses %ui frames, up to %uL-%uL",
-                   view, n, id->ms, id->seq);
-
-    view->base += n;
-
-    ngx_conduit_frames_drop(&view->window, n);
-}
-
-
-/* a listener that falls behind keeps the ID of the frame that it missed, which
-   the stream must still have when the batch is read */
-
-static void
-ngx_conduit_listeners_leave(ngx_conduit_listeners_t *ls, ngx_queue_t *queue,
-    ngx_uint_t n)
-{
-    ngx_queue_t             *q;
-    ngx_conduit_view_t      *view;
-    ngx_conduit_listener_t  *l;
-
-    view = ls->view;
-
-    for (q = ngx_queue_head(queue);
-         q != ngx_queue_sentinel(queue);
-         q = ngx_queue_next(q))
-    {
-        l = ngx_queue_data(q, ngx_conduit_listener_t, queue);
-
-        if (l->seq >= view->base && l->seq < view->base + n) {
-            l->at.next = view->window.elts[l->seq - view->base]->id;
-            l->at.next_known = 1;
-            l->at.judged = 0;
+    for (i = 0; i < 2; i++) {
+        for (q = ngx_queue_head(queues[i]);
+             q != ngx_queue_sentinel(queues[i]);
+             q = ngx_queue_next(q))
+        {
+            l = ngx_queue_data(q, ngx_conduit_listener_t, queue);
+            conduit_place_leave(&l->place, h, n);
         }
     }
+
+    ngx_conduit_feed_drop(ls->feed, n);
 }
 
 
@@ -396,242 +486,152 @@ ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls)
 }
 
 
+/* the window was cut or has a new life; who was below may be in it now */
+
 void
-ngx_conduit_listeners_lost(ngx_conduit_listeners_t *ls,
-    conduit_stream_id_t *first)
+ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
+    conduit_history_change_e change)
 {
-    ngx_conduit_listeners_lost_queue(&ls->waiting, first);
-    ngx_conduit_listeners_lost_queue(&ls->ready, first);
-    ngx_conduit_listeners_lost_queue(&ls->blocked, first);
-}
-
-
-static void
-ngx_conduit_listeners_lost_queue(ngx_queue_t *queue,
-    conduit_stream_id_t *first)
-{
-    ngx_queue_t             *q;
+    ngx_uint_t               i;
+    ngx_queue_t             *q, list, *queues[NGX_CONDUIT_QUEUES];
+    conduit_history_t       *h;
     ngx_conduit_listener_t  *l;
 
-    for (q = ngx_queue_head(queue);
-         q != ngx_queue_sentinel(queue);
-         q = ngx_queue_next(q))
-    {
-        l = ngx_queue_data(q, ngx_conduit_listener_t, queue);
+    h = ngx_conduit_feed_history(ls->feed);
 
-        if (conduit_stream_id_cmp(&l->at.id, &ngx_conduit_oldest) != 0
-            && conduit_stream_id_cmp(&l->at.id, first) < 0)
+    ngx_conduit_listeners_all(ls, queues);
+
+    for (i = 0; i < NGX_CONDUIT_QUEUES; i++) {
+
+        for (q = ngx_queue_head(queues[i]);
+             q != ngx_queue_sentinel(queues[i]);
+             q = ngx_queue_next(q))
         {
-            l->at.lost = 1;
+            l = ngx_queue_data(q, ngx_conduit_listener_t, queue);
 
-            ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                           "conduit: listener %p has lost entries before "
-                           "%uL-%uL", l, first->ms, first->seq);
+            if (change == CONDUIT_HISTORY_RESTART) {
+                conduit_place_restarted(&l->place, h);
+                continue;
+            }
+
+            conduit_place_cut(&l->place, h);
+
+            if (l->place.life == h->life) {
+                ngx_conduit_listeners_moved_back(l);
+            }
         }
     }
-}
 
-
-/*
- * Who has a position, and has not got all that was read of the stream, is told.
- * Those in "opening" are told by their look-up; those in "waiting" had all.
- */
-
-void
-ngx_conduit_listeners_gone(ngx_conduit_listeners_t *ls,
-    conduit_stream_id_t *last)
-{
-    ngx_conduit_listeners_gone_queue(ls, &ls->ready, last);
-    ngx_conduit_listeners_gone_queue(ls, &ls->behind, last);
-    ngx_conduit_listeners_gone_queue(ls, &ls->reading, last);
-    ngx_conduit_listeners_gone_queue(ls, &ls->blocked, last);
-}
-
-
-static void
-ngx_conduit_listeners_gone_queue(ngx_conduit_listeners_t *ls,
-    ngx_queue_t *queue, conduit_stream_id_t *last)
-{
-    uint64_t                 end;
-    ngx_queue_t             *q;
-    ngx_conduit_listener_t  *l;
-
-    end = ls->view->base + ls->view->window.nelts;
-
-    for (q = ngx_queue_head(queue);
-         q != ngx_queue_sentinel(queue);
-         q = ngx_queue_next(q))
-    {
-        l = ngx_queue_data(q, ngx_conduit_listener_t, queue);
-
-        if (l->at.lost || l->seq == end
-            || conduit_stream_id_cmp(&l->at.id, last) >= 0
-            || conduit_stream_id_cmp(ngx_conduit_position_id(&l->at),
-                                     &ngx_conduit_oldest)
-               == 0)
-        {
-            continue;
-        }
-
-        l->at.lost = 1;
-        l->at.gone = 1;
-
-        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                       "conduit: listener %p: its stream is gone", l);
-    }
-}
-
-
-/* all start from the oldest entry of another stream */
-
-void
-ngx_conduit_listeners_restarted(ngx_conduit_listeners_t *ls)
-{
-    ngx_conduit_listeners_restart_queue(ls, &ls->waiting, NULL);
-    ngx_conduit_listeners_restart_queue(ls, &ls->blocked, NULL);
-    ngx_conduit_listeners_restart_queue(ls, &ls->ready, &ls->waiting);
-    ngx_conduit_listeners_restart_queue(ls, &ls->behind, &ls->waiting);
-    ngx_conduit_listeners_restart_queue(ls, &ls->reading, &ls->waiting);
-}
-
-
-static void
-ngx_conduit_listeners_restart_queue(ngx_conduit_listeners_t *ls,
-    ngx_queue_t *queue, ngx_queue_t *to)
-{
-    ngx_queue_t             *q, *next;
-    ngx_conduit_listener_t  *l;
-
-    for (q = ngx_queue_head(queue); q != ngx_queue_sentinel(queue); q = next) {
-
-        next = ngx_queue_next(q);
-        l = ngx_queue_data(q, ngx_conduit_listener_t, queue);
-
-        l->at.earlier = *ngx_conduit_position_id(&l->at);
-        l->at.id = ngx_conduit_oldest;
-        l->seq = ls->view->base;
-
-        if (to != NULL) {
-            ngx_conduit_listeners_move(ls, l, to);
-        }
-    }
-}
-
-
-/* who was after the last entry is at it now */
-
-void
-ngx_conduit_listeners_moved_back(ngx_conduit_listeners_t *ls,
-    conduit_stream_id_t *last)
-{
-    ngx_conduit_listeners_back_queue(ls, &ls->waiting, last);
-    ngx_conduit_listeners_back_queue(ls, &ls->ready, last);
-    ngx_conduit_listeners_back_queue(ls, &ls->blocked, last);
-    ngx_conduit_listeners_back_queue(ls, &ls->behind, last);
-    ngx_conduit_listeners_back_queue(ls, &ls->reading, last);
-}
-
-
-static void
-ngx_conduit_listeners_back_queue(ngx_conduit_listeners_t *ls,
-    ngx_queue_t *queue, conduit_stream_id_t *last)
-{
-    uint64_t                 end;
-    ngx_queue_t             *q;
-    ngx_conduit_listener_t  *l;
-
-    end = ls->view->base + ls->view->window.nelts;
-
-    for (q = ngx_queue_head(queue);
-         q != ngx_queue_sentinel(queue);
-         q = ngx_queue_next(q))
-    {
-        l = ngx_queue_data(q, ngx_conduit_listener_t, queue);
-
-        if (conduit_stream_id_cmp(&l->at.id, last) > 0) {
-
-            ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                           "conduit: listener %p goes back from %uL-%uL to "
-                           "%uL-%uL", l, l->at.id.ms, l->at.id.seq, last->ms,
-                           last->seq);
-
-            l->at.id = *last;
-            l->at.judged = 0;
-            l->at.next_known = 0;
-        }
-
-        if (l->seq > end) {
-            l->seq = end;
-        }
-    }
-}
-
-
-/* starts those whose position was looked up, and puts them in their place */
-
-void
-ngx_conduit_listeners_settled(ngx_conduit_listeners_t *ls)
-{
-    ngx_int_t                rc;
-    ngx_queue_t              list;
-    ngx_conduit_listener_t  *l;
-
-    ngx_conduit_listeners_take(&list, &ls->opening);
+    ngx_conduit_listeners_take(&list, &ls->below);
 
     while (!ngx_queue_empty(&list)) {
-
         l = ngx_conduit_listeners_head(&list);
-        ngx_conduit_listeners_move(ls, l, &ls->opening);
 
-        rc = ngx_conduit_feed_settle(ls->feed, &l->at);
-
-        if (rc == NGX_AGAIN) {
-            continue;
-        }
-
-        if (rc == NGX_DONE) {
-            l->on->end(l, NGX_CONDUIT_CLOSE_END);
-            continue;
-        }
-
-        if (l->on->start(l) == NGX_OK) {
+        if (l->place.where == CONDUIT_PLACE_WINDOW) {
             ngx_conduit_listeners_place(ls, l);
-        }
-    }
-}
-
-
-/* those who are in the stretch of the batch are served from it */
-
-void
-ngx_conduit_listeners_caught_up(ngx_conduit_listeners_t *ls)
-{
-    ngx_queue_t              list;
-    ngx_conduit_batch_t     *batch;
-    ngx_conduit_listener_t  *l;
-
-    batch = ls->view->batch;
-
-    ngx_conduit_listeners_take(&list, &ls->behind);
-
-    while (!ngx_queue_empty(&list)) {
-
-        l = ngx_conduit_listeners_head(&list);
-
-        if (conduit_stream_id_cmp(&l->at.id, &batch->start) < 0
-            || conduit_stream_id_cmp(&l->at.id, &batch->last) >= 0)
-        {
-            ngx_conduit_listeners_move(ls, l, &ls->behind);
-
-        } else if (ngx_conduit_feed_judge(ls->feed, &l->at) == NGX_OK) {
-            ngx_conduit_listeners_move(ls, l, &ls->reading);
 
         } else {
-            ngx_conduit_listeners_move(ls, l, &ls->opening);
+            ngx_conduit_listeners_move(ls, l, &ls->below);
         }
     }
+}
 
-    ngx_conduit_schedule_run(ls->schedule, &ls->turn);
+
+/* the stream has not, or has no more, what the client says it has got: what it
+   is told from here on has the position before that */
+
+static void
+ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l)
+{
+    conduit_stream_id_t  *pos;
+
+    pos = &l->place.pos;
+
+    if ((pos->ms || pos->seq) && conduit_stream_id_cmp(&l->id, pos) > 0) {
+        l->id = *pos;
+    }
+}
+
+
+void
+ngx_conduit_listeners_judged(ngx_conduit_listeners_t *ls,
+    const conduit_history_answer_t *a, ngx_uint_t batch)
+{
+    ngx_queue_t              list;
+    conduit_history_t       *h;
+    ngx_conduit_listener_t  *l;
+
+    h = ngx_conduit_feed_history(ls->feed);
+
+    ngx_conduit_listeners_take(&list, &ls->below);
+
+    while (!ngx_queue_empty(&list)) {
+
+        l = ngx_conduit_listeners_head(&list);
+        ngx_conduit_listeners_move(ls, l, &ls->below);
+
+        if (l->place.life != h->life
+            || conduit_stream_id_cmp(&l->place.pos, &a->from) < 0
+            || (!batch && l->place.where != CONDUIT_PLACE_JOINING))
+        {
+            continue;
+        }
+
+        ngx_conduit_listeners_judge(ls, l, a, batch);
+    }
+}
+
+
+static void
+ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, const conduit_history_answer_t *a,
+    ngx_uint_t batch)
+{
+    conduit_place_t           *p;
+    conduit_history_t         *h;
+    conduit_history_verdict_e  verdict;
+
+    p = &l->place;
+    h = ngx_conduit_feed_history(ls->feed);
+
+    verdict = conduit_place_judge(p, h, a);
+
+    ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: listener %p is judged: %d, is to be told %d, goes "
+                   "on from %uL-%uL", l, (int) verdict, (int) p->loss,
+                   p->pos.ms, p->pos.seq);
+
+    switch (verdict) {
+
+    case CONDUIT_HISTORY_AGAIN:
+        return;
+
+    case CONDUIT_HISTORY_END:
+        conduit_place_settle(p, h, a);
+        break;
+
+    default:
+        break;
+    }
+
+    if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP && a->ended
+        && conduit_stream_id_cmp(&p->pos, a->has_tail ? &a->tail.id
+                                          : &a->entries[a->nentries - 1].id)
+           == 0)
+    {
+        l->on->end(l, NGX_CONDUIT_CLOSE_END);
+        return;
+    }
+
+    ngx_conduit_listeners_moved_back(l);
+
+    if (p->where == CONDUIT_PLACE_BATCH && !batch) {
+        conduit_place_unserved(p);
+    }
+
+    if (l->on->start(l) == NGX_OK && !l->blocked) {
+        ngx_conduit_listeners_place(ls, l);
+    }
 }
 
 
@@ -641,11 +641,11 @@ ngx_conduit_listeners_start(ngx_conduit_listeners_t *ls)
     ngx_queue_t              list;
     ngx_conduit_listener_t  *l;
 
-    ngx_conduit_listeners_take(&list, &ls->opening);
+    ngx_conduit_listeners_take(&list, &ls->below);
 
     while (!ngx_queue_empty(&list)) {
         l = ngx_conduit_listeners_head(&list);
-        ngx_conduit_listeners_move(ls, l, &ls->opening);
+        ngx_conduit_listeners_move(ls, l, &ls->below);
         (void) l->on->start(l);
     }
 }
@@ -655,17 +655,12 @@ void
 ngx_conduit_listeners_send_away(ngx_conduit_listeners_t *ls)
 {
     ngx_uint_t               i;
-    ngx_queue_t              list, *queues[6];
+    ngx_queue_t              list, *queues[NGX_CONDUIT_QUEUES];
     ngx_conduit_listener_t  *l;
 
-    queues[0] = &ls->opening;
-    queues[1] = &ls->waiting;
-    queues[2] = &ls->ready;
-    queues[3] = &ls->behind;
-    queues[4] = &ls->reading;
-    queues[5] = &ls->blocked;
+    ngx_conduit_listeners_all(ls, queues);
 
-    for (i = 0; i < 6; i++) {
+    for (i = 0; i < NGX_CONDUIT_QUEUES; i++) {
 
         ngx_conduit_listeners_take(&list, queues[i]);
 

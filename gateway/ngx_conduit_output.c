@@ -23,18 +23,18 @@
 static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame);
 static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
-    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+    const char *reason, ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last);
 
 
 ngx_int_t
-ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
-    ngx_uint_t *i, ngx_conduit_out_t **first, ngx_conduit_out_t **last,
-    ngx_uint_t *end)
+ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last, ngx_uint_t *end)
 {
     size_t                limit, before;
+    const char           *reason;
     ngx_conduit_frame_t  *frame;
 
     limit = sub->hub->settings.buffer_size;
@@ -44,18 +44,21 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
     *last = NULL;
     *end = 0;
 
-    while (*i < frames->nelts && sub->pending - before < limit && !*end) {
+    while (sub->pending - before < limit && !*end) {
 
-        frame = frames->elts[(*i)++];
-
-        if (conduit_stream_id_cmp(&frame->id, &sub->listener.at.id) <= 0) {
-            continue;
+        if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
+                                      &reason))
+        {
+            break;
         }
 
-        if (sub->listener.at.lost
-            && ngx_conduit_sub_tell_lost(sub, first, last) != NGX_OK)
-        {
-            return NGX_ERROR;
+        if (frame == NULL) {
+
+            if (ngx_conduit_sub_tell_lost(sub, reason, first, last) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            continue;
         }
 
         frame->refs++;
@@ -67,10 +70,6 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_frames_t *frames,
         *end = frame->end;
 
         ngx_conduit_sub_count(sub, frame);
-
-        sub->listener.at.id = frame->id;
-        sub->listener.at.judged = 0;
-        sub->listener.at.next_known = 0;
         sub->events++;
     }
 
@@ -109,25 +108,19 @@ ngx_conduit_sub_count(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame)
 
 
 static ngx_int_t
-ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
-    ngx_conduit_out_t **last)
+ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, const char *reason,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
 {
-    ngx_conduit_frame_t     *frame;
-    ngx_conduit_position_t  *at;
+    ngx_conduit_frame_t  *frame;
 
-    at = &sub->listener.at;
-
-    frame = ngx_conduit_frame_control(sub->hub, "history_lost",
-                                      at->gone ? "gone" : "trimmed",
-                                      ngx_conduit_position_id(at));
+    frame = ngx_conduit_frame_control(sub->hub, "history_lost", reason,
+                                      &sub->listener.id);
     if (frame == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST + at->gone);
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST + (*reason == 'g'));
 
-    at->lost = 0;
-    at->gone = 0;
     sub->losses += (sub->losses < 255);
 
     return ngx_conduit_sub_push(sub, frame, first, last);

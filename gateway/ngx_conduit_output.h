@@ -47,14 +47,12 @@ struct ngx_conduit_sub_s {
 
 
 /*
- * Makes a chain of frames from index *i on, those not after the position passed
- * over, as long as the subscriber may have unsent bytes; *first is NULL when
- * there are none.  *end: the last one is that of the stream.  Advances *i and
- * the position.  NGX_OK or NGX_ERROR.
+ * Makes a chain of what comes next, as long as the subscriber may have unsent
+ * bytes; *first is NULL when there is nothing.  *end: the last one is that of
+ * the stream.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
-    ngx_conduit_frames_t *frames, ngx_uint_t *i, ngx_conduit_out_t **first,
-    ngx_conduit_out_t **last, ngx_uint_t *end);
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last, ngx_uint_t *end);
 
 /*
  * Whether anything of the response is buffered in NGINX, or waits there for a

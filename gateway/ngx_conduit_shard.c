@@ -16,6 +16,7 @@
 
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_hub.h"
+#include "ngx_conduit_question.h"
 
 
 /* ms */
@@ -413,6 +414,9 @@ ngx_conduit_shard_up(void *data)
     ngx_conduit_shard_t  *shard = data;
 
     shard->sweep_due = 0;
+    shard->scripts = NGX_CONDUIT_SCRIPTS_RO;
+
+    ngx_conduit_question_prepare(shard);
 
     ngx_conduit_shard_each(shard, ngx_conduit_shard_tell_ask);
 }

@@ -23,6 +23,15 @@
 
 typedef struct ngx_conduit_key_s  ngx_conduit_key_t;
 
+/* which scripts that read a server lets the gateway run, as found out since its
+   link is up */
+typedef enum {
+    NGX_CONDUIT_SCRIPTS_RO = 0,            /* by EVALSHA_RO, as far as known */
+    NGX_CONDUIT_SCRIPTS_ANY,               /* by EVALSHA: it is Redis 6 */
+    NGX_CONDUIT_SCRIPTS_NONE,              /* none: XRANGE and XINFO are */
+    NGX_CONDUIT_SCRIPTS_NOTHING            /* XINFO isn't, either */
+} ngx_conduit_scripts_e;
+
 /* why a key is to be read */
 typedef enum {
     NGX_CONDUIT_RING_BELL = 0,             /* it has changed */
@@ -92,6 +101,7 @@ struct ngx_conduit_shard_s {
     ngx_msec_t                      complained;    /* an error reply was
                                                       logged; 0: none */
     ngx_conduit_canary_t            canary;
+    ngx_conduit_scripts_e           scripts;
     unsigned                        impatient:1;   /* headers are sent before
                                                       Redis has answered */
 };

@@ -31,8 +31,7 @@ static ngx_int_t ngx_conduit_sub_add(ngx_conduit_sub_t *sub,
 static void ngx_conduit_sub_remove(ngx_conduit_sub_t *sub);
 static ngx_int_t ngx_conduit_sub_start(ngx_conduit_sub_t *sub);
 static ngx_int_t ngx_conduit_sub_listener_start(ngx_conduit_listener_t *l);
-static ngx_int_t ngx_conduit_sub_send(ngx_conduit_listener_t *l,
-    ngx_conduit_frames_t *frames, ngx_uint_t *i);
+static ngx_int_t ngx_conduit_sub_send(ngx_conduit_listener_t *l);
 static void ngx_conduit_sub_listener_end(ngx_conduit_listener_t *l,
     ngx_conduit_close_e why);
 static void ngx_conduit_sub_end(ngx_conduit_sub_t *sub,
@@ -78,8 +77,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
     sub->listener.on = &ngx_conduit_sub_listener;
 
     if (pos != NULL) {
-        sub->listener.at.id = *pos;
-        sub->listener.at.resumed = (pos->ms != 0 || pos->seq != 0);
+        sub->listener.id = *pos;
     }
 
     ngx_conduit_sub_limit(sub, hub->settings.max_duration, expires);
@@ -91,7 +89,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
     key.data = (u_char *) name;
     key.len = conduit_stream_key_write(ids->org, ids->channel, name);
 
-    ch = ngx_conduit_channel_get(hub, &key, &sub->listener.at.id);
+    ch = ngx_conduit_channel_get(hub, &key, &sub->listener.id);
     if (ch == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -438,8 +436,7 @@ ngx_conduit_sub_cleanup(void *data)
 /* hands frames on to the socket, until it is full, or the stream has ended */
 
 static ngx_int_t
-ngx_conduit_sub_send(ngx_conduit_listener_t *l, ngx_conduit_frames_t *frames,
-    ngx_uint_t *i)
+ngx_conduit_sub_send(ngx_conduit_listener_t *l)
 {
     ngx_int_t           rc;
     ngx_uint_t          end;
@@ -454,7 +451,7 @@ ngx_conduit_sub_send(ngx_conduit_listener_t *l, ngx_conduit_frames_t *frames,
             return NGX_AGAIN;
         }
 
-        if (ngx_conduit_sub_collect(sub, frames, i, &first, &last, &end)
+        if (ngx_conduit_sub_collect(sub, &first, &last, &end)
             != NGX_OK)
         {
             ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);

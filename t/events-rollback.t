@@ -228,12 +228,11 @@ for (sort keys %LOCATIONS) {
         is got($_, scalar @new), "@new",
             'what takes the place of the tail arrives' for $client, $late;
 
-        # what it does not know any more, it can't go back to
+        # 8 was rolled back, which the worker remembers when 8 is not in
+        # memory any more
 
         my $gone = ask(8);
-        my @to_gone = $where eq 'small' && @new > 20 ? grep { $_ > 8 } @new
-                                                      : @new;
-        is got($gone, scalar @to_gone), "@to_gone",
+        is got($gone, scalar @new), "@new",
             'also for one that resumes there';
 
         fill(200, 200);
@@ -252,11 +251,7 @@ for (sort keys %LOCATIONS) {
     is got($client, 5), '1 2 3 4 5', "$where: a client has all";
     replace(undef, [2, 3, sequence => 7], [8, 9, sequence => 7]);
 
-    if ($where eq 'tiny') {
-        is got($client, 2), '7 7', 'what comes after its position arrives';
-    } else {
-        is got($client, 4), '7 7 7 7', 'a stream made anew is sent as a whole';
-    }
+    is got($client, 4), '7 7 7 7', 'a stream made anew is sent as a whole';
 
     fill(10, 10);
     is got($client, 1), '10', 'and goes on';
@@ -283,7 +278,10 @@ for (sort keys %LOCATIONS) {
     is got($client, 1), '7', 'a stream made anew that ends before';
     $client->close;
 
-    # entries are deleted
+    # entries are deleted; Redis 6 does not tell that from a rollback, when the
+    # worker has none of those that are left in memory
+
+    next if @UNSURE && $where eq 'tiny';
 
     new_channel();
     $client = ask();

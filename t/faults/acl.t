@@ -125,11 +125,17 @@ my %POLLED = (history => 1, resume => 1, live => 1, polled => 1);
 my ($XINFO, $ID, $TRACKING) = map { $is_6 ? s/\|.*//r : $_ }
                               'xinfo|stream', 'client|id', 'client|tracking';
 
+# who may not run the script reads by other commands, which tell the same
+my ($SHA, $EVAL) = $is_6 ? qw(+evalsha +eval) : qw(+evalsha_ro +eval_ro);
+my %ALL = (history => 1, resume => 1, live => 1);
+
 my %left = (
+    $SHA => { %ALL, line => qr/may not run its script .*NOPERM .*'evalsha'/ },
+    $EVAL => { %ALL },
+    '+script|load' => { %ALL },
     $key => { line => qr/reading "[^"]+" failed: NOPERM .*key/ },
-    '+xread' => { line => qr/reading "[^"]+" failed: NOPERM .*'xread'/ },
-    '+xrange' => { history => 1, live => 1,
-                   line => qr/reading "[^"]+" failed: NOPERM .*'xrange'/ },
+    '+xread' => { %ALL, line => qr/reading "[^"]+" failed: NOPERM .*'xread'/ },
+    '+xrange' => { line => qr/reading "[^"]+" failed: NOPERM .*'xrange'/ },
     '+xinfo|stream' => { history => 1, resume => 1, live => 1,
         line => qr/reading "[^"]+" failed: NOPERM .*'\Q$XINFO\E'/ },
     '&__redis__:invalidate' => { %POLLED, bell => 1, line =>

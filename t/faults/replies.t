@@ -190,9 +190,9 @@ subtest 'TEST 4: more than was asked for, in every state of a connection'
         ['at SUBSCRIBE', after => 'SUBSCRIBE', $other],
         ['at SUBSCRIBE, an empty array', after => 'SUBSCRIBE', array()],
         ['at CLIENT TRACKING', after => 'TRACKING', "+OK\r\n"],
-        ['at XREAD', after => 'XREAD', array(array())],
-        ['at a message', after => 'EVALSHA', bulk('1-1')],
-        ['at a message, nil', after => 'EVALSHA', "*-1\r\n"],
+        ['at a question', after => 'EVALSHA_RO', array(array())],
+        ['at a message', after => "\r\nEVALSHA\r\n", bulk('1-1')],
+        ['at a message, nil', after => "\r\nEVALSHA\r\n", "*-1\r\n"],
     ) {
         my ($name, @mode) = @$state;
 

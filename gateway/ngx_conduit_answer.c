@@ -1,0 +1,389 @@
+/*
+ * The answer to a question: replies of Redis as data of conduit_history.h.  A
+ * server may send anything: what can't be of one stream is refused.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_question.h"
+
+
+/* elements of a reply of the script */
+#define NGX_CONDUIT_FULL_ELEMENTS  8
+
+
+static ngx_int_t ngx_conduit_answer_script(ngx_conduit_question_t *q,
+    redisReply *r);
+static ngx_int_t ngx_conduit_answer_possible(conduit_history_answer_t *a);
+static ngx_int_t ngx_conduit_answer_apart(ngx_conduit_question_t *q,
+    redisReply *r, ngx_uint_t *changed);
+static ngx_int_t ngx_conduit_answer_alone(ngx_conduit_question_t *q);
+static ngx_int_t ngx_conduit_answer_entries(ngx_conduit_question_t *q,
+    redisReply *list);
+static ngx_int_t ngx_conduit_answer_entry(redisReply *r,
+    conduit_history_entry_t *entry);
+static ngx_int_t ngx_conduit_answer_id(redisReply *r,
+    conduit_stream_id_t *id);
+
+
+/*
+ * Makes the answer.  Whatever is of another form than expected is an error as
+ * one that the server has sent.
+ */
+
+ngx_conduit_question_e
+ngx_conduit_answer_parse(ngx_conduit_question_t *q)
+{
+    ngx_int_t    rc;
+    ngx_uint_t   changed;
+    redisReply  *list;
+
+    changed = 0;
+
+    q->answer.from = q->ask.id;
+    q->answer.serial = q->ask.serial;
+
+    switch (q->form) {
+
+    case NGX_CONDUIT_FORM_FAST:
+        rc = ngx_conduit_stream_entries(q->reply, &list);
+
+        if (rc == NGX_OK && list != NULL) {
+            rc = ngx_conduit_answer_entries(q, list);
+        }
+
+        break;
+
+    case NGX_CONDUIT_FORM_RANGE:
+        rc = ngx_conduit_answer_apart(q, q->reply, &changed);
+        break;
+
+    case NGX_CONDUIT_FORM_ENTRIES:
+        rc = ngx_conduit_answer_alone(q);
+        break;
+
+    default:
+        rc = ngx_conduit_answer_script(q, q->reply);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_CONDUIT_QUESTION_REFUSED;
+    }
+
+    if (changed) {
+        return NGX_CONDUIT_QUESTION_LOST;
+    }
+
+    q->key->redirects = 0;
+
+    return NGX_CONDUIT_QUESTION_ANSWERED;
+}
+
+
+/* as CONDUIT_HISTORY_SCRIPT returns it */
+
+static ngx_int_t
+ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
+{
+    redisReply                **e;
+    conduit_history_answer_t   *a;
+
+    a = &q->answer;
+    e = r->element;
+
+    if (r->type != REDIS_REPLY_ARRAY || r->elements == 0
+        || e[0]->type != REDIS_REPLY_INTEGER)
+    {
+        return NGX_ERROR;
+    }
+
+    if (e[0]->integer == 0) {
+        a->missing = 1;
+        return NGX_OK;
+    }
+
+    if (r->elements != NGX_CONDUIT_FULL_ELEMENTS
+        || e[1]->type != REDIS_REPLY_INTEGER || e[1]->integer < 0
+        || ngx_conduit_answer_id(e[2], &a->last_id) != NGX_OK
+        || e[4]->type != REDIS_REPLY_INTEGER
+        || e[5]->type != REDIS_REPLY_STRING
+        || e[6]->type != REDIS_REPLY_ARRAY
+        || e[7]->type != REDIS_REPLY_ARRAY
+        || ngx_conduit_answer_entries(q, e[6]) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    a->length = e[1]->integer;
+
+    if (a->length
+        && ngx_conduit_answer_id(e[3], &a->oldest) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (e[4]->integer >= 0) {
+        a->counted = 1;
+        a->added = e[4]->integer;
+
+        if (e[5]->len
+            && ngx_conduit_answer_id(e[5], &a->max_deleted) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    if (a->length && a->nentries == 0) {
+
+        if (e[7]->elements != 1
+            || ngx_conduit_answer_entry(e[7]->element[0], &a->tail)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        a->has_tail = 1;
+        q->list = e[7];
+    }
+
+    return ngx_conduit_answer_possible(a);
+}
+
+
+/* whether all of an answer can be of one stream */
+
+static ngx_int_t
+ngx_conduit_answer_possible(conduit_history_answer_t *a)
+{
+    const conduit_stream_id_t  *first, *last;
+
+    if (a->length == 0) {
+        return a->nentries ? NGX_ERROR : NGX_OK;
+    }
+
+    first = a->has_tail ? &a->tail.id : &a->entries[0].id;
+    last = a->has_tail ? first : &a->entries[a->nentries - 1].id;
+
+    if (conduit_stream_id_cmp(&a->oldest, first) > 0
+        || conduit_stream_id_cmp(last, &a->last_id) > 0
+        || (a->has_tail && conduit_stream_id_cmp(last, &a->from) >= 0))
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Of XRANGE, and XINFO after it: *changed when something has happened between
+ * them, so that they are to be asked again.
+ */
+
+static ngx_int_t
+ngx_conduit_answer_apart(ngx_conduit_question_t *q, redisReply *r,
+    ngx_uint_t *changed)
+{
+    conduit_stream_id_t        *first, *last;
+    conduit_history_answer_t   *a;
+    ngx_conduit_stream_info_t   info;
+
+    a = &q->answer;
+
+    if (ngx_conduit_stream_parse_info(r, &info) != NGX_OK
+        || ngx_conduit_answer_entries(q, q->range) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (!info.exists || info.length == 0) {
+        *changed = (a->nentries != 0);
+    }
+
+    if (!info.exists) {
+        a->missing = 1;
+        return NGX_OK;
+    }
+
+    a->length = info.length;
+    a->last_id = info.last_id;
+    a->oldest = info.first.id;
+    a->counted = info.counted;
+    a->added = info.added;
+    a->max_deleted = info.deleted;
+
+    if (*changed || info.length == 0) {
+        return NGX_OK;
+    }
+
+    if (a->nentries == 0) {
+        *changed = (conduit_stream_id_cmp(&info.last.id, &a->from) >= 0);
+
+        a->has_tail = 1;
+        a->tail.id = info.last.id;
+        a->tail.hash = conduit_history_hash(info.last.data.data,
+                                            info.last.data.len);
+        return NGX_OK;
+    }
+
+    first = &q->entries[0].id;
+    last = &q->entries[a->nentries - 1].id;
+
+    *changed = (conduit_stream_id_cmp(first, &info.first.id) < 0
+                || conduit_stream_id_cmp(last, &info.last.id) > 0
+                || (!a->full
+                    && conduit_stream_id_cmp(last, &info.last.id) != 0));
+
+    return NGX_OK;
+}
+
+
+/* of XRANGE alone: the stream is what was sent of it */
+
+static ngx_int_t
+ngx_conduit_answer_alone(ngx_conduit_question_t *q)
+{
+    conduit_history_answer_t  *a;
+
+    a = &q->answer;
+
+    if (ngx_conduit_answer_entries(q, q->range) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* a position behind which nothing is, itself included, is taken for one of
+       another stream */
+
+    a->last_id = a->from;
+    conduit_stream_id_before(&a->last_id);
+
+    if (a->nentries) {
+        a->length = a->nentries;
+        a->oldest = q->entries[0].id;
+        a->last_id = q->entries[a->nentries - 1].id;
+    }
+
+    if (a->full) {
+        a->last_id.ms = UINT64_MAX;      /* not told: after all these */
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_answer_entries(ngx_conduit_question_t *q, redisReply *list)
+{
+    size_t                     i;
+    conduit_history_entry_t   *entry;
+    conduit_history_answer_t  *a;
+
+    a = &q->answer;
+
+    if (list->elements > q->count) {
+        return NGX_ERROR;
+    }
+
+    a->full = (list->elements == q->count);
+
+    if (list->elements == 0) {
+        return NGX_OK;
+    }
+
+    q->entries = ngx_alloc(list->elements * sizeof(conduit_history_entry_t),
+                           ngx_cycle->log);
+    if (q->entries == NULL) {
+        return NGX_ERROR;
+    }
+
+    q->list = list;
+
+    for (i = 0; i < list->elements; i++) {
+        entry = &q->entries[i];
+
+        if (ngx_conduit_answer_entry(list->element[i], entry) != NGX_OK
+            || conduit_stream_id_cmp(&entry->id, i ? &entry[-1].id : &a->from)
+               < (i ? 1 : 0))
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    a->entries = q->entries;
+    a->nentries = list->elements;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_answer_entry(redisReply *r, conduit_history_entry_t *entry)
+{
+    ngx_conduit_entry_t  e;
+
+    if (ngx_conduit_stream_entry(r, &e) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    entry->id = e.id;
+    entry->hash = conduit_history_hash(e.data.data, e.data.len);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_answer_id(redisReply *r, conduit_stream_id_t *id)
+{
+    if (r->type != REDIS_REPLY_STRING
+        || conduit_stream_id_parse(r->str, r->len, id) != 0)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_conduit_answer_data(ngx_conduit_question_t *q, size_t i, ngx_str_t *data)
+{
+    ngx_conduit_entry_t  e;
+
+    /* it was read once */
+
+    (void) ngx_conduit_stream_entry(q->list->element[i], &e);
+
+    *data = e.data;
+}
+
+
+ngx_uint_t
+ngx_conduit_answer_newest(ngx_conduit_question_t *q, ngx_str_t *data)
+{
+    conduit_history_answer_t   *a;
+    ngx_conduit_stream_info_t   info;
+
+    a = &q->answer;
+
+    if (a->nentries && !a->full) {
+        ngx_conduit_answer_data(q, a->nentries - 1, data);
+        return 1;
+    }
+
+    if (!a->has_tail) {
+        return 0;
+    }
+
+    if (q->form == NGX_CONDUIT_FORM_RANGE) {
+        (void) ngx_conduit_stream_parse_info(q->reply, &info);
+        *data = info.last.data;
+        return 1;
+    }
+
+    ngx_conduit_answer_data(q, 0, data);
+
+    return 1;
+}

@@ -1,0 +1,271 @@
+/*
+ * A feed's batches: the stretch of the stream from the first of those on who
+ * are below the window, or join; all who are in it are served from it.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_feed_core.h"
+#include "ngx_conduit_gateway_metrics.h"
+
+
+static ngx_int_t ngx_conduit_feed_batch_begin(ngx_conduit_feed_t *feed);
+static ngx_int_t ngx_conduit_feed_batch_append(ngx_conduit_feed_t *feed,
+    size_t i);
+static void ngx_conduit_feed_batch_wait(ngx_conduit_feed_t *feed);
+
+
+void
+ngx_conduit_feed_batch_ask(ngx_conduit_feed_t *feed)
+{
+    conduit_history_t           *h;
+    conduit_stream_id_t          pos;
+    ngx_conduit_batch_t         *b;
+    conduit_history_question_t   ask;
+
+    h = &feed->history;
+    b = &feed->batch;
+
+    if (b->question != NULL || b->waits
+        || !feed->key.shard->doorbell.is_up
+        || h->state == CONDUIT_HISTORY_CLAIMED
+        || (b->disagreed && h->busy != CONDUIT_HISTORY_IDLE)
+        || !feed->on->below(feed->data, &pos))
+    {
+        return;
+    }
+
+    conduit_history_ask_batch(h, &pos, &ask);
+
+    b->question = ngx_conduit_feed_send(feed, &ask,
+                                        ngx_conduit_feed_count(feed, b->shift)
+                                        + ask.extra);
+
+    if (b->question == NULL) {
+        ngx_conduit_feed_batch_wait(feed);
+        return;
+    }
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CATCH_UPS);
+}
+
+
+static void
+ngx_conduit_feed_batch_wait(ngx_conduit_feed_t *feed)
+{
+    feed->batch.waits = 1;
+
+    ngx_conduit_feed_later(feed);
+}
+
+
+void
+ngx_conduit_feed_batch_unsent(ngx_conduit_feed_t *feed)
+{
+    ngx_conduit_batch_t      *b;
+    ngx_conduit_question_t  **p;
+
+    b = &feed->batch;
+
+    if (b->question == NULL || b->question->begun) {
+        return;
+    }
+
+    for (p = &feed->answers; *p && *p != b->question; p = &(*p)->next) {
+        /* void */
+    }
+
+    if (*p == b->question) {
+        *p = b->question->next;
+    }
+
+    ngx_conduit_question_forget(b->question);
+    b->question = NULL;
+}
+
+
+void
+ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
+    ngx_conduit_question_e result)
+{
+    ngx_conduit_batch_t  *b;
+
+    b = &feed->batch;
+
+    ngx_conduit_feed_batch_unsent(feed);
+
+    if (result == NGX_CONDUIT_QUESTION_TOO_LARGE) {
+
+        if (ngx_conduit_feed_count(feed, b->shift) > 1) {
+            b->shift++;
+
+        } else {
+            ngx_conduit_feed_give_up(feed);
+        }
+    }
+
+    if (feed->key.shard->doorbell.is_up) {
+        ngx_conduit_feed_batch_wait(feed);
+    }
+}
+
+
+ngx_int_t
+ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed)
+{
+    ngx_int_t                rc;
+    ngx_conduit_batch_t     *b;
+    ngx_conduit_question_t  *q;
+
+    b = &feed->batch;
+    q = b->question;
+    rc = NGX_OK;
+
+    if (!q->begun) {
+        q->begun = 1;
+        rc = ngx_conduit_feed_batch_begin(feed);
+    }
+
+    while (rc == NGX_OK && q->taken < b->n) {
+
+        rc = ngx_conduit_feed_batch_append(feed, q->taken++);
+
+        if (rc == NGX_OK && q->taken < b->n && ngx_conduit_feed_turn_over()) {
+            return NGX_AGAIN;
+        }
+    }
+
+    if (rc == NGX_ERROR) {
+        ngx_conduit_feed_batch_drop(feed);
+        ngx_conduit_feed_batch_wait(feed);
+    }
+
+    if (rc == NGX_OK) {
+        ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: feed \"%V\" has a batch of %uz entries, up to "
+                       "%uL-%uL", &feed->key.node.str, b->n, b->last.ms,
+                       b->last.seq);
+
+        feed->on->judged(feed->data, &q->answer, 1);
+    }
+
+    feed->answers = q->next;
+    b->question = NULL;
+
+    ngx_conduit_question_forget(q);
+
+    return rc == NGX_DECLINED ? NGX_DECLINED : NGX_OK;
+}
+
+
+/* NGX_OK, or NGX_DECLINED when the answer and the window are of two streams */
+
+static ngx_int_t
+ngx_conduit_feed_batch_begin(ngx_conduit_feed_t *feed)
+{
+    ngx_str_t                data;
+    ngx_conduit_batch_t     *b;
+    ngx_conduit_question_t  *q;
+
+    b = &feed->batch;
+    q = b->question;
+
+    feed->complained = 0;
+
+    if (!q->answer.full) {
+        b->shift = 0;
+    }
+
+    if (!conduit_history_agrees(&feed->history, &q->answer)) {
+
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: feed \"%V\": a batch is of another stream",
+                       &feed->key.node.str);
+
+        if (++b->disagreed > 1) {
+            b->disagreed = 1;
+            ngx_conduit_feed_batch_wait(feed);
+            feed->on->outage(feed->data);
+        }
+
+        return NGX_DECLINED;
+    }
+
+    b->disagreed = 0;
+
+    if (ngx_conduit_answer_newest(q, &data)) {
+        q->answer.ended = ngx_conduit_frame_is_end(feed->hub, &data);
+    }
+
+    ngx_conduit_feed_batch_drop(feed);
+
+    b->known = conduit_history_batch(&feed->history, &q->answer, &b->n,
+                                     &b->last, &b->next);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_feed_batch_append(ngx_conduit_feed_t *feed, size_t i)
+{
+    conduit_item_t           item;
+    ngx_conduit_batch_t     *b;
+    ngx_conduit_frame_t     *frame;
+    ngx_conduit_question_t  *q;
+
+    b = &feed->batch;
+    q = b->question;
+
+    if (ngx_conduit_feed_frame(feed, q, i, &frame) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&item, sizeof(conduit_item_t));
+
+    item.id = q->answer.entries[i].id;
+    item.frame = frame;
+    item.size = frame ? frame->len : 0;
+    item.kind = CONDUIT_ITEM_ENTRY;
+
+    if (conduit_window_append(&b->window, &item) != 0) {
+
+        if (frame != NULL) {
+            ngx_conduit_frame_release(frame);
+        }
+
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_conduit_feed_batch_drop(ngx_conduit_feed_t *feed)
+{
+    conduit_window_clear(&feed->batch.window);
+}
+
+
+void
+ngx_conduit_feed_batch_cut(ngx_conduit_feed_t *feed)
+{
+    conduit_stream_id_t  *cursor;
+    ngx_conduit_batch_t  *b;
+
+    b = &feed->batch;
+    cursor = &feed->history.cursor;
+
+    conduit_window_cut(&b->window,
+                       conduit_window_after(&b->window, b->window.base,
+                                            conduit_window_end(&b->window),
+                                            cursor));
+
+    if (conduit_stream_id_cmp(&b->last, cursor) > 0) {
+        b->last = *cursor;
+        b->known = 0;
+    }
+}

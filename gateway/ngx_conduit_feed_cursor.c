@@ -1,0 +1,446 @@
+/*
+ * The question about a feed's cursor: asked when the key rings, is swept or
+ * polled; what is new is appended to the window.  What is asked, and what an
+ * answer means, conduit_history.c says.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_feed_core.h"
+#include "ngx_conduit_gateway_metrics.h"
+
+
+static ngx_int_t ngx_conduit_feed_begin(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
+    conduit_history_plan_t *plan, conduit_stream_id_t *cursor);
+static ngx_int_t ngx_conduit_feed_append(ngx_conduit_feed_t *feed, size_t i);
+static void ngx_conduit_feed_settled(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_something(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_nothing(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_done(ngx_conduit_feed_t *feed,
+    ngx_uint_t ask_again);
+
+
+void
+ngx_conduit_feed_ring(ngx_conduit_feed_t *feed, ngx_conduit_cause_e cause)
+{
+    if (cause > feed->cause) {
+        feed->cause = cause;
+    }
+
+    /* rings without a new entry: the server's tracking table is full, and each
+       read evicts another key, which rings; the retry is slower */
+
+    if (cause == NGX_CONDUIT_CAUSE_BELL
+        && feed->spurious == NGX_CONDUIT_SPURIOUS)
+    {
+        ngx_conduit_feed_later(feed);
+        return;
+    }
+
+    if (conduit_history_ring(&feed->history)) {
+        ngx_conduit_feed_ask(feed);
+    }
+}
+
+
+void
+ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
+{
+    size_t                       known;
+    conduit_history_t           *h;
+    conduit_history_question_t   ask;
+
+    h = &feed->history;
+
+    /* when it is up, all is asked for */
+
+    if (!feed->key.shard->doorbell.is_up || h->busy != CONDUIT_HISTORY_IDLE) {
+        return;
+    }
+
+    if (feed->known >= h->window.n) {
+        feed->known = 0;
+    }
+
+    known = feed->known ? feed->known : NGX_MAX_INT32_VALUE;
+
+    conduit_history_ask(h, feed->cause == NGX_CONDUIT_CAUSE_BELL, known, &ask);
+
+    feed->question = ngx_conduit_feed_send(feed, &ask,
+                             ngx_conduit_feed_count(feed, feed->shift)
+                             + ask.extra);
+
+    if (feed->question == NULL) {
+        conduit_history_failed(h);
+        ngx_conduit_feed_later(feed);
+        return;
+    }
+
+    ngx_conduit_gateway_count(ask.kind == CONDUIT_HISTORY_FAST
+                              ? NGX_CONDUIT_GATEWAY_READS
+                              : NGX_CONDUIT_GATEWAY_LOOK_UPS);
+}
+
+
+void
+ngx_conduit_feed_unsent(ngx_conduit_feed_t *feed)
+{
+    ngx_conduit_question_t  *q, **p;
+
+    q = feed->question;
+
+    if (q != NULL && q->begun) {
+
+        /* what has come goes to its end */
+
+        feed->renew = 1;
+        return;
+    }
+
+    if (q != NULL) {
+
+        for (p = &feed->answers; *p && *p != q; p = &(*p)->next) { /* void */ }
+
+        if (*p == q) {
+            *p = q->next;
+        }
+
+        ngx_conduit_question_forget(q);
+        feed->question = NULL;
+    }
+
+    conduit_history_unsent(&feed->history);
+}
+
+
+void
+ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
+    ngx_conduit_question_e result)
+{
+    size_t      extra;
+    ngx_uint_t  full;
+
+    full = (feed->question->ask.kind == CONDUIT_HISTORY_FULL);
+    extra = feed->question->ask.extra;
+
+    ngx_conduit_feed_unsent(feed);
+
+    if (result == NGX_CONDUIT_QUESTION_TOO_LARGE) {
+
+        /* the next try asks for less */
+
+        if (full && extra > 1) {
+            feed->known = extra / 2;
+
+        } else if (ngx_conduit_feed_count(feed, feed->shift) > 1) {
+            feed->shift++;
+
+        } else {
+            ngx_conduit_feed_give_up(feed);
+        }
+    }
+
+    /* when the doorbell comes up, all channels are read; this one may have
+       moved from a server that is lost to one that is up */
+
+    if (feed->key.shard->doorbell.is_up) {
+        conduit_history_failed(&feed->history);
+        ngx_conduit_feed_later(feed);
+    }
+}
+
+
+ngx_int_t
+ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
+{
+    ngx_int_t                rc;
+    ngx_conduit_question_t  *q;
+
+    q = feed->question;
+
+    if (!q->begun) {
+        q->begun = 1;
+
+        rc = ngx_conduit_feed_begin(feed);
+
+        if (rc != NGX_AGAIN) {
+            return rc;
+        }
+    }
+
+    while (q->taken < q->answer.nentries) {
+
+        if (ngx_conduit_feed_append(feed, q->taken) != NGX_OK) {
+            conduit_history_failed(&feed->history);
+            ngx_conduit_feed_later(feed);
+            feed->on->appended(feed->data);
+            ngx_conduit_feed_done(feed, 0);
+            return NGX_OK;
+        }
+
+        q->taken++;
+
+        if (q->taken < q->answer.nentries && ngx_conduit_feed_turn_over()) {
+
+            ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                           "conduit: feed \"%V\" has taken %uz of %uz entries",
+                           &feed->key.node.str, q->taken, q->answer.nentries);
+
+            feed->on->appended(feed->data);
+            return NGX_AGAIN;
+        }
+    }
+
+    ngx_conduit_feed_something(feed);
+
+    rc = conduit_history_taken(&feed->history);
+
+    feed->on->appended(feed->data);
+    ngx_conduit_feed_settled(feed);
+    ngx_conduit_feed_done(feed, rc == CONDUIT_HISTORY_NEXT_ASK);
+
+    return NGX_OK;
+}
+
+
+/* NGX_OK: nothing is to be taken, the answer is dealt with; NGX_AGAIN: it is */
+
+static ngx_int_t
+ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
+{
+    ngx_str_t                data;
+    conduit_history_t       *h;
+    conduit_stream_id_t      cursor;
+    conduit_history_plan_t   plan;
+    ngx_conduit_question_t  *q;
+
+    h = &feed->history;
+    q = feed->question;
+    cursor = h->cursor;
+
+    feed->complained = 0;
+
+    if (!q->answer.full) {
+        feed->shift = 0;
+    }
+
+    if (q->ask.kind == CONDUIT_HISTORY_FULL
+        && ngx_conduit_answer_newest(q, &data))
+    {
+        q->answer.ended = ngx_conduit_frame_is_end(feed->hub, &data);
+    }
+
+    conduit_history_answer(h, &q->answer, &plan);
+
+    ngx_log_debug7(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: feed \"%V\" %s, change %d, next %d, takes %uz of "
+                   "%uz, cursor %uL", &feed->key.node.str, plan.why,
+                   (int) plan.change, (int) plan.next,
+                   q->answer.nentries - plan.first, q->answer.nentries,
+                   h->cursor.ms);
+
+    q->taken = plan.first;
+
+    ngx_conduit_feed_changed(feed, &plan, &cursor);
+
+    if (q->ask.kind == CONDUIT_HISTORY_FULL
+        && plan.first == q->answer.nentries && h->state == CONDUIT_HISTORY_SURE)
+    {
+        feed->ended = q->answer.ended;
+    }
+
+    switch (plan.next) {
+
+    case CONDUIT_HISTORY_NEXT_TAKE:
+        return NGX_AGAIN;
+
+    case CONDUIT_HISTORY_NEXT_WAIT:
+        ngx_conduit_feed_later(feed);
+        ngx_conduit_feed_done(feed, 0);
+        return NGX_OK;
+
+    default:
+        break;
+    }
+
+    if (plan.next == CONDUIT_HISTORY_NEXT_IDLE) {
+        ngx_conduit_feed_nothing(feed);
+    }
+
+    ngx_conduit_feed_settled(feed);
+    ngx_conduit_feed_done(feed, plan.next == CONDUIT_HISTORY_NEXT_ASK);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
+    conduit_history_plan_t *plan, conduit_stream_id_t *cursor)
+{
+    conduit_item_t       *item;
+    conduit_history_t    *h;
+    ngx_conduit_frame_t  *frame;
+
+    h = &feed->history;
+
+    if (plan->change == CONDUIT_HISTORY_CUT
+        || plan->change == CONDUIT_HISTORY_RESTART)
+    {
+        /* it has not rung for nothing */
+
+        feed->spurious = 0;
+        feed->cause = NGX_CONDUIT_CAUSE_NONE;
+    }
+
+    switch (plan->change) {
+
+    case CONDUIT_HISTORY_CUT:
+
+        ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
+                      "conduit: redis %V: stream \"%V\" has lost its entries "
+                      "after %uL-%uL, up to %uL-%uL",
+                      &feed->key.shard->doorbell.redis->name,
+                      &feed->key.node.str, h->cursor.ms, h->cursor.seq,
+                      cursor->ms, cursor->seq);
+
+        item = conduit_window_item(&h->window,
+                                   conduit_window_end(&h->window) - 1);
+        frame = item->frame;
+        feed->ended = (frame != NULL && frame->end);
+
+        ngx_conduit_feed_batch_cut(feed);
+        feed->on->changed(feed->data, plan->change);
+        break;
+
+    case CONDUIT_HISTORY_RESTART:
+
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_RESTARTS);
+
+        ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
+                      "conduit: redis %V: stream \"%V\" is gone or was made "
+                      "anew, reading it from its oldest entry",
+                      &feed->key.shard->doorbell.redis->name,
+                      &feed->key.node.str);
+
+        feed->ended = 0;
+
+        ngx_conduit_feed_batch_drop(feed);
+        feed->on->changed(feed->data, plan->change);
+        feed->on->appended(feed->data);
+        break;
+
+    default:
+        break;
+    }
+}
+
+
+static ngx_int_t
+ngx_conduit_feed_append(ngx_conduit_feed_t *feed, size_t i)
+{
+    ngx_conduit_frame_t     *frame;
+    ngx_conduit_question_t  *q;
+
+    q = feed->question;
+
+    if (ngx_conduit_feed_frame(feed, q, i, &frame) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (conduit_history_take(&feed->history, &q->answer.entries[i], frame,
+                             frame ? frame->len : 0)
+        != 0)
+    {
+        if (frame != NULL) {
+            ngx_conduit_frame_release(frame);
+        }
+
+        return NGX_ERROR;
+    }
+
+    feed->ended = (frame != NULL && frame->end);
+
+    return NGX_OK;
+}
+
+
+/* those who join are judged by what is known now */
+
+static void
+ngx_conduit_feed_settled(ngx_conduit_feed_t *feed)
+{
+    ngx_conduit_question_t  *q;
+
+    q = feed->question;
+
+    if (q->ask.kind == CONDUIT_HISTORY_FULL
+        && conduit_history_agrees(&feed->history, &q->answer))
+    {
+        feed->on->judged(feed->data, &q->answer, 0);
+    }
+}
+
+
+static void
+ngx_conduit_feed_something(ngx_conduit_feed_t *feed)
+{
+    feed->spurious = 0;
+    feed->key.lull = 0;
+
+    ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_SWEPT,
+                            feed->cause == NGX_CONDUIT_CAUSE_SWEEP);
+
+    if (!feed->history.dirty) {
+        feed->cause = NGX_CONDUIT_CAUSE_NONE;
+    }
+}
+
+
+/* nothing is after the cursor */
+
+static void
+ngx_conduit_feed_nothing(ngx_conduit_feed_t *feed)
+{
+    if (feed->key.lull < 255) {
+        feed->key.lull++;
+    }
+
+    if (feed->cause == NGX_CONDUIT_CAUSE_BELL) {
+
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SPURIOUS);
+
+        if (feed->spurious < NGX_CONDUIT_SPURIOUS) {
+            feed->spurious++;
+        }
+    }
+
+    feed->cause = NGX_CONDUIT_CAUSE_NONE;
+}
+
+
+static void
+ngx_conduit_feed_done(ngx_conduit_feed_t *feed, ngx_uint_t ask_again)
+{
+    ngx_conduit_question_t  *q;
+
+    q = feed->question;
+
+    feed->question = NULL;
+    feed->answers = q->next;
+
+    ngx_conduit_question_forget(q);
+
+    if (feed->renew) {
+        feed->renew = 0;
+        conduit_history_unsent(&feed->history);
+        ask_again = 1;
+    }
+
+    if (ask_again) {
+        ngx_conduit_feed_ask(feed);
+    }
+}

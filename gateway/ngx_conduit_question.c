@@ -1,0 +1,439 @@
+/*
+ * A question to Redis about one stream, and the answer.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include <ngx_sha1.h>
+
+#include "ngx_conduit_hub.h"
+#include "ngx_conduit_question.h"
+
+
+#define NGX_CONDUIT_SHA_LEN  40
+
+static ngx_uint_t ngx_conduit_question_form(ngx_conduit_question_t *q);
+static ngx_int_t ngx_conduit_question_command(ngx_conduit_question_t *q);
+static ngx_conduit_link_t *ngx_conduit_question_link(
+    ngx_conduit_question_t *q);
+static void ngx_conduit_question_reply(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static ngx_uint_t ngx_conduit_question_closed(ngx_conduit_question_t *q,
+    ngx_conduit_outcome_e outcome);
+static ngx_uint_t ngx_conduit_question_other(ngx_conduit_question_t *q,
+    redisReply *error);
+static ngx_uint_t ngx_conduit_question_barred(ngx_conduit_question_t *q,
+    redisReply *error);
+static void ngx_conduit_question_range(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static void ngx_conduit_question_info(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome);
+static void ngx_conduit_question_free(ngx_conduit_question_t *q);
+static ngx_str_t *ngx_conduit_question_sha(void);
+
+
+static const char  *ngx_conduit_question_names[] = {
+    "XREAD", "EVALSHA_RO", "EVAL_RO", "EVALSHA", "EVAL", "XRANGE and XINFO",
+    "XRANGE"
+};
+
+static ngx_str_t  ngx_conduit_question_text
+    = ngx_string(CONDUIT_HISTORY_SCRIPT);
+
+
+ngx_int_t
+ngx_conduit_question_send(ngx_conduit_question_t *q)
+{
+    q->form = ngx_conduit_question_form(q);
+
+    return ngx_conduit_question_command(q);
+}
+
+
+static ngx_uint_t
+ngx_conduit_question_form(ngx_conduit_question_t *q)
+{
+    static const ngx_uint_t  forms[] = {
+        NGX_CONDUIT_FORM_SHA_RO, NGX_CONDUIT_FORM_SHA, NGX_CONDUIT_FORM_RANGE,
+        NGX_CONDUIT_FORM_ENTRIES
+    };
+
+    if (q->ask.kind == CONDUIT_HISTORY_FAST) {
+        return NGX_CONDUIT_FORM_FAST;
+    }
+
+    return forms[q->key->shard->scripts];
+}
+
+
+static ngx_int_t
+ngx_conduit_question_command(ngx_conduit_question_t *q)
+{
+    ngx_int_t             rc;
+    ngx_str_t            *key, *script;
+    conduit_stream_id_t  *id;
+
+    key = &q->key->node.str;
+    id = &q->ask.id;
+
+    ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: \"%V\" is asked for %ui from %uL-%uL: %s",
+                   key, q->count, id->ms, id->seq,
+                   ngx_conduit_question_names[q->form]);
+
+    switch (q->form) {
+
+    case NGX_CONDUIT_FORM_FAST:
+        rc = ngx_conduit_stream_read(ngx_conduit_question_link(q), key, id,
+                                     q->count, ngx_conduit_question_reply, q);
+        break;
+
+    case NGX_CONDUIT_FORM_RANGE:
+    case NGX_CONDUIT_FORM_ENTRIES:
+        rc = ngx_conduit_stream_range(ngx_conduit_question_link(q), key, id,
+                                      q->count, ngx_conduit_question_range, q);
+
+        if (rc != NGX_OK || q->form == NGX_CONDUIT_FORM_ENTRIES) {
+            break;
+        }
+
+        /* without a reply to it the first one is of no use */
+
+        if (ngx_conduit_stream_info(ngx_conduit_question_link(q), key,
+                                    ngx_conduit_question_info, q)
+            == NGX_OK)
+        {
+            q->waits++;
+        }
+
+        break;
+
+    default:
+        script = (q->form == NGX_CONDUIT_FORM_SHA_RO
+                  || q->form == NGX_CONDUIT_FORM_SHA)
+                 ? ngx_conduit_question_sha() : &ngx_conduit_question_text;
+
+        rc = ngx_conduit_stream_eval(ngx_conduit_question_link(q),
+                                     ngx_conduit_question_names[q->form],
+                                     script, key, id, q->count,
+                                     ngx_conduit_question_reply, q);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    q->waits++;
+
+    return NGX_OK;
+}
+
+
+static ngx_conduit_link_t *
+ngx_conduit_question_link(ngx_conduit_question_t *q)
+{
+    ngx_conduit_link_t  *link;
+
+    link = &q->key->shard->doorbell.reader;
+
+    if (q->key->asking) {
+        /* when it fails, so does what follows */
+        (void) ngx_conduit_link_asking(link);
+    }
+
+    return link;
+}
+
+
+static void
+ngx_conduit_question_reply(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_question_t  *q = data;
+
+    if (ngx_conduit_question_closed(q, outcome)) {
+        return;
+    }
+
+    if (q->form != NGX_CONDUIT_FORM_FAST && reply->type == REDIS_REPLY_ERROR
+        && ngx_conduit_question_other(q, reply))
+    {
+        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: \"%V\" is asked in another form: %s",
+                       &q->key->node.str, reply->str);
+
+        if (ngx_conduit_question_command(q) != NGX_OK) {
+            q->handler(q->data, q, NGX_CONDUIT_QUESTION_LOST);
+        }
+
+        return;
+    }
+
+    ngx_conduit_limit_keep(reply);
+    q->reply = reply;
+
+    q->handler(q->data, q, ngx_conduit_answer_parse(q));
+}
+
+
+/* one reply less to come; whether this is none, or nobody waits for it */
+
+static ngx_uint_t
+ngx_conduit_question_closed(ngx_conduit_question_t *q,
+    ngx_conduit_outcome_e outcome)
+{
+    q->waits--;
+
+    if (q->data == NULL) {
+
+        if (q->waits == 0) {
+            ngx_conduit_question_free(q);
+        }
+
+        return 1;
+    }
+
+    if (outcome == NGX_CONDUIT_REPLIED) {
+        return 0;
+    }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: \"%V\": no reply, %ui", &q->key->node.str,
+                   (ngx_uint_t) outcome);
+
+    q->handler(q->data, q, outcome == NGX_CONDUIT_TOO_LARGE
+                           ? NGX_CONDUIT_QUESTION_TOO_LARGE
+                           : NGX_CONDUIT_QUESTION_LOST);
+
+    return 1;
+}
+
+
+/* whether a script that failed can be asked in another form, which is set */
+
+static ngx_uint_t
+ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
+{
+    ngx_uint_t            ro;
+    ngx_conduit_shard_t  *shard;
+
+    shard = q->key->shard;
+
+    ro = (q->form == NGX_CONDUIT_FORM_SHA_RO
+          || q->form == NGX_CONDUIT_FORM_TEXT_RO);
+
+    if (ngx_strncmp(error->str, "NOSCRIPT", 8) == 0) {
+
+        if (q->form != NGX_CONDUIT_FORM_SHA_RO
+            && q->form != NGX_CONDUIT_FORM_SHA)
+        {
+            return 0;
+        }
+
+        ngx_conduit_question_prepare(shard);
+
+        q->form++;
+        return 1;
+    }
+
+    if (ro && ngx_strcasestrn((u_char *) error->str, "unknown command",
+                              15 - 1))
+    {
+        shard->scripts = NGX_CONDUIT_SCRIPTS_ANY;
+        q->form = NGX_CONDUIT_FORM_SHA;
+        return 1;
+    }
+
+    return ngx_conduit_question_barred(q, error);
+}
+
+
+/*
+ * The same for a right that is missing.  That one may run the script is told by
+ * the server, that one may do what it does by the script.
+ */
+
+static ngx_uint_t
+ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
+{
+    ngx_conduit_shard_t  *shard;
+
+    shard = q->key->shard;
+
+    if (ngx_strncmp(error->str, "NOPERM", 6) == 0
+        && ngx_strstr(error->str, " key") != NULL)
+    {
+        /* by another command it may be allowed: EVALSHA counts as a write */
+
+        if (q->form == NGX_CONDUIT_FORM_SHA_RO
+            || q->form == NGX_CONDUIT_FORM_TEXT_RO)
+        {
+            return 0;
+        }
+
+    } else if (ngx_strncmp(error->str, "NOPERM", 6) == 0) {
+
+        if (q->form == NGX_CONDUIT_FORM_SHA_RO
+            || q->form == NGX_CONDUIT_FORM_TEXT_RO)
+        {
+            ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                           "conduit: %s", error->str);
+
+            shard->scripts = NGX_CONDUIT_SCRIPTS_ANY;
+            q->form = NGX_CONDUIT_FORM_SHA;
+            return 1;
+        }
+
+        if (shard->scripts != NGX_CONDUIT_SCRIPTS_NONE) {
+            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                          "conduit: redis %V: the gateway may not run its "
+                          "script by EVALSHA_RO and EVAL_RO, nor by EVALSHA "
+                          "and EVAL (%s), XRANGE and XINFO take its place",
+                          &shard->doorbell.redis->name, error->str);
+        }
+
+    } else if (ngx_strstr(error->str, "ACL failure") == NULL
+               && ngx_strstr(error->str, "can't run this command") == NULL)
+    {
+        return 0;
+    }
+
+    if (shard->scripts < NGX_CONDUIT_SCRIPTS_NONE) {
+        shard->scripts = NGX_CONDUIT_SCRIPTS_NONE;
+    }
+
+    q->form = ngx_conduit_question_form(q);
+
+    return 1;
+}
+
+
+static void
+ngx_conduit_question_range(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_question_t  *q = data;
+
+    if (ngx_conduit_question_closed(q, outcome)) {
+        return;
+    }
+
+    ngx_conduit_limit_keep(reply);
+
+    if (reply->type != REDIS_REPLY_ARRAY) {
+        q->reply = reply;
+        q->handler(q->data, q, NGX_CONDUIT_QUESTION_REFUSED);
+        return;
+    }
+
+    q->range = reply;
+
+    if (q->form == NGX_CONDUIT_FORM_RANGE) {
+
+        if (q->waits == 0) {
+            q->handler(q->data, q, NGX_CONDUIT_QUESTION_LOST);
+        }
+
+        return;
+    }
+
+    q->handler(q->data, q, ngx_conduit_answer_parse(q));
+}
+
+
+static void
+ngx_conduit_question_info(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_shard_t     *shard;
+    ngx_conduit_question_t  *q = data;
+
+    if (ngx_conduit_question_closed(q, outcome)) {
+        return;
+    }
+
+    ngx_conduit_limit_keep(reply);
+    q->reply = reply;
+
+    if (reply->type == REDIS_REPLY_ERROR
+        && ngx_strncmp(reply->str, "NOPERM", 6) == 0)
+    {
+        shard = q->key->shard;
+
+        if (shard->scripts != NGX_CONDUIT_SCRIPTS_NOTHING) {
+            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                          "conduit: redis %V: reading \"%V\" failed: %s, "
+                          "clients are not told of entries that are lost",
+                          &shard->doorbell.redis->name, &q->key->node.str,
+                          reply->str);
+        }
+
+        shard->scripts = NGX_CONDUIT_SCRIPTS_NOTHING;
+        q->form = NGX_CONDUIT_FORM_ENTRIES;
+    }
+
+    q->handler(q->data, q, ngx_conduit_answer_parse(q));
+}
+
+
+void
+ngx_conduit_question_forget(ngx_conduit_question_t *q)
+{
+    q->data = NULL;
+
+    if (q->waits == 0) {
+        ngx_conduit_question_free(q);
+    }
+}
+
+
+static void
+ngx_conduit_question_free(ngx_conduit_question_t *q)
+{
+    if (q->reply != NULL) {
+        freeReplyObject(q->reply);
+    }
+
+    if (q->range != NULL) {
+        freeReplyObject(q->range);
+    }
+
+    if (q->entries != NULL) {
+        ngx_free(q->entries);
+    }
+
+    ngx_free(q);
+}
+
+
+void
+ngx_conduit_question_prepare(ngx_conduit_shard_t *shard)
+{
+    ngx_conduit_stream_load(&shard->doorbell.reader,
+                            &ngx_conduit_question_text);
+}
+
+
+/* the script's SHA-1 in hexadecimal, by which EVALSHA knows it */
+
+static ngx_str_t *
+ngx_conduit_question_sha(void)
+{
+    u_char             digest[20];
+    ngx_sha1_t         sha1;
+
+    static u_char      text[NGX_CONDUIT_SHA_LEN];
+    static ngx_str_t   sha = { 0, text };
+
+    if (sha.len == 0) {
+        ngx_sha1_init(&sha1);
+        ngx_sha1_update(&sha1, ngx_conduit_question_text.data,
+                        ngx_conduit_question_text.len);
+        ngx_sha1_final(digest, &sha1);
+        ngx_hex_dump(text, digest, sizeof(digest));
+        sha.len = NGX_CONDUIT_SHA_LEN;
+    }
+
+    return &sha;
+}
