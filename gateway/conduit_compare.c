@@ -39,6 +39,7 @@ conduit_history_common(const conduit_history_t *h,
     int                             found;
     size_t                          k;
     uint64_t                        s, end;
+    conduit_stream_id_t             below;
     const conduit_item_t           *item;
     const conduit_history_entry_t  *entry;
 
@@ -59,7 +60,14 @@ conduit_history_common(const conduit_history_t *h,
         return 0;
     }
 
-    for (k = 0; k < a->nentries && s < end; k++) {
+    /* the window may have been dropped since the question was asked */
+
+    below = conduit_history_below(h);
+
+    for (k = conduit_history_index(a, &below);
+         k < a->nentries && s < end;
+         k++)
+    {
         entry = &a->entries[k];
 
         for ( /* void */ ; s < end; s++) {

@@ -636,6 +636,39 @@ START_TEST(the_last_message_is_all)
 END_TEST
 
 
+/* what is dropped from the window while the question is out is in the answer,
+   and is of the same stream */
+
+START_TEST(the_window_is_dropped_before_the_answer)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  all = {
+        1, 0, 0, 6,
+        { SAME(1), SAME(2), SAME(3), SAME(4), SAME(5), SAME(6) },
+        6, 6, 6, 1, 0, 0
+    };
+
+    has_read_five(&h);
+    conduit_history_unsent(&h);
+    conduit_history_ask(&h, 1, 100, &q);
+    ck_assert_int_eq(q.kind, CONDUIT_HISTORY_FULL);
+    ck_assert_uint_eq(q.id.ms, 1);
+    answer_of(&r, &all, &q);
+    conduit_history_drop(&h, 2);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_str_eq(plan.why, "goes on");
+    ck_assert_int_eq(plan.change, NOTHING);
+    ck_assert_int_eq(plan.next, TAKE);
+    ck_assert_uint_eq(plan.first, 5);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* a position after all of a stream that has ended: what follows is waited for */
 
 START_TEST(a_position_after_the_end)
@@ -760,6 +793,7 @@ main(void)
     tcase_add_test(t, a_stream_made_anew_is_read_from_its_oldest);
     tcase_add_test(t, a_rollback_is_remembered);
     tcase_add_loop_test(t, the_last_message_is_all, 0, 3);
+    tcase_add_test(t, the_window_is_dropped_before_the_answer);
     tcase_add_test(t, a_position_after_the_end);
     tcase_add_test(t, the_floor_follows_what_is_dropped);
     tcase_add_test(t, a_hash_is_of_all_bytes);
