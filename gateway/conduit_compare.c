@@ -34,7 +34,7 @@ conduit_history_hash(const void *data, size_t len)
 
 int
 conduit_history_common(const conduit_history_t *h,
-    const conduit_history_answer_t *a, uint64_t *seq, size_t *i)
+    const conduit_history_answer_t *a, uint64_t *after, size_t *i)
 {
     int                             found;
     size_t                          k;
@@ -53,7 +53,7 @@ conduit_history_common(const conduit_history_t *h,
 
         if (k && conduit_history_is_cursor(h, &a->entries[k - 1])) {
             *i = k - 1;
-            *seq = end - 1;
+            *after = conduit_history_begin(h);
             return 1;
         }
 
@@ -88,10 +88,17 @@ conduit_history_common(const conduit_history_t *h,
 
         found = 1;
         *i = k;
-        *seq = s++;
+        *after = ++s;
     }
 
     return found;
+}
+
+
+uint64_t
+conduit_history_begin(const conduit_history_t *h)
+{
+    return h->life_seq > h->window.base ? h->life_seq : h->window.base;
 }
 
 
@@ -101,7 +108,7 @@ conduit_history_oldest(const conduit_history_t *h)
     uint64_t  seq, end;
 
     end = conduit_window_end(&h->window);
-    seq = h->life_seq > h->window.base ? h->life_seq : h->window.base;
+    seq = conduit_history_begin(h);
 
     while (seq < end
            && conduit_window_item(&h->window, seq)->kind != CONDUIT_ITEM_ENTRY)
@@ -190,7 +197,7 @@ conduit_history_last_message(const conduit_history_t *h)
     const conduit_stream_id_t  *id;
 
     seq = conduit_window_end(&h->window);
-    first = h->life_seq > h->window.base ? h->life_seq : h->window.base;
+    first = conduit_history_begin(h);
 
     id = conduit_history_is_zero(&h->floor) ? &h->cursor : &h->floor;
 

@@ -204,7 +204,7 @@ conduit_history_drop(conduit_history_t *h, size_t n)
 
                 if (conduit_stream_id_cmp(&h->cursor, &h->floor) < 0) {
 
-                    /* which was not read: memory was out */
+                    /* another one follows, in front of the next entry */
 
                     h->floor = h->cursor;
                 }

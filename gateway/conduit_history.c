@@ -24,7 +24,7 @@ static void conduit_history_count(conduit_history_t *h,
 static void conduit_history_go_on(conduit_history_t *h,
     const conduit_history_answer_t *a, size_t first,
     conduit_history_plan_t *plan);
-static void conduit_history_cut(conduit_history_t *h, uint64_t seq);
+static void conduit_history_cut(conduit_history_t *h, uint64_t after);
 static void conduit_history_gap(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_restart(conduit_history_t *h,
@@ -194,7 +194,7 @@ conduit_history_full(conduit_history_t *h, const conduit_history_answer_t *a,
     conduit_history_plan_t *plan)
 {
     size_t    i;
-    uint64_t  seq;
+    uint64_t  after;
 
     h->state = CONDUIT_HISTORY_SUSPECT;
 
@@ -203,15 +203,15 @@ conduit_history_full(conduit_history_t *h, const conduit_history_answer_t *a,
         return;
     }
 
-    if (conduit_history_common(h, a, &seq, &i)) {
+    if (conduit_history_common(h, a, &after, &i)) {
         plan->why = "goes on";
 
-        if (seq + 1 < conduit_window_end(&h->window)
+        if (after < conduit_window_end(&h->window)
             || conduit_stream_id_cmp(&a->last_id, &h->ahead) < 0)
         {
             plan->why = "has lost its last entries";
             plan->change = CONDUIT_HISTORY_CUT;
-            conduit_history_cut(h, seq);
+            conduit_history_cut(h, after);
         }
 
         h->ahead = conduit_history_zero;
@@ -391,10 +391,10 @@ conduit_history_go_on(conduit_history_t *h, const conduit_history_answer_t *a,
 }
 
 
-/* what is after an item is not in the stream any more */
+/* what the window has from an item on is not in the stream any more */
 
 static void
-conduit_history_cut(conduit_history_t *h, uint64_t seq)
+conduit_history_cut(conduit_history_t *h, uint64_t after)
 {
     conduit_item_t       *item;
     conduit_stream_id_t   lead;
@@ -402,20 +402,24 @@ conduit_history_cut(conduit_history_t *h, uint64_t seq)
     lead = conduit_stream_id_cmp(&h->cursor, &h->ahead) < 0 ? h->ahead
                                                             : h->cursor;
 
-    if (seq + 1 < conduit_window_end(&h->window)) {
-        item = conduit_window_item(&h->window, seq);
+    if (after < conduit_window_end(&h->window)) {
 
-        h->cursor = item->id;
-        h->cursor_hash = item->hash;
+        if (conduit_history_oldest(h) < after) {
+            item = conduit_window_item(&h->window, after - 1);
+
+            h->cursor = item->id;
+            h->cursor_hash = item->hash;
+        }
+
         h->numbered = 0;
 
-        conduit_window_cut(&h->window, seq + 1);
+        conduit_window_cut(&h->window, after);
 
         if (conduit_stream_id_cmp(&h->message, &h->cursor) > 0) {
             h->message = conduit_history_zero;
         }
 
-        if (h->fresh_seq > seq + 1) {
+        if (h->fresh_seq > after) {
             h->fresh_seq = h->life_seq;
         }
     }

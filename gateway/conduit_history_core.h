@@ -33,14 +33,17 @@ size_t conduit_history_index(const conduit_history_answer_t *a,
     const conduit_stream_id_t *id);
 
 /*
- * Finds the newest entry that the window and an answer have in common: its
- * number there, its index here.  What comes after an entry that the window has
- * not, or has with other bytes, is of another history, even where it looks the
- * same.  When the window has no entries any more, the cursor's is looked for;
- * *seq is the last item then, as if it was there.
+ * Finds the newest entry that the window and an answer have in common: the
+ * number of what comes after it there, its index here.  What comes after an
+ * entry that the window has not, or has with other bytes, is of another
+ * history, even where it looks the same.  When the window has no entries any
+ * more, the cursor's is looked for, as if it was the last one.
  */
 int conduit_history_common(const conduit_history_t *h,
-    const conduit_history_answer_t *a, uint64_t *seq, size_t *i);
+    const conduit_history_answer_t *a, uint64_t *after, size_t *i);
+
+/* The number of the first item of this life in the window, or the end. */
+uint64_t conduit_history_begin(const conduit_history_t *h);
 
 /* The number of the oldest entry of this life in the window, or the end. */
 uint64_t conduit_history_oldest(const conduit_history_t *h);

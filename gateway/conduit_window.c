@@ -124,7 +124,14 @@ conduit_window_excess(const conduit_window_t *w, size_t bytes)
         rest -= w->items[w->head + n].size;
     }
 
-    return n;
+    return n == w->n && conduit_window_open(w) ? n - 1 : n;
+}
+
+
+int
+conduit_window_open(const conduit_window_t *w)
+{
+    return w->n && w->items[w->head + w->n - 1].kind == CONDUIT_ITEM_GAP;
 }
 
 

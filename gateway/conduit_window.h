@@ -90,8 +90,16 @@ uint64_t conduit_window_after(const conduit_window_t *w, uint64_t from,
     uint64_t to, const conduit_stream_id_t *id);
 
 /*
+ * Whether the newest item is a GAP: the entry behind it was not read yet, as
+ * memory was out, or the answer that has it is being taken.
+ */
+int conduit_window_open(const conduit_window_t *w);
+
+/*
  * How many of the oldest items are to go for the rest to have so many bytes at
- * most.  Nothing changes: those who stand there must be moved first.
+ * most.  A GAP stays until the entry behind it is there: without either, nobody
+ * could tell that entries are missing after the cursor.  Nothing changes: those
+ * who stand there must be moved first.
  */
 size_t conduit_window_excess(const conduit_window_t *w, size_t bytes);
 

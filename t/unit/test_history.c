@@ -728,16 +728,6 @@ START_TEST(the_floor_follows_what_is_dropped)
     ck_assert_uint_eq(h.floor.seq, UINT64_MAX);
     conduit_history_free(&h);
 
-    /* memory is out before the entry behind a gap: it is not past the cursor */
-
-    start(&h, READ);
-    ck_assert_int_eq(conduit_history_ring(&h), 1);
-    told_history(&h, &gap, &plan);
-    h.cursor = id_of(5);
-    conduit_history_drop(&h, 6);
-    ck_assert_uint_eq(h.floor.ms, 5);
-    conduit_history_free(&h);
-
     /* one that was claimed begins before what follows it */
 
     pos = id_of(5);
@@ -745,6 +735,113 @@ START_TEST(the_floor_follows_what_is_dropped)
     conduit_history_init(&h, &pos, NULL);
     told_history(&h, &gap, &plan);
     ck_assert_uint_eq(h.floor.ms, 8);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* memory is out before the entry behind a gap is taken, and the window is
+   dropped: the mark stays, so that who is in front of it is told, whatever the
+   next answer is */
+
+typedef struct {
+    const char  *what;
+    said_t       said;              /* the next answer */
+    const char  *why;
+    int          change;
+    uint64_t     marks;             /* after it */
+    int          loss;              /* of one who has 5-0, after it */
+} open_t;
+
+static const open_t  opens[] = {
+    { "as before",
+      { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 },
+      "was trimmed up to the cursor", NOTHING, 1, CONDUIT_PLACE_TRIMMED },
+    { "trimmed further: another mark",
+      { 1, 0, 0, 1, { SAME(11) }, 1, 9, 11, 11, 0, 0 },
+      "was trimmed past the cursor", GAP, 2, CONDUIT_PLACE_TRIMMED },
+    { "from a replica that had not trimmed: no gap",
+      { 1, 0, 0, 2, { SAME(5), SAME(9) }, 5, 7, 9, 1, 0, 0 },
+      "has lost its last entries", CUT, 0, CONDUIT_PLACE_TOLD },
+    { "the stream is gone",
+      { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 },
+      "the stream is gone", RESTART, 1, CONDUIT_PLACE_TRIMMED }
+};
+
+
+/* how many GAPs the window has */
+
+static uint64_t
+marks(const conduit_history_t *h)
+{
+    uint64_t  seq, n;
+
+    n = 0;
+
+    for (seq = h->window.base; seq < conduit_window_end(&h->window); seq++) {
+        n += conduit_window_item(&h->window, seq)->kind == CONDUIT_ITEM_GAP;
+    }
+
+    return n;
+}
+
+
+START_TEST(a_gap_stays_until_the_entry_behind_it_is_there)
+{
+    answer_t                    r;
+    const open_t               *row;
+    conduit_place_t             p;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    const conduit_item_t       *item;
+    conduit_history_question_t  q;
+
+    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
+
+    row = &opens[_i];
+    start(&h, READ);
+    pos = id_of(5);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &gap, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_int_eq(plan.change, GAP);
+    conduit_history_failed(&h);
+
+    ck_assert_uint_eq(conduit_window_excess(&h.window, 0), 5);
+    conduit_history_drop(&h, 5);
+    ck_assert_uint_eq(h.floor.ms, 5);
+    ck_assert_uint_eq(marks(&h), 1);
+
+    memset(&p, 0, sizeof(p));
+    p.life = 1;
+    p.pos = pos;
+    p.where = CONDUIT_PLACE_WINDOW;
+    p.seq = 5;
+
+    ck_assert_int_eq(conduit_history_retry(&h), 1);
+    conduit_history_ask(&h, 1, 100, &q);
+    ck_assert_uint_eq(q.id.ms, 5);
+    answer_of(&r, &row->said, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+
+    ck_assert_str_eq(plan.why, row->why);
+    ck_assert_int_eq(plan.change, row->change);
+    ck_assert_uint_eq(marks(&h), row->marks);
+
+    if (row->marks == 2) {
+
+        /* the first one says nothing that the second does not */
+
+        ck_assert_uint_eq(conduit_window_excess(&h.window, 0), 1);
+        conduit_place_leave(&p, &h, 1);
+        conduit_history_drop(&h, 1);
+        ck_assert_uint_eq(h.floor.ms, 5);
+    }
+
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_NONE);
+    ck_assert_msg(p.loss == row->loss, "%s: %d", row->what, p.loss);
     conduit_history_free(&h);
 }
 END_TEST
@@ -796,6 +893,8 @@ main(void)
     tcase_add_test(t, the_window_is_dropped_before_the_answer);
     tcase_add_test(t, a_position_after_the_end);
     tcase_add_test(t, the_floor_follows_what_is_dropped);
+    tcase_add_loop_test(t, a_gap_stays_until_the_entry_behind_it_is_there, 0,
+                        sizeof(opens) / sizeof(opens[0]));
     tcase_add_test(t, a_hash_is_of_all_bytes);
     suite_add_tcase(s, t);
     r = srunner_create(s);

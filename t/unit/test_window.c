@@ -161,7 +161,20 @@ START_TEST(the_oldest_go_when_it_is_too_large)
     ck_assert_uint_eq(conduit_window_excess(&w, 20), 1);
     ck_assert_uint_eq(conduit_window_excess(&w, 0), 3);
     ck_assert_uint_eq(w.n, 3);
+    ck_assert_int_eq(conduit_window_open(&w), 0);
+
+    /* a GAP stays until the entry behind it is there, of two the last one */
+
+    append(&w, CONDUIT_ITEM_GAP, 5, NULL);
+    append(&w, CONDUIT_ITEM_GAP, 7, NULL);
+    ck_assert_int_eq(conduit_window_open(&w), 1);
+    ck_assert_uint_eq(conduit_window_excess(&w, 0), 4);
+    ck_assert_uint_eq(conduit_window_excess(&w, 20), 3);
+    append(&w, CONDUIT_ITEM_ENTRY, 7, NULL);
+    ck_assert_uint_eq(conduit_window_excess(&w, 0), 6);
     conduit_window_clear(&w);
+    ck_assert_int_eq(conduit_window_open(&w), 0);
+    ck_assert_uint_eq(conduit_window_excess(&w, 0), 0);
 }
 END_TEST
 
