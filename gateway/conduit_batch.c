@@ -207,7 +207,11 @@ conduit_history_judge(const conduit_history_t *h,
     }
 
     if (next != NULL || conduit_history_is_zero(pos)) {
-        return CONDUIT_HISTORY_OK;
+
+        /* the batch that is made of it may not reach so far */
+
+        return a->full && conduit_history_index(a, pos) == a->nentries
+               ? CONDUIT_HISTORY_AGAIN : CONDUIT_HISTORY_OK;
     }
 
     future = a->missing || conduit_stream_id_cmp(&a->last_id, pos) < 0;

@@ -267,6 +267,17 @@ trouble(void)
 }
 
 
+/* the window is dropped to less, or may grow, no matter what is out */
+
+static void
+shrink(void)
+{
+    m.limit = 100 * rnd(8);
+    trim();
+    say("the window has %u items", (unsigned) m.h.window.n);
+}
+
+
 static void
 step(void)
 {
@@ -307,6 +318,10 @@ step(void)
         }
 
         break;
+
+    case 16:
+        shrink();
+        /* fall through */
 
     default:
         take();

@@ -97,6 +97,12 @@ static const row_t  rows[] = {
       { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, TRIMMED, 3 },
     { "what follows it is gone, nothing is there", 3, 4, 0,
       { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 5, 5, 0, 0, 0 }, TRIMMED, 3 },
+    { "what follows it is known, the answer does not reach so far", 3, 4, 0,
+      { 1, 1, 0, 2, { SAME(1), SAME(2) }, 5, 5, 5, 1, 0, 0 }, AGAIN, 3 },
+    { "what follows it is known, the answer ends before it", 3, 4, 0,
+      { 1, 1, 0, 2, { SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 }, AGAIN, 3 },
+    { "what follows it is known, and all that the answer has", 3, 4, 0,
+      { 1, 1, 0, 2, { SAME(3), SAME(4) }, 5, 5, 5, 1, 0, 0 }, OK, 3 },
     { "it wants all", 0, 0, 0,
       { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, OK, 0 },
     { "it has waited for one that is gone", 0, 4, 0,
@@ -179,19 +185,17 @@ static const agree_t  agreements[] = {
       { 1, 0, 0, 0, { { 0, 0, 0 } }, 1, 5, 5, 1, 5, 1 }, 1, 0 }
 };
 
-
-START_TEST(a_batch_is_of_the_same_stream)
+static void
+agrees(const agree_t *row, size_t dropped, uint64_t from)
 {
     answer_t                    r;
-    const agree_t              *row;
     conduit_history_t           h;
     conduit_stream_id_t         pos;
     conduit_history_question_t  q;
 
-    row = &agreements[_i];
     has_read_five(&h);
-    conduit_history_drop(&h, 2);
-    pos = id_of(1);
+    conduit_history_drop(&h, dropped);
+    pos = id_of(from);
     conduit_history_ask_batch(&h, &pos, &q);
     answer_of(&r, &row->said, &q);
 
@@ -202,6 +206,12 @@ START_TEST(a_batch_is_of_the_same_stream)
     ck_assert_int_eq(h.state, row->agrees ? CONDUIT_HISTORY_SURE
                                           : CONDUIT_HISTORY_SUSPECT);
     conduit_history_free(&h);
+}
+
+
+START_TEST(a_batch_is_of_the_same_stream)
+{
+    agrees(&agreements[_i], 2, 1);
 }
 END_TEST
 
