@@ -74,7 +74,8 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
 
     below = conduit_history_below(h);
     above = conduit_history_index(a, &below);
-    common = above && conduit_history_is_cursor(h, &a->entries[above - 1]);
+    common = (above && conduit_history_is_cursor(h, &a->entries[above - 1]))
+             || (a->has_tail && conduit_history_is_cursor(h, &a->tail));
 
     /* one that both have, and none up to the cursor that the window has not */
 

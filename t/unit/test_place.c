@@ -185,6 +185,22 @@ static const agree_t  agreements[] = {
       { 1, 0, 0, 0, { { 0, 0, 0 } }, 1, 5, 5, 1, 5, 1 }, 1, 0 }
 };
 
+/* the window has nothing, all is dropped */
+
+static const agree_t  bare[] = {
+    { "the newest is the cursor's",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, 1, 0 },
+    { "likewise, after it others were deleted",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 7, 7, 1, 7, 5 }, 1, 7 },
+    { "the newest is another one",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 4, 5, 5, 1, 4, 4 }, 0, 0 },
+    { "the cursor's is in the answer",
+      { 1, 0, 0, 2, { SAME(4), SAME(5) }, 5, 5, 5, 1, 0, 0 }, 1, 0 },
+    { "with other bytes",
+      { 1, 0, 0, 2, { SAME(4), OTHER(5) }, 5, 5, 5, 1, 0, 0 }, 0, 0 }
+};
+
+
 static void
 agrees(const agree_t *row, size_t dropped, uint64_t from)
 {
@@ -212,6 +228,13 @@ agrees(const agree_t *row, size_t dropped, uint64_t from)
 START_TEST(a_batch_is_of_the_same_stream)
 {
     agrees(&agreements[_i], 2, 1);
+}
+END_TEST
+
+
+START_TEST(a_batch_is_of_the_stream_of_the_cursor)
+{
+    agrees(&bare[_i], 5, bare[_i].said.n ? 4 : 9);
 }
 END_TEST
 
@@ -864,6 +887,8 @@ main(void)
                         sizeof(rows) / sizeof(rows[0]));
     tcase_add_loop_test(t, a_batch_is_of_the_same_stream, 0,
                         sizeof(agreements) / sizeof(agreements[0]));
+    tcase_add_loop_test(t, a_batch_is_of_the_stream_of_the_cursor, 0,
+                        sizeof(bare) / sizeof(bare[0]));
     tcase_add_test(t, a_batch_before_the_first_entry);
     tcase_add_loop_test(t, a_batch_ends_where_it_can_be_judged, 0,
                         sizeof(batches) / sizeof(batches[0]));
