@@ -177,15 +177,28 @@ conduit_history_only_deleted(const conduit_history_t *h,
     const conduit_history_answer_t *a)
 {
     size_t               after;
+    uint64_t             number;
     conduit_stream_id_t  below;
 
     below = conduit_history_below(h);
     after = a->nentries - conduit_history_index(a, &h->cursor);
 
-    return a->counted && h->numbered && !a->full
-           && after == a->nentries - conduit_history_index(a, &below)
-           && conduit_stream_id_cmp(&a->max_deleted, &h->cursor) >= 0
-           && a->added - after == h->number;
+    if (!a->counted
+        || after != a->nentries - conduit_history_index(a, &below))
+    {
+        return 0;
+    }
+
+    number = a->added - after;
+
+    /* the cursor's ID is told: no other stream had an entry there to delete */
+
+    if (conduit_stream_id_cmp(&a->max_deleted, &h->cursor) == 0) {
+        return !h->numbered || number >= h->number;
+    }
+
+    return h->numbered && !a->full && number == h->number
+           && conduit_stream_id_cmp(&a->max_deleted, &h->cursor) > 0;
 }
 
 

@@ -55,8 +55,9 @@
  *   at 0-0, the number is not known         go on: nobody has seen any of it
  *   oldest > cursor                         GAP, go on
  *   oldest <= cursor, nothing else up to    XDEL took the cursor's entry, go on
- *     it, max-deleted-entry-id >= cursor,
- *     added - (entries after it) == number
+ *     it, and max-deleted-entry-id is the
+ *     cursor, or after it and added -
+ *     (entries after it) == number
  *   oldest <= cursor                        RESTART: rolled back further than
  *                                           the window goes, or another stream
  *
@@ -73,7 +74,9 @@
  *    it: clients are told "trimmed" although nothing may be missing, and when
  *    it is another stream with larger IDs;
  *  - with nothing in common and the oldest entry not after the cursor, as after
- *    XDEL of all that the window has, the stream is read from its oldest again;
+ *    XDEL of all that the window has, the stream is read from its oldest again,
+ *    and clients get twice what they had of it.  On Redis 7 only where XDEL took
+ *    others, too, which were after the cursor and not read yet;
  *  - entries that came and were trimmed before the first look at a new stream
  *    are not missed.
  * What nobody can tell, on any version, is listed in t/unit/model_judge.h.

@@ -150,13 +150,19 @@ static const row_t  rows[] = {
       { 1, 0, 0, 1, { SAME(9) }, 2, 6, 9, 1, 0, 0 },    /* no XDEL */
       RESTART, ASK, 1, 0, 0 },
     { READ, "has nothing in common with what was read",
-      { 1, 0, 0, 1, { SAME(9) }, 2, 7, 9, 1, 5, 0 },    /* the number */
+      { 1, 0, 0, 1, { SAME(9) }, 2, 7, 9, 1, 7, 0 },    /* the number */
       RESTART, ASK, 1, 0, 0 },
     { UNCOUNTED, "has nothing in common with what was read",
-      { 1, 0, 0, 1, { SAME(9) }, 2, 6, 9, 1, 5, 0 },
+      { 1, 0, 0, 1, { SAME(9) }, 2, 6, 9, 1, 7, 0 },
       RESTART, ASK, 1, 0, 0 },
     { READ, "has nothing in common with what was read",
-      { 1, 1, 0, 1, { SAME(9) }, 2, 6, 9, 1, 5, 0 },    /* there is more */
+      { 1, 1, 0, 1, { SAME(9) }, 2, 6, 9, 1, 7, 0 },    /* there is more */
+      RESTART, ASK, 1, 0, 0 },
+    { READ, "has nothing in common with what was read",
+      { 1, 0, 0, 1, { SAME(9) }, 2, 6, 9, 1, 4, 0 },    /* not the cursor's */
+      RESTART, ASK, 1, 0, 0 },
+    { READ, "has nothing in common with what was read",
+      { 1, 0, 0, 1, { SAME(9) }, 2, 5, 9, 1, 5, 0 },    /* one was lost */
       RESTART, ASK, 1, 0, 0 },
     { READ, "has nothing in common with what was read",
       { 1, 0, 0, 2, { OTHER(4), SAME(9) }, 2, 6, 9, 4, 5, 0 },
@@ -200,9 +206,21 @@ static const row_t  rows[] = {
     { READ, "the entry at the cursor was deleted",
       { 1, 0, 0, 1, { SAME(9) }, 2, 6, 9, 1, 5, 0 },
       NOTHING, TAKE, 0, 5, 5 },
+    { READ, "the entry at the cursor was deleted",      /* or a later one */
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 2, 5, 7, 1, 7, 0 },
+      NOTHING, IDLE, 0, 5, 5 },
     { READ, "the entry at the cursor was deleted",
       { 1, 0, 0, 0, { { 0, 0, 0 } }, 2, 5, 5, 1, 5, 0 },
       NOTHING, IDLE, 0, 5, 5 },
+    { READ, "the entry at the cursor was deleted",      /* there is more */
+      { 1, 1, 0, 2, { SAME(8), SAME(9) }, 4, 8, 10, 1, 5, 0 },
+      NOTHING, TAKE, 0, 5, 5 },
+    { UNCOUNTED, "the entry at the cursor was deleted",
+      { 1, 0, 0, 1, { SAME(9) }, 2, 6, 9, 1, 5, 0 },
+      NOTHING, TAKE, 0, 5, 5 },
+    { UNCOUNTED, "the entry at the cursor was deleted",
+      { 1, 1, 0, 1, { SAME(9) }, 4, 8, 10, 1, 5, 0 },
+      NOTHING, TAKE, 0, 5, -1 },
 
     /* at 0-0 */
 
