@@ -129,7 +129,7 @@ conduit_history_taken(conduit_history_t *h)
         return CONDUIT_HISTORY_NEXT_ASK;
     }
 
-    if (conduit_stream_id_cmp(&h->cursor, &h->ahead) < 0) {
+    if (!h->facts && conduit_stream_id_cmp(&h->cursor, &h->ahead) < 0) {
 
         /* has it lost that, or was it deleted? */
 

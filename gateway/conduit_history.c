@@ -41,7 +41,9 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
     plan->next = CONDUIT_HISTORY_NEXT_IDLE;
     plan->first = a->nentries;
 
-    if (h->busy == CONDUIT_HISTORY_FAST) {
+    h->facts = (h->busy == CONDUIT_HISTORY_FULL);
+
+    if (!h->facts) {
         conduit_history_fast(h, a, plan);
 
     } else {
@@ -214,7 +216,6 @@ conduit_history_full(conduit_history_t *h, const conduit_history_answer_t *a,
             conduit_history_cut(h, after);
         }
 
-        h->ahead = conduit_history_zero;
         h->state = CONDUIT_HISTORY_SURE;
         conduit_history_go_on(h, a, i + 1, plan);
         return;
@@ -226,8 +227,6 @@ conduit_history_full(conduit_history_t *h, const conduit_history_answer_t *a,
         conduit_history_restart(h, plan);
         return;
     }
-
-    h->ahead = conduit_history_zero;
 
     if (a->length == 0) {
         conduit_history_empty(h, a, plan);
@@ -435,6 +434,8 @@ conduit_history_cut(conduit_history_t *h, uint64_t after)
     if (conduit_stream_id_cmp(&h->lead, &lead) < 0) {
         h->lead = lead;
     }
+
+    h->ahead = conduit_history_zero;
 }
 
 

@@ -198,8 +198,8 @@ typedef struct {
                                            state is SURE and it is not 0-0 */
     conduit_stream_id_t   floor;
     conduit_stream_id_t   ahead;        /* the stream had given out this ID when
-                                           somebody was judged; 0-0: not more
-                                           than the cursor */
+                                           somebody was judged; of no use once
+                                           the cursor is there; 0-0: none */
     conduit_stream_id_t   message;      /* the last one taken, with no gap after
                                            it; 0-0: none */
     uint64_t              number;       /* valid when numbered */
@@ -234,6 +234,7 @@ typedef struct {
     unsigned              counts:1;     /* the server tells entries-added */
     unsigned              dirty:1;      /* rang since the question was sent */
     unsigned              more:1;       /* the answer was full */
+    unsigned              facts:1;      /* it was one to FULL */
 } conduit_history_t;
 
 /* what to ask */

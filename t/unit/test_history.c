@@ -546,6 +546,66 @@ START_TEST(the_end_is_looked_for)
 END_TEST
 
 
+/* an ID that somebody was judged by is remembered until it was read: memory is
+   out before that, and the stream is rolled back, or gone */
+
+START_TEST(what_is_ahead_is_remembered)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  more = { 1, 0, 0, 2, { SAME(5), SAME(9) },
+                                  6, 6, 9, 1, 0, 0 };
+    static const said_t  back = { 1, 0, 0, 1, { SAME(5) }, 5, 5, 5, 1, 0, 0 };
+    static const said_t  gap = { 1, 0, 0, 1, { SAME(10) }, 1, 2, 10, 10, 0, 0 };
+    static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
+                                     0, 0, 0, 0, 0, 0 };
+
+    start(&h, _i ? NEW_AHEAD : AHEAD);
+    conduit_history_ask(&h, 1, 1, &q);
+    answer_of(&r, _i ? &gap : &more, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_TAKE);
+    conduit_history_failed(&h);
+    ck_assert_uint_eq(h.ahead.ms, 9);
+
+    ck_assert_int_eq(conduit_history_retry(&h), 1);
+    told_history(&h, _i ? &missing : &back, &plan);
+    ck_assert_int_eq(plan.change, _i ? RESTART : CUT);
+    ck_assert_uint_eq(h.ahead.ms, 0);
+    ck_assert_uint_eq(h.lead.ms, _i ? 0 : 9);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* what is ahead was deleted: each FAST is followed by a FULL, which is not
+   followed by another one */
+
+START_TEST(what_is_ahead_was_deleted)
+{
+    conduit_history_t       h;
+    conduit_history_plan_t  plan;
+
+    static const said_t  fast = { 0, 0, 0, 1, { SAME(5) }, 0, 0, 0, 0, 0, 0 };
+    static const said_t  full = { 1, 0, 0, 1, { SAME(5) }, 5, 6, 9, 1, 9, 0 };
+
+    start(&h, FAST);
+    h.ahead = id_of(9);
+    told_history(&h, &fast, &plan);
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
+    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SUSPECT);
+    told_history(&h, &full, &plan);
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
+    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SURE);
+    ck_assert_uint_eq(h.ahead.ms, 9);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* DEL, small IDs, then large ones; poll mode deaf after DEL: from the oldest
    again, whatever the IDs are */
 
@@ -905,6 +965,8 @@ main(void)
     tcase_add_test(t, a_ring_in_between_asks_again);
     tcase_add_test(t, what_was_not_taken_is_asked_again);
     tcase_add_test(t, the_end_is_looked_for);
+    tcase_add_loop_test(t, what_is_ahead_is_remembered, 0, 2);
+    tcase_add_test(t, what_is_ahead_was_deleted);
     tcase_add_test(t, a_stream_made_anew_is_read_from_its_oldest);
     tcase_add_test(t, a_rollback_is_remembered);
     tcase_add_loop_test(t, the_last_message_is_all, 0, 3);
