@@ -47,6 +47,14 @@ conduit_history_agrees(conduit_history_t *h, const conduit_history_answer_t *a)
         h->ahead = a->last_id;
     }
 
+    if (conduit_history_is_zero(&h->cursor) && !h->numbered) {
+
+        /* it is empty: those who are judged miss what is added from here on */
+
+        h->number = a->added;
+        h->numbered = a->counted || a->missing;
+    }
+
     return 1;
 }
 

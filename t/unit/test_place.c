@@ -265,10 +265,54 @@ START_TEST(a_batch_before_the_first_entry)
 
     ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
     ck_assert_uint_eq(h.ahead.ms, 7);
+    ck_assert_uint_eq(h.number, 0);
     answer_of(&r, &missing, &q);
     ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
     answer_of(&r, &one, &q);
     ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 0);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* one is judged by an empty stream before the channel has looked at it: it
+   misses what is added and trimmed from then on */
+
+typedef struct {
+    said_t  said;
+    int     number;                 /* -1: none */
+} number_t;
+
+static const number_t  numbers[] = {
+    { { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 7, 7, 0, 0, 0 }, 7 },
+    { { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, 0 },
+    { { 0, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, 0 },
+    { { 0, 0, 0, 0, { { 0, 0, 0 } }, 0, 0, 7, 0, 0, 0 }, -1 }    /* Redis 6 */
+};
+
+
+START_TEST(a_batch_of_an_empty_stream_tells_its_number)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  shorter = { 1, 0, 0, 0, { { 0, 0, 0 } },
+                                     0, 2, 2, 0, 0, 0 };
+
+    pos = id_of(5);
+    memset(&h, 0, sizeof(h));
+    conduit_history_init(&h, &pos, NULL);
+    told_history(&h, &shorter, &plan);
+    ck_assert_str_eq(plan.why, "the position is of another stream");
+    ck_assert_int_eq(h.numbered, 0);
+
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &numbers[_i].said, &q);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
+    ck_assert_int_eq(h.numbered ? (int) h.number : -1, numbers[_i].number);
     conduit_history_free(&h);
 }
 END_TEST
@@ -890,6 +934,8 @@ main(void)
     tcase_add_loop_test(t, a_batch_is_of_the_stream_of_the_cursor, 0,
                         sizeof(bare) / sizeof(bare[0]));
     tcase_add_test(t, a_batch_before_the_first_entry);
+    tcase_add_loop_test(t, a_batch_of_an_empty_stream_tells_its_number, 0,
+                        sizeof(numbers) / sizeof(numbers[0]));
     tcase_add_loop_test(t, a_batch_ends_where_it_can_be_judged, 0,
                         sizeof(batches) / sizeof(batches[0]));
     tcase_add_loop_test(t, an_older_answer_does_not_judge, 0, 2);
