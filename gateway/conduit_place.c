@@ -260,6 +260,14 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
         return CONDUIT_HISTORY_AGAIN;
     }
 
+    if (p->known && conduit_stream_id_cmp(&p->pos, &h->floor) >= 0) {
+
+        /* what is gone from the stream, the window has */
+
+        conduit_place_enter(p, h);
+        return CONDUIT_HISTORY_OK;
+    }
+
     pos = p->pos;
 
     verdict = conduit_history_judge(h, a, &pos, p->known ? &p->next : NULL);

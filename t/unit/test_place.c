@@ -476,6 +476,41 @@ START_TEST(the_floor_is_in_the_window)
 END_TEST
 
 
+/* one was below the window and was to get 4-0 next; all of the stream has been
+   trimmed since.  What the window has it does not miss */
+
+START_TEST(the_window_has_what_was_trimmed)
+{
+    int                    has;
+    conduit_place_t        p;
+    conduit_history_t      h;
+    const conduit_item_t  *item;
+
+    static const said_t  nothing = { 1, 0, 0, 0, { { 0, 0, 0 } },
+                                     0, 5, 5, 0, 0, 0 };
+
+    has_read_five(&h);
+    conduit_history_drop(&h, _i);
+    has = (_i <= 3);
+
+    memset(&p, 0, sizeof(p));
+    p.life = 1;
+    p.pos = id_of(3);
+    p.where = CONDUIT_PLACE_BELOW;
+    p.known = 1;
+    p.next = id_of(4);
+
+    ck_assert_int_eq(judged(&p, &h, &nothing), has ? OK : TRIMMED);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_int_eq(p.known, 0);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     has ? CONDUIT_PLACE_SEND : CONDUIT_PLACE_TELL);
+    ck_assert_uint_eq(item->id.ms, has ? 4 : 5);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* a slow client whose batch ends where trimming does misses nothing; one entry
    further, it does */
 
@@ -941,6 +976,7 @@ main(void)
     tcase_add_loop_test(t, an_older_answer_does_not_judge, 0, 2);
     tcase_add_test(t, who_wants_all_is_in_a_window_that_has_all);
     tcase_add_test(t, the_floor_is_in_the_window);
+    tcase_add_loop_test(t, the_window_has_what_was_trimmed, 2, 5);
     tcase_add_loop_test(t, trimming_up_to_the_end_of_a_batch, 0, 2);
     tcase_add_test(t, who_joins_before_a_gap_is_told_once);
     tcase_add_test(t, gone_says_more_than_trimmed);
