@@ -26,13 +26,23 @@ typedef struct {
     int          wild;              /* XDEL, DEL, dumps, clocks, XSETID */
     int          poll;              /* nothing rings */
     int          storm;             /* constant errors, for a while */
+    int          apart;             /* no scripts: XRANGE, then XINFO */
 } model_mode_t;
+
+/* what comes instead of an answer */
+typedef enum {
+    ANSWERED = 0,
+    PASSING,                        /* an error that passes */
+    REDIRECT,                       /* the key is elsewhere */
+    TOO_LARGE                       /* for the limit of a reply */
+} model_failure_e;
 
 /* a question or an answer on its way */
 typedef struct {
     int                          batch;
-    int                          failed;      /* 1: passing error,
-                                                 2: redirect */
+    size_t                       count;       /* entries it asks for */
+    model_failure_e              failed;
+    int                          half;        /* XRANGE is answered */
     conduit_history_question_t   q;
     conduit_history_answer_t     a;
     conduit_history_entry_t      entries[MODEL_ENTRIES];
@@ -73,8 +83,10 @@ static struct {
 
     model_redis_t        redis;
     int                  armed;
+    int                  polling;             /* nothing rings, for a while */
     int                  bells;               /* rings on their way */
     int                  unrung;              /* one was lost */
+    int                  down;                /* there is no link */
 
     model_packet_t       out[QUEUE];          /* to Redis, in order */
     int                  nout;
@@ -87,8 +99,18 @@ static struct {
     size_t               limit;               /* bytes of the window */
     model_packet_t       taking;              /* the answer being taken */
     size_t               taken;
+    int                  renew;               /* the link is another one than
+                                                 that of this answer */
+    int                  later;               /* the retry timer runs */
+    size_t               known;               /* entries that FULL may ask for
+                                                 again; 0: any */
+    int                  shift[2];            /* halves of COUNT, as a reply was
+                                                 too large: cursor, batch */
 
-    enum { B_IDLE, B_OUT, B_WAIT }  batch_state;
+    enum { B_IDLE, B_OUT, B_TAKING, B_WAIT }  batch_state;
+    model_packet_t       batch_taking;
+    size_t               batch_taken;
+    size_t               batch_n;             /* entries to be taken */
     int                  disagreed;
     conduit_window_t     batch;
     conduit_stream_id_t  batch_last;

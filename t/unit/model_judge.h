@@ -274,7 +274,10 @@ step_hidden(const model_step_t *s)
         hidden |= s->after;
     }
 
-    if (s->anew) {
+    if (sub->life != sub->place.life) {
+
+        /* another life is read from its oldest, whatever it had */
+
         hidden |= (s->before & ~r->there) | s->after;
     }
 
@@ -299,7 +302,10 @@ is_told_falsely(const model_step_t *s)
     }
 
     if (sub->told == CONDUIT_PLACE_GONE) {
-        return !s->first;
+
+        /* nobody has a position of another stream where there is only one */
+
+        return !s->first || (s->a >= 0 && !m.mode->wild);
     }
 
     if (!m.mode->counted || (r->padded & r->line[s->b])) {

@@ -156,15 +156,21 @@ delivered(int n, int b)
 
 /*
  * Whether an answer is of the stream that had these entries, c at the cursor,
- * and one could tell: not after XDEL of that one, XSETID, or what was brought
- * back.
+ * and one could tell: not after XDEL of that one and another one after it, nor
+ * after XSETID, or what was brought back.
  */
 
 static int
 is_same(const model_packet_t *p, uint64_t had, int c)
 {
-    return !(had & ~p->line)
-           && !((m.redis.deleted | m.fooled_by) & BIT(c))
+    if ((m.redis.deleted & BIT(c))
+        && (!p->a.counted
+            || conduit_stream_id_cmp(&p->a.max_deleted, &m.redis.id[c])))
+    {
+        return 0;
+    }
+
+    return !(had & ~p->line) && !(m.fooled_by & m.redis.line[c])
            && !(p->line & m.redis.back) && !m.redis.setid
            && !(m.redis.padded & (p->line | had));
 }
@@ -274,10 +280,30 @@ batch_agreed(const model_packet_t *p, int c)
 {
     if (c >= 0 && !(p->line & BIT(c))) {
         say("misled");
+        m.fooled |= m.redis.line[c] & ~p->line & ~p->there;
         m.fooled_by |= m.redis.line[c] | p->line;
     }
 
     m.line |= p->line;
+}
+
+
+/*
+ * A batch does not agree; c is the entry at the cursor.  While nothing but XADD
+ * and XTRIM happens, one that has that entry, or was asked from before it, is
+ * of the same stream.
+ */
+
+static void
+batch_disagreed(const model_packet_t *p, int c)
+{
+    if (!m.mode->wild && c >= 0 && (p->there & BIT(c))
+        && (conduit_stream_id_cmp(&p->q.id, &m.redis.id[c]) <= 0
+            || (p->a.has_tail && (int) p->a.tail.hash - 1 == c)))
+    {
+        broken("P4", "a batch from " FID " does not agree, though entry %d is "
+               "there", ID(p->q.id), c);
+    }
 }
 
 
@@ -310,9 +336,7 @@ rested(int e)
     for (i = 0; i < SUBS; i++) {
         sub = &m.subs[i];
 
-        if (sub->here && !(sub->got & BIT(e))
-            && conduit_stream_id_cmp(&m.redis.id[e], &sub->start) > 0)
-        {
+        if (sub->here && !(sub->got & BIT(e))) {
             say("sub %d is at %d, " FID ", number %" PRIu64 ", life %u", i,
                 sub->place.where, ID(sub->place.pos), sub->place.seq,
                 sub->place.life);

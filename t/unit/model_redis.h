@@ -43,6 +43,7 @@ typedef struct {
                                                    it to the same stream */
     int                  n;         /* entries ever added */
     uint64_t             messages;  /* masks: the others are no messages */
+    uint64_t             ends;      /* messages that are an END */
 
     uint64_t             there;     /* each entry is in one of these */
     uint64_t             trimmed;
@@ -83,8 +84,16 @@ model_mask(const model_stream_t *s)
 }
 
 
+/* what an entry is */
+typedef enum {
+    NO_MESSAGE = 0,
+    MESSAGE,
+    END
+} model_kind_e;
+
+
 static void
-model_xadd(model_redis_t *r, int message)
+model_xadd(model_redis_t *r, model_kind_e kind)
 {
     int              e;
     model_stream_t  *s;
@@ -118,8 +127,12 @@ model_xadd(model_redis_t *r, int message)
         r->padded |= BIT(e);
     }
 
-    if (message) {
+    if (kind != NO_MESSAGE) {
         r->messages |= BIT(e);
+    }
+
+    if (kind == END) {
+        r->ends |= BIT(e);
     }
 
     s->list[s->n++] = e;

@@ -13,7 +13,10 @@
  *
  *     model.h           the state of a run
  *     model_redis.h     Redis
- *     model_shell.h     the feed and the listeners, without sockets
+ *     model_link.h      the connection to it
+ *     model_feed.h      the feed, without sockets
+ *     model_shell.h     what is around it: links, the timer, subscribers
+ *     model_ops.h       what happens to all of them
  *     model_oracle.h    the oracle: deliveries, plans, questions (P3 to P6)
  *     model_judge.h     what was to be got or told before an entry (P1, P2),
  *                       and what nobody can tell
@@ -23,7 +26,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "model_shell.h"
+#include "model_ops.h"
 
 #ifndef RUNS
 #define RUNS       2000             /* a mode */
@@ -33,12 +36,14 @@
 #define BEFORE     12               /* operations before it */
 
 static const model_mode_t  modes[] = {
-    { "append and trim, Redis 7", 1, 0, 0, 0 },
-    { "append and trim, polled", 1, 0, 1, 0 },
-    { "append and trim, Redis 6", 0, 0, 0, 0 },
-    { "everything, Redis 7", 1, 1, 0, 0 },
-    { "everything, Redis 6", 0, 1, 0, 0 },
-    { "everything, with constant errors", 1, 1, 0, 1 }
+    { "append and trim, Redis 7", 1, 0, 0, 0, 0 },
+    { "append and trim, polled", 1, 0, 1, 0, 0 },
+    { "append and trim, Redis 6", 0, 0, 0, 0, 0 },
+    { "everything, Redis 7", 1, 1, 0, 0, 0 },
+    { "everything, Redis 6", 0, 1, 0, 0, 0 },
+    { "everything, with constant errors", 1, 1, 0, 1, 0 },
+    { "append and trim, no scripts", 1, 0, 0, 0, 1 },
+    { "everything, no scripts", 1, 1, 0, 0, 1 }
 };
 
 #define MODES  (sizeof(modes) / sizeof(modes[0]))
@@ -47,243 +52,41 @@ static const model_mode_t  modes[] = {
 static char  left_out[STEPS + BEFORE + 1];
 
 
-/* what anybody may do */
+/* the timer, or a sweep; or a link, when there is none */
 
 static void
-append_or_trim(int i)
+time_passes(void)
 {
-    model_stream_t  *s;
+    switch (rnd(8)) {
 
-    s = &m.redis.now;
+    case 0:
+        ring(0);
+        break;
 
-    if (i < 8) {
-        for (i = rnd(8) ? 1 : 5; i; i--) {
-            model_xadd(&m.redis, rnd(8) != 0);
-        }
-
-        say("XADD.. last " FID, ID(s->last_id));
-
-    } else if (s->exists && s->n) {
-        i = rnd(3) ? (int) rnd(s->n) : s->n;
-        say("XTRIM %d of %d", i, s->n);
-        model_xtrim(&m.redis, i);
-    }
-}
-
-
-static void
-disturb(int i)
-{
-    model_stream_t  *s;
-
-    s = &m.redis.now;
-
-    switch (i) {
-
-    case 12: case 13: case 14:
-        if (s->exists && s->n) {
-            i = rnd(2) ? (int) rnd(s->n) : s->n - 1;
-            say("XDEL " FID, ID(m.redis.id[s->list[i]]));
-            model_xdel(&m.redis, i);
+    case 1:
+        if (m.polling) {
+            ring(0);
         }
 
         break;
 
-    case 15: case 16:
-        say("DEL");                 /* or it expires */
-        model_del(&m.redis);
-        break;
-
-    case 17: case 18:
-        m.redis.clock -= rnd(m.redis.clock < 12 ? m.redis.clock : 12);
-        say("clock %d", (int) m.redis.clock);
-        break;
-
-    case 19: case 20:
-        say("DUMP");
-        model_dump(&m.redis, &m.redis.dump);
-        break;
-
-    case 21: case 22:
-        if (m.redis.dump.exists) {
-            say("RESTORE");
-            model_become(&m.redis, &m.redis.dump);
-        }
-
-        break;
-
-    case 23: case 24:
-        say("RENAME %s", m.redis.aside.exists ? "back" : "away");
-        model_rename(&m.redis);
-        break;
-
-    case 25:
-        if (rnd(3) == 0) {
-            say("SET");
-            model_set(&m.redis);
+    case 2: case 3:
+        if (m.down) {
+            link_up();
         }
 
         break;
 
     default:
-        if (s->exists) {
-            i = rnd(3);
-            model_xsetid(&m.redis, i, rnd(4) ? 0 : rnd(3));
-            say("XSETID " FID " added %d", ID(s->last_id), (int) s->added);
-        }
+        retry();
     }
-}
-
-
-static void
-redis_op(void)
-{
-    int  i;
-
-    m.redis.clock += rnd(3);
-    m.redis.changed = 0;
-    m.redis.came = 0;
-
-    i = rnd(m.mode->wild ? 27 : 12);
-
-    if (i < 12) {
-        append_or_trim(i);
-
-    } else {
-        disturb(i);
-    }
-
-    m.came |= m.redis.came;
-
-    for (i = 0; i < SUBS; i++) {
-        m.subs[i].came |= m.redis.came;
-    }
-
-    if (m.redis.changed && m.armed) {
-        m.armed = 0;
-
-        if (!m.mode->poll) {
-            m.bells++;
-        }
-    }
-}
-
-
-static void
-join(void)
-{
-    int           n, e;
-    model_sub_t  *sub;
-
-    n = rnd(SUBS);
-    sub = &m.subs[n];
-
-    if (sub->here) {
-        if (rnd(3) == 0) {
-            say("sub %d leaves", n);
-            sub->here = 0;
-        }
-
-        return;
-    }
-
-    memset(sub, 0, sizeof(*sub));
-    sub->here = 1;
-    sub->prev = -1;
-    sub->born = MODEL_ENTRIES;
-
-    if (m.redis.n && rnd(3)) {
-        e = m.redis.n - 1 - rnd(m.redis.n < 8 ? m.redis.n : 8);
-        sub->start = m.redis.id[e];
-
-    } else if (rnd(8) == 0) {
-        sub->start.ms = m.redis.clock + rnd(4);
-        sub->start.seq = rnd(2);
-
-        for (e = 0; e < m.redis.n; e++) {
-            if (conduit_stream_id_cmp(&m.redis.id[e], &sub->start) == 0) {
-                break;
-            }
-        }
-
-        if (e == m.redis.n) {
-            sub->born = 0;          /* of nothing */
-        }
-    }
-
-    conduit_place_join(&sub->place, &m.h, &sub->start);
-    sub->life = sub->place.life;
-
-    say("sub %d joins at " FID ": where %d", n, ID(sub->start),
-        sub->place.where);
-}
-
-
-static void
-hear(void)
-{
-    if (m.bells == 0) {
-        return;
-    }
-
-    m.bells--;
-
-    if (rnd(12)) {
-        say("rings");
-        ring(1);
-
-    } else {
-        say("a ring is lost");
-        m.unrung = 1;
-    }
-}
-
-
-static void
-trouble(void)
-{
-    switch (rnd(m.mode->storm ? 16 : 6)) {
-
-    case 0: case 1:
-        if (m.nout) {
-            m.out[rnd(m.nout)].failed = 1 + rnd(2);
-        }
-
-        break;
-
-    case 2:
-        if (rnd(4) == 0) {
-            cut_link();
-        }
-
-        break;
-
-    default:
-        if (m.mode->storm) {
-            m.storm = rnd(4) != 0;
-            say("errors: %s", m.storm ? "all the time" : "no more");
-        }
-    }
-}
-
-
-/* the window is dropped to less, or may grow, no matter what is out */
-
-static void
-shrink(void)
-{
-    m.limit = 100 * rnd(8);
-    trim();
-    say("the window has %u items", (unsigned) m.h.window.n);
 }
 
 
 static void
 step(void)
 {
-    int  i;
-
-    switch (rnd(20)) {
+    switch (rnd(22)) {
 
     case 0: case 1: case 2:
         redis_op();
@@ -309,31 +112,24 @@ step(void)
         trouble();
         break;
 
-    case 15:
-        if (rnd(2)) {
-            retry();
-
-        } else if (m.mode->poll || rnd(4) == 0) {
-            ring(0);
-        }
-
+    case 15: case 16:
+        time_passes();
         break;
 
-    case 16:
+    case 17:
         shrink();
-        /* fall through */
+        break;
+
+    case 18:
+        pause_sub(rnd(SUBS));
+        break;
 
     default:
         take();
         (void) serve(rnd(SUBS));
     }
 
-    for (i = 0; i < SUBS; i++) {
-        if (m.subs[i].here && m.subs[i].place.where != CONDUIT_PLACE_WINDOW) {
-            pump();
-            break;
-        }
-    }
+    pump();
 }
 
 
@@ -346,12 +142,17 @@ is_due(void)
 
     busy = 0;
 
+    if (m.down) {
+        link_up();
+        busy = 1;
+    }
+
     while (m.nout && m.nin < QUEUE) {
         execute();
         busy = 1;
     }
 
-    while (m.h.busy == CONDUIT_HISTORY_TAKING) {
+    while (is_taking()) {
         take();
         busy = 1;
     }
@@ -388,7 +189,7 @@ quiesce(void)
             continue;
         }
 
-        if (m.h.busy != CONDUIT_HISTORY_WAIT && m.batch_state != B_WAIT) {
+        if (!m.later) {
             return;
         }
 
@@ -412,7 +213,7 @@ finish(void)
         m.unrung = 1;
     }
 
-    if (m.unrung || m.mode->poll) {
+    if (m.unrung || m.polling) {
         ring(0);
     }
 
@@ -420,12 +221,12 @@ finish(void)
 
     m.step++;
     m.redis.changed = 0;
-    model_xadd(&m.redis, 1);
+    model_xadd(&m.redis, MESSAGE);
 
-    if (m.armed && !m.mode->poll) {
+    if (m.armed && !m.polling) {
         m.bells++;
 
-    } else if (m.mode->poll) {
+    } else if (m.polling) {
         ring(0);
     }
 
@@ -437,8 +238,10 @@ finish(void)
 }
 
 
-static void
-run(const model_mode_t *mode, uint64_t seed, int loud)
+/* what was there before the channel is opened; returns the number of steps */
+
+static int
+begin(const model_mode_t *mode, uint64_t seed, int loud)
 {
     int                  i, steps;
     conduit_stream_id_t  pos;
@@ -448,6 +251,7 @@ run(const model_mode_t *mode, uint64_t seed, int loud)
     m.seed = seed;
     m.loud = loud;
     m.redis.clock = 10;
+    m.polling = mode->poll;
 
     reseed(0);
     m.limit = 200 + 100 * rnd(6);
@@ -472,6 +276,17 @@ run(const model_mode_t *mode, uint64_t seed, int loud)
     conduit_history_init(&m.h, &pos, NULL);
     ask(1);
     m.came = 0;
+
+    return steps;
+}
+
+
+static void
+run(const model_mode_t *mode, uint64_t seed, int loud)
+{
+    int  steps;
+
+    steps = begin(mode, seed, loud);
 
     for (m.step = 1; m.step < steps && !m.promise; m.step++) {
         reseed(m.step);
