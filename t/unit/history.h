@@ -1,5 +1,5 @@
 /*
- * What the tables of conduit_history.c and conduit_place.c have in common: a
+ * What the tables of the engine's rules have in common: a
  * stream whose entries are 1-0, 2-0, and so on, each with its number for a
  * hash; another hash is another entry.
  */
@@ -17,9 +17,29 @@ typedef struct {
     uint64_t  ms, seq, hash;
 } entry_t;
 
+/* what the channel knows before the answer */
+typedef enum {
+    READ = 0,       /* 1-0 to 5-0, number 5; asks FULL */
+    FAST,           /* likewise; asks FAST */
+    UNCOUNTED,      /* likewise, without the number; FULL */
+    AHEAD,          /* likewise, and that the stream had given out 9-0 */
+    CLAIMED,        /* a client's position, 5-0 */
+    NEW,            /* that there was no stream */
+    NEW_AHEAD,      /* that there was an empty one, which had given out 9-0 */
+    BLANK           /* nothing, as the first position was of another stream */
+} start_e;
+
 /* as it was read, and another one with its ID */
 #define SAME(ms)   { ms, 0, ms }
 #define OTHER(ms)  { ms, 0, 99 }
+
+#define NOTHING  CONDUIT_HISTORY_NOTHING
+#define GAP      CONDUIT_HISTORY_GAP
+#define CUT      CONDUIT_HISTORY_CUT
+#define RESTART  CONDUIT_HISTORY_RESTART
+#define IDLE     CONDUIT_HISTORY_NEXT_IDLE
+#define ASK      CONDUIT_HISTORY_NEXT_ASK
+#define TAKE     CONDUIT_HISTORY_NEXT_TAKE
 
 /* an answer in short; of XREAD only the entries */
 typedef struct {
@@ -125,6 +145,43 @@ has_read_five(conduit_history_t *h)
     ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
     ck_assert_uint_eq(h->number, 5);
     ck_assert_uint_eq(conduit_window_end(&h->window), 5);
+}
+
+
+static inline void
+start(conduit_history_t *h, start_e what)
+{
+    conduit_stream_id_t     pos;
+    conduit_history_plan_t  plan;
+
+    static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
+                                     0, 0, 0, 0, 0, 0 };
+    static const said_t  shorter = { 1, 0, 0, 0, { { 0, 0, 0 } },
+                                     0, 2, 2, 0, 0, 0 };
+
+    if (what <= AHEAD) {
+        has_read_five(h);
+
+        if (what != FAST) {
+            conduit_history_unsent(h);
+        }
+
+        h->numbered = (what != UNCOUNTED);
+        h->ahead = id_of(what == AHEAD ? 9 : 0);
+        return;
+    }
+
+    pos = id_of(what == CLAIMED || what == BLANK ? 5 : 0);
+    memset(h, 0, sizeof(*h));
+    conduit_history_init(h, &pos, NULL);
+
+    if (what == NEW || what == NEW_AHEAD) {
+        told_history(h, &missing, &plan);
+        h->ahead = id_of(what == NEW_AHEAD ? 9 : 0);
+
+    } else if (what == BLANK) {
+        told_history(h, &shorter, &plan);
+    }
 }
 
 #endif /* HISTORY_H */

@@ -3,19 +3,6 @@
  */
 
 #include "history.h"
-#include "memory.h"
-
-/* what the channel knows before the answer */
-typedef enum {
-    READ = 0,       /* 1-0 to 5-0, number 5; asks FULL */
-    FAST,           /* likewise; asks FAST */
-    UNCOUNTED,      /* likewise, without the number; FULL */
-    AHEAD,          /* likewise, and that the stream had given out 9-0 */
-    CLAIMED,        /* a client's position, 5-0 */
-    NEW,            /* that there was no stream */
-    NEW_AHEAD,      /* that there was an empty one, which had given out 9-0 */
-    BLANK           /* nothing, as the first position was of another stream */
-} start_e;
 
 typedef struct {
     start_e      start;
@@ -27,14 +14,6 @@ typedef struct {
     uint64_t     cursor;            /* after it */
     int          number;            /* likewise; -1: none */
 } row_t;
-
-#define NOTHING  CONDUIT_HISTORY_NOTHING
-#define GAP      CONDUIT_HISTORY_GAP
-#define CUT      CONDUIT_HISTORY_CUT
-#define RESTART  CONDUIT_HISTORY_RESTART
-#define IDLE     CONDUIT_HISTORY_NEXT_IDLE
-#define ASK      CONDUIT_HISTORY_NEXT_ASK
-#define TAKE     CONDUIT_HISTORY_NEXT_TAKE
 
 /* the start, the rule, { Redis 7, full, missing, n, { entries },
    length, added, last, oldest, max-deleted, tail }, what follows */
@@ -266,43 +245,6 @@ static const row_t  rows[] = {
 };
 
 
-static void
-start(conduit_history_t *h, start_e what)
-{
-    conduit_stream_id_t     pos;
-    conduit_history_plan_t  plan;
-
-    static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
-                                     0, 0, 0, 0, 0, 0 };
-    static const said_t  shorter = { 1, 0, 0, 0, { { 0, 0, 0 } },
-                                     0, 2, 2, 0, 0, 0 };
-
-    if (what <= AHEAD) {
-        has_read_five(h);
-
-        if (what != FAST) {
-            conduit_history_unsent(h);
-        }
-
-        h->numbered = (what != UNCOUNTED);
-        h->ahead = id_of(what == AHEAD ? 9 : 0);
-        return;
-    }
-
-    pos = id_of(what == CLAIMED || what == BLANK ? 5 : 0);
-    memset(h, 0, sizeof(*h));
-    conduit_history_init(h, &pos, NULL);
-
-    if (what == NEW || what == NEW_AHEAD) {
-        told_history(h, &missing, &plan);
-        h->ahead = id_of(what == NEW_AHEAD ? 9 : 0);
-
-    } else if (what == BLANK) {
-        told_history(h, &shorter, &plan);
-    }
-}
-
-
 START_TEST(an_answer_decides)
 {
     answer_t                    r;
@@ -347,205 +289,6 @@ START_TEST(an_answer_decides)
 END_TEST
 
 
-/* an entry that there is no memory for is not taken, and may be again */
-
-START_TEST(memory_that_is_out_takes_nothing)
-{
-    answer_t                    r;
-    conduit_history_t           h;
-    conduit_history_plan_t      plan;
-    conduit_history_question_t  q;
-
-    static const said_t  one = { 1, 0, 0, 1, { SAME(1) }, 1, 1, 1, 1, 0, 0 };
-
-    start(&h, NEW);
-    conduit_history_unsent(&h);
-    conduit_history_ask(&h, 1, 100, &q);
-    answer_of(&r, &one, &q);
-    conduit_history_answer(&h, &r.a, &plan);
-    ck_assert_int_eq(plan.next, TAKE);
-
-    memory_count(1);
-    ck_assert_int_eq(conduit_history_take(&h, &r.e[0], &h, 10), -1);
-    ck_assert_uint_eq(h.cursor.ms, 0);
-    ck_assert_uint_eq(conduit_window_end(&h.window), 0);
-
-    ck_assert_int_eq(conduit_history_take(&h, &r.e[0], &h, 10), 0);
-    ck_assert_uint_eq(h.cursor.ms, 1);
-    ck_assert_uint_eq(conduit_window_end(&h.window), 1);
-    conduit_history_free(&h);
-}
-END_TEST
-
-
-/* once it is known to be there, it is not looked up again */
-
-START_TEST(a_position_that_was_found_is_asked_for_fast)
-{
-    size_t                      i;
-    answer_t                    r;
-    conduit_history_t           h;
-    conduit_history_plan_t      plan;
-    conduit_history_question_t  q;
-
-    static const struct {
-        said_t                  said;
-        conduit_history_busy_e  kind;
-    } found[] = {
-        { { 1, 0, 0, 1, { SAME(5) }, 5, 5, 5, 1, 0, 0 },
-          CONDUIT_HISTORY_FAST },
-        { { 1, 0, 0, 0, { { 0, 0, 0 } }, 3, 5, 6, 1, 6, 3 },
-          CONDUIT_HISTORY_FAST },                   /* before it, the newest */
-        { { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 6, 6, 0, 0, 0 },
-          CONDUIT_HISTORY_FULL }                    /* empty */
-    };
-
-    for (i = 0; i < sizeof(found) / sizeof(found[0]); i++) {
-        start(&h, CLAIMED);
-        conduit_history_ask(&h, 1, 100, &q);
-        answer_of(&r, &found[i].said, &q);
-        conduit_history_answer(&h, &r.a, &plan);
-        ck_assert_int_eq(plan.next, IDLE);
-
-        conduit_history_ask(&h, 2, 100, &q);
-        ck_assert_int_eq(q.kind, found[i].kind);
-
-        if (q.kind == CONDUIT_HISTORY_FAST) {
-
-            /* the cursor's own entry, and those after it */
-
-            ck_assert_uint_eq(q.extra, 1);
-        }
-
-        conduit_history_free(&h);
-    }
-}
-END_TEST
-
-
-/* XINFO in a closed loop while Redis answers errors, also before the channel
-   has settled: the timer only asks again */
-
-START_TEST(an_error_waits_for_the_timer)
-{
-    conduit_history_t           h;
-    conduit_history_question_t  q;
-
-    start(&h, _i ? CLAIMED : FAST);
-
-    ck_assert_int_eq(conduit_history_ring(&h), 1);
-    conduit_history_ask(&h, 1, 100, &q);
-    conduit_history_failed(&h);
-    ck_assert_int_eq(conduit_history_ring(&h), 0);
-    ck_assert_int_eq(conduit_history_retry(&h), 1);
-    ck_assert_int_eq(conduit_history_retry(&h), 0);
-    conduit_history_ask(&h, 0, 100, &q);
-    ck_assert_int_eq(q.kind, CONDUIT_HISTORY_FULL);
-    ck_assert_int_eq(h.state, _i ? CONDUIT_HISTORY_CLAIMED
-                                 : CONDUIT_HISTORY_SUSPECT);
-    conduit_history_free(&h);
-}
-END_TEST
-
-
-/* entries held back until the sweep: a ring while a question is out */
-
-START_TEST(a_ring_in_between_asks_again)
-{
-    answer_t                    r;
-    conduit_history_t           h;
-    conduit_history_plan_t      plan;
-    conduit_history_question_t  q;
-
-    start(&h, FAST);
-    conduit_history_ask(&h, 1, 100, &q);
-    ck_assert_uint_eq(q.id.ms, 4);
-    ck_assert_int_eq(conduit_history_ring(&h), 0);
-    answer_of(&r, &rows[0].said, &q);
-    conduit_history_answer(&h, &r.a, &plan);
-    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
-    conduit_history_free(&h);
-}
-END_TEST
-
-
-/* the link goes while entries are taken: the rest is read again */
-
-START_TEST(what_was_not_taken_is_asked_again)
-{
-    answer_t                    r;
-    conduit_history_t           h;
-    conduit_history_plan_t      plan;
-    conduit_history_question_t  q;
-
-    static const said_t  said = { 0, 1, 0, 3, { SAME(5), SAME(6), SAME(7) },
-                                  0, 0, 0, 0, 0, 0 };
-
-    start(&h, FAST);
-    conduit_history_ask(&h, 1, 100, &q);
-    answer_of(&r, &said, &q);
-    conduit_history_answer(&h, &r.a, &plan);
-    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_TAKE);
-    ck_assert_int_eq(conduit_history_take(&h, &r.e[1], &h, 10), 0);
-    conduit_history_unsent(&h);
-    ck_assert_uint_eq(h.number, 6);
-
-    /* from the oldest of the window, or of what an answer may hold of it */
-
-    conduit_history_ask(&h, 1, 100, &q);
-    ck_assert_int_eq(q.kind, CONDUIT_HISTORY_FULL);
-    ck_assert_uint_eq(q.id.ms, 1);
-    ck_assert_uint_eq(q.extra, 6);
-    conduit_history_unsent(&h);
-    conduit_history_ask(&h, 1, 2, &q);
-    ck_assert_uint_eq(q.id.ms, 5);
-    ck_assert_uint_eq(q.extra, 2);
-    conduit_history_free(&h);
-}
-END_TEST
-
-
-/* a full answer, a number that is not known, an ID that was seen: ask on */
-
-START_TEST(the_end_is_looked_for)
-{
-    conduit_history_t       h;
-    conduit_history_plan_t  plan;
-
-    static const said_t  more = { 0, 1, 0, 2, { SAME(5), SAME(6) },
-                                  0, 0, 0, 0, 0, 0 };
-    static const said_t  end = { 0, 0, 0, 2, { SAME(5), SAME(6) },
-                                 0, 0, 0, 0, 0, 0 };
-
-    start(&h, FAST);
-    told_history(&h, &more, &plan);
-    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
-    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SURE);
-    conduit_history_free(&h);
-
-    start(&h, FAST);
-    h.numbered = 0;
-    told_history(&h, &end, &plan);
-    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
-    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SUSPECT);
-    conduit_history_free(&h);
-
-    start(&h, FAST);
-    h.ahead = id_of(7);
-    told_history(&h, &end, &plan);
-    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
-    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SUSPECT);
-    conduit_history_free(&h);
-
-    start(&h, FAST);
-    h.ahead = id_of(6);
-    told_history(&h, &end, &plan);
-    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
-    conduit_history_free(&h);
-}
-END_TEST
-
-
 /* an ID that somebody was judged by is remembered until it was read: memory is
    out before that, and the stream is rolled back, or gone */
 
@@ -576,31 +319,6 @@ START_TEST(what_is_ahead_is_remembered)
     ck_assert_int_eq(plan.change, _i ? RESTART : CUT);
     ck_assert_uint_eq(h.ahead.ms, 0);
     ck_assert_uint_eq(h.lead.ms, _i ? 0 : 9);
-    conduit_history_free(&h);
-}
-END_TEST
-
-
-/* what is ahead was deleted: each FAST is followed by a FULL, which is not
-   followed by another one */
-
-START_TEST(what_is_ahead_was_deleted)
-{
-    conduit_history_t       h;
-    conduit_history_plan_t  plan;
-
-    static const said_t  fast = { 0, 0, 0, 1, { SAME(5) }, 0, 0, 0, 0, 0, 0 };
-    static const said_t  full = { 1, 0, 0, 1, { SAME(5) }, 5, 6, 9, 1, 9, 0 };
-
-    start(&h, FAST);
-    h.ahead = id_of(9);
-    told_history(&h, &fast, &plan);
-    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
-    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SUSPECT);
-    told_history(&h, &full, &plan);
-    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
-    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SURE);
-    ck_assert_uint_eq(h.ahead.ms, 9);
     conduit_history_free(&h);
 }
 END_TEST
@@ -786,145 +504,6 @@ START_TEST(a_position_after_the_end)
 END_TEST
 
 
-/* the floor is what the window begins after */
-
-START_TEST(the_floor_follows_what_is_dropped)
-{
-    conduit_history_t       h;
-    conduit_history_plan_t  plan;
-    conduit_stream_id_t     pos;
-
-    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
-
-    start(&h, READ);
-    told_history(&h, &gap, &plan);
-    ck_assert_int_eq(plan.change, CONDUIT_HISTORY_GAP);
-    conduit_history_drop(&h, 2);
-    ck_assert_uint_eq(h.floor.ms, 2);
-    conduit_history_drop(&h, 4);
-    ck_assert_uint_eq(h.floor.ms, 8);
-    ck_assert_uint_eq(h.floor.seq, UINT64_MAX);
-    conduit_history_free(&h);
-
-    /* one that was claimed begins before what follows it */
-
-    pos = id_of(5);
-    memset(&h, 0, sizeof(h));
-    conduit_history_init(&h, &pos, NULL);
-    told_history(&h, &gap, &plan);
-    ck_assert_uint_eq(h.floor.ms, 8);
-    conduit_history_free(&h);
-}
-END_TEST
-
-
-/* memory is out before the entry behind a gap is taken, and the window is
-   dropped: the mark stays, so that who is in front of it is told, whatever the
-   next answer is */
-
-typedef struct {
-    const char  *what;
-    said_t       said;              /* the next answer */
-    const char  *why;
-    int          change;
-    uint64_t     marks;             /* after it */
-    int          loss;              /* of one who has 5-0, after it */
-} open_t;
-
-static const open_t  opens[] = {
-    { "as before",
-      { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 },
-      "was trimmed up to the cursor", NOTHING, 1, CONDUIT_PLACE_TRIMMED },
-    { "trimmed further: another mark",
-      { 1, 0, 0, 1, { SAME(11) }, 1, 9, 11, 11, 0, 0 },
-      "was trimmed past the cursor", GAP, 2, CONDUIT_PLACE_TRIMMED },
-    { "from a replica that had not trimmed: no gap",
-      { 1, 0, 0, 2, { SAME(5), SAME(9) }, 5, 7, 9, 1, 0, 0 },
-      "has lost its last entries", CUT, 0, CONDUIT_PLACE_TOLD },
-    { "the stream is gone",
-      { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 },
-      "the stream is gone", RESTART, 1, CONDUIT_PLACE_TRIMMED }
-};
-
-
-/* how many GAPs the window has */
-
-static uint64_t
-marks(const conduit_history_t *h)
-{
-    uint64_t  seq, n;
-
-    n = 0;
-
-    for (seq = h->window.base; seq < conduit_window_end(&h->window); seq++) {
-        n += conduit_window_item(&h->window, seq)->kind == CONDUIT_ITEM_GAP;
-    }
-
-    return n;
-}
-
-
-START_TEST(a_gap_stays_until_the_entry_behind_it_is_there)
-{
-    answer_t                    r;
-    const open_t               *row;
-    conduit_place_t             p;
-    conduit_history_t           h;
-    conduit_stream_id_t         pos;
-    conduit_history_plan_t      plan;
-    const conduit_item_t       *item;
-    conduit_history_question_t  q;
-
-    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
-
-    row = &opens[_i];
-    start(&h, READ);
-    pos = id_of(5);
-    conduit_history_ask(&h, 1, 100, &q);
-    answer_of(&r, &gap, &q);
-    conduit_history_answer(&h, &r.a, &plan);
-    ck_assert_int_eq(plan.change, GAP);
-    conduit_history_failed(&h);
-
-    ck_assert_uint_eq(conduit_window_excess(&h.window, 0), 5);
-    conduit_history_drop(&h, 5);
-    ck_assert_uint_eq(h.floor.ms, 5);
-    ck_assert_uint_eq(marks(&h), 1);
-
-    memset(&p, 0, sizeof(p));
-    p.life = 1;
-    p.pos = pos;
-    p.where = CONDUIT_PLACE_WINDOW;
-    p.seq = 5;
-
-    ck_assert_int_eq(conduit_history_retry(&h), 1);
-    conduit_history_ask(&h, 1, 100, &q);
-    ck_assert_uint_eq(q.id.ms, 5);
-    answer_of(&r, &row->said, &q);
-    conduit_history_answer(&h, &r.a, &plan);
-
-    ck_assert_str_eq(plan.why, row->why);
-    ck_assert_int_eq(plan.change, row->change);
-    ck_assert_uint_eq(marks(&h), row->marks);
-
-    if (row->marks == 2) {
-
-        /* the first one says nothing that the second does not */
-
-        ck_assert_uint_eq(conduit_window_excess(&h.window, 0), 1);
-        conduit_place_leave(&p, &h, 1);
-        conduit_history_drop(&h, 1);
-        ck_assert_uint_eq(h.floor.ms, 5);
-    }
-
-    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
-                     CONDUIT_PLACE_NONE);
-    ck_assert_msg(p.loss == row->loss, "%s: %d", row->what, p.loss);
-    conduit_history_free(&h);
-}
-END_TEST
-
-
 START_TEST(a_hash_is_of_all_bytes)
 {
     size_t    i;
@@ -959,22 +538,12 @@ main(void)
     t = tcase_create("history");
     tcase_add_loop_test(t, an_answer_decides, 0,
                         sizeof(rows) / sizeof(rows[0]));
-    tcase_add_test(t, memory_that_is_out_takes_nothing);
-    tcase_add_test(t, a_position_that_was_found_is_asked_for_fast);
-    tcase_add_loop_test(t, an_error_waits_for_the_timer, 0, 2);
-    tcase_add_test(t, a_ring_in_between_asks_again);
-    tcase_add_test(t, what_was_not_taken_is_asked_again);
-    tcase_add_test(t, the_end_is_looked_for);
     tcase_add_loop_test(t, what_is_ahead_is_remembered, 0, 2);
-    tcase_add_test(t, what_is_ahead_was_deleted);
     tcase_add_test(t, a_stream_made_anew_is_read_from_its_oldest);
     tcase_add_test(t, a_rollback_is_remembered);
     tcase_add_loop_test(t, the_last_message_is_all, 0, 3);
     tcase_add_test(t, the_window_is_dropped_before_the_answer);
     tcase_add_test(t, a_position_after_the_end);
-    tcase_add_test(t, the_floor_follows_what_is_dropped);
-    tcase_add_loop_test(t, a_gap_stays_until_the_entry_behind_it_is_there, 0,
-                        sizeof(opens) / sizeof(opens[0]));
     tcase_add_test(t, a_hash_is_of_all_bytes);
     suite_add_tcase(s, t);
     r = srunner_create(s);

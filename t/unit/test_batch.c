@@ -1,0 +1,395 @@
+/*
+ * Those below the window: what an answer says of a position, whether it and the
+ * window are of one stream, and what a batch is made of.
+ */
+
+#include "history.h"
+
+#define OK       CONDUIT_HISTORY_OK
+#define TRIMMED  CONDUIT_HISTORY_TRIMMED
+#define GONE     CONDUIT_HISTORY_GONE
+#define END      CONDUIT_HISTORY_END
+#define AGAIN    CONDUIT_HISTORY_AGAIN
+
+typedef struct {
+    const char  *what;
+    uint64_t     pos, next;         /* next of 0: not known */
+    int          ended;             /* the newest entry is an END */
+    said_t       said;
+    int          verdict;
+    uint64_t     then;              /* the position after it */
+} row_t;
+
+/* the channel has read 1-0 to 5-0; has rolled back 21-0 to 29-0, which are
+   after 20-0; its stream had a life before, which ended with 15-0 */
+
+static const row_t  rows[] = {
+    { "is there", 3, 0, 0,
+      { 1, 0, 0, 2, { SAME(3), SAME(4) }, 5, 5, 5, 1, 0, 0 }, OK, 3 },
+    { "is the newest", 5, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 5, 5, 5, 1, 0, 0 }, OK, 5 },
+    { "is the END", 5, 0, 1,
+      { 1, 0, 0, 1, { SAME(5) }, 5, 5, 5, 1, 0, 0 }, END, 5 },
+    { "is before the END", 4, 0, 1,
+      { 1, 0, 0, 2, { SAME(4), SAME(5) }, 5, 5, 5, 1, 0, 0 }, OK, 4 },
+    { "is after the END, which was deleted", 6, 0, 1,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 6, 6, 1, 6, 5 }, END, 6 },
+    { "is further than the answer", 7, 0, 0,
+      { 1, 1, 0, 2, { SAME(5), SAME(6) }, 8, 8, 8, 1, 0, 0 }, AGAIN, 7 },
+    { "was deleted", 6, 0, 0,
+      { 1, 0, 0, 1, { SAME(7) }, 6, 7, 7, 1, 6, 0 }, OK, 6 },
+    { "is not there, nothing was deleted", 6, 0, 0,
+      { 1, 0, 0, 1, { SAME(7) }, 6, 6, 7, 1, 5, 0 }, GONE, 6 },
+    { "is not there, Redis 6", 6, 0, 0,
+      { 0, 0, 0, 1, { SAME(7) }, 6, 0, 7, 1, 0, 0 }, OK, 6 },
+
+    { "the stream has not come so far", 9, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, GONE, 0 },
+    { "the stream has ended before it", 9, 0, 1,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, GONE, 5 },
+    { "the stream has ended before it, in the answer", 9, 0, 1,
+      { 1, 0, 0, 2, { SAME(4), SAME(5) }, 5, 5, 5, 1, 0, 0 }, GONE, 5 },
+    { "had all of the life before, this one has ended", 15, 0, 1,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, OK, 0 },
+    { "there is no stream", 9, 0, 0,
+      { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, GONE, 0 },
+    { "had all of the life before", 15, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, OK, 0 },
+    { "had all of the life before, which is inside of this", 15, 0, 0,
+      { 1, 0, 0, 1, { SAME(16) }, 6, 6, 16, 1, 0, 0 }, OK, 0 },
+    { "had all of the life before, which is below this", 15, 0, 0,
+      { 1, 0, 0, 1, { SAME(16) }, 1, 9, 16, 16, 0, 0 }, OK, 0 },
+
+    { "was rolled back", 25, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, AGAIN, 20 },
+    { "was rolled back, and is inside", 25, 0, 0,
+      { 1, 0, 0, 1, { SAME(31) }, 6, 6, 31, 1, 0, 0 }, AGAIN, 20 },
+    { "is in front of what was rolled back", 20, 0, 0,
+      { 1, 0, 0, 2, { SAME(20), SAME(31) }, 6, 6, 31, 1, 0, 0 }, OK, 20 },
+    { "is after what was rolled back", 30, 0, 0,
+      { 1, 0, 0, 2, { SAME(30), SAME(31) }, 6, 6, 31, 1, 0, 0 }, OK, 30 },
+
+    { "all is after it: trimmed", 3, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, TRIMMED, 3 },
+    { "all is after it: trimmed, Redis 6", 3, 0, 0,
+      { 0, 0, 0, 1, { SAME(5) }, 1, 0, 5, 5, 0, 0 }, TRIMMED, 3 },
+    { "all is after it, nothing was ever removed", 3, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 1, 5, 5, 0, 0 }, GONE, 3 },
+    { "all is after it, only it was deleted", 4, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 2, 5, 5, 4, 0 }, OK, 4 },
+    { "all is after it, another one was deleted", 3, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 2, 5, 5, 4, 0 }, TRIMMED, 3 },
+    { "all is after it, two were removed", 4, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 3, 5, 5, 4, 0 }, TRIMMED, 4 },
+    { "had all that was seen, then it was trimmed", 5, 0, 0,
+      { 0, 0, 0, 1, { SAME(6) }, 1, 0, 6, 6, 0, 0 }, OK, 5 },
+    { "empty, it was the last", 7, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 9, 7, 0, 0, 0 }, OK, 7 },
+    { "empty, others were after it", 3, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 9, 7, 0, 0, 0 }, TRIMMED, 3 },
+
+    { "empty, it never had an entry", 3, 0, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 0, 7, 0, 0, 0 }, GONE, 3 },
+
+    { "what follows it is there", 3, 4, 0,
+      { 1, 0, 0, 2, { SAME(4), SAME(5) }, 2, 5, 5, 4, 0, 0 }, OK, 3 },
+    { "what follows it is gone", 3, 4, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, TRIMMED, 3 },
+    { "what follows it is gone, nothing is there", 3, 4, 0,
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 5, 5, 0, 0, 0 }, TRIMMED, 3 },
+    { "what follows it is known, the answer does not reach so far", 3, 4, 0,
+      { 1, 1, 0, 2, { SAME(1), SAME(2) }, 5, 5, 5, 1, 0, 0 }, AGAIN, 3 },
+    { "what follows it is known, the answer ends before it", 3, 4, 0,
+      { 1, 1, 0, 2, { SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 }, AGAIN, 3 },
+    { "what follows it is known, and all that the answer has", 3, 4, 0,
+      { 1, 1, 0, 2, { SAME(3), SAME(4) }, 5, 5, 5, 1, 0, 0 }, OK, 3 },
+    { "it wants all", 0, 0, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, OK, 0 },
+    { "it has waited for one that is gone", 0, 4, 0,
+      { 1, 0, 0, 1, { SAME(5) }, 1, 5, 5, 5, 0, 0 }, TRIMMED, 0 }
+};
+
+
+START_TEST(an_answer_judges_a_position)
+{
+    answer_t                    r;
+    const row_t                *row;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos, next;
+    conduit_history_verdict_e   verdict;
+    conduit_history_question_t  q;
+
+    row = &rows[_i];
+    has_read_five(&h);
+    h.back = id_of(20);
+    h.lead = id_of(29);
+    h.past_from = id_of(15);
+    h.past_to = id_of(15);
+
+    pos = id_of(row->pos);
+    next = id_of(row->next);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &row->said, &q);
+    r.a.ended = row->ended;
+
+    verdict = conduit_history_judge(&h, &r.a, &pos, row->next ? &next : NULL);
+
+    ck_assert_msg((int) verdict == row->verdict, "%s: %d", row->what, verdict);
+    ck_assert_msg(pos.ms == row->then, "%s: then %d", row->what, (int) pos.ms);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+typedef struct {
+    const char  *what;
+    said_t       said;
+    int          agrees;
+    uint64_t     ahead;
+} agree_t;
+
+/* the window has 3-0 to 5-0, what was before it is dropped */
+
+static const agree_t  agreements[] = {
+    { "one in common",
+      { 1, 0, 0, 4, { SAME(2), SAME(3), SAME(5), SAME(6) },
+        4, 6, 6, 2, 4, 0 }, 1, 6 },
+    { "ends below the window",
+      { 1, 1, 0, 2, { SAME(1), SAME(2) }, 5, 5, 5, 1, 0, 0 }, 1, 0 },
+    { "only what was trimmed before, at the end",
+      { 1, 0, 0, 2, { SAME(1), SAME(2) }, 2, 2, 5, 1, 0, 0 }, 0, 0 },
+    { "a part of it, and the rest is not said",
+      { 0, 0, 0, 2, { SAME(1), SAME(2) }, 2, 0, 6, 1, 0, 0 }, 0, 0 },
+    { "the window's oldest, changed",
+      { 1, 1, 0, 1, { OTHER(3) }, 5, 5, 5, 1, 0, 0 }, 0, 0 },
+    { "the last ones were deleted",
+      { 1, 0, 0, 2, { SAME(1), SAME(2) }, 2, 5, 5, 1, 5, 0 }, 1, 0 },
+    { "is empty",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 5, 5, 0, 0, 0 }, 1, 0 },
+    { "other bytes",
+      { 1, 0, 0, 2, { SAME(4), OTHER(5) }, 5, 5, 5, 1, 0, 0 }, 0, 0 },
+    { "one that the window has not",
+      { 1, 0, 0, 3, { SAME(4), { 4, 1, 1 }, SAME(5) },
+        6, 6, 5, 1, 0, 0 }, 0, 0 },
+    { "ends before the cursor",
+      { 1, 0, 0, 1, { SAME(4) }, 4, 5, 4, 1, 0, 0 }, 0, 0 },
+    { "has had fewer entries",
+      { 1, 0, 0, 1, { SAME(5) }, 4, 4, 5, 1, 0, 0 }, 0, 0 },
+    { "no such key",
+      { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, 0, 0 },
+    { "all is after the window",
+      { 1, 0, 0, 1, { SAME(6) }, 1, 6, 6, 6, 0, 0 }, 0, 0 },
+    { "the newest is in the window",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 6, 6, 1, 6, 5 }, 1, 6 },
+    { "the newest is below the window",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 1, 5, 5, 1, 5, 1 }, 1, 0 }
+};
+
+/* the window has nothing, all is dropped */
+
+static const agree_t  bare[] = {
+    { "the newest is the cursor's",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, 1, 0 },
+    { "likewise, after it others were deleted",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 7, 7, 1, 7, 5 }, 1, 7 },
+    { "the newest is another one",
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 4, 5, 5, 1, 4, 4 }, 0, 0 },
+    { "the cursor's is in the answer",
+      { 1, 0, 0, 2, { SAME(4), SAME(5) }, 5, 5, 5, 1, 0, 0 }, 1, 0 },
+    { "with other bytes",
+      { 1, 0, 0, 2, { SAME(4), OTHER(5) }, 5, 5, 5, 1, 0, 0 }, 0, 0 }
+};
+
+
+static void
+agrees(const agree_t *row, size_t dropped, uint64_t from)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_question_t  q;
+
+    has_read_five(&h);
+    conduit_history_drop(&h, dropped);
+    pos = id_of(from);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &row->said, &q);
+
+    ck_assert_msg(conduit_history_agrees(&h, &r.a) == row->agrees, "%s",
+                  row->what);
+    ck_assert_msg(h.ahead.ms == row->ahead, "%s: ahead %d", row->what,
+                  (int) h.ahead.ms);
+    ck_assert_int_eq(h.state, row->agrees ? CONDUIT_HISTORY_SURE
+                                          : CONDUIT_HISTORY_SUSPECT);
+    conduit_history_free(&h);
+}
+
+
+START_TEST(a_batch_is_of_the_same_stream)
+{
+    agrees(&agreements[_i], 2, 1);
+}
+END_TEST
+
+
+START_TEST(a_batch_is_of_the_stream_of_the_cursor)
+{
+    agrees(&bare[_i], 5, bare[_i].said.n ? 4 : 9);
+}
+END_TEST
+
+
+/* while nothing was read, only an empty stream is the same */
+
+START_TEST(a_batch_before_the_first_entry)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
+                                     0, 0, 0, 0, 0, 0 };
+    static const said_t  empty = { 1, 0, 0, 0, { { 0, 0, 0 } },
+                                   0, 7, 7, 0, 0, 0 };
+    static const said_t  one = { 1, 0, 0, 1, { SAME(9) }, 1, 8, 9, 9, 0, 0 };
+
+    pos = id_of(0);
+    memset(&h, 0, sizeof(h));
+    conduit_history_init(&h, &pos, NULL);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &empty, &q);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 0);      /* CLAIMED */
+    told_history(&h, &missing, &plan);
+
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
+    ck_assert_uint_eq(h.ahead.ms, 7);
+    ck_assert_uint_eq(h.number, 0);
+    answer_of(&r, &missing, &q);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
+    answer_of(&r, &one, &q);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 0);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* one is judged by an empty stream before the channel has looked at it: it
+   misses what is added and trimmed from then on */
+
+typedef struct {
+    said_t  said;
+    int     number;                 /* -1: none */
+} number_t;
+
+static const number_t  numbers[] = {
+    { { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 7, 7, 0, 0, 0 }, 7 },
+    { { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, 0 },
+    { { 0, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, 0 },
+    { { 0, 0, 0, 0, { { 0, 0, 0 } }, 0, 0, 7, 0, 0, 0 }, -1 }    /* Redis 6 */
+};
+
+
+START_TEST(a_batch_of_an_empty_stream_tells_its_number)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  shorter = { 1, 0, 0, 0, { { 0, 0, 0 } },
+                                     0, 2, 2, 0, 0, 0 };
+
+    pos = id_of(5);
+    memset(&h, 0, sizeof(h));
+    conduit_history_init(&h, &pos, NULL);
+    told_history(&h, &shorter, &plan);
+    ck_assert_str_eq(plan.why, "the position is of another stream");
+    ck_assert_int_eq(h.numbered, 0);
+
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &numbers[_i].said, &q);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
+    ck_assert_int_eq(h.numbered ? (int) h.number : -1, numbers[_i].number);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+typedef struct {
+    said_t    said;
+    uint64_t  n, last, next;
+} batch_t;
+
+static const batch_t  batches[] = {
+    { { 1, 0, 0, 3, { SAME(1), SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 },
+      3, 3, 0 },
+    { { 1, 1, 0, 3, { SAME(1), SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 },
+      2, 2, 3 },                                /* the last is kept out */
+    { { 1, 1, 0, 1, { SAME(1) }, 5, 5, 5, 1, 0, 0 },
+      1, 1, 0 },                                /* but not the only one */
+    { { 1, 0, 0, 3, { SAME(4), SAME(5), SAME(6) }, 6, 6, 6, 1, 0, 0 },
+      2, 5, 6 },                                /* not past the cursor */
+    { { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 5, 5, 0, 0, 0 },
+      0, 2, 0 }                                 /* nothing: to the window */
+};
+
+
+START_TEST(a_batch_ends_where_it_can_be_judged)
+{
+    size_t                      n;
+    answer_t                    r;
+    const batch_t              *row;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos, last, next;
+    conduit_history_question_t  q;
+
+    row = &batches[_i];
+    has_read_five(&h);
+    conduit_history_drop(&h, 2);
+    pos = id_of(1);
+    next = id_of(0);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &row->said, &q);
+
+    ck_assert_int_eq(conduit_history_batch(&h, &r.a, &n, &last, &next),
+                     row->next != 0);
+    ck_assert_uint_eq(n, row->n);
+    ck_assert_uint_eq(last.ms, row->last);
+    ck_assert_uint_eq(next.ms, row->next);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+int
+main(void)
+{
+    int       failed;
+    Suite    *s;
+    TCase    *t;
+    SRunner  *r;
+
+    s = suite_create("batch");
+    t = tcase_create("batch");
+    tcase_add_loop_test(t, an_answer_judges_a_position, 0,
+                        sizeof(rows) / sizeof(rows[0]));
+    tcase_add_loop_test(t, a_batch_is_of_the_same_stream, 0,
+                        sizeof(agreements) / sizeof(agreements[0]));
+    tcase_add_loop_test(t, a_batch_is_of_the_stream_of_the_cursor, 0,
+                        sizeof(bare) / sizeof(bare[0]));
+    tcase_add_test(t, a_batch_before_the_first_entry);
+    tcase_add_loop_test(t, a_batch_of_an_empty_stream_tells_its_number, 0,
+                        sizeof(numbers) / sizeof(numbers[0]));
+    tcase_add_loop_test(t, a_batch_ends_where_it_can_be_judged, 0,
+                        sizeof(batches) / sizeof(batches[0]));
+    suite_add_tcase(s, t);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+
+    return failed != 0;
+}
