@@ -429,6 +429,13 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
         }
 
         if (!p->known) {
+
+            if (item->frame == NULL && !conduit_place_is_zero(&p->pos)) {
+                /* nothing is to be sent for it */
+                p->pos = item->id;
+                continue;
+            }
+
             p->known = 1;
             p->next = item->id;
         }

@@ -486,6 +486,19 @@ START_TEST(the_window_is_dropped_past_a_reader)
     ck_assert_int_eq(p.known, 1);
     ck_assert_uint_eq(p.next.ms, 3);
 
+    /* entries that are no messages are passed: nothing is missed by that */
+
+    conduit_place_join(&p, &h, &pos);
+    conduit_window_item(&h.window, 2)->frame = NULL;
+    conduit_place_leave(&p, &h, 3);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_int_eq(p.known, 0);
+    ck_assert_uint_eq(p.pos.ms, 3);
+    ck_assert_uint_eq(p.seq, 3);
+    conduit_place_leave(&p, &h, 4);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_BELOW);
+    ck_assert_uint_eq(p.next.ms, 4);
+
     conduit_place_join(&old, &h, &pos);
     pos = id_of(5);
     conduit_place_join(&all, &h, &pos);
