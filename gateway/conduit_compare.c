@@ -202,6 +202,26 @@ conduit_history_only_deleted(const conduit_history_t *h,
 }
 
 
+int
+conduit_history_is_short(const conduit_history_t *h,
+    const conduit_history_answer_t *a)
+{
+    size_t  i;
+
+    if (h->busy != CONDUIT_HISTORY_FULL || h->state == CONDUIT_HISTORY_CLAIMED
+        || !a->full || !a->counted || conduit_history_is_zero(&h->cursor)
+        || conduit_stream_id_cmp(&a->max_deleted, &h->cursor) < 0
+        || conduit_stream_id_cmp(&a->oldest, &h->cursor) > 0)
+    {
+        return 0;
+    }
+
+    i = conduit_history_index(a, &h->cursor);
+
+    return i == 0 || !conduit_history_is_cursor(h, &a->entries[i - 1]);
+}
+
+
 const conduit_stream_id_t *
 conduit_history_last_message(const conduit_history_t *h)
 {

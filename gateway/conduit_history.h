@@ -318,6 +318,16 @@ void conduit_history_ask(conduit_history_t *h, int rung, size_t known,
     conduit_history_question_t *q);
 
 /*
+ * Whether an answer to FULL ends too early to tell what happened to the entry
+ * at the cursor, which it has not: with the end of the stream one can count
+ * whether it was deleted.  The question that is out may be asked again then,
+ * for as many entries as the stream has; an answer that is taken as it is may
+ * count as one of another stream, or after a rollback.
+ */
+int conduit_history_is_short(const conduit_history_t *h,
+    const conduit_history_answer_t *a);
+
+/*
  * The question that is out has been answered.  When the plan says TAKE, the
  * answer must live until _taken(); window, cursor and marks are as the plan
  * says from here on.

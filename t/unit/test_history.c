@@ -504,6 +504,57 @@ START_TEST(a_position_after_the_end)
 END_TEST
 
 
+/* an answer without the cursor's entry, which ends before the stream does */
+
+typedef struct {
+    const char  *what;
+    start_e      start;
+    said_t       said;
+    int          is_short;
+} short_t;
+
+static const short_t  shorts[] = {
+    { "something was deleted, there is more", READ,
+      { 1, 1, 0, 2, { SAME(4), SAME(9) }, 9, 14, 20, 1, 5, 0 }, 1 },
+    { "likewise, with nothing up to the cursor", READ,
+      { 1, 1, 0, 1, { SAME(9) }, 9, 14, 20, 1, 7, 0 }, 1 },
+    { "it reaches the end", READ,
+      { 1, 0, 0, 2, { SAME(4), SAME(9) }, 5, 6, 9, 1, 5, 0 }, 0 },
+    { "nothing was deleted after the cursor", READ,
+      { 1, 1, 0, 2, { SAME(4), SAME(9) }, 9, 14, 20, 1, 4, 0 }, 0 },
+    { "the cursor's entry is there", READ,
+      { 1, 1, 0, 2, { SAME(5), SAME(9) }, 9, 14, 20, 1, 7, 0 }, 0 },
+    { "it is another one", READ,
+      { 1, 1, 0, 2, { OTHER(5), SAME(9) }, 9, 14, 20, 1, 7, 0 }, 1 },
+    { "it was trimmed", READ,
+      { 1, 1, 0, 2, { SAME(8), SAME(9) }, 9, 14, 20, 8, 7, 0 }, 0 },
+    { "the server does not count", READ,
+      { 0, 1, 0, 2, { SAME(4), SAME(9) }, 9, 0, 20, 1, 0, 0 }, 0 },
+    { "nobody has seen anything", CLAIMED,
+      { 1, 1, 0, 2, { SAME(4), SAME(9) }, 9, 14, 20, 1, 5, 0 }, 0 },
+    { "nothing was read", NEW,
+      { 1, 1, 0, 2, { SAME(4), SAME(9) }, 9, 14, 20, 1, 5, 0 }, 0 }
+};
+
+
+START_TEST(an_answer_that_ends_too_early)
+{
+    answer_t                    r;
+    const short_t              *row;
+    conduit_history_t           h;
+    conduit_history_question_t  q;
+
+    row = &shorts[_i];
+    start(&h, row->start);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &row->said, &q);
+    ck_assert_msg(conduit_history_is_short(&h, &r.a) == row->is_short,
+                  "%s", row->what);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 START_TEST(a_hash_is_of_all_bytes)
 {
     size_t    i;
@@ -544,6 +595,8 @@ main(void)
     tcase_add_loop_test(t, the_last_message_is_all, 0, 3);
     tcase_add_test(t, the_window_is_dropped_before_the_answer);
     tcase_add_test(t, a_position_after_the_end);
+    tcase_add_loop_test(t, an_answer_that_ends_too_early, 0,
+                        sizeof(shorts) / sizeof(shorts[0]));
     tcase_add_test(t, a_hash_is_of_all_bytes);
     suite_add_tcase(s, t);
     r = srunner_create(s);
