@@ -16,6 +16,8 @@
 
 static ngx_int_t ngx_conduit_answer_script(ngx_conduit_question_t *q,
     redisReply *r);
+static ngx_int_t ngx_conduit_answer_tail(ngx_conduit_question_t *q,
+    redisReply *list);
 static ngx_int_t ngx_conduit_answer_possible(conduit_history_answer_t *a);
 static ngx_int_t ngx_conduit_answer_apart(ngx_conduit_question_t *q,
     redisReply *r, ngx_uint_t *changed);
@@ -135,20 +137,32 @@ ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
         }
     }
 
-    if (a->length && a->nentries == 0) {
-
-        if (e[7]->elements != 1
-            || ngx_conduit_answer_entry(e[7]->element[0], &a->tail)
-               != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        a->has_tail = 1;
-        q->list = e[7];
+    if (a->length && a->nentries == 0
+        && ngx_conduit_answer_tail(q, e[7]) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     return ngx_conduit_answer_possible(a);
+}
+
+
+/* the newest entry, in an array of its own */
+
+static ngx_int_t
+ngx_conduit_answer_tail(ngx_conduit_question_t *q, redisReply *list)
+{
+    if (list->elements != 1
+        || ngx_conduit_answer_entry(list->element[0], &q->answer.tail)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    q->answer.has_tail = 1;
+    q->list = list;
+
+    return NGX_OK;
 }
 
 

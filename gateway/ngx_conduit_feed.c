@@ -87,13 +87,11 @@ ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
 
     feed = ngx_conduit_feed_of(key);
 
-    feed->batch.waits = 1;
+    ngx_conduit_feed_batch_wait(feed);
 
     if (feed->history.busy == CONDUIT_HISTORY_IDLE) {
         conduit_history_failed(&feed->history);
     }
-
-    ngx_conduit_feed_later(feed);
 
     feed->on->outage(feed->data);
 }
@@ -129,15 +127,13 @@ ngx_conduit_feed_retry(void *data, ngx_uint_t max)
 {
     ngx_conduit_feed_t  *feed = data;
 
-    feed->batch.waits = 0;
-
     (void) conduit_history_retry(&feed->history);
 
     if (conduit_history_ring(&feed->history)) {
         ngx_conduit_feed_ask(feed);
     }
 
-    ngx_conduit_feed_batch_ask(feed);
+    ngx_conduit_feed_batch_retry(feed);
 
     return 0;
 }
@@ -239,7 +235,8 @@ ngx_conduit_feed_answers(ngx_conduit_feed_t *feed)
         return ngx_conduit_shard_connecting(feed->key.shard);
     }
 
-    return !feed->batch.waits && feed->history.busy != CONDUIT_HISTORY_WAIT;
+    return feed->batch.state != NGX_CONDUIT_BATCH_WAIT
+           && feed->history.busy != CONDUIT_HISTORY_WAIT;
 }
 
 
@@ -275,7 +272,7 @@ ngx_conduit_feed_batch(ngx_conduit_feed_t *feed, conduit_stream_id_t **last,
     conduit_stream_id_t **next)
 {
     *last = &feed->batch.last;
-    *next = feed->batch.known ? &feed->batch.next : NULL;
+    *next = ngx_conduit_feed_batch_next(feed) ? &feed->batch.next : NULL;
 
     return &feed->batch.window;
 }
@@ -305,9 +302,9 @@ ngx_conduit_feed_drop(ngx_conduit_feed_t *feed, size_t n)
 
     b = &feed->batch;
 
-    if (!b->known) {
-        b->known = conduit_history_batch_leave(&feed->history, n, &b->last,
-                                               &b->next);
+    if (!ngx_conduit_feed_batch_next(feed)) {
+        (void) conduit_history_batch_leave(&feed->history, n, &b->last,
+                                           &b->next);
     }
 
     conduit_history_drop(&feed->history, n);
@@ -395,13 +392,13 @@ ngx_conduit_feed_refused(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q,
         ngx_conduit_feed_complain(feed, reply);
 
         if (batch) {
-            feed->batch.waits = 1;
+            ngx_conduit_feed_batch_wait(feed);
 
         } else {
             conduit_history_failed(&feed->history);
+            ngx_conduit_feed_later(feed);
         }
 
-        ngx_conduit_feed_later(feed);
         feed->on->outage(feed->data);
     }
 

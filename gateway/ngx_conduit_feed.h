@@ -29,7 +29,7 @@
  */
 typedef struct {
     /* whether somebody needs a batch, and nobody is in one; *pos becomes the
-       position of the first who does */
+       position of the next of those who do */
     ngx_uint_t  (*below)(void *data, conduit_stream_id_t *pos);
     /* there are new items in the window */
     void        (*appended)(void *data);

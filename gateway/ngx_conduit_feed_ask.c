@@ -135,6 +135,17 @@ ngx_conduit_feed_give_up(ngx_conduit_feed_t *feed)
 }
 
 
+void
+ngx_conduit_feed_find_end(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q)
+{
+    ngx_str_t  data;
+
+    if (ngx_conduit_answer_newest(q, &data)) {
+        q->answer.ended = ngx_conduit_frame_is_end(feed->hub, &data);
+    }
+}
+
+
 ngx_int_t
 ngx_conduit_feed_frame(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q,
     size_t i, ngx_conduit_frame_t **frame)

@@ -14,7 +14,6 @@
 static ngx_int_t ngx_conduit_feed_batch_begin(ngx_conduit_feed_t *feed);
 static ngx_int_t ngx_conduit_feed_batch_append(ngx_conduit_feed_t *feed,
     size_t i);
-static void ngx_conduit_feed_batch_wait(ngx_conduit_feed_t *feed);
 
 
 void
@@ -28,10 +27,11 @@ ngx_conduit_feed_batch_ask(ngx_conduit_feed_t *feed)
     h = &feed->history;
     b = &feed->batch;
 
-    if (b->question != NULL || b->waits
+    if (b->question != NULL || b->state == NGX_CONDUIT_BATCH_WAIT
         || !feed->key.shard->doorbell.is_up
         || h->state == CONDUIT_HISTORY_CLAIMED
-        || (b->disagreed && h->busy != CONDUIT_HISTORY_IDLE)
+        || (b->state == NGX_CONDUIT_BATCH_DISAGREED
+            && h->busy != CONDUIT_HISTORY_IDLE)
         || !feed->on->below(feed->data, &pos))
     {
         return;
@@ -52,12 +52,27 @@ ngx_conduit_feed_batch_ask(ngx_conduit_feed_t *feed)
 }
 
 
-static void
+void
 ngx_conduit_feed_batch_wait(ngx_conduit_feed_t *feed)
 {
-    feed->batch.waits = 1;
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: feed \"%V\": a batch waits for the retry",
+                   &feed->key.node.str);
+
+    feed->batch.state = NGX_CONDUIT_BATCH_WAIT;
 
     ngx_conduit_feed_later(feed);
+}
+
+
+void
+ngx_conduit_feed_batch_retry(ngx_conduit_feed_t *feed)
+{
+    if (feed->batch.state == NGX_CONDUIT_BATCH_WAIT) {
+        feed->batch.state = NGX_CONDUIT_BATCH_READY;
+    }
+
+    ngx_conduit_feed_batch_ask(feed);
 }
 
 
@@ -108,6 +123,7 @@ ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
 
     if (feed->key.shard->doorbell.is_up) {
         ngx_conduit_feed_batch_wait(feed);
+        feed->on->outage(feed->data);
     }
 }
 
@@ -165,7 +181,6 @@ ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed)
 static ngx_int_t
 ngx_conduit_feed_batch_begin(ngx_conduit_feed_t *feed)
 {
-    ngx_str_t                data;
     ngx_conduit_batch_t     *b;
     ngx_conduit_question_t  *q;
 
@@ -184,8 +199,10 @@ ngx_conduit_feed_batch_begin(ngx_conduit_feed_t *feed)
                        "conduit: feed \"%V\": a batch is of another stream",
                        &feed->key.node.str);
 
-        if (++b->disagreed > 1) {
-            b->disagreed = 1;
+        if (b->state == NGX_CONDUIT_BATCH_READY) {
+            b->state = NGX_CONDUIT_BATCH_DISAGREED;
+
+        } else {
             ngx_conduit_feed_batch_wait(feed);
             feed->on->outage(feed->data);
         }
@@ -193,16 +210,18 @@ ngx_conduit_feed_batch_begin(ngx_conduit_feed_t *feed)
         return NGX_DECLINED;
     }
 
-    b->disagreed = 0;
-
-    if (ngx_conduit_answer_newest(q, &data)) {
-        q->answer.ended = ngx_conduit_frame_is_end(feed->hub, &data);
+    if (b->state == NGX_CONDUIT_BATCH_DISAGREED) {
+        b->state = NGX_CONDUIT_BATCH_READY;
     }
 
+    ngx_conduit_feed_find_end(feed, q);
     ngx_conduit_feed_batch_drop(feed);
 
-    b->known = conduit_history_batch(&feed->history, &q->answer, &b->n,
-                                     &b->last, &b->next);
+    if (!conduit_history_batch(&feed->history, &q->answer, &b->n, &b->last,
+                               &b->next))
+    {
+        ngx_memzero(&b->next, sizeof(conduit_stream_id_t));
+    }
 
     return NGX_OK;
 }
@@ -243,6 +262,13 @@ ngx_conduit_feed_batch_append(ngx_conduit_feed_t *feed, size_t i)
 }
 
 
+ngx_uint_t
+ngx_conduit_feed_batch_next(ngx_conduit_feed_t *feed)
+{
+    return feed->batch.next.ms || feed->batch.next.seq;
+}
+
+
 void
 ngx_conduit_feed_batch_drop(ngx_conduit_feed_t *feed)
 {
@@ -266,6 +292,6 @@ ngx_conduit_feed_batch_cut(ngx_conduit_feed_t *feed)
 
     if (conduit_stream_id_cmp(&b->last, cursor) > 0) {
         b->last = *cursor;
-        b->known = 0;
+        ngx_memzero(&b->next, sizeof(conduit_stream_id_t));
     }
 }

@@ -38,17 +38,25 @@ typedef enum {
     NGX_CONDUIT_CAUSE_BELL
 } ngx_conduit_cause_e;
 
+/* whether a batch may be asked for */
+typedef enum {
+    NGX_CONDUIT_BATCH_READY = 0,
+    NGX_CONDUIT_BATCH_DISAGREED,           /* after the question about the
+                                              cursor: the answer was of another
+                                              stream than the window */
+    NGX_CONDUIT_BATCH_WAIT                 /* by the retry */
+} ngx_conduit_batch_e;
+
 /* a stretch below the window, read for those who are there */
 typedef struct {
     ngx_conduit_question_t            *question;   /* under way, or answered and
                                                       being decoded */
     conduit_window_t                   window;
     conduit_stream_id_t                last;       /* who is at its end */
-    conduit_stream_id_t                next;       /* valid when known */
+    conduit_stream_id_t                next;       /* the entry after that; 0-0:
+                                                      not known */
     size_t                             n;          /* entries to decode */
-    uint8_t                            known;
-    uint8_t                            waits;      /* for the retry */
-    uint8_t                            disagreed;  /* in a row */
+    uint8_t                            state;      /* ngx_conduit_batch_e */
     uint8_t                            shift;      /* read_count is halved so
                                                       often */
 } ngx_conduit_batch_t;
@@ -104,6 +112,10 @@ void ngx_conduit_feed_complain(ngx_conduit_feed_t *feed, redisReply *reply);
 /* An entry is larger than any reply may be: all are sent away. */
 void ngx_conduit_feed_give_up(ngx_conduit_feed_t *feed);
 
+/* Finds out whether the stream ends with an END, as far as an answer has it. */
+void ngx_conduit_feed_find_end(ngx_conduit_feed_t *feed,
+    ngx_conduit_question_t *q);
+
 /*
  * Makes the frame of an entry of an answer: *frame is NULL when it is no
  * message.  NGX_OK, or NGX_ERROR when memory is out.
@@ -122,7 +134,7 @@ void ngx_conduit_feed_ask(ngx_conduit_feed_t *feed);
 /* The cursor's question, if any, is of no use any more. */
 void ngx_conduit_feed_unsent(ngx_conduit_feed_t *feed);
 
-/* The cursor's question was not answered. */
+/* The cursor's question was not answered: it is asked again later. */
 void ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result);
 
@@ -136,10 +148,14 @@ ngx_int_t ngx_conduit_feed_take(ngx_conduit_feed_t *feed);
 /* Asks for a batch, when one is wanted and none is in hand. */
 void ngx_conduit_feed_batch_ask(ngx_conduit_feed_t *feed);
 
+/* A batch is asked for by the retry only, from now on; and from then on. */
+void ngx_conduit_feed_batch_wait(ngx_conduit_feed_t *feed);
+void ngx_conduit_feed_batch_retry(ngx_conduit_feed_t *feed);
+
 /* The batch's question, if any, is of no use any more. */
 void ngx_conduit_feed_batch_unsent(ngx_conduit_feed_t *feed);
 
-/* The batch's question was not answered. */
+/* The batch's question was not answered: it is asked again later. */
 void ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result);
 
@@ -148,6 +164,9 @@ void ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
  * there is more to do; NGX_DECLINED: dealt with, the cursor is to be asked for.
  */
 ngx_int_t ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed);
+
+/* Whether it is known which entry comes after the batch. */
+ngx_uint_t ngx_conduit_feed_batch_next(ngx_conduit_feed_t *feed);
 
 /* Nobody stands in the batch any more, or may: its frames go. */
 void ngx_conduit_feed_batch_drop(ngx_conduit_feed_t *feed);

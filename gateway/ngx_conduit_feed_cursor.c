@@ -12,9 +12,16 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
+/* entries of a stream that are asked for at a time, at most, to tell what was
+   deleted: more than Conduit keeps of one */
+#define NGX_CONDUIT_WHOLE  10000
+
+
 static ngx_int_t ngx_conduit_feed_begin(ngx_conduit_feed_t *feed);
+static ngx_uint_t ngx_conduit_feed_ask_whole(ngx_conduit_feed_t *feed);
 static void ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
     conduit_history_plan_t *plan, conduit_stream_id_t *cursor);
+static void ngx_conduit_feed_cut(ngx_conduit_feed_t *feed);
 static ngx_int_t ngx_conduit_feed_append(ngx_conduit_feed_t *feed, size_t i);
 static void ngx_conduit_feed_settled(ngx_conduit_feed_t *feed);
 static void ngx_conduit_feed_something(ngx_conduit_feed_t *feed);
@@ -121,10 +128,11 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result)
 {
     size_t      extra;
-    ngx_uint_t  full;
+    ngx_uint_t  full, whole;
 
     full = (feed->question->ask.kind == CONDUIT_HISTORY_FULL);
     extra = feed->question->ask.extra;
+    whole = feed->question->whole;
 
     ngx_conduit_feed_unsent(feed);
 
@@ -132,7 +140,10 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
 
         /* the next try asks for less */
 
-        if (full && extra > 1) {
+        if (whole) {
+            feed->shift++;
+
+        } else if (full && extra > 1) {
             feed->known = extra / 2;
 
         } else if (ngx_conduit_feed_count(feed, feed->shift) > 1) {
@@ -149,6 +160,7 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     if (feed->key.shard->doorbell.is_up) {
         conduit_history_failed(&feed->history);
         ngx_conduit_feed_later(feed);
+        feed->on->outage(feed->data);
     }
 }
 
@@ -211,7 +223,7 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
 static ngx_int_t
 ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 {
-    ngx_str_t                data;
+    ngx_uint_t               full;
     conduit_history_t       *h;
     conduit_stream_id_t      cursor;
     conduit_history_plan_t   plan;
@@ -219,6 +231,7 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 
     h = &feed->history;
     q = feed->question;
+    full = (q->ask.kind == CONDUIT_HISTORY_FULL);
     cursor = h->cursor;
 
     feed->complained = 0;
@@ -227,43 +240,35 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
         feed->shift = 0;
     }
 
-    if (q->ask.kind == CONDUIT_HISTORY_FULL
-        && ngx_conduit_answer_newest(q, &data))
-    {
-        q->answer.ended = ngx_conduit_frame_is_end(feed->hub, &data);
+    if (full) {
+
+        if (ngx_conduit_feed_ask_whole(feed)) {
+            return NGX_OK;
+        }
+
+        ngx_conduit_feed_find_end(feed, q);
     }
 
     conduit_history_answer(h, &q->answer, &plan);
-
-    ngx_log_debug7(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: feed \"%V\" %s, change %d, next %d, takes %uz of "
-                   "%uz, cursor %uL", &feed->key.node.str, plan.why,
-                   (int) plan.change, (int) plan.next,
-                   q->answer.nentries - plan.first, q->answer.nentries,
-                   h->cursor.ms);
 
     q->taken = plan.first;
 
     ngx_conduit_feed_changed(feed, &plan, &cursor);
 
-    if (q->ask.kind == CONDUIT_HISTORY_FULL
-        && plan.first == q->answer.nentries && h->state == CONDUIT_HISTORY_SURE)
+    if (full && plan.first == q->answer.nentries
+        && h->state == CONDUIT_HISTORY_SURE)
     {
         feed->ended = q->answer.ended;
     }
 
-    switch (plan.next) {
-
-    case CONDUIT_HISTORY_NEXT_TAKE:
+    if (plan.next == CONDUIT_HISTORY_NEXT_TAKE) {
         return NGX_AGAIN;
+    }
 
-    case CONDUIT_HISTORY_NEXT_WAIT:
+    if (plan.next == CONDUIT_HISTORY_NEXT_WAIT) {
         ngx_conduit_feed_later(feed);
         ngx_conduit_feed_done(feed, 0);
         return NGX_OK;
-
-    default:
-        break;
     }
 
     if (plan.next == CONDUIT_HISTORY_NEXT_IDLE) {
@@ -277,15 +282,69 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 }
 
 
+/*
+ * When the answer ends too early to say what happened to the entry at the
+ * cursor, asks once for all that the stream has.  Returns whether the answer is
+ * dealt with by that.
+ */
+
+static ngx_uint_t
+ngx_conduit_feed_ask_whole(ngx_conduit_feed_t *feed)
+{
+    ngx_conduit_question_t  *q, *whole;
+
+    q = feed->question;
+
+    if (q->whole || feed->shift || feed->known
+        || q->answer.length > NGX_CONDUIT_WHOLE
+        || !conduit_history_is_short(&feed->history, &q->answer))
+    {
+        return 0;
+    }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: feed \"%V\" asks for all of %uL entries",
+                   &feed->key.node.str, q->answer.length);
+
+    /* as many as usual may be added meanwhile */
+
+    whole = ngx_conduit_feed_send(feed, &q->ask,
+                                  q->answer.length
+                                  + ngx_conduit_feed_count(feed, 0));
+
+    if (whole != NULL) {
+        whole->whole = 1;
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOOK_UPS);
+
+    } else {
+        conduit_history_failed(&feed->history);
+        ngx_conduit_feed_later(feed);
+    }
+
+    feed->question = whole;
+    feed->answers = q->next;
+
+    ngx_conduit_question_forget(q);
+
+    return 1;
+}
+
+
 static void
 ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
     conduit_history_plan_t *plan, conduit_stream_id_t *cursor)
 {
-    conduit_item_t       *item;
-    conduit_history_t    *h;
-    ngx_conduit_frame_t  *frame;
+    conduit_history_t         *h;
+    conduit_history_answer_t  *a;
 
     h = &feed->history;
+    a = &feed->question->answer;
+
+    ngx_log_debug7(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: feed \"%V\" %s, change %d, next %d, takes %uz of "
+                   "%uz, cursor %uL", &feed->key.node.str, plan->why,
+                   (int) plan->change, (int) plan->next,
+                   a->nentries - plan->first, a->nentries, h->cursor.ms);
 
     if (plan->change == CONDUIT_HISTORY_CUT
         || plan->change == CONDUIT_HISTORY_RESTART)
@@ -307,12 +366,7 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
                       &feed->key.node.str, h->cursor.ms, h->cursor.seq,
                       cursor->ms, cursor->seq);
 
-        item = conduit_window_item(&h->window,
-                                   conduit_window_end(&h->window) - 1);
-        frame = item->frame;
-        feed->ended = (frame != NULL && frame->end);
-
-        ngx_conduit_feed_batch_cut(feed);
+        ngx_conduit_feed_cut(feed);
         feed->on->changed(feed->data, plan->change);
         break;
 
@@ -336,6 +390,33 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
     default:
         break;
     }
+}
+
+
+/* the window has less, or nothing, and so has the batch */
+
+static void
+ngx_conduit_feed_cut(ngx_conduit_feed_t *feed)
+{
+    conduit_item_t       *item;
+    conduit_window_t     *w;
+    ngx_conduit_frame_t  *frame;
+
+    w = &feed->history.window;
+
+    ngx_conduit_feed_batch_cut(feed);
+
+    if (w->n == 0) {
+
+        /* it had nothing that could go: the cursor is where it was */
+
+        return;
+    }
+
+    item = conduit_window_item(w, conduit_window_end(w) - 1);
+    frame = item->frame;
+
+    feed->ended = (frame != NULL && frame->end);
 }
 
 

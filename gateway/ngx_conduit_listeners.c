@@ -102,6 +102,9 @@ ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
 
     conduit_place_join(&l->place, ngx_conduit_feed_history(ls->feed), &l->id);
 
+    l->life = l->place.life;
+    ngx_conduit_listeners_moved_back(l);
+
     if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP
         && l->place.where == CONDUIT_PLACE_WINDOW
         && (l->place.pos.ms || l->place.pos.seq))
@@ -212,11 +215,20 @@ ngx_uint_t
 ngx_conduit_listeners_below(ngx_conduit_listeners_t *ls,
     conduit_stream_id_t *pos)
 {
+    ngx_conduit_listener_t  *l;
+
     if (!ngx_queue_empty(&ls->reading) || ngx_queue_empty(&ls->below)) {
         return 0;
     }
 
-    *pos = ngx_conduit_listeners_head(&ls->below)->place.pos;
+    /* by turns: a position for which the answer is of no use holds up nobody */
+
+    l = ngx_conduit_listeners_head(&ls->below);
+
+    ngx_queue_remove(&l->queue);
+    ngx_queue_insert_tail(&ls->below, &l->queue);
+
+    *pos = l->place.pos;
 
     return 1;
 }
@@ -289,6 +301,7 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     case CONDUIT_PLACE_SEND:
         *frame = item->frame;
         l->id = item->id;
+        l->life = p->life;
         conduit_place_sent(p, item);
         return 1;
 
@@ -515,10 +528,7 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
             }
 
             conduit_place_cut(&l->place, h);
-
-            if (l->place.life == h->life) {
-                ngx_conduit_listeners_moved_back(l);
-            }
+            ngx_conduit_listeners_moved_back(l);
         }
     }
 
@@ -547,7 +557,13 @@ ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l)
 
     pos = &l->place.pos;
 
-    if ((pos->ms || pos->seq) && conduit_stream_id_cmp(&l->id, pos) > 0) {
+    if (l->life == l->place.life && (pos->ms || pos->seq)
+        && conduit_stream_id_cmp(&l->id, pos) > 0)
+    {
+        ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: listener %p goes back from %uL-%uL to "
+                       "%uL-%uL", l, l->id.ms, l->id.seq, pos->ms, pos->seq);
+
         l->id = *pos;
     }
 }

@@ -52,6 +52,8 @@ struct ngx_conduit_listener_s {
     /* private but for blocked */
     conduit_place_t                         place;
     ngx_queue_t                             queue;
+    uint32_t                                life;      /* of the stream, that
+                                                          id is of */
     ngx_uint_t                              blocked;   /* is in that queue */
 };
 

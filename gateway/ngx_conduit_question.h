@@ -65,6 +65,8 @@ struct ngx_conduit_question_s {
     conduit_history_answer_t     answer;
     size_t                       taken;    /* entries, by who asked */
     ngx_uint_t                   begun;    /* likewise */
+    ngx_uint_t                   whole;    /* likewise: asked for all of the
+                                              stream */
     ngx_conduit_question_t      *next;     /* likewise */
 
     /* private but for reply */

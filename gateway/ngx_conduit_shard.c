@@ -54,6 +54,7 @@ static void ngx_conduit_shard_down(void *data);
 static void ngx_conduit_shard_slow(void *data);
 static void ngx_conduit_shard_ring(void *data, u_char *name, size_t len);
 static void ngx_conduit_shard_tell_ask(ngx_conduit_key_t *key);
+static void ngx_conduit_shard_tell_flush(ngx_conduit_key_t *key);
 static void ngx_conduit_shard_tell_down(ngx_conduit_key_t *key);
 static void ngx_conduit_shard_each(ngx_conduit_shard_t *shard,
     void (*handler)(ngx_conduit_key_t *key));
@@ -461,7 +462,7 @@ ngx_conduit_shard_ring(void *data, u_char *name, size_t len)
     hub = shard->hub;
 
     if (name == NULL) {
-        ngx_conduit_shard_each(shard, ngx_conduit_shard_tell_ask);
+        ngx_conduit_shard_each(shard, ngx_conduit_shard_tell_flush);
         return;
     }
 
@@ -485,6 +486,13 @@ static void
 ngx_conduit_shard_tell_ask(ngx_conduit_key_t *key)
 {
     key->on->ask(key);
+}
+
+
+static void
+ngx_conduit_shard_tell_flush(ngx_conduit_key_t *key)
+{
+    key->on->ring(key, NGX_CONDUIT_RING_FLUSH);
 }
 
 

@@ -36,7 +36,8 @@ typedef enum {
 typedef enum {
     NGX_CONDUIT_RING_BELL = 0,             /* it has changed */
     NGX_CONDUIT_RING_SWEEP,                /* a ring may have been lost */
-    NGX_CONDUIT_RING_POLL                  /* nothing rings */
+    NGX_CONDUIT_RING_POLL,                 /* nothing rings */
+    NGX_CONDUIT_RING_FLUSH                 /* the database was flushed */
 } ngx_conduit_ring_e;
 
 /* what a key's owner is told; it may remove the key meanwhile */

@@ -371,8 +371,13 @@ sub stall {
     return $s;
 }
 
+# another client has brought all into the window: the slow one is given it at
+# once
+
 $channel = uuid();
 fill($channel, 1, 40, payload => { v => 'x' x 10000 });
+$sse = subscribe('large', $channel);
+$sse->events(40, 20);
 $before = metrics($nginx, 'gateway');
 my $slow = stall('large', $channel);
 
@@ -392,6 +397,8 @@ gauge('slow_subscribers', 0);
 is metrics($nginx, 'gateway')->{slow_total} - $before->{slow_total}, 1,
     'and was slow once';
 counts('it goes', sub { close $slow }, closed('client') => 1);
+$sse->close;
+gauge('subscribers', 0);
 
 $before = metrics($nginx, 'gateway');
 $slow = stall('stuck', $channel);

@@ -37,12 +37,41 @@ my $message = message(channel_id => $many,
 
 my @ids = map { redis('XADD', stream_key($ORG, $many), '*', 'data', $message) }
           1 .. 40;
-push @ids, xadd(channel_id => $many, phase => 'END');
-
 my $url = "http://127.0.0.1:" . $nginx->port . events_path(channel_id => $many);
 
-is_deeply [map { /^id: (\S+)/ } `curl -sSN --max-time 300 '$url'`], \@ids,
+open my $curl, '-|', 'curl', '-sSN', '--max-time', 300, $url
+    or die "curl: $!";
+
+# the IDs of the next n events
+sub next_ids {
+    my $n = shift;
+    my @got;
+
+    while (@got < $n && defined(my $line = <$curl>)) {
+        push @got, $1 if $line =~ /^id: (\S+)/;
+    }
+
+    return \@got;
+}
+
+is_deeply next_ids(40), \@ids,
     'entries of 80m in all are delivered by smaller replies';
+
+# the batch has its size again once the end of the stream was read
+
+kill 'STOP', $worker;
+stopped($worker) or die 'the worker does not stop';
+redis('CONFIG', 'RESETSTAT');
+@ids = map { xadd(channel_id => $many, sequence => $_) } 1 .. 90;
+kill 'CONT', $worker;
+
+is_deeply next_ids(90), \@ids, 'what follows is delivered';
+like redis('INFO', 'commandstats'), qr/cmdstat_xread:calls=[12],/,
+    'by one reply of the usual size';
+
+@ids = xadd(channel_id => $many, phase => 'END');
+is_deeply next_ids(2), \@ids, 'the response ends with END';
+close $curl;
 cmp_ok scalar(lines('a reply of more than 64m')), '>=', 1,
     'the reply that was too large is logged';
 
