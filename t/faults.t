@@ -28,11 +28,15 @@ sub published {
     return wait_for(20, sub { try_publish(@fields)->{status} == 200 });
 }
 
-# the connections of a worker, by what they do
-sub connections {
-    my $command = shift;
+# the connections of a worker, by what they do: the reader is the one for which
+# Redis tracks keys
 
-    return map { /\bid=(\d+)/ } grep { /\bcmd=$command\b/ }
+my %LINKS = (bell => qr/\bcmd=subscribe\b/, reader => qr/\bflags=[a-su-zA-Z]*t/);
+
+sub connections {
+    my $link = shift;
+
+    return map { /\bid=(\d+)/ } grep { /$LINKS{$link}/ }
            split /\n/, redis('CLIENT', 'LIST');
 }
 
@@ -55,8 +59,8 @@ my @clients = map { sse_open($nginx) } 1 .. 20;
 publish($nginx, sequence => 1);
 is scalar(grep { $_->event } @clients), 20, 'all clients get a message';
 
-is scalar(connections('subscribe')), 1, 'a worker has one bell';
-is scalar(connections('xread')), 1, 'and one reader';
+is scalar(connections('bell')), 1, 'a worker has one bell';
+is scalar(connections('reader')), 1, 'and one reader';
 
 my ($sse, @others) = @clients;
 $_->close for @others;
@@ -66,7 +70,7 @@ ok $sse->comment, 'an idle response gets a comment line';
 
 # --- links lost one by one
 
-for my $kind (qw(subscribe xread)) {
+for my $kind (qw(bell reader)) {
     redis('CLIENT', 'KILL', 'ID', connections($kind));
 
     my $id = publish($nginx, sequence => 2);

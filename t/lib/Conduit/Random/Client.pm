@@ -101,16 +101,23 @@ sub shut {
 
 
 # Whether the last message that the stream has is one that it has not got, nor
-# is after, by what it said.
+# is after, by what it said; or it is coming, or where it stands is being found
+# out.
 
 sub lacks {
     my $self = shift;
+
+    return 1 if defined $self->{back} || $self->is_open && !$self->{headers};
 
     my ($entry) = grep { !$_->{junk} } reverse @{ $self->{stream}{present} };
 
     return 0 if !$entry;
 
     for my $item (reverse @{ $self->{log} }) {
+        # also one that was added later: the stream has gone back to before
+
+        return 0 if $item->{what} eq 'event'
+                    && $item->{entry}{at} >= $entry->{at};
         return 0 if $item->{entry} && $item->{entry} == $entry;
         return !defined $item->{after} || $item->{after} < $entry->{id}
             if $item->{what} eq 'open';

@@ -17,12 +17,16 @@ package Conduit::Random::Oracle;
 # - a position that a client names, and whose entry is gone
 # - one of an earlier life that the new one may have given out, too
 # - as many entries lost after a rollback as by it
+# - entries that were trimmed, where others were deleted by XDEL before they were
+#   read: the numbers that a server tells are the same
+# - likewise with a window that has no entry: what is left of the stream comes
+#   again
 
 use strict;
 use warnings;
 
 use Conduit ();
-use List::Util qw(first);
+use List::Util qw(first max);
 
 
 sub judge {
@@ -38,6 +42,7 @@ sub judge {
         if ($what eq 'open') {
             $self->{got} = {} if !$item->{own};
             $self->{told} = undef;
+            $self->{came} = $item->{clock};
             $self->{at} = { entry => $item->{entry}, after => $item->{after},
                             first => 1, clock => $item->{clock} };
 
@@ -82,10 +87,37 @@ sub is_told {
     my $entry = $at->{entry};
 
     $self->fault('P2', 'id', $item, "told with the ID $item->{id}")
-        if !$at->{first} && !grep { $_->{id} == $id }
-           $entry, grep { $_->{junk} } @{ $self->{stream}{entries} };
+        if !$at->{first} && !$self->back_at($id, $item)
+           && !grep { $_->{id} == $id }
+              $entry, grep { $_->{junk} } @{ $self->{stream}{entries} };
 
     $self->{told} = $item;
+}
+
+
+# Whether the stream has lost what the client has of it after an ID, so that this
+# is its position now.
+
+sub back_at {
+    my ($self, $id, $item) = @_;
+
+    my $entry = $self->{at}{entry} or return 0;
+    my @after = grep { $_->{id} > $id && $_->{id} <= $entry->{id}
+                       && $_->{at} <= $entry->{at} }
+                @{ $self->{stream}->life($entry->{life})->{entries} };
+
+    return @after && !grep { (went($_, $item) // '') !~ /^(?:xdel|rollback)$/ }
+                      @after;
+}
+
+
+# Whether XDEL took anything of this life of the stream.
+
+sub deleted {
+    my ($self, $item) = @_;
+
+    return grep { (went($_, $item) // '') eq 'xdel' }
+           @{ $self->{life}{entries} };
 }
 
 
@@ -99,7 +131,7 @@ sub step {
 
     if (my $n = $self->{got}{$entry->{serial}}) {
         $self->fault('P3', 'twice', $item, "$entry->{id} came again")
-            if $n > $self->anew($entry);
+            if $n > $self->anew($entry) && !$self->bare($item);
     }
 
     return $self->from_start($item) if !$from;
@@ -107,7 +139,7 @@ sub step {
 
     if ($entry->{id} <= $from->{id}) {
         $self->fault('P3', 'order', $item, "$entry->{id} after $from->{id}")
-            if !$self->anew($from);
+            if !$self->anew($from) && !$self->bare($item);
         return $self->moved_back($item);
     }
 
@@ -121,6 +153,31 @@ sub anew {
     my ($self, $entry) = @_;
 
     return scalar grep { $_ > $entry->{at} } @{ $self->{stream}{anew} };
+}
+
+
+# Whether this life of the stream may have been read again from its oldest entry:
+# the window had no entry, as a small one, or that of one who came to the end of
+# the stream; that of its position was deleted, and others which nobody had read.
+# Likewise when it was served from a new life before the window was known to be
+# of the one before.
+
+sub bare {
+    my ($self, $item) = @_;
+
+    my $from = $self->{at}{entry};
+    my $again = \$self->{again}{$self->{life}{n}};
+
+    $$again ||= $self->{life}{n} && $self->{told}
+                && $self->{told}{reason} eq 'gone'
+        if $self->{stream}{where} =~ /^(?:small|tiny)$/;
+    $$again ||= $self->deleted($item) if $self->{stream}{where} eq 'tiny';
+    $$again ||= (went($from, $item) // '') eq 'xdel'
+                && grep { $_->{id} > $from->{id} && !defined $_->{seen} }
+                   $self->deleted($item)
+        if $from;
+
+    return $$again;
 }
 
 
@@ -184,7 +241,7 @@ sub forward {
     for my $e (messages(@missed)) {
         my $how = went($e, $item);
 
-        next if $self->alike(@missed);
+        next if $self->alike($item, @missed);
 
         if (!defined $how) {
             $self->fault('P1', 'skipped', $item, "$e->{id} never came");
@@ -209,10 +266,13 @@ sub forward {
     # that from memory
 
     if ($told->{reason} eq 'gone') {
-        return if grep { defined went($_, $item) } messages(@missed);
+        return if $self->{at}{first} && went($from, $item)
+                  || grep { defined went($_, $item) } messages(@missed);
         $self->fault('P2', 'gone', $item, "gone in the life of $from->{id}");
 
-    } elsif (!@missed && !($self->{at}{first} && went($from, $item))) {
+    } elsif (!@missed && !($self->{at}{first} && went($from, $item))
+             && !$self->deleted($item))
+    {
         $self->fault('P2', 'trimmed', $item,
                      "nothing is between $from->{id} and $item->{entry}{id}");
     }
@@ -223,17 +283,28 @@ sub forward {
 # number of those that it ever had is the same.
 
 sub alike {
-    my ($self, @missed) = @_;
+    my ($self, $item, @missed) = @_;
 
     my $from = $self->{at}{entry};
 
     return 0 if !$self->anew($from);
 
-    my $lost = grep { $_->{id} <= $from->{id}
-                      && grep { $_->[0] eq 'rollback' } @{ $_->{gone} } }
-               @{ $self->{life}{entries} };
+    my ($back) = grep { $_ <= $item->{clock} }
+                 reverse @{ $self->{stream}{anew} } or return 0;
+    my @lost = grep {
+        grep { $_->[0] eq 'rollback' && $_->[1] == $back } @{ $_->{gone} }
+    } @{ $self->{life}{entries} };
+    my $lost = grep { $_->{id} <= $from->{id} } @lost;
+    my $missed = grep { $_->{at} > $back } @missed;
 
-    return $lost == grep { $_->{at} > $self->{stream}{anew}[0] } @missed;
+    # what is no message, and came after it, the worker may have read
+
+    for my $e (grep { $_->{id} > $from->{id} } @lost) {
+        last if $lost == $missed || !$e->{junk};
+        $lost++;
+    }
+
+    return $lost == $missed;
 }
 
 
@@ -242,11 +313,29 @@ sub alike {
 sub moved_back {
     my ($self, $item) = @_;
 
-    for my $e (messages($self->between(0, $item->{entry}))) {
+    my $after = $self->after_end($item);
+
+    for my $e (messages($self->between($after, $item->{entry}))) {
         next if $self->{got}{$e->{serial}} || @{ $e->{gone} }
                 || $e->{at} < $self->{stream}{anew}[0];
         $self->fault('P1', 'back', $item, "$e->{id} never came");
     }
+}
+
+
+# One that comes with a position after an END waits for what follows that: the
+# END's ID, or 0.
+
+sub after_end {
+    my ($self, $item) = @_;
+
+    my $from = $self->{at}{entry};
+
+    return 0 if !$self->{at}{first};
+    return max(0, map { $_->{id} }
+                  grep { $_->{end} && $_->{id} < $from->{id}
+                         && $_->{id} < $item->{entry}{id} }
+                  @{ $self->{life}{entries} });
 }
 
 
@@ -280,17 +369,20 @@ sub from_before {
 
     $unclear ||= $same && $self->{stream}{where} eq 'tiny';
 
+    my $after = max($unclear ? $from->{id} : 0, $self->after_end($item));
     my ($e) = grep { !defined went($_, $item) }
-              messages($self->between($unclear ? $from->{id} : 0, $entry));
+              messages($self->between($after, $entry));
 
     $self->fault('P1', $same ? 'anew, same ID' : 'anew', $item,
                  "$e->{id} of the new life never came")
         if $e;
 
-    # it was not there when the life ended, or others had more of that
+    # it was not there when the life ended, or others had more of that; what was
+    # seen before it came, its worker may not know any more
 
     my @seen = grep {
         defined $_->{seen} && $_->{seen} <= $before->{ended}
+        && $_->{seen} > $self->{came}
         && !grep { $_->[0] eq 'xdel' || $_->[0] eq 'rollback' } @{ $_->{gone} }
     } @missed;
 
@@ -301,8 +393,13 @@ sub from_before {
     # where entries were removed from the new life, too, or others were between
     # the two, some may have been lost
 
+    # what was dropped from a small window may have been no messages
+
+    my $dropped = $self->{stream}{where} =~ /^(?:small|tiny)$/
+                  && grep { $_->{id} > $from->{id} } @{ $before->{entries} };
+
     return if !$told || !$self->{counts} || $at->{first} || $self->anew($from)
-              || @missed
+              || @missed || $dropped
               || grep({ went($_, $item) } @{ $self->{life}{entries} })
               || grep({ @{ $_->{entries} } } map { $self->{stream}->life($_) }
                       $from->{life} + 1 .. $entry->{life} - 1);
