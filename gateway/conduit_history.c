@@ -7,6 +7,8 @@ static void conduit_history_fast(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_settle(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
+static void conduit_history_at_tail(conduit_history_t *h,
+    const conduit_history_answer_t *a);
 static void conduit_history_future(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_full(conduit_history_t *h,
@@ -48,6 +50,7 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
 
     } else {
         h->counts = a->counted;
+        h->compared = a->from;
 
         if (h->state == CONDUIT_HISTORY_CLAIMED) {
             conduit_history_settle(h, a, plan);
@@ -149,10 +152,7 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
 
         /* nothing is there or after it */
 
-        h->cursor = a->tail.id;
-        h->floor = a->tail.id;
-        h->cursor_hash = a->tail.hash;
-        h->state = CONDUIT_HISTORY_SURE;
+        conduit_history_at_tail(h, a);
 
     } else if (a->length == 0) {
         h->cursor = a->last_id;
@@ -167,6 +167,18 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
 }
 
 
+static void
+conduit_history_at_tail(conduit_history_t *h,
+    const conduit_history_answer_t *a)
+{
+    h->cursor = a->tail.id;
+    h->cursor_hash = a->tail.hash;
+    h->floor = a->tail.id;
+    h->compared = a->tail.id;
+    h->state = CONDUIT_HISTORY_SURE;
+}
+
+
 /* the stream has not come so far */
 
 static void
@@ -174,10 +186,7 @@ conduit_history_future(conduit_history_t *h, const conduit_history_answer_t *a,
     conduit_history_plan_t *plan)
 {
     if (a->ended && a->has_tail) {
-        h->cursor = a->tail.id;
-        h->floor = a->tail.id;
-        h->cursor_hash = a->tail.hash;
-        h->state = CONDUIT_HISTORY_SURE;
+        conduit_history_at_tail(h, a);
         plan->why = "the position is after the END";
         conduit_history_go_on(h, a, 0, plan);
         return;

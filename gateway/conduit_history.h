@@ -200,6 +200,9 @@ typedef struct {
     conduit_stream_id_t   ahead;        /* the stream had given out this ID when
                                            somebody was judged; of no use once
                                            the cursor is there; 0-0: none */
+    conduit_stream_id_t   compared;     /* where the last answer to FULL began:
+                                           what the window has before that was
+                                           not compared */
     conduit_stream_id_t   message;      /* the last one taken, with no gap after
                                            it; 0-0: none */
     uint64_t              number;       /* valid when numbered */

@@ -239,6 +239,46 @@ START_TEST(a_batch_is_of_the_stream_of_the_cursor)
 END_TEST
 
 
+/* one is between those of the window: FULL finds it, and cuts the window, unless
+   it begins after that, as a larger reply can't be had.  A batch must not wait
+   for what is never found */
+
+START_TEST(a_batch_of_what_was_not_compared)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  full = { 1, 0, 0, 2, { SAME(4), SAME(5) },
+                                  6, 6, 5, 1, 2, 0 };
+    static const said_t  batch = { 1, 0, 0, 4,
+                                   { SAME(2), { 2, 5, 1 }, SAME(4), SAME(5) },
+                                   6, 6, 5, 1, 2, 0 };
+
+    has_read_five(&h);
+    conduit_history_unsent(&h);
+    conduit_history_ask(&h, 1, _i ? 2 : 3, &q);
+    ck_assert_uint_eq(q.id.ms, _i ? 4 : 3);
+    answer_of(&r, &full, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_str_eq(plan.why, "goes on");
+
+    pos = id_of(2);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &batch, &q);
+    r.e[1].id = h.compared;
+    conduit_stream_id_before(&r.e[1].id);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
+    r.e[1].id.ms = 3;
+    r.e[1].id.seq = 5;
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), _i);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* while nothing was read, only an empty stream is the same */
 
 START_TEST(a_batch_before_the_first_entry)
@@ -380,6 +420,7 @@ main(void)
                         sizeof(agreements) / sizeof(agreements[0]));
     tcase_add_loop_test(t, a_batch_is_of_the_stream_of_the_cursor, 0,
                         sizeof(bare) / sizeof(bare[0]));
+    tcase_add_loop_test(t, a_batch_of_what_was_not_compared, 0, 2);
     tcase_add_test(t, a_batch_before_the_first_entry);
     tcase_add_loop_test(t, a_batch_of_an_empty_stream_tells_its_number, 0,
                         sizeof(numbers) / sizeof(numbers[0]));

@@ -494,6 +494,7 @@ START_TEST(a_position_after_the_end)
     ck_assert_uint_eq(h.cursor.ms, 5);
     ck_assert_uint_eq(h.cursor_hash, 5);
     ck_assert_uint_eq(h.floor.ms, 5);
+    ck_assert_uint_eq(h.compared.ms, 5);
     ck_assert_uint_eq(h.number, 5);
     ck_assert_int_eq(conduit_place_judge(&p, &h, &r.a), CONDUIT_HISTORY_GONE);
     ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
