@@ -98,15 +98,21 @@ shrink(void)
 static void
 judge_sub(int i, const conduit_history_answer_t *a)
 {
-    model_sub_t  *sub;
+    model_sub_t          *sub;
+    conduit_stream_id_t   pos;
 
     sub = &m.subs[i];
+    pos = sub->place.pos;
 
     switch (conduit_place_judge(&sub->place, &m.h, a)) {
 
     case CONDUIT_HISTORY_AGAIN:
         say("sub %d is to ask again from " FID, i, ID(sub->place.pos));
-        sub->moved = sub->place.pos;
+
+        if (conduit_stream_id_cmp(&pos, &sub->place.pos) != 0) {
+            sub->moved = sub->place.pos;
+        }
+
         break;
 
     case CONDUIT_HISTORY_END:

@@ -261,7 +261,7 @@ step_hidden(const model_step_t *s)
         if (s->a >= 0 && sub->told == CONDUIT_PLACE_GONE
             && (r->line[i] & r->line[s->a]))
         {
-            hidden |= BIT(i) & ~s->had & ~r->there;
+            hidden |= BIT(i) & (~s->had | r->back) & ~r->there;
         }
     }
 
