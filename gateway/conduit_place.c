@@ -187,6 +187,14 @@ conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
 
     end = conduit_window_end(&h->window);
 
+    if (p->seq < h->window.base) {
+
+        /* never: conduit_place_leave() was not called */
+
+        p->seq = h->window.base;
+        conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
+    }
+
     for ( /* void */ ; p->seq < end; p->seq++) {
         item = conduit_window_item(&h->window, p->seq);
 
@@ -402,7 +410,9 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
 
     base = h->window.base + n;
 
-    if (p->where != CONDUIT_PLACE_WINDOW || p->seq >= base) {
+    if (p->where != CONDUIT_PLACE_WINDOW || p->seq >= base
+        || p->seq < h->window.base)
+    {
         return;
     }
 

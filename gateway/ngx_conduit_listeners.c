@@ -451,7 +451,7 @@ ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
 {
     size_t                   n;
     ngx_uint_t               i;
-    ngx_queue_t             *q, *queues[2];
+    ngx_queue_t             *q, *queues[NGX_CONDUIT_QUEUES];
     conduit_history_t       *h;
     ngx_conduit_listener_t  *l;
 
@@ -462,10 +462,11 @@ ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
         return;
     }
 
-    queues[0] = &ls->ready;
-    queues[1] = &ls->blocked;
+    ngx_conduit_listeners_all(ls, queues);
 
-    for (i = 0; i < 2; i++) {
+    /* but for those waiting, the first */
+
+    for (i = 1; i < NGX_CONDUIT_QUEUES; i++) {
         for (q = ngx_queue_head(queues[i]);
              q != ngx_queue_sentinel(queues[i]);
              q = ngx_queue_next(q))
@@ -532,16 +533,23 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
         }
     }
 
-    ngx_conduit_listeners_take(&list, &ls->below);
+    /* all who can be sent to go where their place is now: the window may be
+       dropped before they have a turn; the last are the blocked */
 
-    while (!ngx_queue_empty(&list)) {
-        l = ngx_conduit_listeners_head(&list);
+    for (i = 0; i < NGX_CONDUIT_QUEUES - 1; i++) {
+        ngx_conduit_listeners_take(&list, queues[i]);
 
-        if (l->place.where == CONDUIT_PLACE_WINDOW) {
-            ngx_conduit_listeners_place(ls, l);
+        while (!ngx_queue_empty(&list)) {
+            l = ngx_conduit_listeners_head(&list);
 
-        } else {
-            ngx_conduit_listeners_move(ls, l, &ls->below);
+            if (l->place.where == CONDUIT_PLACE_WINDOW
+                || l->place.where == CONDUIT_PLACE_BATCH)
+            {
+                ngx_conduit_listeners_place(ls, l);
+
+            } else {
+                ngx_conduit_listeners_move(ls, l, &ls->below);
+            }
         }
     }
 }

@@ -444,6 +444,25 @@ for my $where (@RUNG) {
 }
 
 
+# More clients read a batch than have a turn at once; before the rest have one,
+# the stream is found to be another, and the window is dropped.
+
+scene('made anew while many read a batch', 'tiny', sub {
+    stage('tiny', 30);
+    has_all(client());
+    $proxy->tell('hold', $stream->key, $_) for 1, 2;
+    client(1002) for 1 .. 300;
+    read_until(5, sub { $proxy->held });
+    $random->read(0.02) for 1 .. 20;
+    $proxy->tell('step');
+    read_until(5, sub { $proxy->held > 1 });
+    own(['del', 'smaller'], ['burst', { n => 30 }]);
+    $random->read(0.02) for 1 .. 3;
+    $proxy->tell('release');
+    quiet();
+});
+
+
 # --- false alarms
 
 for my $where (@EVERYWHERE) {
