@@ -29,6 +29,14 @@ my $random = Conduit::Random->new;
 my $proxy = $random->{proxy};
 my ($stream, %fates);
 
+# Before Redis 7, XDEL and a rollback are taken for another stream where a window
+# has no entry to compare; what is trimmed of that before it is read for the first
+# time, nobody can tell.
+my %UNTOLD = map { $_ => 'before Redis 7' } redis_version() >= 7_000_000 ? () : (
+    'tiny: the entry at the cursor is deleted, then the stream trimmed',
+    'tiny: the end of the stream is lost, then it is trimmed',
+);
+
 my %PASSING = (
     LOADING => 'LOADING Redis is loading the dataset in memory',
     BUSY => 'BUSY Redis is busy running a script.',
@@ -200,7 +208,11 @@ sub crossing {
     }
 
     ok($met, "$where: $name: it was asked") if !$o{may_not_ask};
-    is(join(', ', sort keys %bad), '', "$where: $name") or diag values %bad;
+
+    local $TODO = $UNTOLD{"$where: $name"};
+
+    is(join(', ', sort keys %bad), '', "$where: $name")
+        or $TODO ? note values %bad : diag values %bad;
     $fates{$name}{$where} = join ', ', sort keys %bad;
 }
 

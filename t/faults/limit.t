@@ -39,7 +39,7 @@ my @ids = map { redis('XADD', stream_key($ORG, $many), '*', 'data', $message) }
           1 .. 40;
 my $url = "http://127.0.0.1:" . $nginx->port . events_path(channel_id => $many);
 
-open my $curl, '-|', 'curl', '-sSN', '--max-time', 300, $url
+open my $curl, '-|', 'curl', '-sSN', '--max-time', 900, $url
     or die "curl: $!";
 
 # the IDs of the next n events

@@ -16,7 +16,8 @@ package Conduit::Random::Oracle;
 # - entries of an earlier life of the stream that nobody had
 # - a position that a client names, and whose entry is gone
 # - one of an earlier life that the new one may have given out, too
-# - as many entries lost after a rollback as by it
+# - as many entries lost after a rollback as by it; as many added to a new life,
+#   of which XDEL took some
 # - entries that were trimmed, where others were deleted by XDEL before they were
 #   read: the numbers that a server tells are the same
 # - likewise with a window that has no entry: what is left of the stream comes
@@ -323,6 +324,21 @@ sub moved_back {
 }
 
 
+# The stream was made anew, and had as many entries again as before, of which some
+# were deleted: what a server counts does not tell it from the one before.
+
+sub as_many {
+    my ($self, $item, $before) = @_;
+
+    my $from = $self->{at}{entry};
+    my $had = grep { $_->{id} <= $from->{id} } @{ $before->{entries} };
+
+    return $self->deleted($item)
+           && $had == grep { $_->{id} < $item->{entry}{id} }
+                      @{ $self->{life}{entries} };
+}
+
+
 # One that comes with a position after an END waits for what follows that: the
 # END's ID, or 0.
 
@@ -372,6 +388,8 @@ sub from_before {
     my $after = max($unclear ? $from->{id} : 0, $self->after_end($item));
     my ($e) = grep { !defined went($_, $item) }
               messages($self->between($after, $entry));
+
+    return if $e && $self->as_many($item, $before);
 
     $self->fault('P1', $same ? 'anew, same ID' : 'anew', $item,
                  "$e->{id} of the new life never came")

@@ -127,7 +127,7 @@ sub put {
     $self->note("XADD $id" . ($o{junk} ? ' junk' : '') . ($o{end} ? ' END' : '')
                 . (defined $o{max} ? " MAXLEN $o{max}" : ''));
 
-    my $data = $o{junk} ? 'no message' : message(
+    my $data = $o{junk} ? "no message $serial" : message(
         channel_id => $self->channel, sequence => $serial,
         message_id => sprintf('00000000-0000-4000-8000-%012x', $serial),
         phase => $o{end} ? 'END' : 'DELTA',
