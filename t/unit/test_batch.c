@@ -404,6 +404,69 @@ START_TEST(a_batch_ends_where_it_can_be_judged)
 END_TEST
 
 
+/* somebody reads a batch to its end, and the window is dropped meanwhile: what
+   he is to get next is one of the n items that go.  The window has 3-0 to 5-0,
+   a gap, 9-0; or these, and 2-0 of the next life */
+
+typedef struct {
+    const char  *what;
+    int          next_life;
+    size_t       n;
+    entry_t      last;
+    entry_t      next;              /* 0-0: it does not become known */
+} leave_t;
+
+static const leave_t  leaves[] = {
+    { "it stays", 0, 1, { 3, 0, 0 }, { 0, 0, 0 } },
+    { "it goes", 0, 2, { 3, 0, 0 }, { 4, 0, 0 } },
+    { "it goes, the batch ends at the floor", 0, 2, { 2, 0, 0 }, { 3, 0, 0 } },
+    { "it is below the window", 0, 2, { 1, 0, 0 }, { 0, 0, 0 } },
+    { "the gap goes: one that is missing", 0, 5, { 5, 0, 0 }, { 5, 1, 0 } },
+    { "likewise, the last one of its ms", 0, 5,
+      { 5, UINT64_MAX, 0 }, { 6, 0, 0 } },
+    { "all have been read", 0, 5, { 9, 0, 0 }, { 0, 0, 0 } },
+    { "what goes is of the life before", 1, 6, { 1, 0, 0 }, { 0, 0, 0 } },
+    { "it goes, of the next life", 1, 7, { 1, 0, 0 }, { 2, 0, 0 } }
+};
+
+
+START_TEST(a_batch_is_read_and_the_window_dropped)
+{
+    const leave_t          *row;
+    conduit_history_t       h;
+    conduit_stream_id_t     last, next;
+    conduit_history_plan_t  plan;
+
+    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
+    static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
+                                     0, 0, 0, 0, 0, 0 };
+    static const said_t  one = { 1, 0, 0, 1, { OTHER(2) }, 1, 1, 2, 2, 0, 0 };
+
+    row = &leaves[_i];
+    has_read_five(&h);
+    conduit_history_drop(&h, 2);
+    conduit_history_unsent(&h);
+    told_history(&h, &gap, &plan);
+
+    if (row->next_life) {
+        conduit_history_unsent(&h);
+        told_history(&h, &missing, &plan);
+        told_history(&h, &one, &plan);
+    }
+
+    last.ms = row->last.ms;
+    last.seq = row->last.seq;
+    next = id_of(0);
+
+    ck_assert_msg(conduit_history_batch_leave(&h, row->n, &last, &next)
+                  == (row->next.ms != 0), "%s", row->what);
+    ck_assert_msg(next.ms == row->next.ms && next.seq == row->next.seq,
+                  "%s: %d-%d", row->what, (int) next.ms, (int) next.seq);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -426,6 +489,8 @@ main(void)
                         sizeof(numbers) / sizeof(numbers[0]));
     tcase_add_loop_test(t, a_batch_ends_where_it_can_be_judged, 0,
                         sizeof(batches) / sizeof(batches[0]));
+    tcase_add_loop_test(t, a_batch_is_read_and_the_window_dropped, 0,
+                        sizeof(leaves) / sizeof(leaves[0]));
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

@@ -276,6 +276,10 @@ START_TEST(an_answer_decides)
                   "row %d, %s: number %d%s", _i, row->why, (int) h.number,
                   h.numbered ? "" : "?");
 
+    if (row->said.missing && row->change == NOTHING) {
+        ck_assert_int_eq(h.state, CONDUIT_HISTORY_SURE);
+    }
+
     /* the window has what is after the floor; what is sure can be compared */
 
     ck_assert_int_le(conduit_stream_id_cmp(&h.floor, &h.cursor), 0);
@@ -350,6 +354,7 @@ START_TEST(a_stream_made_anew_is_read_from_its_oldest)
     ck_assert_uint_eq(conduit_window_end(&h.window), 9);
     ck_assert_int_eq(conduit_window_item(&h.window, 5)->kind,
                      CONDUIT_ITEM_LIFE);
+    ck_assert_ptr_null(conduit_window_item(&h.window, 5)->frame);
     ck_assert_uint_eq(h.life_seq, 6);
     ck_assert_uint_eq(h.life, 2);
     ck_assert_uint_eq(h.past_to.ms, 5);
@@ -371,6 +376,10 @@ START_TEST(a_rollback_is_remembered)
                                   4, 4, 4, 1, 0, 0 };
     static const said_t  to_3 = { 1, 0, 0, 2, { SAME(2), SAME(3) },
                                   3, 3, 3, 1, 0, 0 };
+    static const said_t  to_6 = { 1, 0, 0, 3, { SAME(3), OTHER(5), SAME(6) },
+                                  5, 5, 6, 1, 0, 0 };
+    static const said_t  to_5 = { 1, 0, 0, 2, { SAME(3), OTHER(5) },
+                                  4, 4, 5, 1, 0, 0 };
     static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
                                      0, 0, 0, 0, 0, 0 };
 
@@ -380,6 +389,18 @@ START_TEST(a_rollback_is_remembered)
     ck_assert_uint_eq(h.lead.ms, 9);
     conduit_history_unsent(&h);
     told_history(&h, &to_3, &plan);
+    ck_assert_uint_eq(h.back.ms, 3);
+    ck_assert_uint_eq(h.lead.ms, 9);
+
+    /* it has come back to 6-0, and is rolled back inside of the stretch */
+
+    conduit_history_unsent(&h);
+    told_history(&h, &to_6, &plan);
+    ck_assert_uint_eq(h.cursor.ms, 6);
+    conduit_history_unsent(&h);
+    told_history(&h, &to_5, &plan);
+    ck_assert_int_eq(plan.change, CUT);
+    ck_assert_uint_eq(h.cursor.ms, 5);
     ck_assert_uint_eq(h.back.ms, 3);
     ck_assert_uint_eq(h.lead.ms, 9);
     conduit_history_unsent(&h);

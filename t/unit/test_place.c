@@ -293,10 +293,13 @@ END_TEST
 
 START_TEST(a_position_at_or_after_the_cursor)
 {
-    conduit_place_t        p;
-    conduit_history_t      h;
-    conduit_stream_id_t    pos;
-    const conduit_item_t  *item;
+    conduit_place_t         p;
+    conduit_history_t       h;
+    conduit_stream_id_t     pos;
+    conduit_history_plan_t  plan;
+    const conduit_item_t   *item;
+
+    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
 
     has_read_five(&h);
     conduit_history_drop(&h, 5);
@@ -316,6 +319,15 @@ START_TEST(a_position_at_or_after_the_cursor)
     ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
                      CONDUIT_PLACE_SEND);
     ck_assert_uint_eq(item->id.ms, 5);
+
+    /* a gap that is before it, too */
+
+    conduit_history_unsent(&h);
+    told_history(&h, &gap, &plan);
+    p.pos = id_of(10);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_NONE);
+    ck_assert_int_eq(p.loss, CONDUIT_PLACE_TOLD);
     conduit_history_free(&h);
 }
 END_TEST
@@ -417,10 +429,13 @@ START_TEST(a_stream_that_is_over)
     ck_assert_int_eq(judged(&back, &h, &from_0), OK);
     ck_assert_int_eq(back.where, CONDUIT_PLACE_WINDOW);
 
+    all.pos.seq = 1;
     ck_assert_int_eq(conduit_place_next(&all, &h, NULL, &item),
                      _i ? CONDUIT_PLACE_TELL : CONDUIT_PLACE_SEND);
     ck_assert_uint_eq(item->id.ms, 2);
     ck_assert_uint_eq(all.life, 2);
+    ck_assert_uint_eq(all.pos.ms, 0);
+    ck_assert_uint_eq(all.pos.seq, 0);
     ck_assert_int_eq(all.loss, _i ? CONDUIT_PLACE_TRIMMED : CONDUIT_PLACE_TOLD);
 
     ck_assert_int_eq(conduit_place_next(&back, &h, NULL, &item),
@@ -472,9 +487,13 @@ END_TEST
 
 START_TEST(the_window_is_dropped_past_a_reader)
 {
-    conduit_place_t      p, old, all;
-    conduit_history_t    h;
-    conduit_stream_id_t  pos;
+    conduit_place_t         p, old, all;
+    conduit_history_t       h;
+    conduit_stream_id_t     pos;
+    conduit_history_plan_t  plan;
+
+    static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
+                                     0, 0, 0, 0, 0, 0 };
 
     has_read_five(&h);
     pos = id_of(2);
@@ -510,6 +529,21 @@ START_TEST(the_window_is_dropped_past_a_reader)
     ck_assert_uint_eq(old.seq, 6);
     ck_assert_int_eq(all.loss, CONDUIT_PLACE_TOLD);
     ck_assert_uint_eq(all.seq, 6);
+    conduit_history_free(&h);
+
+    /* a life without an entry is between them: nothing of it is missed */
+
+    has_read_five(&h);
+    pos = id_of(5);
+    conduit_place_join(&all, &h, &pos);
+    conduit_history_unsent(&h);
+    told_history(&h, &missing, &plan);
+    h.ahead = id_of(9);
+    next_life(&h, 0);
+    ck_assert_uint_eq(h.life, 3);
+    conduit_place_leave(&all, &h, 7);
+    ck_assert_int_eq(all.loss, CONDUIT_PLACE_TOLD);
+    ck_assert_uint_eq(all.life, 3);
     conduit_history_free(&h);
 }
 END_TEST

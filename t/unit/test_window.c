@@ -175,6 +175,12 @@ START_TEST(the_oldest_go_when_it_is_too_large)
     conduit_window_clear(&w);
     ck_assert_int_eq(conduit_window_open(&w), 0);
     ck_assert_uint_eq(conduit_window_excess(&w, 0), 0);
+
+    /* what was freed is not used again */
+
+    append(&w, CONDUIT_ITEM_ENTRY, 8, NULL);
+    ck_assert_uint_eq(w.base, 6);
+    conduit_window_clear(&w);
 }
 END_TEST
 
