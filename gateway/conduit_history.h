@@ -73,10 +73,10 @@
  *  - a stream whose oldest entry is after the cursor is taken for trimmed past
  *    it: clients are told "trimmed" although nothing may be missing, and when
  *    it is another stream with larger IDs;
- *  - with nothing in common and the oldest entry not after the cursor, as after
- *    XDEL of all that the window has, the stream is read from its oldest again,
- *    and clients get twice what they had of it.  On Redis 7 only where XDEL took
- *    others, too, which were after the cursor and not read yet;
+ *  - with nothing in common and the oldest entry not after the cursor, as
+ *    after XDEL of all that the window has, the stream is read from its oldest
+ *    again, and clients get twice what they had of it.  On Redis 7 that is so
+ *    only where XDEL also took entries after the cursor, not read yet;
  *  - entries that came and were trimmed before the first look at a new stream
  *    are not missed.
  * What nobody can tell, on any version, is listed in t/unit/model_judge.h.

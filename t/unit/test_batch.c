@@ -239,9 +239,9 @@ START_TEST(a_batch_is_of_the_stream_of_the_cursor)
 END_TEST
 
 
-/* one is between those of the window: FULL finds it, and cuts the window, unless
-   it begins after that, as a larger reply can't be had.  A batch must not wait
-   for what is never found */
+/* one is between those of the window: FULL finds it, and cuts the window,
+   unless it begins after that, as a larger reply can't be had.  A batch must
+   not wait for what is never found */
 
 START_TEST(a_batch_of_what_was_not_compared)
 {

@@ -486,7 +486,7 @@ START_TEST(the_window_is_dropped_before_the_answer)
 END_TEST
 
 
-/* a position after all of a stream that has ended: what follows is waited for */
+/* a position after all of a stream that has ended: it waits for what follows */
 
 START_TEST(a_position_after_the_end)
 {

@@ -1,6 +1,6 @@
 /*
- * Where a subscriber goes, what it is sent and told next: the crossings at which
- * entries were lost before.
+ * Where a subscriber goes, what it is sent and told next: the crossings at
+ * which entries were lost before.
  */
 
 #include "history.h"
