@@ -81,15 +81,6 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
     }
 
     below = conduit_history_below(h);
-
-    if (conduit_stream_id_cmp(&h->compared, &below) > 0) {
-
-        /* a larger reply can't be had: FULL would not find it either */
-
-        below = h->compared;
-        conduit_stream_id_before(&below);
-    }
-
     above = conduit_history_index(a, &below);
     common = (above && conduit_history_is_cursor(h, &a->entries[above - 1]))
              || (a->has_tail && conduit_history_is_cursor(h, &a->tail));

@@ -166,6 +166,14 @@ conduit_history_below(const conduit_history_t *h)
     }
 
     id = conduit_window_item(&h->window, seq)->id;
+
+    if (conduit_stream_id_cmp(&h->compared, &id) > 0) {
+
+        /* a larger reply can't be had: what is before that, nobody compares */
+
+        id = h->compared;
+    }
+
     conduit_stream_id_before(&id);
 
     return id;

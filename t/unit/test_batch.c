@@ -279,6 +279,38 @@ START_TEST(a_batch_of_what_was_not_compared)
 END_TEST
 
 
+/* likewise, and XDEL took the cursor's entry */
+
+START_TEST(a_batch_of_what_was_not_compared_but_deleted)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  full = { 1, 0, 0, 0, { { 0, 0, 0 } },
+                                  4, 5, 5, 1, 5, 4 };
+    static const said_t  batch = { 1, 0, 0, 3, { SAME(2), SAME(3), SAME(4) },
+                                   4, 5, 5, 1, 5, 0 };
+
+    has_read_five(&h);
+    conduit_history_unsent(&h);
+    conduit_history_ask(&h, 1, 1, &q);
+    ck_assert_uint_eq(q.id.ms, 5);
+    answer_of(&r, &full, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_str_eq(plan.why, "the entry at the cursor was deleted");
+
+    pos = id_of(2);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &batch, &q);
+    ck_assert_int_eq(conduit_history_agrees(&h, &r.a), 1);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* while nothing was read, only an empty stream is the same */
 
 START_TEST(a_batch_before_the_first_entry)
@@ -484,6 +516,7 @@ main(void)
     tcase_add_loop_test(t, a_batch_is_of_the_stream_of_the_cursor, 0,
                         sizeof(bare) / sizeof(bare[0]));
     tcase_add_loop_test(t, a_batch_of_what_was_not_compared, 0, 2);
+    tcase_add_test(t, a_batch_of_what_was_not_compared_but_deleted);
     tcase_add_test(t, a_batch_before_the_first_entry);
     tcase_add_loop_test(t, a_batch_of_an_empty_stream_tells_its_number, 0,
                         sizeof(numbers) / sizeof(numbers[0]));
