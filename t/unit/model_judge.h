@@ -216,7 +216,7 @@ step_over(const model_step_t *s)
         return 0;
     }
 
-    over = s->after & r->seen & r->messages & r->gone;
+    over = s->after & r->seen & r->messages & r->gone & ~m.came;
 
     for (i = 0; i < r->n; i++) {
 
