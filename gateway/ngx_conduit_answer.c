@@ -78,6 +78,12 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
         return NGX_CONDUIT_QUESTION_LOST;
     }
 
+    if (q->form != NGX_CONDUIT_FORM_FAST
+        && ngx_conduit_answer_possible(&q->answer) != NGX_OK)
+    {
+        return NGX_CONDUIT_QUESTION_REFUSED;
+    }
+
     q->key->redirects = 0;
 
     return NGX_CONDUIT_QUESTION_ANSWERED;
@@ -143,7 +149,7 @@ ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
         return NGX_ERROR;
     }
 
-    return ngx_conduit_answer_possible(a);
+    return NGX_OK;
 }
 
 
@@ -337,7 +343,9 @@ ngx_conduit_answer_entry(redisReply *r, conduit_history_entry_t *entry)
 {
     ngx_conduit_entry_t  e;
 
-    if (ngx_conduit_stream_entry(r, &e) != NGX_OK) {
+    if (ngx_conduit_stream_entry(r, &e) != NGX_OK
+        || (e.id.ms == 0 && e.id.seq == 0))
+    {
         return NGX_ERROR;
     }
 

@@ -313,6 +313,7 @@ static void
 ngx_conduit_question_range(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome)
 {
+    ngx_conduit_question_e   result;
     ngx_conduit_question_t  *q = data;
 
     if (ngx_conduit_question_closed(q, outcome)) {
@@ -338,7 +339,17 @@ ngx_conduit_question_range(void *data, redisReply *reply,
         return;
     }
 
-    q->handler(q->data, q, ngx_conduit_answer_parse(q));
+    result = ngx_conduit_answer_parse(q);
+
+    if (result == NGX_CONDUIT_QUESTION_REFUSED) {
+
+        /* what is refused is the reply, to the handler */
+
+        q->reply = q->range;
+        q->range = NULL;
+    }
+
+    q->handler(q->data, q, result);
 }
 
 

@@ -287,6 +287,63 @@ subtest 'TEST 6: replies made up at random' => sub {
     $nginx->stop;
 };
 
+
+# --- of no stream
+
+subtest 'TEST 7: an answer that can be of no stream is refused' => sub {
+    my $entry = sub { array(bulk($_[0]), array(bulk('data', 'x'))) };
+    my $xinfo = array(bulk('length'), ":1\r\n",
+                      bulk('last-generated-id', '9-1', 'first-entry'),
+                      $entry->('9-1'), bulk('last-entry'), "\$-1\r\n");
+
+    # rights that are missing: what a question is asked by; the answer
+
+    my @answers = (
+        ['an entry without an ID of its own', '',
+         EVALSHA_RO => array(":1\r\n", ":1\r\n", bulk('1-1', '0-0'),
+                             ":-1\r\n", bulk(''), array($entry->('0-0')),
+                             array())],
+        ['a stream that has a first entry and no last one', '-@scripting',
+         XRANGE => "*0\r\n", XINFO => $xinfo],
+        ['IDs that do not grow', '-@scripting -xinfo',
+         XRANGE => array($entry->('9-2'), $entry->('9-1'))],
+    );
+
+    for my $case (@answers) {
+        my ($name, $rights, @replies) = @$case;
+        my $channel = uuid();
+
+        redis('ACL', 'SETUSER', 'one', 'reset', 'on', '>x', '~*', '&*',
+              '+@all', split ' ', $rights);
+        start(redis => $way->url =~ s{//}{//one:x@}r);
+        $way->tell('reply', map { unpack 'H*', $_ } @replies);
+
+        my $client = client(channel_id => $channel, last_event_id => '5-1');
+
+        # a server's errors are told every ten seconds at most, and once for a
+        # channel; the first one may be that XINFO is refused
+
+        my $other = client(channel_id => uuid(), last_event_id => '5-1');
+
+        ok(wait_for(30, sub {
+            lines(qr/reading "\S+" failed: unexpected reply/) || died() }),
+           "$name: the log says so");
+        ok(!died(), 'the worker lives');
+
+        $way->tell('pass');
+        my $id = xadd(channel_id => $channel, sequence => 1);
+
+        my $event;
+
+        do { $event = $client->event(20) } until !$event || $event->{id} eq $id;
+        ok($event, 'its client goes on');
+        ok(!died(), 'the worker lives');
+        $nginx->stop;
+    }
+
+    redis('ACL', 'DELUSER', 'one');
+};
+
 $way->stop;
 done_testing();
 
@@ -297,6 +354,8 @@ done_testing();
 #   after WORD BYTES     once in each connection, together with the reply to a
 #                        command that has the word in it
 #   greet BYTES          as the first of each connection
+#   reply WORD BYTES ... instead of Redis' reply to each command that has the
+#                        word in it; the word in hexadecimal, too
 #   fuzz SEED            something else than Redis' reply, now and then
 
 package Unasked;
@@ -356,6 +415,14 @@ sub commands {
         $pair->{more} //= pack 'H*', $o[1]
             if $mode eq 'after' && index($command, $o[0]) >= 0;
 
+        # in the order of the commands; what is pushed comes on a connection
+        # that asks nothing else
+
+        my %instead = $mode eq 'reply' ? map { pack 'H*', $_ } @o : ();
+        my ($word) = grep { index($command, $_) >= 0 } keys %instead;
+
+        push @{ $pair->{instead} }, defined $word ? $instead{$word} : undef;
+
         $self->send($pair->{server}, $command);
     }
 }
@@ -365,6 +432,8 @@ sub answers {
     my ($self, $pair) = @_;
 
     while (defined(my $answer = Conduit::Fake::take_reply(\$pair->{output}))) {
+        $answer = shift(@{ $pair->{instead} }) // $answer;
+
         if (length($pair->{more} // '')) {
             $answer .= $pair->{more};
             $pair->{more} = '';
