@@ -165,6 +165,25 @@ conduit_history_batch(const conduit_history_t *h,
 }
 
 
+void
+conduit_history_batch_cut(const conduit_history_t *h, conduit_window_t *batch,
+    conduit_stream_id_t *last, conduit_stream_id_t *next)
+{
+    conduit_window_cut(batch,
+                       conduit_window_after(batch, batch->base,
+                                            conduit_window_end(batch),
+                                            &h->cursor));
+
+    if (conduit_stream_id_cmp(last, &h->cursor) > 0) {
+        *last = h->cursor;
+    }
+
+    if (conduit_stream_id_cmp(next, &h->cursor) > 0) {
+        *next = conduit_history_zero;
+    }
+}
+
+
 int
 conduit_history_batch_leave(const conduit_history_t *h, size_t n,
     const conduit_stream_id_t *last, conduit_stream_id_t *next)

@@ -403,6 +403,15 @@ int conduit_history_batch(const conduit_history_t *h,
     conduit_stream_id_t *next);
 
 /*
+ * After CONDUIT_HISTORY_CUT: the batch's items behind the cursor go, *last is
+ * not behind it, and an entry behind it is not *next any more, which becomes
+ * 0-0.
+ */
+void conduit_history_batch_cut(const conduit_history_t *h,
+    conduit_window_t *batch, conduit_stream_id_t *last,
+    conduit_stream_id_t *next);
+
+/*
  * Before conduit_history_drop(), while somebody is in a batch without a next:
  * when the n items have what follows *last, so that the batch's readers will
  * be below the window, *next becomes that.  Returns whether it did.

@@ -156,6 +156,7 @@ ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed)
     if (rc == NGX_ERROR) {
         ngx_conduit_feed_batch_drop(feed);
         ngx_conduit_feed_batch_wait(feed);
+        feed->on->outage(feed->data);
     }
 
     if (rc == NGX_OK) {
@@ -279,19 +280,9 @@ ngx_conduit_feed_batch_drop(ngx_conduit_feed_t *feed)
 void
 ngx_conduit_feed_batch_cut(ngx_conduit_feed_t *feed)
 {
-    conduit_stream_id_t  *cursor;
     ngx_conduit_batch_t  *b;
 
     b = &feed->batch;
-    cursor = &feed->history.cursor;
 
-    conduit_window_cut(&b->window,
-                       conduit_window_after(&b->window, b->window.base,
-                                            conduit_window_end(&b->window),
-                                            cursor));
-
-    if (conduit_stream_id_cmp(&b->last, cursor) > 0) {
-        b->last = *cursor;
-        ngx_memzero(&b->next, sizeof(conduit_stream_id_t));
-    }
+    conduit_history_batch_cut(&feed->history, &b->window, &b->last, &b->next);
 }

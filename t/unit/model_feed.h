@@ -315,7 +315,6 @@ static void
 answered(model_packet_t *p)
 {
     int                     i, c, numbered, zero;
-    uint64_t                seq;
     conduit_history_plan_t  plan;
 
     m.taking = *p;
@@ -346,14 +345,9 @@ answered(model_packet_t *p)
     }
 
     if (plan.change == CONDUIT_HISTORY_CUT) {
-        seq = conduit_window_after(&m.batch, m.batch.base,
-                                   conduit_window_end(&m.batch), &m.h.cursor);
-        conduit_window_cut(&m.batch, seq);
-
-        if (conduit_stream_id_cmp(&m.batch_last, &m.h.cursor) > 0) {
-            m.batch_last = m.h.cursor;
-            m.batch_has_next = 0;
-        }
+        conduit_history_batch_cut(&m.h, &m.batch, &m.batch_last,
+                                  &m.batch_next);
+        m.batch_has_next = (m.batch_has_next && m.batch_next.ms != 0);
 
     } else if (plan.change == CONDUIT_HISTORY_RESTART) {
         drop_batch();

@@ -499,6 +499,56 @@ START_TEST(a_batch_is_read_and_the_window_dropped)
 END_TEST
 
 
+/* the stream goes back to 5-0 while a batch is read: 1-0, 2-0 and so on, of
+   which the first n are in it */
+
+static const struct {
+    const char  *what;
+    uint64_t     n;
+    uint64_t     last, next;           /* before; 0: not known */
+    uint64_t     left, last_then, next_then;
+} cuts[] = {
+    { "the batch is before the cursor", 3, 3, 4, 3, 3, 4 },
+    { "it ends at the cursor, and what was next is gone", 5, 5, 9, 5, 5, 0 },
+    { "it ends at the cursor, nothing was next", 5, 5, 0, 5, 5, 0 },
+    { "it ends after the cursor", 7, 7, 9, 5, 5, 0 },
+    { "it ends before the cursor, and what was next is gone", 3, 3, 9, 3, 3, 0 }
+};
+
+
+START_TEST(a_batch_is_read_and_the_stream_goes_back)
+{
+    uint64_t             i;
+    conduit_item_t       item;
+    conduit_window_t     batch;
+    conduit_history_t    h;
+    conduit_stream_id_t  last, next;
+
+    memset(&batch, 0, sizeof(batch));
+    memset(&item, 0, sizeof(item));
+    has_read_five(&h);
+
+    for (i = 1; i <= cuts[_i].n; i++) {
+        item.id = id_of(i);
+        item.frame = &h;
+        ck_assert_int_eq(conduit_window_append(&batch, &item), 0);
+    }
+
+    last = id_of(cuts[_i].last);
+    next = id_of(cuts[_i].next);
+    conduit_history_batch_cut(&h, &batch, &last, &next);
+
+    ck_assert_msg(conduit_window_end(&batch) - batch.base == cuts[_i].left,
+                  "%s", cuts[_i].what);
+    ck_assert_msg(last.ms == cuts[_i].last_then, "%s", cuts[_i].what);
+    ck_assert_msg(next.ms == cuts[_i].next_then, "%s", cuts[_i].what);
+
+    conduit_window_clear(&batch);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -520,6 +570,8 @@ main(void)
     tcase_add_test(t, a_batch_before_the_first_entry);
     tcase_add_loop_test(t, a_batch_of_an_empty_stream_tells_its_number, 0,
                         sizeof(numbers) / sizeof(numbers[0]));
+    tcase_add_loop_test(t, a_batch_is_read_and_the_stream_goes_back, 0,
+                        sizeof(cuts) / sizeof(cuts[0]));
     tcase_add_loop_test(t, a_batch_ends_where_it_can_be_judged, 0,
                         sizeof(batches) / sizeof(batches[0]));
     tcase_add_loop_test(t, a_batch_is_read_and_the_window_dropped, 0,
