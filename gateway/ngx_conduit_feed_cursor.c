@@ -189,6 +189,7 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
             conduit_history_failed(&feed->history);
             ngx_conduit_feed_later(feed);
             feed->on->appended(feed->data);
+            feed->on->outage(feed->data);
             ngx_conduit_feed_done(feed, 0);
             return NGX_OK;
         }
@@ -267,6 +268,7 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 
     if (plan.next == CONDUIT_HISTORY_NEXT_WAIT) {
         ngx_conduit_feed_later(feed);
+        feed->on->outage(feed->data);
         ngx_conduit_feed_done(feed, 0);
         return NGX_OK;
     }
@@ -325,6 +327,10 @@ ngx_conduit_feed_ask_whole(ngx_conduit_feed_t *feed)
     feed->answers = q->next;
 
     ngx_conduit_question_forget(q);
+
+    if (whole == NULL) {
+        feed->on->outage(feed->data);
+    }
 
     return 1;
 }
