@@ -7,8 +7,8 @@ static void conduit_history_fast(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_settle(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
-static void conduit_history_at_tail(conduit_history_t *h,
-    const conduit_history_answer_t *a);
+static void conduit_history_begins(conduit_history_t *h,
+    const conduit_history_entry_t *entry);
 static void conduit_history_future(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_full(conduit_history_t *h,
@@ -144,15 +144,15 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
     if (a->nentries
         && conduit_stream_id_cmp(&a->entries[0].id, &h->cursor) == 0)
     {
-        h->cursor_hash = a->entries[0].hash;
-        h->state = CONDUIT_HISTORY_SURE;
+        conduit_history_begins(h, &a->entries[0]);
         first = 1;
 
     } else if (a->has_tail) {
 
         /* nothing is there or after it */
 
-        conduit_history_at_tail(h, a);
+        conduit_history_begins(h, &a->tail);
+        h->compared = a->tail.id;
 
     } else if (a->length == 0) {
         h->cursor = a->last_id;
@@ -167,15 +167,31 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
 }
 
 
+/*
+ * The channel begins behind this entry.  The window gets it without a frame, as
+ * nobody is sent it: so whoever comes with its ID, as all do who lost their
+ * connections at the same time, is found in the window, and no batch is asked
+ * for.  When memory is out, one is.
+ */
+
 static void
-conduit_history_at_tail(conduit_history_t *h,
-    const conduit_history_answer_t *a)
+conduit_history_begins(conduit_history_t *h,
+    const conduit_history_entry_t *entry)
 {
-    h->cursor = a->tail.id;
-    h->cursor_hash = a->tail.hash;
-    h->floor = a->tail.id;
-    h->compared = a->tail.id;
+    conduit_item_t  item;
+
+    h->cursor = entry->id;
+    h->cursor_hash = entry->hash;
+    h->floor = entry->id;
     h->state = CONDUIT_HISTORY_SURE;
+
+    memset(&item, 0, sizeof(item));
+    item.kind = CONDUIT_ITEM_ENTRY;
+    item.id = entry->id;
+    item.hash = entry->hash;
+    item.size = CONDUIT_HISTORY_MARK;
+
+    (void) conduit_window_append(&h->window, &item);
 }
 
 
@@ -186,7 +202,8 @@ conduit_history_future(conduit_history_t *h, const conduit_history_answer_t *a,
     conduit_history_plan_t *plan)
 {
     if (a->ended && a->has_tail) {
-        conduit_history_at_tail(h, a);
+        conduit_history_begins(h, &a->tail);
+        h->compared = a->tail.id;
         plan->why = "the position is after the END";
         conduit_history_go_on(h, a, 0, plan);
         return;

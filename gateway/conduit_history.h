@@ -192,7 +192,9 @@ typedef enum {
  */
 typedef struct {
     conduit_window_t      window;       /* every entry after the floor up to
-                                           the cursor, and marks */
+                                           the cursor, and marks; the entry at
+                                           the floor, too, when the channel
+                                           began with that */
     conduit_stream_id_t   cursor;       /* read up to here; 0-0: nothing yet */
     uint64_t              cursor_hash;  /* of the entry there, valid when
                                            state is SURE and it is not 0-0 */

@@ -6,6 +6,8 @@
 static void conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h);
 static void conduit_place_follow(conduit_place_t *p,
     const conduit_history_t *h);
+static int conduit_place_is_item(const conduit_place_t *p,
+    const conduit_history_t *h);
 static int conduit_place_within(const conduit_history_t *h,
     const conduit_stream_id_t *pos);
 static void conduit_place_enter(conduit_place_t *p, const conduit_history_t *h);
@@ -23,8 +25,6 @@ void
 conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
     const conduit_stream_id_t *pos)
 {
-    uint64_t  seq;
-
     memset(p, 0, sizeof(*p));
     p->life = h->life;
     p->since = h->asked;
@@ -46,12 +46,20 @@ conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
         return;
     }
 
-    seq = conduit_window_find(&h->window, h->life_seq,
-                              conduit_window_end(&h->window), &p->pos);
-
-    if (seq != CONDUIT_WINDOW_NONE) {
+    if (conduit_place_is_item(p, h)) {
         conduit_place_enter(p, h);
     }
+}
+
+
+/* whether the window has the entry at its position */
+
+static int
+conduit_place_is_item(const conduit_place_t *p, const conduit_history_t *h)
+{
+    return conduit_window_find(&h->window, h->life_seq,
+                               conduit_window_end(&h->window), &p->pos)
+           != CONDUIT_WINDOW_NONE;
 }
 
 
@@ -265,7 +273,18 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
     conduit_history_verdict_e  verdict;
 
     if ((int32_t) (a->serial - p->since) <= 0) {
-        return CONDUIT_HISTORY_AGAIN;
+
+        /* what the window has got since tells as much as when it joined; it
+           does not tell whether an END is the newest entry */
+
+        if (p->where != CONDUIT_PLACE_JOINING || !conduit_place_is_item(p, h)
+            || conduit_stream_id_cmp(&p->pos, &h->cursor) == 0)
+        {
+            return CONDUIT_HISTORY_AGAIN;
+        }
+
+        conduit_place_enter(p, h);
+        return CONDUIT_HISTORY_OK;
     }
 
     if (p->known && conduit_stream_id_cmp(&p->pos, &h->floor) >= 0) {

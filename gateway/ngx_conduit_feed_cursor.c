@@ -140,13 +140,10 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
 
         /* the next try asks for less */
 
-        if (whole) {
-            feed->shift++;
-
-        } else if (full && extra > 1) {
+        if (full && !whole && extra > 1) {
             feed->known = extra / 2;
 
-        } else if (ngx_conduit_feed_count(feed, feed->shift) > 1) {
+        } else if (whole || ngx_conduit_feed_count(feed, feed->shift) > 1) {
             feed->shift++;
 
         } else {

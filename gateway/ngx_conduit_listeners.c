@@ -639,6 +639,7 @@ ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
     }
 
     if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP && a->ended
+        && conduit_stream_id_cmp(&p->pos, &h->cursor) >= 0
         && conduit_stream_id_cmp(&p->pos, a->has_tail ? &a->tail.id
                                           : &a->entries[a->nentries - 1].id)
            == 0)

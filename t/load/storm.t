@@ -63,6 +63,10 @@ sub storm {
     is $stat->{complete}, $CLIENTS, "$name: all get the 50 that they missed";
     cmp_ok $xreads, '<=', 2 * $channels,
         "$name: from $xreads XREAD, 2 a channel at most";
+
+    # the question about the cursor reads twice, XINFO and XRANGE, and its
+    # answer places all who come with one position
+
     cmp_ok $reads, '<=', 4 * $channels,
         "$name: and $reads reads of Redis of any kind, 4 a channel at most";
 

@@ -123,6 +123,92 @@ START_TEST(the_floor_is_in_the_window)
 END_TEST
 
 
+/* a client's position, 3-0, which the stream has: whoever comes with the same
+   one is in the window, before the answer is there or after it, and asks no
+   batch.  One just before it is not: 3-0 itself would not be sent to it */
+
+START_TEST(where_the_channel_began_is_in_the_window)
+{
+    size_t                      i;
+    answer_t                    r;
+    conduit_place_t             before, after, below;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    const conduit_item_t       *item;
+    conduit_history_question_t  q;
+
+    static const said_t  from_3 = {
+        1, 0, 0, 3, { SAME(3), SAME(4), SAME(5) }, 5, 5, 5, 1, 0, 0
+    };
+
+    pos = id_of(3);
+    memset(&h, 0, sizeof(h));
+    conduit_history_init(&h, &pos, NULL);
+    conduit_history_ask(&h, 1, 100, &q);
+    conduit_place_join(&before, &h, &pos);
+    ck_assert_int_eq(before.where, CONDUIT_PLACE_JOINING);
+
+    answer_of(&r, &from_3, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_uint_eq(plan.first, 1);
+
+    for (i = plan.first; i < r.a.nentries; i++) {
+        ck_assert_int_eq(conduit_history_take(&h, &r.e[i], &h, 10), 0);
+    }
+
+    ck_assert_int_eq(conduit_history_taken(&h), IDLE);
+
+    ck_assert_int_eq(conduit_place_judge(&before, &h, &r.a), OK);
+    conduit_place_join(&after, &h, &pos);
+    ck_assert_int_eq(before.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_int_eq(after.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_int_eq(conduit_place_next(&before, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 4);
+    ck_assert_int_eq(conduit_place_next(&after, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 4);
+
+    pos.ms = 2;
+    pos.seq = 1;
+    conduit_place_join(&below, &h, &pos);
+    ck_assert_int_eq(below.where, CONDUIT_PLACE_JOINING);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* the same at the newest entry: an answer that may be older does not tell
+   whether something follows that, as a 204 says that nothing does */
+
+START_TEST(an_older_answer_does_not_tell_the_end)
+{
+    answer_t                    r;
+    conduit_place_t             p;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  from_5 = { 1, 0, 0, 1, { SAME(5) }, 5, 5, 5, 1, 0, 0 };
+
+    pos = id_of(5);
+    memset(&h, 0, sizeof(h));
+    conduit_history_init(&h, &pos, NULL);
+    conduit_history_ask(&h, 1, 100, &q);
+    conduit_place_join(&p, &h, &pos);
+    answer_of(&r, &from_5, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_int_eq(plan.next, IDLE);
+
+    ck_assert_int_eq(conduit_place_judge(&p, &h, &r.a), AGAIN);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_JOINING);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* one was below the window and was to get 4-0 next; all of the stream has been
    trimmed since.  What the window has it does not miss */
 
@@ -659,6 +745,8 @@ main(void)
     tcase_add_loop_test(t, an_older_answer_does_not_judge, 0, 2);
     tcase_add_test(t, who_wants_all_is_in_a_window_that_has_all);
     tcase_add_test(t, the_floor_is_in_the_window);
+    tcase_add_test(t, where_the_channel_began_is_in_the_window);
+    tcase_add_test(t, an_older_answer_does_not_tell_the_end);
     tcase_add_loop_test(t, the_window_has_what_was_trimmed, 2, 5);
     tcase_add_loop_test(t, trimming_up_to_the_end_of_a_batch, 0, 2);
     tcase_add_test(t, who_joins_before_a_gap_is_told_once);
