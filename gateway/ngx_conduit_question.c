@@ -25,6 +25,8 @@ static ngx_uint_t ngx_conduit_question_other(ngx_conduit_question_t *q,
     redisReply *error);
 static ngx_uint_t ngx_conduit_question_barred(ngx_conduit_question_t *q,
     redisReply *error);
+static ngx_uint_t ngx_conduit_question_unscripted(ngx_conduit_question_t *q,
+    redisReply *error);
 static void ngx_conduit_question_range(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_question_info(void *data, redisReply *reply,
@@ -237,9 +239,13 @@ ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
         return 1;
     }
 
-    if (ro && ngx_strcasestrn((u_char *) error->str, "unknown command",
-                              15 - 1))
-    {
+    if (ngx_strcasestrn((u_char *) error->str, "unknown command", 15 - 1)) {
+
+        if (!ro) {
+            /* removed by "rename-command" */
+            return ngx_conduit_question_unscripted(q, error);
+        }
+
         shard->scripts = NGX_CONDUIT_SCRIPTS_ANY;
         q->form = NGX_CONDUIT_FORM_SHA;
         return 1;
@@ -285,13 +291,7 @@ ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
             return 1;
         }
 
-        if (shard->scripts != NGX_CONDUIT_SCRIPTS_NONE) {
-            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                          "conduit: redis %V: the gateway may not run its "
-                          "script by EVALSHA_RO and EVAL_RO, nor by EVALSHA "
-                          "and EVAL (%s), XRANGE and XINFO take its place",
-                          &shard->doorbell.redis->name, error->str);
-        }
+        return ngx_conduit_question_unscripted(q, error);
 
     } else if (ngx_strstr(error->str, "ACL failure") == NULL
                && ngx_strstr(error->str, "can't run this command") == NULL)
@@ -301,6 +301,31 @@ ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
 
     if (shard->scripts < NGX_CONDUIT_SCRIPTS_NONE) {
         shard->scripts = NGX_CONDUIT_SCRIPTS_NONE;
+    }
+
+    q->form = ngx_conduit_question_form(q);
+
+    return 1;
+}
+
+
+/* the server takes no script at all: that is logged once a link */
+
+static ngx_uint_t
+ngx_conduit_question_unscripted(ngx_conduit_question_t *q, redisReply *error)
+{
+    ngx_conduit_shard_t  *shard;
+
+    shard = q->key->shard;
+
+    if (shard->scripts < NGX_CONDUIT_SCRIPTS_NONE) {
+        shard->scripts = NGX_CONDUIT_SCRIPTS_NONE;
+
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "conduit: redis %V: the gateway may not run its "
+                      "script by EVALSHA_RO and EVAL_RO, nor by EVALSHA "
+                      "and EVAL (%s), XRANGE and XINFO take its place",
+                      &shard->doorbell.redis->name, error->str);
     }
 
     q->form = ngx_conduit_question_form(q);

@@ -6,7 +6,8 @@
  *   FAST   XREAD
  *   FULL   EVALSHA_RO    refused as unknown (Redis 6)    -> EVALSHA
  *                        NOSCRIPT                        -> EVAL(_RO), once
- *                        not allowed, or in the script   -> XRANGE and XINFO
+ *                        not allowed, nor in the script  -> XRANGE and XINFO
+ *                        unknown (renamed), each of them -> XRANGE and XINFO
  *
  * What a server has refused is kept in its shard until the link is lost.
  * XRANGE and XINFO are two commands, so that something may change between them:
