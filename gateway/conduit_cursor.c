@@ -40,7 +40,6 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
     uint64_t  seq, end;
 
     h->dirty = 0;
-    h->more = 0;
 
     q->id = h->cursor;
     q->extra = 1;
@@ -121,11 +120,12 @@ conduit_history_take(conduit_history_t *h,
 
 
 conduit_history_next_e
-conduit_history_taken(conduit_history_t *h)
+conduit_history_taken(conduit_history_t *h,
+    const conduit_history_answer_t *a)
 {
     h->busy = CONDUIT_HISTORY_IDLE;
 
-    if (h->more || h->dirty) {
+    if (a->full || h->dirty) {
         return CONDUIT_HISTORY_NEXT_ASK;
     }
 

@@ -63,11 +63,10 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
     switch (plan->next) {
 
     case CONDUIT_HISTORY_NEXT_TAKE:
-        h->more = a->full;
         h->busy = CONDUIT_HISTORY_TAKING;
 
         if (plan->first == a->nentries) {
-            plan->next = conduit_history_taken(h);
+            plan->next = conduit_history_taken(h, a);
         }
 
         break;

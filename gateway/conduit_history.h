@@ -238,7 +238,6 @@ typedef struct {
     unsigned              late:1;       /* entries before "first" were gone */
     unsigned              counts:1;     /* the server tells entries-added */
     unsigned              dirty:1;      /* rang since the question was sent */
-    unsigned              more:1;       /* the answer was full */
     unsigned              facts:1;      /* it was one to FULL */
 } conduit_history_t;
 
@@ -348,8 +347,9 @@ void conduit_history_answer(conduit_history_t *h,
 int conduit_history_take(conduit_history_t *h,
     const conduit_history_entry_t *entry, void *frame, uint32_t size);
 
-/* All were taken.  Returns NEXT_IDLE or NEXT_ASK. */
-conduit_history_next_e conduit_history_taken(conduit_history_t *h);
+/* All of an answer was taken.  Returns NEXT_IDLE or NEXT_ASK. */
+conduit_history_next_e conduit_history_taken(conduit_history_t *h,
+    const conduit_history_answer_t *a);
 
 /*
  * An error that passes, or memory is out: the question is asked again by the

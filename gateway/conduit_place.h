@@ -89,9 +89,9 @@ void conduit_place_sent(conduit_place_t *p, const conduit_item_t *item);
  * An answer that agrees has come, to a batch or, all entries taken, to the
  * cursor's FULL: judges one that is JOINING or BELOW and not below the answer's
  * from.  An answer to a question from before it joined is AGAIN, unless the
- * window has got the entry at its position since, and one after that: OK.  END
- * and AGAIN leave it where it is: to be refused, or (END where that is not wanted)
- * conduit_place_settle(); and to be asked for again from p->pos.
+ * window has got the entry at its position since, and one after that: OK.
+ * END and AGAIN leave it where it is.  END: to be refused, or, where that is
+ * not wanted, conduit_place_settle().  AGAIN: to be asked for from p->pos.
  * On any other verdict it is in BATCH, in WINDOW, or BELOW with another
  * position.  An answer to the cursor makes no batch: one in BATCH is put back
  * with conduit_place_unserved().

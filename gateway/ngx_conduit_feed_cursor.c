@@ -206,7 +206,7 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
 
     ngx_conduit_feed_something(feed);
 
-    rc = conduit_history_taken(&feed->history);
+    rc = conduit_history_taken(&feed->history, &q->answer);
 
     feed->on->appended(feed->data);
     ngx_conduit_feed_settled(feed);

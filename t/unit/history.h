@@ -121,7 +121,7 @@ told_history(conduit_history_t *h, const said_t *said,
         ck_assert_int_eq(conduit_history_take(h, &r.e[i], h, 10), 0);
     }
 
-    plan->next = conduit_history_taken(h);
+    plan->next = conduit_history_taken(h, &r.a);
 }
 
 

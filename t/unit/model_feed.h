@@ -211,7 +211,7 @@ take_one(void)
     say("takes " FID, ID(entry->id));
 
     if (m.taken == m.taking.a.nentries) {
-        next = conduit_history_taken(&m.h);
+        next = conduit_history_taken(&m.h, &m.taking.a);
         settled();
         done(next == CONDUIT_HISTORY_NEXT_ASK);
     }

@@ -431,7 +431,8 @@ START_TEST(the_last_message_is_all)
     answer_of(&r, &more, &q);
     conduit_history_answer(&h, &r.a, &plan);
     ck_assert_int_eq(conduit_history_take(&h, &r.e[1], NULL, 0), 0);
-    ck_assert_int_eq(conduit_history_taken(&h), CONDUIT_HISTORY_NEXT_IDLE);
+    ck_assert_int_eq(conduit_history_taken(&h, &r.a),
+                     CONDUIT_HISTORY_NEXT_IDLE);
 
     /* all messages are dropped, and what follows them: it is remembered */
 

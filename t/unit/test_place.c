@@ -157,7 +157,7 @@ START_TEST(where_the_channel_began_is_in_the_window)
         ck_assert_int_eq(conduit_history_take(&h, &r.e[i], &h, 10), 0);
     }
 
-    ck_assert_int_eq(conduit_history_taken(&h), IDLE);
+    ck_assert_int_eq(conduit_history_taken(&h, &r.a), IDLE);
 
     ck_assert_int_eq(conduit_place_judge(&before, &h, &r.a), OK);
     conduit_place_join(&after, &h, &pos);
@@ -657,7 +657,7 @@ START_TEST(an_entry_without_a_frame_is_not_missed)
     ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_TAKE);
     ck_assert_int_eq(conduit_history_take(&h, &r.e[0], &h, 10), 0);
     ck_assert_int_eq(conduit_history_take(&h, &r.e[1], NULL, 0), 0);
-    (void) conduit_history_taken(&h);
+    (void) conduit_history_taken(&h, &r.a);
 
     pos = id_of(1);
     conduit_place_join(&p, &h, &pos);
