@@ -41,7 +41,8 @@ conduit_history_agrees(conduit_history_t *h, const conduit_history_answer_t *a)
         return 0;
     }
 
-    if (conduit_stream_id_cmp(&a->last_id, &h->cursor) > 0
+    if (a->last_id.ms != UINT64_MAX
+        && conduit_stream_id_cmp(&a->last_id, &h->cursor) > 0
         && conduit_stream_id_cmp(&a->last_id, &h->ahead) > 0)
     {
         h->ahead = a->last_id;

@@ -161,7 +161,8 @@ typedef struct {
     uint64_t              added;
     uint32_t              serial;       /* of the question */
     conduit_stream_id_t   from;         /* likewise: the XRANGE's */
-    conduit_stream_id_t   last_id;
+    conduit_stream_id_t   last_id;      /* ms of UINT64_MAX: not told, and after
+                                           all entries of the answer */
     conduit_stream_id_t   oldest;
     conduit_stream_id_t   max_deleted;
     conduit_history_entry_t  tail;      /* the newest entry, where entries has

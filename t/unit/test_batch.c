@@ -182,7 +182,9 @@ static const agree_t  agreements[] = {
     { "the newest is in the window",
       { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 6, 6, 1, 6, 5 }, 1, 6 },
     { "the newest is below the window",
-      { 1, 0, 0, 0, { { 0, 0, 0 } }, 1, 5, 5, 1, 5, 1 }, 1, 0 }
+      { 1, 0, 0, 0, { { 0, 0, 0 } }, 1, 5, 5, 1, 5, 1 }, 1, 0 },
+    { "the last ID is not told",
+      { 0, 1, 0, 2, { SAME(4), SAME(5) }, 5, 0, UINT64_MAX, 1, 0, 0 }, 1, 0 }
 };
 
 /* the window has nothing, all is dropped */
