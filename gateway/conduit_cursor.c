@@ -1,6 +1,10 @@
 #include "conduit_history_core.h"
 
 
+static void conduit_history_close_gap(conduit_history_t *h,
+    const conduit_stream_id_t *id);
+
+
 void
 conduit_history_init(conduit_history_t *h, const conduit_stream_id_t *pos,
     void (*release)(void *frame))
@@ -93,6 +97,8 @@ conduit_history_take(conduit_history_t *h,
         return -1;
     }
 
+    conduit_history_close_gap(h, &entry->id);
+
     if (conduit_history_is_zero(&h->first)) {
         h->first = entry->id;
     }
@@ -116,6 +122,32 @@ conduit_history_take(conduit_history_t *h,
     h->number++;
 
     return 0;
+}
+
+
+/*
+ * A GAP has the ID of what follows it.  That need not be the first entry of the
+ * answer that has made it: memory was out, and the next answer began lower.
+ */
+
+static void
+conduit_history_close_gap(conduit_history_t *h, const conduit_stream_id_t *id)
+{
+    uint64_t         seq;
+    conduit_item_t  *item;
+
+    for (seq = conduit_window_end(&h->window) - 1;
+         seq > h->window.base;
+         seq--)
+    {
+        item = conduit_window_item(&h->window, seq - 1);
+
+        if (item->kind != CONDUIT_ITEM_GAP) {
+            break;
+        }
+
+        item->id = *id;
+    }
 }
 
 

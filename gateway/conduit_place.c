@@ -6,6 +6,8 @@
 static void conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h);
 static void conduit_place_follow(conduit_place_t *p,
     const conduit_history_t *h);
+static int conduit_place_is_cursor(const conduit_place_t *p,
+    const conduit_history_t *h);
 static int conduit_place_is_item(const conduit_place_t *p,
     const conduit_history_t *h);
 static int conduit_place_within(const conduit_history_t *h,
@@ -37,18 +39,28 @@ conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
     p->pos = *pos;
     p->where = CONDUIT_PLACE_JOINING;
 
-    (void) conduit_history_resume(h, &p->pos);
+    /* first: the cursor may have come to an ID of what was rolled back */
 
-    if (h->state == CONDUIT_HISTORY_SURE
-        && conduit_stream_id_cmp(&p->pos, &h->cursor) == 0)
-    {
+    if (conduit_place_is_cursor(p, h)) {
         conduit_place_enter(p, h);
         return;
     }
 
-    if (conduit_place_is_item(p, h)) {
+    (void) conduit_history_resume(h, &p->pos);
+
+    if (conduit_place_is_cursor(p, h) || conduit_place_is_item(p, h)) {
         conduit_place_enter(p, h);
     }
+}
+
+
+/* whether the cursor is at its position, where the stream has an entry */
+
+static int
+conduit_place_is_cursor(const conduit_place_t *p, const conduit_history_t *h)
+{
+    return h->state == CONDUIT_HISTORY_SURE
+           && conduit_stream_id_cmp(&p->pos, &h->cursor) == 0;
 }
 
 
@@ -511,7 +523,15 @@ conduit_place_cut(conduit_place_t *p, const conduit_history_t *h)
 {
     uint64_t  end;
 
-    if (p->life != h->life || p->where == CONDUIT_PLACE_JOINING) {
+    if (p->life != h->life) {
+        return;
+    }
+
+    if (p->where == CONDUIT_PLACE_JOINING) {
+
+        /* its ID may be given out again, before it is judged */
+
+        (void) conduit_history_resume(h, &p->pos);
         return;
     }
 

@@ -315,6 +315,7 @@ static void
 answered(model_packet_t *p)
 {
     int                     i, c, numbered, zero;
+    conduit_stream_id_t     pos;
     conduit_history_plan_t  plan;
 
     m.taking = *p;
@@ -337,7 +338,14 @@ answered(model_packet_t *p)
     for (i = 0; i < SUBS; i++) {
 
         if (m.subs[i].here && plan.change == CONDUIT_HISTORY_CUT) {
+            pos = m.subs[i].place.pos;
             conduit_place_cut(&m.subs[i].place, &m.h);
+
+            if (m.subs[i].place.where == CONDUIT_PLACE_JOINING
+                && conduit_stream_id_cmp(&pos, &m.subs[i].place.pos) != 0)
+            {
+                m.subs[i].moved = m.subs[i].place.pos;
+            }
 
         } else if (m.subs[i].here && plan.change == CONDUIT_HISTORY_RESTART) {
             conduit_place_restarted(&m.subs[i].place, &m.h);

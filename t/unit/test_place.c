@@ -732,6 +732,124 @@ START_TEST(a_rollback_moves_those_past_it)
 END_TEST
 
 
+/* after_end is stop: one that came to the END at the cursor waits for an
+   answer, and that says that the stream was rolled back, and has come to the
+   same ID again: it gets what is there now, as one does that stands there */
+
+START_TEST(a_rollback_moves_one_that_joins)
+{
+    size_t                      i;
+    answer_t                    r;
+    conduit_place_t             p;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    const conduit_item_t       *item;
+    conduit_history_question_t  q;
+
+    static const said_t  back = {
+        1, 0, 0, 6, { SAME(1), SAME(2), SAME(3), OTHER(4), OTHER(5), SAME(6) },
+        6, 6, 6, 1, 0, 0
+    };
+
+    start(&h, READ);
+    conduit_history_ask(&h, 1, 100, &q);
+    pos = id_of(5);
+    conduit_place_join(&p, &h, &pos);
+    p.where = CONDUIT_PLACE_JOINING;
+
+    answer_of(&r, &back, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_int_eq(plan.change, CUT);
+    conduit_place_cut(&p, &h);
+
+    for (i = plan.first; i < r.a.nentries; i++) {
+        ck_assert_int_eq(conduit_history_take(&h, &r.e[i], &h, 10), 0);
+    }
+
+    ck_assert_int_eq(conduit_place_judge(&p, &h, &r.a), OK);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 4);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* rolled back to 3-0, the stream has come to 4-0 again: one that has got this
+   one is at the cursor, whether the window still has it or not */
+
+START_TEST(at_the_cursor_after_a_rollback)
+{
+    conduit_place_t         p;
+    conduit_history_t       h;
+    conduit_stream_id_t     pos;
+    conduit_history_plan_t  plan;
+
+    static const said_t  back = {
+        1, 0, 0, 4, { SAME(1), SAME(2), SAME(3), OTHER(4) }, 4, 4, 4, 1, 0, 0
+    };
+
+    start(&h, READ);
+    told_history(&h, &back, &plan);
+    ck_assert_int_eq(plan.change, CUT);
+    ck_assert_int_eq(plan.next, IDLE);
+    conduit_history_drop(&h, 3 + _i);
+    pos = id_of(4);
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_uint_eq(p.pos.ms, 4);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* memory was out behind a gap, in front of 8-0, and the next answer is of a
+   server that has trimmed less: the gap is in front of 7-0 then */
+
+START_TEST(a_gap_is_in_front_of_what_follows)
+{
+    size_t                      i;
+    answer_t                    r;
+    conduit_place_t             p;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    const conduit_item_t       *item;
+    conduit_history_question_t  q;
+
+    static const said_t  gap = { 0, 0, 0, 2, { SAME(8), SAME(9) },
+                                 2, 9, 9, 8, 0, 0 };
+    static const said_t  less = { 0, 0, 0, 3, { SAME(7), SAME(8), SAME(9) },
+                                  3, 9, 9, 7, 0, 0 };
+
+    start(&h, UNCOUNTED);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &gap, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_int_eq(plan.change, GAP);
+
+    conduit_history_failed(&h);
+    ck_assert_int_eq(conduit_history_retry(&h), 1);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &less, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+
+    for (i = plan.first; i < r.a.nentries; i++) {
+        ck_assert_int_eq(conduit_history_take(&h, &r.e[i], &h, 10), 0);
+    }
+
+    pos = id_of(7);
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 8);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -759,6 +877,9 @@ main(void)
     tcase_add_test(t, the_window_is_dropped_past_a_reader);
     tcase_add_test(t, an_entry_without_a_frame_is_not_missed);
     tcase_add_test(t, a_rollback_moves_those_past_it);
+    tcase_add_test(t, a_rollback_moves_one_that_joins);
+    tcase_add_loop_test(t, at_the_cursor_after_a_rollback, 0, 2);
+    tcase_add_test(t, a_gap_is_in_front_of_what_follows);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
