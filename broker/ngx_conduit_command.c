@@ -50,11 +50,31 @@ ngx_conduit_command_send(ngx_conduit_command_t *cmd)
         return NGX_ERROR;
     }
 
+    if (!ngx_conduit_command_is_heard(cmd->link->ac, cmd)) {
+        return NGX_ERROR;
+    }
+
     redisFreeCommand(cmd->wire);
     cmd->wire = NULL;
     cmd->ac = cmd->link->ac;
 
     return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_conduit_command_is_heard(redisAsyncContext *ac, void *data)
+{
+    if (ac->replies.tail != NULL && ac->replies.tail->privdata == data) {
+        return 1;
+    }
+
+    /* the next event finds the connection closed, and all that waits is lost;
+       this may be within a reply, where it can't be given up at once */
+
+    (void) shutdown(ac->c.fd, SHUT_RDWR);
+
+    return 0;
 }
 
 
@@ -146,18 +166,23 @@ ngx_conduit_link_command_timer(ngx_event_t *ev)
             break;
         }
 
+        if (cmd->ac != NULL && cmd->ac != link->ac) {
+
+            /* never: hiredis ends what it has when it gives a context up */
+
+            ngx_conduit_command_done(cmd, NULL, NGX_CONDUIT_LOST);
+            continue;
+        }
+
         if (cmd->ac != NULL) {
 
             /* replies come in order: nothing behind this one can come */
 
-            if (link->ac == cmd->ac) {
-                ngx_conduit_stats_count(link->redis->stats,
-                                        NGX_CONDUIT_REDIS_TIMEOUTS);
-                link->stuck = 1;
-                link->on->late(link);
-                link->stuck = 0;
-            }
-
+            ngx_conduit_stats_count(link->redis->stats,
+                                    NGX_CONDUIT_REDIS_TIMEOUTS);
+            link->stuck = 1;
+            link->on->late(link);
+            link->stuck = 0;
             break;
         }
 

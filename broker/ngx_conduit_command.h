@@ -66,6 +66,14 @@ void ngx_conduit_link_command_timer(ngx_event_t *ev);
 /* Hands a command to hiredis.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_command_send(ngx_conduit_command_t *cmd);
 
+/*
+ * Whether hiredis has kept the callback of the command that was sent last, with
+ * this data.  When memory is out, it (0.14 to 1.1, at least) sends a command
+ * without one, and the replies would be taken for those of the commands behind
+ * it: then the connection is shut down, and nothing may be sent on it.
+ */
+ngx_uint_t ngx_conduit_command_is_heard(redisAsyncContext *ac, void *data);
+
 /* Completes a command: the one way out of link->pending. */
 void ngx_conduit_command_done(ngx_conduit_command_t *cmd, redisReply *reply,
     ngx_conduit_outcome_e outcome);

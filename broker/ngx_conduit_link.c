@@ -35,6 +35,8 @@ static void ngx_conduit_link_gone(ngx_conduit_link_t *link,
     redisAsyncContext *ac);
 static void ngx_conduit_link_late(ngx_conduit_link_t *link);
 static ngx_int_t ngx_conduit_link_login(ngx_conduit_link_t *link);
+static ngx_int_t ngx_conduit_link_login_send(ngx_conduit_link_t *link,
+    const char *command, int argc, const char **argv, size_t *argvlen);
 static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
     void *data);
 static ngx_uint_t ngx_conduit_link_welcome(ngx_conduit_link_t *link,
@@ -53,7 +55,7 @@ static const ngx_conduit_link_handlers_t  ngx_conduit_link_handlers = {
 void
 ngx_conduit_link_open(ngx_conduit_link_t *link)
 {
-    if (link->state != NGX_CONDUIT_LINK_CLOSED) {
+    if (link->state != NGX_CONDUIT_LINK_CLOSED || link->shut) {
         return;
     }
 
@@ -362,6 +364,7 @@ ngx_conduit_link_shutdown(redisAsyncContext *ac)
     ngx_conduit_link_t  *link = ac->data;
 
     if (link != NULL && link->ac == ac) {
+        link->shut = 1;
         ngx_conduit_link_close(link);
         return;
     }
@@ -373,7 +376,7 @@ ngx_conduit_link_shutdown(redisAsyncContext *ac)
 static ngx_int_t
 ngx_conduit_link_login(ngx_conduit_link_t *link)
 {
-    int                   rc, argc;
+    int                   argc;
     char                  db[NGX_INT_T_LEN];
     size_t                argvlen[3];
     const char           *argv[3];
@@ -382,9 +385,7 @@ ngx_conduit_link_login(ngx_conduit_link_t *link)
     redis = link->redis;
 
     if (redis->password.len) {
-        argc = 0;
-        argv[argc] = "AUTH";
-        argvlen[argc++] = 4;
+        argc = 1;
 
         if (redis->user.len) {
             argv[argc] = (char *) redis->user.data;
@@ -394,41 +395,47 @@ ngx_conduit_link_login(ngx_conduit_link_t *link)
         argv[argc] = (char *) redis->password.data;
         argvlen[argc++] = redis->password.len;
 
-        rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_login_reply,
-                                   (void *) "AUTH", argc, argv, argvlen);
-        if (rc != REDIS_OK) {
+        if (ngx_conduit_link_login_send(link, "AUTH", argc, argv, argvlen)
+            != NGX_OK)
+        {
             return NGX_ERROR;
         }
-
-        link->handshake++;
     }
 
     if (redis->db) {
-        argv[0] = "SELECT";
-        argvlen[0] = 6;
         argv[1] = db;
         argvlen[1] = ngx_sprintf((u_char *) db, "%ui", redis->db)
                      - (u_char *) db;
 
-        rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_login_reply,
-                                   (void *) "SELECT", 2, argv, argvlen);
-        if (rc != REDIS_OK) {
+        if (ngx_conduit_link_login_send(link, "SELECT", 2, argv, argvlen)
+            != NGX_OK)
+        {
             return NGX_ERROR;
         }
-
-        link->handshake++;
     }
 
     /* its answer shows whether the server serves: not loading, no log-in
        wanted; hiredis 0.14 allows little in its connect callback, so that the
        link gets ready in a reply */
 
-    argv[0] = "PING";
-    argvlen[0] = 4;
+    return ngx_conduit_link_login_send(link, "PING", 1, argv, argvlen);
+}
 
-    rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_login_reply,
-                               (void *) "PING", 1, argv, argvlen);
-    if (rc != REDIS_OK) {
+
+/* the first argument is the command */
+
+static ngx_int_t
+ngx_conduit_link_login_send(ngx_conduit_link_t *link, const char *command,
+    int argc, const char **argv, size_t *argvlen)
+{
+    argv[0] = command;
+    argvlen[0] = ngx_strlen(command);
+
+    if (redisAsyncCommandArgv(link->ac, ngx_conduit_link_login_reply,
+                              (void *) command, argc, argv, argvlen)
+        != REDIS_OK
+        || !ngx_conduit_command_is_heard(link->ac, (void *) command))
+    {
         return NGX_ERROR;
     }
 

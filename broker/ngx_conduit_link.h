@@ -90,6 +90,8 @@ struct ngx_conduit_link_s {
                                                nothing went on; no outage */
     unsigned                   tried_all:1; /* all addresses, in vain, once */
     unsigned                   closing:1;   /* takes nothing new */
+    unsigned                   shut:1;      /* likewise, for good: the worker is
+                                               to end at once */
     unsigned                   asking_refused:1;    /* the last was; logged */
     ngx_conduit_link_state_e   state;
     const ngx_conduit_link_handlers_t  *on;    /* of its commands */

@@ -24,7 +24,7 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
 {
     ngx_conduit_command_t  *cmd;
 
-    if (link->closing) {
+    if (link->closing || link->shut) {
         return NGX_DECLINED;
     }
 

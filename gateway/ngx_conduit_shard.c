@@ -327,6 +327,10 @@ ngx_conduit_shard_settle(ngx_conduit_key_t *key)
     }
 
     if (shard == NULL) {
+
+        /* memory is out: the next answer settles it, with news or without */
+
+        hub->topology.news = 1;
         ngx_conduit_topology_doubt(&hub->topology);
         return;
     }
