@@ -175,6 +175,10 @@ ngx_conduit_gateway_close_hubs(void *data)
     hubs = gmcf->hubs.elts;
 
     for (i = 0; i < gmcf->hubs.nelts; i++) {
+        ngx_conduit_hub_end(hubs[i]);
+    }
+
+    for (i = 0; i < gmcf->hubs.nelts; i++) {
         ngx_conduit_hub_close(hubs[i]);
     }
 }

@@ -119,7 +119,7 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
 
 
 void
-ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
+ngx_conduit_hub_end(ngx_conduit_hub_t *hub)
 {
     if (!hub->opened) {
         return;
@@ -128,6 +128,15 @@ ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
     hub->draining = 1;
 
     ngx_conduit_roster_end_all(&hub->roster);
+}
+
+
+void
+ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
+{
+    if (!hub->opened) {
+        return;
+    }
 
     /* the replies that channels wait for end here, and with them the rest of
        the channels */

@@ -65,7 +65,13 @@ ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
 /* Makes a hub ready in a worker.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
 
-/* Ends all responses at once and closes the links. */
+/* Ends all responses at once. */
+void ngx_conduit_hub_end(ngx_conduit_hub_t *hub);
+
+/*
+ * Closes the links and frees what the hub has.  Responses were ended before,
+ * those of all hubs: one connection of HTTP/2 may still hold bytes of each.
+ */
 void ngx_conduit_hub_close(ngx_conduit_hub_t *hub);
 
 /* The worker was told to quit: moves clients away, spread over the time set. */
