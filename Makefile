@@ -76,7 +76,7 @@ TESTS_VALKEY = $(sort $(TESTS_62) $(wildcard t/faults/*.t) t/health.t)
 
 # suites that run beside each other; they wait more than they work
 JOBS = 2
-PROVE = prove -j$(JOBS) --timer -It/lib
+PROVE = tools/prove -j$(JOBS) --timer -It/lib
 
 LOAD_TESTS = $(sort $(wildcard t/load/*.t))
 SUITE_ENV = TEST_NGINX_BINARY=$(NGINX_BIN) CONDUIT_MODULES=$(CURDIR)/$(BUILD)
@@ -225,24 +225,24 @@ compilers:  ## build with clang, and as strict C11
 	@$(MAKE) BUILD=$(BUILD)/c11 CC_OPT='$(CC_OPT) -std=c11 -pedantic' all
 
 load: all  ## run the load suites of t/load at a size for two cores
-	@$(SUITE_ENV) prove -It/lib $(LOAD_TESTS)
+	@$(SUITE_ENV) tools/prove -It/lib $(LOAD_TESTS)
 
 load-full: all  ## run them at full size: 20,000 clients, 1,000 reloads
-	@CONDUIT_LOAD=full $(SUITE_ENV) prove -vIt/lib $(LOAD_TESTS)
+	@CONDUIT_LOAD=full $(SUITE_ENV) tools/prove -vIt/lib $(LOAD_TESTS)
 
 # locations in NGINX's constructs: how many more are drawn by lot
 CONSTRUCTS = 2000
 
 constructs: all  ## the modules' locations in CONSTRUCTS (2000) NGINX configurations
 	@CONDUIT_CONSTRUCTS=$(CONSTRUCTS) $(SUITE_ENV) \
-	    prove -It/lib t/constructs.t
+	    tools/prove -It/lib t/constructs.t
 
 # random operations on streams, judged (t/random.t has its variables)
 RANDOM_SECONDS = 600
 
 random: all  ## t/random.t for RANDOM_SECONDS (600)
 	@CONDUIT_RANDOM_SECONDS=$(RANDOM_SECONDS) $(SUITE_ENV) \
-	    prove -vIt/lib t/random.t
+	    tools/prove -vIt/lib t/random.t
 
 soak: all  ## faults at random under load, for SOAK_SECONDS (120)
 	@$(SUITE_ENV) perl t/soak.pl
