@@ -694,6 +694,17 @@ for my $kind (@Conduit::Constructs::KINDS) {
         map { $maker->make_target($kind, $_) } $maker->targets;
 }
 
+is join(', ', $maker->undecided), '', 'the status of each pair is certain';
+
+# what was drawn, and found a fault
+
+my @found = (
+    ['publish', 'direct', 'internal', 'client_max_body_size'],
+    ['publish', 'behind proxy_pass', 'client_max_body_size', 'internal'],
+);
+
+push @cases, map { $maker->make(@$_) // die "@$_" } @found;
+
 # --- and what is drawn
 
 my (@drawn, %drawn);

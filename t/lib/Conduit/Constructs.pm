@@ -241,7 +241,9 @@ my %ROUTES = (
 #
 # Each returns directives for the location.  What is of one group is not put
 # together; alone, unnamed and not_get limit the routes.  all: every request gets
-# this status; phase: of two such, that of the earlier phase counts.
+# this status; phase: of two such, that of the earlier phase counts.  NGINX looks
+# whether the location is internal (0), then at the length of the body (1), and
+# goes through rewrite (2), limits (3), access (4), try_files (5).
 
 sub all {
     my ($c, $status) = @_;
@@ -283,12 +285,12 @@ my %EXTRAS = (
         return "if (\$http_x_a) { set $v 1; } if ($v = 1) { set $v 2; }";
     } },
 
-    'if with return' => { group => ['if', 'rewrite'], phase => 1, all => -418,
+    'if with return' => { group => ['if', 'rewrite'], phase => 2, all => -418,
                           make => sub {
         return 'if ($http_x_a) { return 418; }';
     } },
 
-    'if with rewrite' => { group => ['if', 'rewrite'], phase => 1, all => 202,
+    'if with rewrite' => { group => ['if', 'rewrite'], phase => 2, all => 202,
                            make => sub {
         my ($c) = @_;
         beside($c, "location = /$c->{n}r { return 202 elsewhere; }");
@@ -333,7 +335,7 @@ my %EXTRAS = (
                . " auth_basic_user_file $self->{secrets};";
     } },
 
-    'satisfy any, not met' => { group => ['access'], phase => 3, all => -401,
+    'satisfy any, not met' => { group => ['access'], phase => 4, all => -401,
                                 make => sub {
         my ($c, $self) = @_;
         return 'satisfy any; deny all; auth_basic x;'
@@ -347,18 +349,18 @@ my %EXTRAS = (
         return "auth_basic x; auth_basic_user_file $self->{secrets};";
     } },
 
-    'deny' => { group => ['access'], phase => 3, all => -403, make => sub {
+    'deny' => { group => ['access'], phase => 4, all => -403, make => sub {
         return 'deny all;';
     } },
 
-    'error_page from it' => { group => ['access'], phase => 3, make => sub {
+    'error_page from it' => { group => ['access'], phase => 4, make => sub {
         my ($c) = @_;
         all($c, $c->{route}{error} ? -403 : 202);
         beside($c, "location \@$c->{n}d { return 202 denied; }");
         return "deny all; error_page 403 =202 \@$c->{n}d;";
     } },
 
-    'error_page to a second one' => { group => ['access'], phase => 3,
+    'error_page to a second one' => { group => ['access'], phase => 4,
                                       kinds => [qw(publish gateway)],
                                       make => sub {
         my ($c, $self) = @_;
@@ -380,7 +382,7 @@ my %EXTRAS = (
         return "auth_request /$c->{n}g; auth_request_set \$$c->{n}_s \$status;";
     } },
 
-    'auth_request, not met' => { group => ['access'], phase => 3, all => -401,
+    'auth_request, not met' => { group => ['access'], phase => 4, all => -401,
                                  make => sub {
         my ($c) = @_;
         beside($c, "location = /$c->{n}g { internal; return 401; }");
@@ -421,7 +423,10 @@ my %EXTRAS = (
         return "post_action /$c->{n}p;";
     } },
 
-    'post_action to a proxy' => { group => ['post_action'], make => sub {
+    # not with an addition by a proxy: NGINX loses count of the references to
+    # the request when a client goes, with its own handlers, too
+    'post_action to a proxy' => { group => ['post_action', 'proxy twice'],
+                                  make => sub {
         my ($c, $self) = @_;
         beside($c, "location \@$c->{n}p { rewrite ^ /ok/ break; proxy_pass"
                    . " http://127.0.0.1:$self->{port}; }");
@@ -441,7 +446,7 @@ my %EXTRAS = (
                . ' addition_types *;';
     } },
 
-    'add_before_body by a proxy' => { group => ['addition'],
+    'add_before_body by a proxy' => { group => ['addition', 'proxy twice'],
                                       needs => 'http_addition_module',
                                       make => sub {
         my ($c, $self) = @_;
@@ -484,7 +489,7 @@ my %EXTRAS = (
         return 'alias /;';
     } },
 
-    'try_files in it' => { group => ['if', 'access', 'try_files'], phase => 4,
+    'try_files in it' => { group => ['if', 'access', 'try_files'], phase => 5,
                            all => -404, make => sub {
         return 'try_files /none =404;';
     } },
@@ -503,7 +508,7 @@ my %EXTRAS = (
                . ' uninitialized_variable_warn off;';
     } },
 
-    'client_max_body_size' => { group => ['body'], phase => 0, make => sub {
+    'client_max_body_size' => { group => ['body'], phase => 1, make => sub {
         my ($c) = @_;
         if ($c->{kind} eq 'publish' && !$c->{route}{named}) {
             $c->{expect}{$_} = -413 for qw(good missing forged org);
@@ -537,7 +542,7 @@ my %EXTRAS = (
                . ' limit_conn plenty_conn_org 1000;';
     } },
 
-    'limit_req, over it' => { group => ['limit_req'], phase => 2,
+    'limit_req, over it' => { group => ['limit_req'], phase => 3,
                               make => sub {
         my ($c) = @_;
         my $good = $c->{expect}{good};
@@ -553,7 +558,7 @@ my %EXTRAS = (
         return 'limit_conn plenty_conn 1000;';
     } },
 
-    'limit_conn, over it' => { group => ['limit_conn'], phase => 2,
+    'limit_conn, over it' => { group => ['limit_conn'], phase => 3,
                                kinds => ['gateway'], make => sub {
         my ($c) = @_;
         $c->{first} = 'good';
@@ -568,16 +573,16 @@ my %EXTRAS = (
         return 'limit_rate 5k; limit_rate_after 1;';
     } },
 
-    'return' => { group => ['rewrite'], phase => 1, all => -418, make => sub {
+    'return' => { group => ['rewrite'], phase => 2, all => -418, make => sub {
         return 'return 418;';
     } },
 
-    'return of a redirect' => { group => ['rewrite'], phase => 1, all => -301,
+    'return of a redirect' => { group => ['rewrite'], phase => 2, all => -301,
                                 make => sub {
         return 'return 301 https://$host$request_uri;';
     } },
 
-    'rewrite redirect' => { group => ['rewrite'], phase => 1, all => -302,
+    'rewrite redirect' => { group => ['rewrite'], phase => 2, all => -302,
                             make => sub {
         return 'rewrite ^ /elsewhere redirect;';
     } },
@@ -740,6 +745,29 @@ sub make {
     $_ = $_ > 0 ? $r->{sends} // $_ : -$_ for values %{ $c->{expect} };
 
     return $c;
+}
+
+
+# Pairs of extras that can be put together while no phase tells whose status
+# counts: there are none.
+
+sub undecided {
+    my $self = shift;
+
+    my @e = grep { defined $EXTRAS{$_}{phase} } $self->extras;
+    my @pairs;
+
+    for my $first (@e) {
+        push @pairs, map { "$first + $_" } grep {
+            my $second = $_;
+
+            $first lt $second
+                && $EXTRAS{$first}{phase} == $EXTRAS{$second}{phase}
+                && grep { $self->make($_, 'direct', $first, $second) } @KINDS;
+        } @e;
+    }
+
+    return @pairs;
 }
 
 
