@@ -230,18 +230,21 @@ load: all  ## run the load suites of t/load at a size for two cores
 load-full: all  ## run them at full size: 20,000 clients, 1,000 reloads
 	@CONDUIT_LOAD=full $(SUITE_ENV) tools/prove -vIt/lib $(LOAD_TESTS)
 
+# suites draw the same each time, but where they run for long
+NEW_SEED = CONDUIT_SEED=$${CONDUIT_SEED:-random}
+
 # locations in NGINX's constructs: how many more are drawn by lot
 CONSTRUCTS = 2000
 
 constructs: all  ## the modules' locations in CONSTRUCTS (2000) NGINX configurations
-	@CONDUIT_CONSTRUCTS=$(CONSTRUCTS) $(SUITE_ENV) \
+	@$(NEW_SEED) CONDUIT_CONSTRUCTS=$(CONSTRUCTS) $(SUITE_ENV) \
 	    tools/prove -It/lib t/constructs.t
 
 # random operations on streams, judged (t/random.t has its variables)
 RANDOM_SECONDS = 600
 
 random: all  ## t/random.t for RANDOM_SECONDS (600)
-	@CONDUIT_RANDOM_SECONDS=$(RANDOM_SECONDS) $(SUITE_ENV) \
+	@$(NEW_SEED) CONDUIT_RANDOM_SECONDS=$(RANDOM_SECONDS) $(SUITE_ENV) \
 	    tools/prove -vIt/lib t/random.t
 
 soak: all  ## faults at random under load, for SOAK_SECONDS (120)
@@ -268,7 +271,7 @@ asan:  ## run the suites on an NGINX built with ASan and UBSan (TESTS as above)
 	    tools/run-checked asan $(TESTS)
 
 conf-fuzz:  ## load random configurations on it (CONF_FUZZ=2000)
-	@CONF_FUZZ=$${CONF_FUZZ:-2000} $(MAKE) asan TESTS=t/conf-fuzz.t
+	@$(NEW_SEED) CONF_FUZZ=$${CONF_FUZZ:-2000} $(MAKE) asan TESTS=t/conf-fuzz.t
 
 # modules of NGINX that suites use: the distribution's binary has them, its
 # conf_flags are without

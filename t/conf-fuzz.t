@@ -4,8 +4,10 @@
 #     CONF_FUZZ=2000 CONF_FUZZ_SEED=7 prove -It/lib t/conf-fuzz.t
 #
 # CONF_FUZZ is how many.  Configuration n of a seed is the first one of seed + n,
-# so that one of them is tried by itself with CONF_FUZZ=1.  Those at fault are
-# kept in build/conf-fuzz/; CONF_FUZZ_VERBOSE tells why others were refused.
+# so that one of them is tried by itself with CONF_FUZZ=1.  The seed is the same
+# each time; CONF_FUZZ_SEED=random draws one, as make conf-fuzz does.  Those at
+# fault are kept in build/conf-fuzz/; CONF_FUZZ_VERBOSE tells why others were
+# refused.
 
 use strict;
 use warnings;
@@ -25,7 +27,7 @@ my $CHECKED = $ENV{CONDUIT_CHECKED} // '';
 plan skip_all => 'NGINX itself loses memory with some of these configurations'
     if $CHECKED eq 'valgrind';
 
-my $SEED = $ENV{CONF_FUZZ_SEED} // int(time * 1000) % 1_000_000_000;
+my $SEED = draw_by_seed('CONF_FUZZ_SEED');
 my $COUNT = $ENV{CONF_FUZZ} || ($CHECKED ? 150 : 300);
 my $SLOW = $CHECKED ? 10 : 1;
 
@@ -362,12 +364,14 @@ sub spins {
 
     return '' if $fuzz->quick;
 
-    for my $wait (0.3, 1.5) {
+    for my $wait (0.3, 1.5, 5) {
+        my $from = time;
         my %before = map { $_ => ticks($_) } $pid, children($pid);
 
         sleep $wait;
 
-        my ($busy) = grep { ticks($_) - $before{$_} > 30 * $wait }
+        # a busy machine wakes this process up late
+        my ($busy) = grep { ticks($_) - $before{$_} > 30 * (time - $from) }
                      sort keys %before;
 
         return '' if !defined $busy;
@@ -484,17 +488,11 @@ sub reload {
 
 # --- all of them
 
-diag("CONF_FUZZ_SEED=$SEED CONF_FUZZ=$COUNT");
-
-my %tried;
-
 for my $n (0 .. $COUNT - 1) {
     srand($SEED + $n);
 
     my %o = (port => $port, log => $log, stream => $stream);
     my $fuzz = Conduit::ConfFuzz->new(%o);
-
-    $tried{$_}++ for $fuzz->text =~ /\b(conduit_\w+)/g;
 
     my ($fault, $accepted) = check($fuzz);
     my ($next, $other);
@@ -536,17 +534,36 @@ note(join "\n", map { "refused $why{$_}: $_" }
 note('statuses: ' . join ', ', map { "$codes{$_} of $_" } sort keys %codes);
 
 is $faults, 0, "$COUNT random configurations, seed $SEED";
-# that it does try something
 
-if ($COUNT >= 100) {
+
+# --- that it does try something
+
+# Whatever the seed: about one in six is run, and one in thirty reloaded, so that
+# in 300 too few of the first are once in 10^8 seeds, and none of the second once
+# in 20,000.
+
+if ($COUNT >= 300) {
     cmp_ok $is{refused}, '>', $COUNT / 10, 'some are refused';
-    cmp_ok $is{ran}, '>', $COUNT / 10, 'many are run';
+    cmp_ok $is{ran}, '>', $COUNT / 20, 'many are run';
     cmp_ok $is{reloaded}, '>', 0, 'some are reloaded';
-    cmp_ok $is{answers}, '>', $is{ran}, 'requests are answered';
+    cmp_ok $is{answers}, '>', 0, 'requests are answered';
     cmp_ok $codes{200} // 0, '>', 0, 'some of them well';
-    is join(' ', grep { !$tried{$_} }
-            map { $_->{name} } Conduit::ConfFuzz->directives), '',
-        'each directive of the modules is among them';
 }
+
+# The rarest directive is in one of fifty, so that it is missing in 2000 once in
+# 10^17 seeds.
+
+my %tried;
+
+for my $n (0 .. 1999) {
+    srand($SEED + $n);
+    $tried{$_}++ for Conduit::ConfFuzz->new(port => $port, log => $log,
+                                            stream => $stream)->text
+                     =~ /\b(conduit_\w+)/g;
+}
+
+is join(' ', grep { !$tried{$_} }
+        map { $_->{name} } Conduit::ConfFuzz->directives), '',
+    'each directive of the modules is among them';
 
 done_testing();

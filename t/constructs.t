@@ -6,7 +6,7 @@
 # file and line.
 #
 #     CONDUIT_CONSTRUCTS    how many are drawn, 100 by default
-#     CONDUIT_SEED          draws the same again
+#     CONDUIT_SEED          draws others; "random": new ones (draw_by_seed())
 #     CONDUIT_CASES         runs those alone whose names match
 
 use strict;
@@ -21,12 +21,11 @@ use Conduit::H2;
 use List::Util qw(shuffle);
 use Test::More;
 
-my $seed = $ENV{CONDUIT_SEED} // time & 0xffffff;
 my $draws = $ENV{CONDUIT_CONSTRUCTS} // 100;
 my $only = $ENV{CONDUIT_CASES} // '';
 
-srand $seed;
-diag "CONDUIT_SEED=$seed CONDUIT_CONSTRUCTS=$draws";
+draw_by_seed();
+diag "CONDUIT_CONSTRUCTS=$draws";
 
 logs_tokens(qr/\[info\]/, 'what NGINX has not come to is looked at after each case');
 
@@ -725,6 +724,11 @@ while (@drawn < $draws) {
     push @drawn, $c;
 }
 
+# decided before any of them runs: what these draw is not always as much
+
+$_->{h2} = !$_->{checked} && !$_->{first} && !$_->{chunked}
+           && ($_->{drawn} || !$_->{page} || rand() < 0.1) for @cases, @drawn;
+
 @cases = accepted($maker, grep { $_->{name} =~ /$only/ } @cases, @drawn);
 start($maker, @cases);
 
@@ -734,9 +738,7 @@ ok wait_for(20, sub { my $r = ask({ headers => {} }, 'GET', "/ready/$_");
 
 run_case($_) for @cases;
 
-run_case($_, h2 => 1)
-    for grep { !$_->{checked} && !$_->{first} && !$_->{chunked}
-               && ($_->{drawn} || !$_->{page} || rand() < 0.1) } @cases;
+run_case($_, h2 => 1) for grep { $_->{h2} } @cases;
 
 ok defined $nginx->stop, 'NGINX leaves when it is told to';
 is_deeply [log_faults()], [], 'the logs of the end are clean';

@@ -5,6 +5,8 @@
 #     CONDUIT_RANDOM_SECONDS   how long (60)
 #     CONDUIT_RANDOM_SEED      rounds with this seed alone, again and again:
 #                              what is decided is the same, the moments are not
+#     CONDUIT_SEED             the seed of the first round (1), the next ones have
+#                              those after it; "random": by chance
 #     CONDUIT_RANDOM_MODE      append, delete, rollback, links, all (by turns)
 #     CONDUIT_RANDOM_WHERE     events, small, tiny, poll (all at once)
 #     CONDUIT_RANDOM_STRICT    what is known to fail does fail the test
@@ -54,7 +56,7 @@ my $STORIES = $ENV{CONDUIT_RANDOM_STORIES} // 1;
 
 my @modes = split ' ', $ENV{CONDUIT_RANDOM_MODE}
                        || join ' ', sort keys %Conduit::Random::MODES;
-my $seed = $ENV{CONDUIT_RANDOM_SEED} // int(time * 1000) % 1_000_000_000;
+my $seed = draw_by_seed('CONDUIT_RANDOM_SEED');
 my $same = defined $ENV{CONDUIT_RANDOM_SEED};
 
 # why a kind of failure is no fault in any of these modes
@@ -75,8 +77,6 @@ sub report {
 
     defined $known ? note $text : diag $text;
 }
-
-note "the first seed is $seed";
 
 my $random = Conduit::Random->new;
 my ($worker) = $random->{nginx}->workers;

@@ -242,8 +242,7 @@ subtest 'TEST 5: an error while nothing is asked for' => sub {
 # --- whatever comes
 
 subtest 'TEST 6: replies made up at random' => sub {
-    my $seed = $ENV{CONDUIT_SEED} // time ^ $$;
-    note "CONDUIT_SEED=$seed";
+    my $seed = draw_by_seed();
 
     # several workers, as each waits longer and longer before it tries again
 

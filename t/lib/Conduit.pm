@@ -37,6 +37,7 @@ use IO::Socket::INET;
 use JSON::PP ();
 use MIME::Base64 qw(encode_base64url);
 use POSIX ();
+use Test::More ();
 use Time::HiRes qw(sleep time);
 
 use Conduit::Nginx;
@@ -51,7 +52,7 @@ our @EXPORT = qw(
     message publish_request uuid
     publish_location gateway_location
     nginx_start nginx_version http publish sse_open events_path
-    free_port read_file write_file wait_for stopped
+    free_port read_file write_file wait_for stopped draw_by_seed
 );
 
 our $ORG = 123;
@@ -724,6 +725,24 @@ sub listener {
 
     return IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 1,
                                  ReuseAddr => 1);
+}
+
+
+# The seed of a suite that draws what it tries: the same in each run, so that a
+# change is judged by what it did and not by luck.  A variable of that name, or
+# CONDUIT_SEED for all suites, is another one; "random" is a new one.  It is told
+# in any case, and set.
+
+sub draw_by_seed {
+    my $name = shift // 'CONDUIT_SEED';
+
+    my $seed = $ENV{$name} // $ENV{CONDUIT_SEED} // 1;
+    $seed = int(time * 1000) % 1_000_000_000 if $seed eq 'random';
+
+    Test::More::diag("$name=$seed");
+    srand $seed;
+
+    return $seed;
 }
 
 
