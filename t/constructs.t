@@ -415,10 +415,10 @@ sub h2_case {
             && !$c->{headers}{'Accept-Encoding'})
         {
             add($channel, "live $c->{n}");
-            push @faults, 'h2 good: no live event' if !$stream->until(10,
+            push @faults, 'h2 good: no live event' if !$stream->until(30,
                 sub { $stream->body =~ /live $c->{n}\W/ });
             add($channel, 'end', phase => 'END');
-            push @faults, 'h2 good: no end' if !$stream->end(10);
+            push @faults, 'h2 good: no end' if !$stream->end(30);
         }
     }
 

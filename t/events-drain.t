@@ -93,7 +93,7 @@ my $nginx = nginx_start(workers => 2, main => 'worker_shutdown_timeout 60s;',
 my @clients = open_many($nginx, 60);
 my $h2 = Conduit::H2->connect($h2_port);
 push @clients, my @streams = map { $h2->get($path) } 1 .. 20;
-$h2->until(10, sub { !grep { $_->body eq '' } @streams });
+$h2->until(30, sub { !grep { $_->body eq '' } @streams });
 
 my @workers = $nginx->workers;
 
@@ -141,10 +141,10 @@ my $slow_path = events_path(channel_id => $channel);
 my $h2_slow = Conduit::H2->connect($h2_port, window => 5000, update => 0);
 my $slow = $h2_slow->get($slow_path);
 
-$h2_slow->until(10, sub { $slow->body ne '' });
+$h2_slow->until(30, sub { $slow->body ne '' });
 xadd(channel_id => $channel, sequence => $_, payload => { v => 'x' x 3000 })
     for 1 .. 5;
-$h2_slow->until(10, sub { length $slow->body == 5000 });
+$h2_slow->until(30, sub { length $slow->body == 5000 });
 
 my $late = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port)
     or die "connect: $!";
@@ -495,7 +495,7 @@ ok wait_for(20, sub {
     http($nginx, 'GET', $expiring =~ s/events/expiring/r)->{status} == 401
 }), 'which is not taken again';
 is http($nginx, 'GET', $expiring)->{body}, 'Token expired', 'as it is expired';
-ok $stays->comment(10) && !$stays->{ended}, 'without "expire" it goes on';
+ok $stays->comment(30) && !$stays->{ended}, 'without "expire" it goes on';
 
 
 # --- Redis stays away
@@ -539,7 +539,7 @@ cmp_ok $paced[-1] - $paced[0], '>', 0.5,
 redis_start();
 $id = xadd(id => '5-5', sequence => 5);
 ok !$stays->{ended}, 'with a longer time the response stays open';
-is $stays->event(10)->{id}, $id, 'and goes on when Redis is back';
+is $stays->event(30)->{id}, $id, 'and goes on when Redis is back';
 
 is $nginx->stop('QUIT', 30), 0, 'NGINX quits';
 

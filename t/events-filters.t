@@ -217,7 +217,7 @@ sub arrives {
 
     for my $n (1 .. 3) {
         add($channel, $n);
-        push @got, $sse->event(10);
+        push @got, $sse->event(30);
     }
 
     is_deeply [map { [$_->{json}{sequence}, $_->{json}{payload}{value}] }
@@ -225,8 +225,8 @@ sub arrives {
         "$title: each event arrives when it comes";
 
     xadd(channel_id => $channel, phase => 'END', sequence => 4);
-    is_deeply sequences($sse->events(1, 10)), [4], "$title: END arrives";
-    ok $sse->end(10), "$title: the response ends with the stream";
+    is_deeply sequences($sse->events(1, 30)), [4], "$title: END arrives";
+    ok $sse->end(30), "$title: the response ends with the stream";
 
     return $sse;
 }
@@ -298,7 +298,7 @@ sub before_body {
     is slow(), 1, "$way, a subrequest: its subscriber counts as slow";
 
     answer($s, ": before\n");
-    is_deeply sequences($sse->events(3, 10)), [1, 2, 3],
+    is_deeply sequences($sse->events(3, 30)), [1, 2, 3],
         "$way, a subrequest: the events come after it";
     like $sse->body, qr/\A: before\nretry: /,
         "$way, a subrequest: its text comes first";
@@ -306,12 +306,12 @@ sub before_body {
             "$way, a subrequest: its end is noticed");
 
     add($channel, 4);
-    is_deeply sequences($sse->events(1, 10)), [4],
+    is_deeply sequences($sse->events(1, 30)), [4],
         "$way, a subrequest: events go on afterwards";
-    ok $sse->comment(10), "$way, a subrequest: keepalives go on, too";
+    ok $sse->comment(30), "$way, a subrequest: keepalives go on, too";
 
     xadd(channel_id => $channel, phase => 'END');
-    ok $sse->end(10), "$way, a subrequest: the response ends";
+    ok $sse->end(30), "$way, a subrequest: the response ends";
     $client->close if $client;
 
     # a position is looked up, so that the response begins with Redis' reply
@@ -321,7 +321,7 @@ sub before_body {
                        'COUNT', 1)->[0][0];
 
     $sse = $make->($path);
-    is_deeply sequences($sse->events(3, 10)), [2, 3, 4],
+    is_deeply sequences($sse->events(3, 30)), [2, 3, 4],
         "$way, a position: events come after the subrequest";
     like $sse->body, qr/\A: answer\nretry: /,
         "$way, a position: the subrequest's text comes first";
@@ -361,7 +361,7 @@ sub is_over {
     my $expected = $location eq 'before' ? [1, 2] : [];
     is_deeply sequences($sse->events(scalar @$expected, 10)), $expected,
         "$location: the events that were due arrive after the subrequest";
-    ok $sse->end(10), "$location: the response ends after the subrequest";
+    ok $sse->end(30), "$location: the response ends after the subrequest";
     is scalar $sse->events(1, 0), undef, "$location: no other event has come"
         if $location eq 'short';
 }
@@ -443,7 +443,7 @@ SKIP: {
     my $sse = client(path('ssi', $channel));
 
     add($channel, 1);
-    is_deeply sequences($sse->events(1, 10)), [1], 'SSI: events arrive';
+    is_deeply sequences($sse->events(1, 30)), [1], 'SSI: events arrive';
 
     add($channel, 2, "<!--# include virtual='/later' -->");
     my $s = asked();
@@ -452,16 +452,16 @@ SKIP: {
     is slow(), 1, 'SSI: events wait for what an event includes';
 
     answer($s, 'included');
-    is_deeply [map { $_->{json}{payload}{value} } $sse->events(2, 10)],
+    is_deeply [map { $_->{json}{payload}{value} } $sse->events(2, 30)],
         ['included', 'hello'], 'SSI: they come after it, in order';
 
     # nothing waits when it ends
     add($channel, 4, "<!--# include virtual='/later' -->");
     answer(asked(), 'again');
-    is_deeply [map { $_->{json}{payload}{value} } $sse->events(1, 10)],
+    is_deeply [map { $_->{json}{payload}{value} } $sse->events(1, 30)],
         ['again'], 'SSI: an event alone is completed';
     add($channel, 5);
-    is_deeply sequences($sse->events(1, 10)), [5], 'SSI: events go on';
+    is_deeply sequences($sse->events(1, 30)), [5], 'SSI: events go on';
     $sse->close;
 }
 

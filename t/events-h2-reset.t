@@ -151,7 +151,7 @@ sub open_streams {
         $s;
     } map { $channels[$_ % @channels] } 0 .. $n - 1;
 
-    $client->until(10, sub {
+    $client->until(30, sub {
         !grep { length $_->body < length $HELLO } @streams
     }) or die 'the streams did not begin';
 
@@ -252,7 +252,7 @@ sub half_written {
 
     logged('');
     add(8, $one->{channel});
-    $client->until(10, sub { length $one->body > $body });
+    $client->until(30, sub { length $one->body > $body });
     $fault{'a stream does not go on'} = 1 if length $one->body <= $body;
 
     wait_full($o{tls});
@@ -299,7 +299,7 @@ sub closed_windows {
     $have->($window + 37, @streams);
 
     my $pong = reset_all($client, @$gone);
-    $client->until(10, sub { $client->pongs >= $pong });
+    $client->until(30, sub { $client->pongs >= $pong });
 
     add(3, @channels);
     my %reference = map { $_ => reference($_, 6) } @channels;
@@ -350,7 +350,7 @@ sub closed_connection {
         if !$client->until(20, sub { $bytes->() == 65535 });
 
     my $pong = reset_all($client, @$gone);
-    $client->until(10, sub { $client->pongs >= $pong });
+    $client->until(30, sub { $client->pongs >= $pong });
 
     add(3, @channels);
     my %reference = map { $_ => reference($_, 6) } @channels;
@@ -435,14 +435,14 @@ for my $round (1 .. 20) {
     add(1, $CHANNEL) if $round % 4 == 0;
 
     my $pong = reset_all($client, @streams);
-    $client->until(10, sub { $client->pongs >= $pong }) or last;
+    $client->until(30, sub { $client->pongs >= $pong }) or last;
 }
 
 is $client->pongs, 20,
     'a connection lives through 800 streams that are reset at once';
 
 add(1, $CHANNEL);
-$client->until(10, sub { events_of($stays) >= 6 });
+$client->until(30, sub { events_of($stays) >= 6 });
 ok $stays->body eq reference($CHANNEL, 6),
     'and a stream of it gets its events';
 

@@ -235,7 +235,7 @@ for my $value ('small', 'l' x 20_000, 'last but one') {
         my $stream = $streams{$way};
         $arrived{$way}++
             if $arrived{$way} == $round - 1
-               && $stream->until(10, sub { $stream->body eq $text });
+               && $stream->until(30, sub { $stream->body eq $text });
     }
 }
 
@@ -312,7 +312,7 @@ for my $round (1 .. 3) {
 }
 
 ok all_as_expected(), 'each gets the events of its channel and no others';
-ok $connection->until(10, sub {
+ok $connection->until(30, sub {
        25 == grep { $many[$_ * 2 + 1]{ended} } 0 .. 24
    }), 'those with an END end';
 is scalar(grep { $_->{ended} } @many), 25, 'the others go on';

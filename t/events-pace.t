@@ -66,7 +66,7 @@ package Client {
     }
 
     # the response's header, and no more of it than comes along
-    sub started { $_[0]->until(10, sub { 1 }); return $_[0]{status} }
+    sub started { $_[0]->until(30, sub { 1 }); return $_[0]{status} }
 
     # an event is its sequence number, "lost", or its text
     sub dispatch {

@@ -258,7 +258,7 @@ turns($nginx, 'gateway', $OK, 15, 'until they stay');
 redis('XADD', $_, '99999999999999-0', 't', '') for @keys;
 
 my $n = metrics($nginx, 'gateway')->{canaries_total};
-wait_for(10, sub { metrics($nginx, 'gateway')->{canaries_total} > $n + 1 });
+wait_for(30, sub { metrics($nginx, 'gateway')->{canaries_total} > $n + 1 });
 redis('DEL', @keys);
 
 %seen = watch_for($nginx, 8);
@@ -320,7 +320,7 @@ $old{$late} = 1;
 
 write_file($conf, $text);
 $nginx->signal('HUP');
-ok wait_for(10, sub { ($next) = $new->() }), 'a worker is overtaken';
+ok wait_for(30, sub { ($next) = $new->() }), 'a worker is overtaken';
 both($nginx, $OK, 10, 'by another one');
 
 kill 'CONT', $late;
@@ -443,7 +443,7 @@ EOC
             or die 'no new workers';
     }
 
-    ok wait_for(10, sub { $nginx->error_log =~ /is not counted/ }),
+    ok wait_for(30, sub { $nginx->error_log =~ /is not counted/ }),
         'there are too many';
 
     watch_for($nginx, 6);

@@ -142,7 +142,7 @@ sub has_connections {
     my $id = redis('CLIENT', 'ID');
     my @list;
 
-    wait_for(10, sub {
+    wait_for(30, sub {
         @list = grep { !/^id=$id / } split /\n/, redis('CLIENT', 'LIST');
         @list == $n;
     });

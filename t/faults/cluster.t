@@ -413,7 +413,7 @@ is $r->{headers}{'retry-after'}, 1, 'and when to try again';
 $cluster->command($masters[2], 'CLUSTER', 'ADDSLOTS', $slot - 1, $slot);
 
 for my $ch ($lost, $other) {
-    ok wait_for(15, sub { try_publish($ch, 'publish')->{status} == 200 }),
+    ok wait_for(60, sub { try_publish($ch, 'publish')->{status} == 200 }),
         'when the slot is served again, messages are taken';
     all_arrive($ch, 'and streamed in the old response', 15);
 }
@@ -428,7 +428,8 @@ $waiting->close;
 my $log = $nginx->error_log;
 my @errors = $log =~ /^(.*\[error\].*)$/mg;
 
-cmp_ok scalar(@errors), '<', 10, 'the log is not flooded';
+# a connection that is down says so every 10 s, however long this took
+cmp_ok scalar(@errors), '<', 10 + (time - $^T) / 10, 'the log is not flooded';
 note "error log: $_" for @errors;
 
 is $nginx->stop, 0, 'NGINX quits';

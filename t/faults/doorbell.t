@@ -167,7 +167,7 @@ subtest 'TEST 3: a tracking table that is too small starts no storm' => sub {
 
     my %ids = map { $_ => xadd(channel_id => $_) } @channels;
 
-    is(scalar(grep { ($clients[$_]->event(10) // {})->{id}
+    is(scalar(grep { ($clients[$_]->event(30) // {})->{id}
                      eq $ids{$channels[$_]} } 0 .. $#channels),
        12, 'messages arrive nevertheless');
 
@@ -307,10 +307,10 @@ subtest 'TEST 8: limit_rate loses no wake-up' => sub {
     xadd(sequence => 1, payload => { text => 'x' x 6000 });
     is(line_of($sse->event(20)), '1', 'a message over the rate arrives');
 
-    ok($sse->comment(10), 'an idle client gets a comment');
+    ok($sse->comment(30), 'an idle client gets a comment');
 
     xadd(sequence => 2);
-    is(line_of($sse->event(10)), '2', 'and the next message');
+    is(line_of($sse->event(30)), '2', 'and the next message');
 
     # the suite fails with an [alert], such as of sockets that are left
 
@@ -400,7 +400,7 @@ subtest 'TEST 9: bell and reader are connections of one server' => sub {
 
         # a stream of another life is sent from its oldest entry
 
-        ok(wait_for(10, sub { line_of($sse->event(1) // ()) eq $n }),
+        ok(wait_for(30, sub { line_of($sse->event(1) // ()) eq $n }),
            'a message arrives at once');
 
         $ask->($host, 'CLIENT', 'KILL', 'ID', $bell);
@@ -537,7 +537,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
     is(calls('eval'), 3, 'after a few times');
 
     my $id = xadd(sequence => 1);
-    is(($sse->event(10) // {})->{id}, $id, 'streams are polled');
+    is(($sse->event(30) // {})->{id}, $id, 'streams are polled');
 
     # a trial on a connection of its own disturbs nobody
 
@@ -546,7 +546,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
 
     ok(wait_for(60, sub { calls('eval') == 4 }), 'it is tried again');
     $id = xadd(sequence => 2);
-    is(($sse->event(10) // {})->{id}, $id, 'and streams are polled on');
+    is(($sse->event(30) // {})->{id}, $id, 'and streams are polled on');
 
     $proxy->tell('pass');
     ok(wait_for(60, sub { log_lines($nginx, $works) }), 'until it works');
@@ -558,7 +558,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
     my $before = calls('xread');
 
     $id = xadd(sequence => 3);
-    is(($sse->event(10) // {})->{id}, $id, 'a message arrives');
+    is(($sse->event(30) // {})->{id}, $id, 'a message arrives');
     cmp_ok(calls('xread') - $before, '<=', 2, 'and nothing is polled');
 
     is(scalar(log_lines($nginx, qr/ reader: connection lost/)), $resets,
@@ -579,7 +579,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
        'a bell that is lost comes back');
 
     $id = xadd(sequence => 4);
-    is(($sse->event(10) // {})->{id}, $id, 'and rings');
+    is(($sse->event(30) // {})->{id}, $id, 'and rings');
 
     $nginx->stop;
     $last = undef;
@@ -604,7 +604,7 @@ subtest 'TEST 14: an error that passes is no refusal of CLIENT TRACKING' => sub 
     ok(wait_for(20, sub { Faults::peers(qr/ redir=[1-9]/) }), 'Redis rings');
 
     my $id = xadd(sequence => 1);
-    is(($sse->event(10) // {})->{id}, $id, 'a message arrives');
+    is(($sse->event(30) // {})->{id}, $id, 'a message arrives');
     is(scalar(log_lines($nginx, qr/polled/)), 0, 'by its ring');
 
     $nginx->stop;
@@ -646,7 +646,7 @@ for my $case (
            'the log has the refusal once') if $mode[0] eq 'once';
 
         my $id = xadd(sequence => 1);
-        is(($sse->event(10) // {})->{id}, $id, 'a message arrives');
+        is(($sse->event(30) // {})->{id}, $id, 'a message arrives');
         is(scalar(log_lines($nginx, qr/polled/)), 0, 'nothing is polled');
 
         # a poll would ask a dozen times between three comments
@@ -656,7 +656,7 @@ for my $case (
                'an idle stream is not asked for, but by a sweep');
 
         $id = xadd(sequence => 2);
-        is(($sse->event(10) // {})->{id}, $id, 'Redis rings');
+        is(($sse->event(30) // {})->{id}, $id, 'Redis rings');
         is(scalar(Faults::peers($_)), 1, 'one connection of each kind is left')
             for qr/ flags=P /, qr/ redir=[1-9]/;
 

@@ -37,6 +37,15 @@ my $FULL = redis_version() >= 7_000_000 ? 'EVALSHA_RO' : 'EVALSHA';
 # the proxy makes a script of each command that it answers
 sub refusals { return calls('eval') }
 
+# Each client's look-up is tried again twice a second; without the pause this
+# would be hundreds.  A slow machine has more of the seconds.
+
+sub are_few {
+    my ($count, $started, $title) = @_;
+
+    cmp_ok($count, '<=', 12 + 6 * (time - $started), $title);
+}
+
 
 for my $name (sort keys %PASSING) {
     subtest "TEST 1: look-ups while there is $name" => sub {
@@ -48,6 +57,7 @@ for my $name (sort keys %PASSING) {
         is(line_of($live->events(4)), '1 2 3 4', 'a client is served');
 
         redis('CONFIG', 'RESETSTAT');
+        my $started = time;
         $proxy->tell('answer', $FULL, $PASSING{$name});
 
         my $future = client(last_event_id => '99999999999999-0');
@@ -60,10 +70,10 @@ for my $name (sort keys %PASSING) {
 
         ok(wait_for(20, sub { calls('xread') >= 4 }), 'it is tried again');
         cmp_ok(refusals(), '>=', 3, 'a look-up each time');
-        cmp_ok(refusals(), '<=', 12, 'and no more');
+        are_few(refusals(), $started, 'and no more');
 
         xadd(sequence => 5);
-        is(line_of($_->event(10)), 5, 'who is there is served meanwhile')
+        is(line_of($_->event(30)), 5, 'who is there is served meanwhile')
             for $live, $resumed;
 
         $proxy->tell('pass');
@@ -89,12 +99,13 @@ subtest 'TEST 2: a replica that has lost its master' => sub {
     redis('REPLICAOF', '127.0.0.1', free_port());
     redis('CONFIG', 'RESETSTAT');
 
+    my $started = time;
     my $behind = client(channel_id => $other, last_event_id => $ids[1]);
     is($behind->status, 200, 'one that resumes gets 200');
 
     ok(wait_for(20, sub { calls(lc $FULL) >= 3 }),
        'its look-up is tried again');
-    cmp_ok(calls(lc $FULL), '<=', 12, 'and again');
+    are_few(calls(lc $FULL), $started, 'and again');
 
     # a connection that is made now
 
@@ -128,6 +139,7 @@ subtest 'TEST 3: history that is refused is not asked for with each message' =>
     is(line_of($live->event), 5, 'a client is at the end');
 
     redis('CONFIG', 'RESETSTAT');
+    my $started = time;
     $proxy->tell('answer', $FULL, $PASSING{LOADING});
 
     my $behind = client(last_event_id => $ids[0]);
@@ -135,13 +147,11 @@ subtest 'TEST 3: history that is refused is not asked for with each message' =>
 
     for my $n (6 .. 105) {
         xadd(sequence => $n);
-        is(line_of($live->event(10)), $n, 'a message arrives')
+        is(line_of($live->event(30)), $n, 'a message arrives')
             or last;
     }
 
-    # twice a second
-
-    cmp_ok(refusals(), '<', 50, 'few of them ask for the history');
+    are_few(refusals(), $started, 'few of them ask for the history');
 
     $proxy->tell('pass');
     is(line_of($behind->events(104, 20)), join(' ', 2 .. 105),

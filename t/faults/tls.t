@@ -175,7 +175,7 @@ sub works {
     my $r = try_publish($nginx, channel_id => $id);
 
     is $r->{status}, 200, "$name: a message is taken";
-    is eval { $sse->event(10)->{id} }, $r->{body}, 'and arrives';
+    is eval { $sse->event(30)->{id} }, $r->{body}, 'and arrives';
     is $nginx->stop, 0, 'NGINX quits';
     no_error($nginx);
 }
@@ -494,7 +494,7 @@ for my $port (@ports) {
     $r = try_publish($nginx, channel_id => $id);
 
     is $r->{status}, 200, 'a master of a cluster takes a message';
-    is eval { $sse->event(10)->{id} }, $r->{body}, 'which arrives';
+    is eval { $sse->event(30)->{id} }, $r->{body}, 'which arrives';
     $sse->close;
 }
 

@@ -76,7 +76,7 @@ sub events {
 
     while ($seen < @{ $self->{events} } && @{ $self->{events} } < $wanted) {
         $seen = @{ $self->{events} };
-        $self->until($seconds // 10, sub { @{ $self->{events} } > $seen });
+        $self->until($seconds // 30, sub { @{ $self->{events} } > $seen });
     }
 
     my $have = @{ $self->{events} } - $self->{taken};
@@ -105,7 +105,7 @@ sub comment {
 
     my $seen = @{ $self->{comments} };
 
-    return $self->until($seconds // 10,
+    return $self->until($seconds // 30,
                         sub { @{ $self->{comments} } > $seen });
 }
 
