@@ -194,6 +194,13 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       offsetof(ngx_conduit_gateway_loc_conf_t, common.audience),
       NULL },
 
+    { ngx_string("conduit_gateway_jwt_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_conf_cache_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.cache_size),
+      NULL },
+
     { ngx_string("conduit_gateway_wakeup"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_conduit_gateway_wakeup,

@@ -204,6 +204,13 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
       offsetof(ngx_conduit_publish_loc_conf_t, common.audience),
       NULL },
 
+    { ngx_string("conduit_publish_jwt_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_conf_cache_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_publish_loc_conf_t, common.cache_size),
+      NULL },
+
     { ngx_string("conduit_publish_max_size"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conduit_size_slot,

@@ -38,6 +38,12 @@ static conduit_jwt_status_t conduit_jwt_check_claims(
 static conduit_jwt_status_t conduit_jwt_check_ids(
     const conduit_jwt_policy_t *policy, json_t *payload,
     conduit_jwt_claims_t *claims);
+static int conduit_jwt_expired(const conduit_jwt_claims_t *claims,
+    int64_t now);
+static int conduit_jwt_not_yet(const conduit_jwt_claims_t *claims,
+    int64_t now);
+static int conduit_jwt_lacks(const conduit_jwt_policy_t *policy,
+    const conduit_jwt_claims_t *claims);
 static json_t *conduit_jwt_get(json_t *object, const char *name);
 static int conduit_jwt_time(json_t *value, int64_t *seconds);
 static int conduit_jwt_audience(json_t *aud, const char *text, size_t len);
@@ -247,14 +253,13 @@ static conduit_jwt_status_t
 conduit_jwt_check_claims(const conduit_jwt_policy_t *policy, json_t *payload,
     int64_t now, conduit_jwt_claims_t *claims)
 {
-    json_t   *nbf;
-    int64_t   not_before;
+    json_t  *nbf;
 
     if (conduit_jwt_time(json_object_get(payload, "exp"), &claims->exp) != 0) {
         return CONDUIT_JWT_CLAIM;
     }
 
-    if (claims->exp + CONDUIT_JWT_LEEWAY < now) {
+    if (conduit_jwt_expired(claims, now)) {
         return CONDUIT_JWT_EXPIRED;
     }
 
@@ -262,13 +267,15 @@ conduit_jwt_check_claims(const conduit_jwt_policy_t *policy, json_t *payload,
 
     if (nbf != NULL) {
 
-        if (conduit_jwt_time(nbf, &not_before) != 0) {
+        if (conduit_jwt_time(nbf, &claims->nbf) != 0) {
             return CONDUIT_JWT_CLAIM;
         }
 
-        if (not_before - CONDUIT_JWT_LEEWAY > now) {
-            return CONDUIT_JWT_NOT_YET;
-        }
+        claims->has_nbf = 1;
+    }
+
+    if (conduit_jwt_not_yet(claims, now)) {
+        return CONDUIT_JWT_NOT_YET;
     }
 
     if (policy->issuer != NULL
@@ -321,13 +328,48 @@ conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
         claims->has_channel = 1;
     }
 
-    if ((policy->need_org && !claims->has_org)
-        || (policy->need_channel && !claims->has_channel))
-    {
-        return CONDUIT_JWT_CLAIM;
+    return conduit_jwt_lacks(policy, claims) ? CONDUIT_JWT_CLAIM
+                                             : CONDUIT_JWT_OK;
+}
+
+
+conduit_jwt_status_t
+conduit_jwt_check_again(const conduit_jwt_policy_t *policy,
+    const conduit_jwt_claims_t *claims, int64_t now)
+{
+    if (conduit_jwt_expired(claims, now)) {
+        return CONDUIT_JWT_EXPIRED;
     }
 
-    return CONDUIT_JWT_OK;
+    if (conduit_jwt_not_yet(claims, now)) {
+        return CONDUIT_JWT_NOT_YET;
+    }
+
+    return conduit_jwt_lacks(policy, claims) ? CONDUIT_JWT_CLAIM
+                                             : CONDUIT_JWT_OK;
+}
+
+
+static int
+conduit_jwt_expired(const conduit_jwt_claims_t *claims, int64_t now)
+{
+    return claims->exp + CONDUIT_JWT_LEEWAY < now;
+}
+
+
+static int
+conduit_jwt_not_yet(const conduit_jwt_claims_t *claims, int64_t now)
+{
+    return claims->has_nbf && claims->nbf - CONDUIT_JWT_LEEWAY > now;
+}
+
+
+static int
+conduit_jwt_lacks(const conduit_jwt_policy_t *policy,
+    const conduit_jwt_claims_t *claims)
+{
+    return (policy->need_org && !claims->has_org)
+           || (policy->need_channel && !claims->has_channel);
 }
 
 

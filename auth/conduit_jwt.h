@@ -71,9 +71,11 @@ typedef struct {
 /* what was read from a token; set on CONDUIT_JWT_OK only */
 typedef struct {
     int64_t      exp;             /* seconds since the epoch */
+    int64_t      nbf;             /* likewise; valid when has_nbf */
     uint64_t     org_id;          /* valid when has_org */
     char         channel_id[CONDUIT_UUID_LEN];  /* valid when has_channel,
                                                    lower case */
+    unsigned     has_nbf:1;
     unsigned     has_org:1;
     unsigned     has_channel:1;
 } conduit_jwt_claims_t;

@@ -77,6 +77,15 @@ const char *conduit_jwt_public_read(const char *data, size_t len,
     const char *kid, size_t kid_len, conduit_jwt_key_t **keys,
     size_t *failed);
 
+/*
+ * Whether claims that were read before are still good at the time now, and have
+ * what a policy needs: exp, nbf, org_id and channel_id, in this order.  Returns
+ * CONDUIT_JWT_OK, _EXPIRED, _NOT_YET or _CLAIM.
+ */
+conduit_jwt_status_t conduit_jwt_check_again(
+    const conduit_jwt_policy_t *policy, const conduit_jwt_claims_t *claims,
+    int64_t now);
+
 /* Whether data, of len bytes, has text in it. */
 int conduit_jwt_contains(const char *data, size_t len, const char *text);
 

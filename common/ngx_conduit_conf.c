@@ -16,10 +16,12 @@ static void ngx_conduit_conf_warn(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
     ngx_uint_t tls);
 static void ngx_conduit_conf_warn_claim(ngx_conf_t *cf,
     ngx_conduit_conf_t *conf, ngx_str_t *value, const char *claim);
-static ngx_uint_t ngx_conduit_conf_equal(ngx_str_t *a, ngx_str_t *b);
 
 
 static const char  *ngx_conduit_names[] = { "publish", "gateway" };
+
+/* tokens in a cache by default: publishers are few and use one for long */
+static const ngx_uint_t  ngx_conduit_cache_sizes[] = { 1000, 10000 };
 
 static const char  *ngx_conduit_keys[] = {
     "\"conduit_publish_jwt_secret_file\" or \"conduit_publish_jwt_key_file\"",
@@ -47,6 +49,7 @@ ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
      *     conf->keys = NULL;
      *     conf->issuer = { 0, NULL };
      *     conf->audience = { 0, NULL };
+     *     conf->cache = NULL;
      */
 
     conf->kind = kind;
@@ -56,6 +59,7 @@ ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
     conf->org_id = NGX_CONF_UNSET_PTR;
     conf->channel_id = NGX_CONF_UNSET_PTR;
     conf->auth = NGX_CONF_UNSET;
+    conf->cache_size = NGX_CONF_UNSET_UINT;
 
     ngx_conduit_tls_conf_init(&conf->redis_ssl);
 }
@@ -77,6 +81,8 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conf_merge_ptr_value(conf->org_id, prev->org_id, NULL);
     ngx_conf_merge_ptr_value(conf->channel_id, prev->channel_id, NULL);
     ngx_conf_merge_value(conf->auth, prev->auth, 1);
+    ngx_conf_merge_uint_value(conf->cache_size, prev->cache_size,
+                              ngx_conduit_cache_sizes[conf->kind]);
 
     /* no default: one that nobody has written is warned of */
 
@@ -95,6 +101,10 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     }
 
     ngx_conduit_conf_merge_location(cf, prev, conf);
+
+    if (ngx_conduit_conf_set_cache(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     /* an "if" or "limit_except" block shares what its location has checked */
 
@@ -334,85 +344,4 @@ ngx_conduit_conf_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     conf->redis->stats = conf->pages->stats;
 
     return NGX_CONF_OK;
-}
-
-
-conduit_jwt_status_t
-ngx_conduit_conf_verify(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
-    ngx_str_t *token, ngx_uint_t need_org, ngx_conduit_verified_t *v)
-{
-    conduit_jwt_policy_t  policy;
-
-    if (ngx_conduit_conf_verified(conf, need_org, v)) {
-        return v->status;
-    }
-
-    ngx_memzero(&policy, sizeof(conduit_jwt_policy_t));
-
-    if (conf->issuer.len) {
-        policy.issuer = (char *) conf->issuer.data;
-        policy.issuer_len = conf->issuer.len;
-    }
-
-    if (conf->audience.len) {
-        policy.audience = (char *) conf->audience.data;
-        policy.audience_len = conf->audience.len;
-    }
-
-    policy.need_sub = (conf->kind == NGX_CONDUIT_PUBLISH);
-    policy.need_org = need_org;
-    policy.need_channel = (conf->kind == NGX_CONDUIT_GATEWAY);
-
-    v->status = conduit_jwt_verify(conf->keys, &policy, (char *) token->data,
-                                   token->len, ngx_time(), &v->claims);
-    v->conf = conf;
-    v->need_org = need_org;
-
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "conduit: token verified: %s",
-                   conduit_jwt_status_name(v->status));
-
-    if (v->status == CONDUIT_JWT_NO_MEMORY) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "conduit: no memory to verify a token");
-
-    } else if (v->status != CONDUIT_JWT_OK) {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "conduit: client sent a token that is not valid: %s",
-                      conduit_jwt_status_name(v->status));
-    }
-
-    return v->status;
-}
-
-
-ngx_uint_t
-ngx_conduit_conf_verified(ngx_conduit_conf_t *conf, ngx_uint_t need_org,
-    ngx_conduit_verified_t *v)
-{
-    ngx_conduit_conf_t  *prev;
-
-    prev = v->conf;
-
-    if (prev == NULL || v->need_org != need_org) {
-        return 0;
-    }
-
-    if (prev == conf) {
-        return 1;
-    }
-
-    /* a level without keys of its own has those of the outer one */
-
-    return prev->keys == conf->keys
-           && ngx_conduit_conf_equal(&prev->issuer, &conf->issuer)
-           && ngx_conduit_conf_equal(&prev->audience, &conf->audience);
-}
-
-
-static ngx_uint_t
-ngx_conduit_conf_equal(ngx_str_t *a, ngx_str_t *b)
-{
-    return a->len == b->len
-           && (a->len == 0 || ngx_memcmp(a->data, b->data, a->len) == 0);
 }

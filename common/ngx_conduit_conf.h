@@ -10,7 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "conduit_jwt.h"
+#include "conduit_jwt_cache.h"
 #include "ngx_conduit_redis.h"
 #include "ngx_conduit_status.h"
 #include "ngx_conduit_value.h"
@@ -21,6 +21,18 @@ typedef enum {
     NGX_CONDUIT_PUBLISH = 0,
     NGX_CONDUIT_GATEWAY
 } ngx_conduit_kind_e;
+
+/* tokens verified with these keys, issuer and audience, which are one for all
+   locations that have the same */
+struct ngx_conduit_cache_s {
+    conduit_jwt_keys_t        *keys;
+    ngx_str_t                  issuer;
+    ngx_str_t                  audience;
+    ngx_uint_t                 size;
+    conduit_jwt_cache_t       *table;            /* of the worker; NULL: no
+                                                    token has come yet */
+    ngx_conduit_cache_t       *next;
+};
 
 /* the first member of both modules' location configurations */
 struct ngx_conduit_conf_s {
@@ -55,6 +67,9 @@ struct ngx_conduit_conf_s {
     ngx_str_t                  issuer;           /* data NULL: not set; empty:
                                                     any is accepted */
     ngx_str_t                  audience;         /* likewise */
+
+    ngx_uint_t                 cache_size;       /* in tokens; 0: off */
+    ngx_conduit_cache_t       *cache;            /* NULL: none */
 };
 
 /* what the token of a request came to, and who asked; all zero at first */
@@ -119,13 +134,25 @@ char *ngx_conduit_conf_secret_slot(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_conduit_conf_key_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+/* "conduit_X_jwt_cache" */
+char *ngx_conduit_conf_cache_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/*
+ * Sets conf->cache of a location whose fields are merged: one that verifies the
+ * same tokens has the same cache.  NGX_OK, or NGX_ERROR when memory is out.
+ */
+ngx_int_t ngx_conduit_conf_set_cache(ngx_conf_t *cf,
+    ngx_conduit_conf_t *conf);
+
 /*
  * Verifies the token of a request as the location wants it, unless *v has the
  * result already, for this location or one with the same keys, issuer and
  * audience: a signature is checked once a request, and whether the token has
- * expired is settled then.  Returns the result, which is kept in *v, with the
- * claims on CONDUIT_JWT_OK.  Any other one is logged at info level, once and
- * without the token.
+ * expired is settled then.  One that the location's cache has, from an earlier
+ * request, is not checked again.  Returns the result, which is kept in *v, with
+ * the claims on CONDUIT_JWT_OK.  Any other one is logged at info level, once
+ * and without the token.
  */
 conduit_jwt_status_t ngx_conduit_conf_verify(ngx_http_request_t *r,
     ngx_conduit_conf_t *conf, ngx_str_t *token, ngx_uint_t need_org,

@@ -21,7 +21,7 @@
 #define NGX_CONDUIT_STATS_LINKS   128   /* servers and roles, of a worker */
 #define NGX_CONDUIT_STATS_NAME    64
 
-/* the first cells: what the broker counts, for either module */
+/* the first cells: what either module counts; the broker's own come first */
 enum {
     NGX_CONDUIT_REDIS_COMMANDS = 0,
     NGX_CONDUIT_REDIS_CONNECTS,         /* connections that came up */
@@ -29,10 +29,12 @@ enum {
     NGX_CONDUIT_REDIS_LOSSES,           /* connections that went */
     NGX_CONDUIT_REDIS_TIMEOUTS,         /* for a command without a reply */
     NGX_CONDUIT_REDIS_REDIRECTS,        /* MOVED and ASK */
-    NGX_CONDUIT_REDIS_CELLS
+    NGX_CONDUIT_JWT_CACHE_HITS,
+    NGX_CONDUIT_JWT_CACHE_MISSES,
+    NGX_CONDUIT_COMMON_CELLS
 };
 
-/* their part of a metrics' table */
+/* their parts of a metrics' table */
 #define NGX_CONDUIT_REDIS_METRICS                                             \
     { "redis_commands_total", "Commands sent to Redis, logging in and "       \
       "subscribing not included.", CONDUIT_COUNTER,                           \
@@ -49,6 +51,14 @@ enum {
       NULL },                                                                 \
     { "redis_redirects_total", "Replies MOVED and ASK of a cluster.",         \
       CONDUIT_COUNTER, NGX_CONDUIT_REDIS_REDIRECTS, NULL, NULL, NULL }
+
+#define NGX_CONDUIT_JWT_CACHE_METRICS                                         \
+    { "jwt_cache_hits_total", "Tokens whose signature was verified before, "  \
+      "by the same worker.", CONDUIT_COUNTER,                                 \
+      NGX_CONDUIT_JWT_CACHE_HITS, NULL, NULL, NULL },                         \
+    { "jwt_cache_misses_total", "Tokens that the cache did not have: "        \
+      "verified in full, refused ones included.", CONDUIT_COUNTER,            \
+      NGX_CONDUIT_JWT_CACHE_MISSES, NULL, NULL, NULL }
 
 /* links of one role to one server, in a worker; open is 0: the place is free */
 typedef struct {

@@ -21,12 +21,14 @@ typedef enum {
     NGX_CONDUIT_PAGE_READY
 } ngx_conduit_page_e;
 
-typedef struct ngx_conduit_conf_s  ngx_conduit_conf_t;
+typedef struct ngx_conduit_conf_s   ngx_conduit_conf_t;
+typedef struct ngx_conduit_cache_s  ngx_conduit_cache_t;
 
 /* the first member of both modules' main configurations */
 typedef struct {
     ngx_shm_zone_t          *zone;       /* of the counters; NULL: not in use */
     ngx_conduit_conf_t      *locations;  /* of the module, linked by "next" */
+    ngx_conduit_cache_t     *caches;     /* of tokens, likewise */
     unsigned                 used:1;     /* some location is of the module */
     unsigned                 watched:1;  /* and one tells whether Redis works */
 } ngx_conduit_main_conf_t;

@@ -146,6 +146,8 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
                        NGX_CONDUIT_GATEWAY_CANARIES,
                        "Canaries that came back from Redis."),
 
+    NGX_CONDUIT_JWT_CACHE_METRICS,
+
     NGX_CONDUIT_REDIS_METRICS,
 
     { NULL, NULL, CONDUIT_COUNTER, 0, NULL, NULL, NULL }

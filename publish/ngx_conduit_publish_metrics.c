@@ -80,6 +80,8 @@ const conduit_metric_t  ngx_conduit_publish_metrics[] = {
       CONDUIT_HISTOGRAM, NGX_CONDUIT_PUBLISH_TIME,
       NULL, NULL, conduit_metrics_seconds },
 
+    NGX_CONDUIT_JWT_CACHE_METRICS,
+
     NGX_CONDUIT_REDIS_METRICS,
 
     { NULL, NULL, CONDUIT_COUNTER, 0, NULL, NULL, NULL }

@@ -368,7 +368,9 @@ my @both = ([redis_user => 'u'], [redis_password_file => "$tmp/password"],
             [redis_ssl_certificate_key => "$tmp/tls.key"],
             [connect_timeout => '1s', 'x', 0], [timeout => '1s', 'x', 0],
             [org_id => '$arg_o'], [channel_id => '$arg_c'],
-            [auth => 'off', 'x'], [jwt_issuer => 'i'], [jwt_audience => 'a']);
+            [auth => 'off', 'x'], [jwt_issuer => 'i'], [jwt_audience => 'a'],
+            [jwt_cache => '100', 'x', 0, -1, '1000001', '1k', 'off off'],
+            [jwt_cache => 'off'], [jwt_cache => '1000000']);
 
 my @directives = (
     (map { my $x = $_; map { ["${x}_$_->[0]", @$_[1 .. $#$_]] } @both }
@@ -466,6 +468,10 @@ for my $case (['publish_rate 20', 'rate "20"', 'a number with "r/s" or "r/m", '
               ['publish_max_len 0', 'number "0"', 'a number, 1 or more'],
               ['publish_max_len x', 'number "x"', 'a number, 1 or more'],
               ['publish_batch 1001', 'number "1001"', 'a number from 1 to 1000'],
+              ['gateway_jwt_cache on', 'number "on"',
+               'a number from 1 to 1000000, or "off"'],
+              ['publish_jwt_cache 0', 'number "0"',
+               'a number from 1 to 1000000, or "off"'],
               ['gateway_read_count -1', 'number "-1"',
                'a number from 1 to 10000'],
               ['gateway_after_end x', 'value "x"', '"wait" or "stop"'],

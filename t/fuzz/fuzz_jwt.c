@@ -3,6 +3,7 @@
  * header, a payload or the value of one member, in a token that is signed, so
  * that what is behind the signature is reached; a signature of a good token; a
  * key file and the body of one; a JSON text.  The first byte selects the role.
+ * A cache never changes what a token is found to be.
  */
 
 #include <stdint.h>
@@ -13,7 +14,7 @@
 #include <jansson.h>
 #include <openssl/err.h>
 
-#include "conduit_jwt.h"
+#include "conduit_jwt_cache.h"
 #include "conduit_jwt_private.h"
 #include "../unit/token.h"
 
@@ -64,6 +65,33 @@ fuzz_init(void)
 }
 
 
+/* by a cache, new to the token and then not: the result stays what it was */
+
+static void
+fuzz_cached(const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
+    const char *text, size_t len, conduit_jwt_status_t status,
+    const conduit_jwt_claims_t *claims)
+{
+    int                   i, hit;
+    conduit_jwt_cache_t  *cache;
+    conduit_jwt_claims_t  cached;
+
+    cache = conduit_jwt_cache_create(1);
+    fuzz_check(cache != NULL);
+
+    for (i = 0; i < 2; i++) {
+        fuzz_check(conduit_jwt_cache_verify(cache, keys, policy, text, len,
+                                            1700000000, &cached, &hit)
+                   == status);
+        fuzz_check(hit == (i == 1 && status == CONDUIT_JWT_OK
+                           && len <= CONDUIT_JWT_CACHE_TOKEN));
+        fuzz_check(memcmp(&cached, claims, sizeof(cached)) == 0);
+    }
+
+    conduit_jwt_cache_free(cache);
+}
+
+
 static conduit_jwt_status_t
 fuzz_verify(const conduit_jwt_keys_t *keys, const char *text, size_t len,
     unsigned need)
@@ -91,6 +119,8 @@ fuzz_verify(const conduit_jwt_keys_t *keys, const char *text, size_t len,
     memcpy(copy, text, len);
 
     status = conduit_jwt_verify(keys, &policy, copy, len, 1700000000, &claims);
+
+    fuzz_cached(keys, &policy, copy, len, status, &claims);
 
     free(copy);
 

@@ -21,7 +21,8 @@ our @EXPORT = qw(pages metrics series moves becomes buckets);
 
 # moved at times of its own, or by amounts: looked at when asked for only
 my $BACKGROUND
-    = qr/^(?:redis_commands|sweeps|canaries|keepalives|bytes)_total$/;
+    = qr/^(?:redis_commands|sweeps|canaries|keepalives|bytes
+             |jwt_cache_(?:hits|misses))_total$/x;
 
 
 # Locations: /status/publish, /json/publish, /live/publish, and for the gateway.

@@ -1,0 +1,235 @@
+/*
+ * A table of sets.  The key says which set a token is in; a set is searched
+ * from end to end, and where it is full the token that was used longest ago
+ * makes room.  Nothing is ever moved, and no set grows: the table has its bound
+ * by itself.  A SHA-256 spreads tokens evenly, so that with as many tokens as
+ * the cache is made for a few of a hundred find their set full.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+
+#include "conduit_jwt_cache.h"
+#include "conduit_jwt_private.h"
+
+
+typedef struct {
+    unsigned char          key[CONDUIT_JWT_CACHE_KEY];
+    conduit_jwt_claims_t   claims;
+    uint64_t               used;    /* the cache's uses by then; 0: free */
+} conduit_jwt_cached_t;
+
+struct conduit_jwt_cache_s {
+    conduit_jwt_cached_t **sets;    /* NULL: no token in it yet */
+    size_t                 n;       /* of the sets */
+    uint64_t               uses;
+    EVP_MD_CTX            *sha256;  /* set up once, begun anew for each token */
+};
+
+
+static int conduit_jwt_cache_key(conduit_jwt_cache_t *cache, const char *token,
+    size_t len, unsigned char *key);
+static size_t conduit_jwt_cache_set(const conduit_jwt_cache_t *cache,
+    const unsigned char *key);
+static int conduit_jwt_cache_expired(const conduit_jwt_cached_t *cached,
+    int64_t now);
+
+
+conduit_jwt_cache_t *
+conduit_jwt_cache_create(size_t size)
+{
+    conduit_jwt_cache_t  *cache;
+
+    cache = calloc(1, sizeof(conduit_jwt_cache_t));
+    if (cache == NULL) {
+        return NULL;
+    }
+
+    cache->n = size / CONDUIT_JWT_CACHE_SET
+               + (size % CONDUIT_JWT_CACHE_SET != 0);
+    cache->sets = calloc(cache->n, sizeof(conduit_jwt_cached_t *));
+    cache->sha256 = EVP_MD_CTX_new();
+
+    if (cache->sets == NULL || cache->sha256 == NULL
+        || EVP_DigestInit_ex(cache->sha256, EVP_sha256(), NULL) != 1)
+    {
+        ERR_clear_error();
+        conduit_jwt_cache_free(cache);
+        return NULL;
+    }
+
+    return cache;
+}
+
+
+void
+conduit_jwt_cache_free(conduit_jwt_cache_t *cache)
+{
+    size_t  i;
+
+    if (cache == NULL) {
+        return;
+    }
+
+    for (i = 0; cache->sets != NULL && i < cache->n; i++) {
+        free(cache->sets[i]);
+    }
+
+    EVP_MD_CTX_free(cache->sha256);
+    free(cache->sets);
+    free(cache);
+}
+
+
+conduit_jwt_status_t
+conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
+    const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
+    const char *token, size_t len, int64_t now, conduit_jwt_claims_t *claims,
+    int *hit)
+{
+    unsigned char                key[CONDUIT_JWT_CACHE_KEY];
+    conduit_jwt_status_t         status;
+    const conduit_jwt_claims_t  *found;
+
+    *hit = 0;
+
+    if (cache == NULL || len > CONDUIT_JWT_CACHE_TOKEN
+        || conduit_jwt_cache_key(cache, token, len, key) != 0)
+    {
+        return conduit_jwt_verify(keys, policy, token, len, now, claims);
+    }
+
+    found = conduit_jwt_cache_find(cache, key, now);
+
+    if (found == NULL) {
+        status = conduit_jwt_verify(keys, policy, token, len, now, claims);
+
+        if (status == CONDUIT_JWT_OK) {
+            conduit_jwt_cache_add(cache, key, claims, now);
+        }
+
+        return status;
+    }
+
+    *hit = 1;
+
+    status = conduit_jwt_check_again(policy, found, now);
+
+    if (status == CONDUIT_JWT_OK) {
+        *claims = *found;
+
+    } else {
+        memset(claims, 0, sizeof(conduit_jwt_claims_t));
+    }
+
+    return status;
+}
+
+
+static int
+conduit_jwt_cache_key(conduit_jwt_cache_t *cache, const char *token,
+    size_t len, unsigned char *key)
+{
+    if (EVP_DigestInit_ex(cache->sha256, NULL, NULL) == 1
+        && EVP_DigestUpdate(cache->sha256, token, len) == 1
+        && EVP_DigestFinal_ex(cache->sha256, key, NULL) == 1)
+    {
+        return 0;
+    }
+
+    ERR_clear_error();
+
+    return -1;
+}
+
+
+const conduit_jwt_claims_t *
+conduit_jwt_cache_find(conduit_jwt_cache_t *cache, const unsigned char *key,
+    int64_t now)
+{
+    size_t                 i;
+    conduit_jwt_cached_t  *set;
+
+    set = cache->sets[conduit_jwt_cache_set(cache, key)];
+
+    for (i = 0; set != NULL && i < CONDUIT_JWT_CACHE_SET; i++) {
+
+        if (set[i].used == 0
+            || memcmp(set[i].key, key, CONDUIT_JWT_CACHE_KEY) != 0)
+        {
+            continue;
+        }
+
+        if (conduit_jwt_cache_expired(&set[i], now)) {
+            set[i].used = 0;
+            return NULL;
+        }
+
+        set[i].used = ++cache->uses;
+
+        return &set[i].claims;
+    }
+
+    return NULL;
+}
+
+
+void
+conduit_jwt_cache_add(conduit_jwt_cache_t *cache, const unsigned char *key,
+    const conduit_jwt_claims_t *claims, int64_t now)
+{
+    size_t                 i, n;
+    conduit_jwt_cached_t  *set, *place;
+
+    n = conduit_jwt_cache_set(cache, key);
+
+    if (cache->sets[n] == NULL) {
+        cache->sets[n] = calloc(CONDUIT_JWT_CACHE_SET,
+                                sizeof(conduit_jwt_cached_t));
+        if (cache->sets[n] == NULL) {
+            return;
+        }
+    }
+
+    set = cache->sets[n];
+    place = set;
+
+    for (i = 0; i < CONDUIT_JWT_CACHE_SET; i++) {
+
+        if (set[i].used != 0 && conduit_jwt_cache_expired(&set[i], now)) {
+            set[i].used = 0;
+        }
+
+        if (set[i].used < place->used) {
+            place = &set[i];
+        }
+    }
+
+    memcpy(place->key, key, CONDUIT_JWT_CACHE_KEY);
+    place->claims = *claims;
+    place->used = ++cache->uses;
+}
+
+
+/* any bytes of a SHA-256 are as good as others */
+
+static size_t
+conduit_jwt_cache_set(const conduit_jwt_cache_t *cache,
+    const unsigned char *key)
+{
+    uint64_t  n;
+
+    memcpy(&n, key, sizeof(n));
+
+    return (size_t) (n % cache->n);
+}
+
+
+static int
+conduit_jwt_cache_expired(const conduit_jwt_cached_t *cached, int64_t now)
+{
+    return cached->claims.exp + CONDUIT_JWT_LEEWAY < now;
+}
