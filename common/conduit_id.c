@@ -10,7 +10,7 @@
 
 static int conduit_decimal_parse(const char *s, size_t len, uint64_t *value);
 static size_t conduit_decimal_write(uint64_t value, char *buf);
-static int conduit_hex_lower(char c);
+static char conduit_hex_lower(char c);
 static char conduit_lower(char c);
 
 
@@ -24,8 +24,10 @@ conduit_org_parse(const char *s, size_t len, uint64_t *org)
 int
 conduit_uuid_parse(const char *s, size_t len, char *out)
 {
-    int     c;
-    size_t  i, prefix;
+    char    c;
+    size_t  i, group, prefix;
+
+    static const unsigned char  groups[] = { 8, 4, 4, 4, 12 };
 
     prefix = sizeof(CONDUIT_UUID_URN) - 1;
 
@@ -59,24 +61,26 @@ conduit_uuid_parse(const char *s, size_t len, char *out)
         return -1;
     }
 
-    for (i = 0; i < CONDUIT_UUID_LEN; i++) {
+    for (group = 0; group < sizeof(groups); group++) {
 
-        if (i == 8 || i == 13 || i == 18 || i == 23) {
+        if (group != 0) {
 
             if (len != CONDUIT_UUID_SIMPLE_LEN && *s++ != '-') {
                 return -1;
             }
 
-            out[i] = '-';
-            continue;
+            *out++ = '-';
         }
 
-        c = conduit_hex_lower(*s++);
-        if (c < 0) {
-            return -1;
-        }
+        for (i = 0; i < groups[group]; i++) {
 
-        out[i] = (char) c;
+            c = conduit_hex_lower(*s++);
+            if (c == 0) {
+                return -1;
+            }
+
+            *out++ = c;
+        }
     }
 
     return 0;
@@ -231,14 +235,23 @@ conduit_decimal_write(uint64_t value, char *buf)
 }
 
 
-/* the digit in lower case, or -1 */
+/*
+ * The digit in lower case, or 0.  A message has three UUIDs: each digit is one
+ * look at this table.
+ */
 
-static int
+static char
 conduit_hex_lower(char c)
 {
-    c = conduit_lower(c);
+    static const char  lower[256] = {
+        ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',
+        ['5'] = '5', ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9',
+        ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd', ['e'] = 'e',
+        ['f'] = 'f', ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd',
+        ['E'] = 'e', ['F'] = 'f'
+    };
 
-    return ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')) ? c : -1;
+    return lower[(unsigned char) c];
 }
 
 
