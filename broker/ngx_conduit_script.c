@@ -284,9 +284,9 @@ ngx_conduit_script_message(ngx_conduit_script_op_t *op,
     ngx_conduit_link_t *link)
 {
     u_char                 *last;
-    u_char                  numbers[4][NGX_INT_T_LEN];
     u_char                  rate_key[NGX_CONDUIT_KEY_PREFIX_MAX
                                      + CONDUIT_KEY_MAX];
+    char                    numbers[4][CONDUIT_ORG_MAX];
     size_t                  argvlen[10];
     const char             *argv[10];
     ngx_uint_t              i, n, rate;
@@ -315,13 +315,13 @@ ngx_conduit_script_message(ngx_conduit_script_op_t *op,
     argv[n] = (char *) p->message.data;
     argvlen[n++] = p->message.len;
 
-    argvlen[n] = ngx_sprintf(numbers[0], "%ui", rate) - numbers[0];
-    argvlen[n + 1] = ngx_sprintf(numbers[1], "%M", p->window) - numbers[1];
-    argvlen[n + 2] = ngx_sprintf(numbers[2], "%ui", p->max_len) - numbers[2];
-    argvlen[n + 3] = ngx_sprintf(numbers[3], "%M", p->ttl) - numbers[3];
+    argvlen[n] = conduit_decimal_write(rate, numbers[0]);
+    argvlen[n + 1] = conduit_decimal_write(p->window, numbers[1]);
+    argvlen[n + 2] = conduit_decimal_write(p->max_len, numbers[2]);
+    argvlen[n + 3] = conduit_decimal_write(p->ttl, numbers[3]);
 
     for (i = 0; i < 4; i++) {
-        argv[n++] = (char *) numbers[i];
+        argv[n++] = numbers[i];
     }
 
     return ngx_conduit_link_command(link, ngx_conduit_script_reply, op, n,

@@ -9,7 +9,6 @@
 
 
 static int conduit_decimal_parse(const char *s, size_t len, uint64_t *value);
-static size_t conduit_decimal_write(uint64_t value, char *buf);
 static char conduit_hex_lower(char c);
 static char conduit_lower(char c);
 
@@ -216,7 +215,7 @@ conduit_decimal_parse(const char *s, size_t len, uint64_t *value)
 }
 
 
-static size_t
+size_t
 conduit_decimal_write(uint64_t value, char *buf)
 {
     char    digits[CONDUIT_ORG_MAX];

@@ -66,6 +66,12 @@ int conduit_stream_id_cmp(const conduit_stream_id_t *a,
  */
 size_t conduit_stream_key_write(uint64_t org, const char *channel, char *buf);
 
+/*
+ * Writes a number in decimal digits, CONDUIT_ORG_MAX at most, without a zero
+ * byte.  Returns their number.
+ */
+size_t conduit_decimal_write(uint64_t value, char *buf);
+
 #pragma GCC visibility pop
 
 #endif /* CONDUIT_ID_H */
