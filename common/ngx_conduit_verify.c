@@ -188,8 +188,8 @@ ngx_conduit_conf_verify(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
     }
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "conduit: token verified, cached:%d: %s", hit,
-                   conduit_jwt_status_name(v->status));
+                   "conduit: token verified: %s%s",
+                   conduit_jwt_status_name(v->status), hit ? ", cached" : "");
 
     if (v->status == CONDUIT_JWT_NO_MEMORY) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
