@@ -9,6 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_conduit_gateway_cors.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_token.h"
 #include "ngx_conduit_gateway_worker.h"
@@ -164,6 +165,27 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       ngx_http_set_complex_value_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, common.channel_id),
+      NULL },
+
+    { ngx_string("conduit_gateway_token"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, token),
+      NULL },
+
+    { ngx_string("conduit_gateway_cors"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_conduit_gateway_cors_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("conduit_gateway_cors_credentials"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, credentials),
       NULL },
 
     { ngx_string("conduit_gateway_auth"),
@@ -684,6 +706,9 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
     s->drain_event = NGX_CONF_UNSET_UINT;
 
     glcf->expire = NGX_CONF_UNSET;
+    glcf->token = NGX_CONF_UNSET_PTR;
+    glcf->origins = NGX_CONF_UNSET_PTR;
+    glcf->credentials = NGX_CONF_UNSET;
 
     return glcf;
 }
@@ -698,11 +723,13 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conduit_gateway_main_conf_t  *gmcf;
 
     ngx_conf_merge_value(conf->expire, prev->expire, 0);
+    ngx_conf_merge_ptr_value(conf->token, prev->token, NULL);
 
     ngx_conduit_gateway_merge_settings(&prev->settings, &conf->settings);
 
     if (ngx_conduit_conf_merge(cf, &prev->common, &conf->common)
-        != NGX_CONF_OK)
+        != NGX_CONF_OK
+        || ngx_conduit_gateway_cors_merge(cf, prev, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }

@@ -78,6 +78,36 @@ conduit_query_mask(char *args, size_t len, const char *name)
 }
 
 
+void
+conduit_query_mask_value(char *args, size_t len, const char *value,
+    size_t value_len)
+{
+    char  *p, *end, *last, *text;
+
+    last = args + len;
+
+    for (p = args; p < last; p = end + 1) {
+
+        end = memchr(p, '&', (size_t) (last - p));
+        end = end ? end : last;
+
+        text = memchr(p, '=', (size_t) (end - p));
+
+        if (text == NULL) {
+            continue;
+        }
+
+        text++;
+
+        if ((size_t) (end - text) == value_len
+            && memcmp(text, value, value_len) == 0)
+        {
+            memset(text, 'x', value_len);
+        }
+    }
+}
+
+
 conduit_query_status_t
 conduit_query_decode(const char *value, size_t len, char *out,
     size_t *out_len)

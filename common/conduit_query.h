@@ -38,6 +38,13 @@ conduit_query_status_t conduit_query_decode(const char *value, size_t len,
  */
 void conduit_query_mask(char *args, size_t len, const char *name);
 
+/*
+ * Overwrites with 'x' every argument whose value, as it is written in the
+ * query, is this one (not empty), whatever its name.
+ */
+void conduit_query_mask_value(char *args, size_t len, const char *value,
+    size_t value_len);
+
 #pragma GCC visibility pop
 
 #endif /* CONDUIT_QUERY_H */

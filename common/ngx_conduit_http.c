@@ -26,7 +26,6 @@ typedef struct {
 
 static ngx_table_elt_t *ngx_conduit_http_push(ngx_http_request_t *r,
     const char *key, const char *value);
-static ngx_table_elt_t *ngx_conduit_http_cache_header(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_http_hide_expires(ngx_http_request_t *r,
     ngx_str_t *value);
 static void ngx_conduit_http_segment(ngx_str_t *uri, ngx_str_t *segment);
@@ -236,7 +235,7 @@ ngx_conduit_http_cache_control(ngx_http_request_t *r, const char *value)
 {
     ngx_table_elt_t  *h;
 
-    h = ngx_conduit_http_cache_header(r);
+    h = ngx_conduit_http_drop(r, "Cache-Control");
 
     if (h == NULL) {
         h = ngx_conduit_http_push(r, "Cache-Control", value);
@@ -253,19 +252,17 @@ ngx_conduit_http_cache_control(ngx_http_request_t *r, const char *value)
 }
 
 
-/* finds the header that was set before, and drops others of its name */
-
-static ngx_table_elt_t *
-ngx_conduit_http_cache_header(ngx_http_request_t *r)
+ngx_table_elt_t *
+ngx_conduit_http_find(ngx_list_t *headers, const char *name,
+    ngx_table_elt_t *prev)
 {
+    size_t            len;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
-    ngx_table_elt_t  *header, *found;
+    ngx_table_elt_t  *header;
 
-    static ngx_str_t  name = ngx_string("Cache-Control");
-
-    found = NULL;
-    part = &r->headers_out.headers.part;
+    len = ngx_strlen(name);
+    part = &headers->part;
     header = part->elts;
 
     for (i = 0; /* void */ ; i++) {
@@ -273,7 +270,7 @@ ngx_conduit_http_cache_header(ngx_http_request_t *r)
         if (i >= part->nelts) {
 
             if (part->next == NULL) {
-                return found;
+                return NULL;
             }
 
             part = part->next;
@@ -281,16 +278,37 @@ ngx_conduit_http_cache_header(ngx_http_request_t *r)
             i = 0;
         }
 
-        if (header[i].key.len == name.len
-            && ngx_strncasecmp(header[i].key.data, name.data, name.len) == 0)
-        {
-            header[i].hash = 0;
+        if (prev != NULL) {
 
-            if (found == NULL) {
-                found = &header[i];
+            if (&header[i] == prev) {
+                prev = NULL;
             }
+
+            continue;
+        }
+
+        if (header[i].hash != 0 && header[i].key.len == len
+            && ngx_strncasecmp(header[i].key.data, (u_char *) name, len) == 0)
+        {
+            return &header[i];
         }
     }
+}
+
+
+ngx_table_elt_t *
+ngx_conduit_http_drop(ngx_http_request_t *r, const char *name)
+{
+    ngx_table_elt_t  *h, *next, *first;
+
+    first = ngx_conduit_http_find(&r->headers_out.headers, name, NULL);
+
+    for (h = first; h != NULL; h = next) {
+        next = ngx_conduit_http_find(&r->headers_out.headers, name, h);
+        h->hash = 0;
+    }
+
+    return first;
 }
 
 

@@ -52,6 +52,21 @@ ngx_int_t ngx_conduit_http_arg(ngx_http_request_t *r, const char *name,
 ngx_int_t ngx_conduit_http_bearer(ngx_http_request_t *r, ngx_str_t *token);
 
 /*
+ * Finds a header by its name, in any case: the first one, or the first behind
+ * prev.  Those that were taken back (hash of 0) are none.  NULL when there is
+ * none.
+ */
+ngx_table_elt_t *ngx_conduit_http_find(ngx_list_t *headers, const char *name,
+    ngx_table_elt_t *prev);
+
+/*
+ * Takes all response headers of a name back.  Returns the first, for a value of
+ * its own, or NULL.
+ */
+ngx_table_elt_t *ngx_conduit_http_drop(ngx_http_request_t *r,
+    const char *name);
+
+/*
  * Adds a response header; key and value must live as long as the request.
  * Returns NGX_OK or NGX_ERROR.
  */

@@ -9,14 +9,12 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_conduit_gateway_cors.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_token.h"
+#include "ngx_conduit_http.h"
 #include "ngx_conduit_response.h"
 
-
-/* what a page may send: anything, tracing adds its own to every fetch(); "*"
-   does not stand for "Authorization" (WHATWG Fetch, 2.2.2) */
-#define NGX_CONDUIT_GATEWAY_HEADERS  "*, Authorization"
 
 #define ngx_conduit_gateway_denied(reason)                                    \
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_AUTH + (reason))
@@ -27,7 +25,6 @@ static ngx_int_t ngx_conduit_gateway_position(ngx_http_request_t *r,
     conduit_stream_id_t *pos);
 static ngx_int_t ngx_conduit_gateway_is_position(ngx_http_request_t *r,
     const char *name, ngx_str_t *value, conduit_stream_id_t *pos);
-static ngx_str_t *ngx_conduit_gateway_last_event_id(ngx_http_request_t *r);
 static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
 static ngx_int_t ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
@@ -119,16 +116,13 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
 /*
  * Answers what is no GET or HEAD: a preflight (WHATWG Fetch, 3.2.2) or a wrong
- * method; any page may read the answers, as no cookies are used.  Returns
- * NGX_DECLINED to go on.
+ * method.  Returns NGX_DECLINED to go on.
  */
 
 static ngx_int_t
 ngx_conduit_gateway_method(ngx_http_request_t *r)
 {
-    if (ngx_conduit_http_header(r, "Access-Control-Allow-Origin", "*")
-        != NGX_OK)
-    {
+    if (ngx_conduit_gateway_cors(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -137,19 +131,6 @@ ngx_conduit_gateway_method(ngx_http_request_t *r)
     }
 
     if (r->method == NGX_HTTP_OPTIONS) {
-
-        if (ngx_conduit_http_header(r, "Access-Control-Allow-Methods",
-                                    "GET, HEAD")
-            != NGX_OK
-            || ngx_conduit_http_header(r, "Access-Control-Allow-Headers",
-                                       NGX_CONDUIT_GATEWAY_HEADERS)
-            != NGX_OK
-            || ngx_conduit_http_header(r, "Access-Control-Max-Age", "86400")
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
         ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
                                   + NGX_CONDUIT_REQUEST_PREFLIGHT);
 
@@ -177,16 +158,19 @@ ngx_conduit_gateway_method(ngx_http_request_t *r)
 static ngx_int_t
 ngx_conduit_gateway_position(ngx_http_request_t *r, conduit_stream_id_t *pos)
 {
-    ngx_int_t    rc;
-    ngx_str_t   *header, value;
-    ngx_uint_t   i;
+    ngx_int_t         rc;
+    ngx_str_t         value;
+    ngx_uint_t        i;
+    ngx_table_elt_t  *header;
 
     static const char  *args[] = { "lastEventId", "last_event_id" };
 
-    header = ngx_conduit_gateway_last_event_id(r);
+    header = ngx_conduit_http_find(&r->headers_in.headers, "Last-Event-ID",
+                                   NULL);
 
-    if (header != NULL
-        && ngx_conduit_gateway_is_position(r, "Last-Event-ID", header, pos)
+    if (header != NULL && header->value.len
+        && ngx_conduit_gateway_is_position(r, "Last-Event-ID", &header->value,
+                                           pos)
            == NGX_OK)
     {
         return NGX_OK;
@@ -232,40 +216,6 @@ ngx_conduit_gateway_is_position(ngx_http_request_t *r, const char *name,
                   "ignored", name);
 
     return NGX_DECLINED;
-}
-
-
-static ngx_str_t *
-ngx_conduit_gateway_last_event_id(ngx_http_request_t *r)
-{
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *header;
-
-    static ngx_str_t  name = ngx_string("last-event-id");
-
-    part = &r->headers_in.headers.part;
-    header = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-
-            if (part->next == NULL) {
-                return NULL;
-            }
-
-            part = part->next;
-            header = part->elts;
-            i = 0;
-        }
-
-        if (header[i].key.len == name.len
-            && ngx_strncasecmp(header[i].key.data, name.data, name.len) == 0)
-        {
-            return header[i].value.len ? &header[i].value : NULL;
-        }
-    }
 }
 
 

@@ -18,6 +18,10 @@ typedef struct {
     ngx_conduit_conf_t               common;
     ngx_conduit_gateway_settings_t   settings;
     ngx_flag_t                       expire;
+    ngx_http_complex_value_t        *token;        /* NULL: not set */
+    ngx_array_t                     *origins;      /* of ngx_str_t, those that
+                                                      may read; NULL: all */
+    ngx_flag_t                       credentials;  /* and send cookies */
     ngx_conduit_hub_t               *hub;
 } ngx_conduit_gateway_loc_conf_t;
 

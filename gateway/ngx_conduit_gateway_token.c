@@ -1,6 +1,7 @@
 /*
  * The token of a request to the gateway: taken out of the query before anything
- * logs it, verified once, kept across internal redirects.
+ * logs it, or of where "conduit_gateway_token" says; verified once, kept across
+ * internal redirects.
  *
  *   preaccess, or a variable that is asked for before: taken
  *     -> a variable, or else the handler: verified
@@ -12,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "conduit_query.h"
+#include "ngx_conduit_gateway_cors.h"
 #include "ngx_conduit_gateway_token.h"
 
 
@@ -19,11 +21,15 @@ static ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_token_ctx(
     ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_token_look(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx);
+static ngx_int_t ngx_conduit_gateway_token_value(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx);
+static ngx_int_t ngx_conduit_gateway_token_hide(ngx_http_request_t *r,
+    ngx_str_t *value);
 static ngx_int_t ngx_conduit_gateway_token_copy(ngx_http_request_t *r,
-    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token, ngx_uint_t own);
 static ngx_int_t ngx_conduit_gateway_token_own_args(ngx_http_request_t *r);
 static ngx_uint_t ngx_conduit_gateway_token_masked(ngx_str_t *token);
-static void ngx_conduit_gateway_token_mask(ngx_str_t *uri);
+static void ngx_conduit_gateway_token_mask(ngx_str_t *uri, ngx_str_t *value);
 static void ngx_conduit_gateway_token_cleanup(void *data);
 
 
@@ -43,9 +49,12 @@ ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    /* what limit_req and others refuse from here on is not cached, either */
+    /* what limit_req and others refuse from here on is not cached, either, and
+       the pages that may read it can */
 
-    if (ngx_conduit_http_cache_control(r, "no-store") != NGX_OK) {
+    if (ngx_conduit_http_cache_control(r, "no-store") != NGX_OK
+        || ngx_conduit_gateway_cors_early(r) != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -76,7 +85,8 @@ ngx_conduit_gateway_token_take(ngx_http_request_t *r)
        gets the request as it came */
 
     if (glcf->common.auth
-        && ngx_conduit_gateway_token_look(r, ctx) != NGX_OK)
+        && (ngx_conduit_gateway_token_look(r, ctx) != NGX_OK
+            || ngx_conduit_gateway_token_value(r, ctx) != NGX_OK))
     {
         return NULL;
     }
@@ -128,7 +138,7 @@ ngx_conduit_gateway_token_look(ngx_http_request_t *r,
        has sent to the upstream, too */
 
     if (r->upstream != NULL) {
-        ngx_conduit_gateway_token_mask(&r->upstream->uri);
+        ngx_conduit_gateway_token_mask(&r->upstream->uri, NULL);
     }
 
     if (ctx->looked
@@ -142,11 +152,17 @@ ngx_conduit_gateway_token_look(ngx_http_request_t *r,
     ctx->verified.conf = NULL;
 
     if (rc == NGX_OK) {
-        rc = ngx_conduit_gateway_token_copy(r, ctx, &token);
+
+        /* one that was decoded is not masked with the query */
+
+        rc = ngx_conduit_gateway_token_copy(r, ctx, &token,
+                                            token.data < r->args.data
+                                            || token.data >= r->args.data
+                                                             + r->args.len);
     }
 
-    ngx_conduit_gateway_token_mask(&r->unparsed_uri);
-    ngx_conduit_gateway_token_mask(&r->request_line);
+    ngx_conduit_gateway_token_mask(&r->unparsed_uri, NULL);
+    ngx_conduit_gateway_token_mask(&r->request_line, NULL);
 
     if (rc == NGX_ERROR) {
         return NGX_ERROR;
@@ -172,11 +188,108 @@ ngx_conduit_gateway_token_look(ngx_http_request_t *r,
 }
 
 
-/* on malloc(), as it is not to stay for as long as the stream lasts */
+/*
+ * What "conduit_gateway_token" says, unless the argument has a token: looked at
+ * again where nothing was there, as a later phase may set a variable of it, and
+ * in a location to which a redirect leads and that has another value.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_token_value(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx)
+{
+    ngx_int_t                        rc;
+    ngx_str_t                        token;
+    ngx_conduit_gateway_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    if (ctx->taken != NGX_DECLINED
+        && (ctx->value == NULL || ctx->value == glcf->token))
+    {
+        return NGX_OK;
+    }
+
+    ngx_str_null(&token);
+
+    if (glcf->token != NULL
+        && ngx_http_complex_value(r, glcf->token, &token) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ctx->value != NULL && token.len == ctx->token.len
+        && ngx_conduit_gateway_token_masked(&token))
+    {
+        /* an argument that was hidden before the redirect */
+
+        ctx->value = glcf->token;
+        return NGX_OK;
+    }
+
+    if (ctx->value != NULL) {
+        ngx_conduit_gateway_token_forget(ctx);
+        ctx->verified.conf = NULL;
+    }
+
+    if (token.len == 0) {
+        return NGX_OK;
+    }
+
+    rc = ngx_conduit_gateway_token_copy(r, ctx, &token,
+                                        glcf->token->lengths != NULL);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ctx->taken = NGX_OK;
+    ctx->value = glcf->token;
+    ctx->verified.conf = NULL;
+
+    return ngx_conduit_gateway_token_hide(r, &ctx->token);
+}
+
+
+/*
+ * The value may be that of an argument.  A token has dots, which nothing else
+ * in the query has that the module reads.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_token_hide(ngx_http_request_t *r, ngx_str_t *value)
+{
+    if (r->args.len < value->len
+        || ngx_strlchr(value->data, value->data + value->len, '.') == NULL)
+    {
+        return NGX_OK;
+    }
+
+    if (ngx_conduit_gateway_token_own_args(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    conduit_query_mask_value((char *) r->args.data, r->args.len,
+                             (char *) value->data, value->len);
+
+    ngx_conduit_gateway_token_mask(&r->unparsed_uri, value);
+    ngx_conduit_gateway_token_mask(&r->request_line, value);
+
+    if (r->upstream != NULL) {
+        ngx_conduit_gateway_token_mask(&r->upstream->uri, value);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * On malloc(), as it is not to stay for as long as the stream lasts; own: the
+ * text is a copy that nobody else reads.
+ */
 
 static ngx_int_t
 ngx_conduit_gateway_token_copy(ngx_http_request_t *r,
-    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token)
+    ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token, ngx_uint_t own)
 {
     u_char  *copy;
 
@@ -187,11 +300,7 @@ ngx_conduit_gateway_token_copy(ngx_http_request_t *r,
 
     ngx_memcpy(copy, token->data, token->len);
 
-    if (token->data < r->args.data
-        || token->data >= r->args.data + r->args.len)
-    {
-        /* it was decoded, and the query is masked alone */
-
+    if (own) {
         ngx_explicit_memzero(token->data, token->len);
     }
 
@@ -249,8 +358,10 @@ ngx_conduit_gateway_token_masked(ngx_str_t *token)
 }
 
 
+/* in the query of a text: the argument of the contract, or that value */
+
 static void
-ngx_conduit_gateway_token_mask(ngx_str_t *uri)
+ngx_conduit_gateway_token_mask(ngx_str_t *uri, ngx_str_t *value)
 {
     u_char  *args, *last, *end;
 
@@ -264,7 +375,15 @@ ngx_conduit_gateway_token_mask(ngx_str_t *uri)
     args++;
     end = ngx_strlchr(args, last, ' ');
 
-    conduit_query_mask((char *) args, (end ? end : last) - args, "token");
+    end = end ? end : last;
+
+    if (value == NULL) {
+        conduit_query_mask((char *) args, end - args, "token");
+
+    } else {
+        conduit_query_mask_value((char *) args, end - args,
+                                 (char *) value->data, value->len);
+    }
 }
 
 
@@ -288,6 +407,7 @@ ngx_conduit_gateway_token_forget(ngx_conduit_gateway_ctx_t *ctx)
 
     ngx_str_null(&ctx->token);
     ctx->taken = NGX_DECLINED;
+    ctx->value = NULL;
 }
 
 
@@ -295,7 +415,7 @@ ngx_int_t
 ngx_conduit_gateway_token_find(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token)
 {
-    if (ctx->taken != NGX_DECLINED) {
+    if (ctx->value == NULL && ctx->taken != NGX_DECLINED) {
         *token = ctx->token;
         return ctx->taken;
     }
@@ -304,7 +424,9 @@ ngx_conduit_gateway_token_find(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    return NGX_DECLINED;
+    *token = ctx->token;
+
+    return ctx->taken;
 }
 
 

@@ -28,9 +28,10 @@ ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_token_take(
     ngx_http_request_t *r);
 
 /*
- * Finds the token that was taken or, for clients that can send headers, the one
- * of "Authorization".  Returns NGX_OK; NGX_DECLINED without either; NGX_ABORT
- * when the argument is repeated or badly encoded.
+ * Finds the token: that of the argument or, for clients that can send headers,
+ * of "Authorization", or else what "conduit_gateway_token" says.  Returns
+ * NGX_OK; NGX_DECLINED without any; NGX_ABORT when the argument is repeated or
+ * badly encoded, whatever else there is.
  */
 ngx_int_t ngx_conduit_gateway_token_find(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);

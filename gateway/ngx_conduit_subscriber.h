@@ -26,8 +26,11 @@
 typedef struct {
     ngx_conduit_sub_t       sub;           /* sub.request is NULL before the
                                               request is a subscriber */
-    ngx_str_t               token;         /* taken out of the query, on
-                                              malloc(); until it is one */
+    ngx_str_t               token;         /* taken out of the query, or what
+                                              value says, on malloc(); until it
+                                              is one */
+    ngx_http_complex_value_t  *value;      /* "conduit_gateway_token" that the
+                                              token is from, or NULL */
     int                     taken;         /* what taking it came to, valid
                                               when looked */
     unsigned                looked:1;

@@ -109,13 +109,6 @@ ngx_uint_t ngx_conduit_publish_body_whole(ngx_http_request_t *r, off_t size);
  */
 ngx_int_t ngx_conduit_publish_body(ngx_http_request_t *r, ngx_str_t *body);
 
-/*
- * Finds a request header by its name in lower case: the first one, or the next
- * one after prev.  Returns NULL when there is none.
- */
-ngx_table_elt_t *ngx_conduit_publish_header(ngx_http_request_t *r,
-    const char *name, ngx_table_elt_t *prev);
-
 /* Whether an answer in JSON is asked for: "Accept" names such a type. */
 ngx_uint_t ngx_conduit_publish_accepts_json(ngx_http_request_t *r);
 

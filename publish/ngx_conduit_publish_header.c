@@ -16,50 +16,6 @@ static ngx_uint_t ngx_conduit_publish_is(u_char *start, u_char *end,
     const char *text);
 
 
-ngx_table_elt_t *
-ngx_conduit_publish_header(ngx_http_request_t *r, const char *name,
-    ngx_table_elt_t *prev)
-{
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *header;
-
-    len = ngx_strlen(name);
-    part = &r->headers_in.headers.part;
-    header = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-
-            if (part->next == NULL) {
-                return NULL;
-            }
-
-            part = part->next;
-            header = part->elts;
-            i = 0;
-        }
-
-        if (prev != NULL) {
-
-            if (&header[i] == prev) {
-                prev = NULL;
-            }
-
-            continue;
-        }
-
-        if (header[i].hash != 0 && header[i].key.len == len
-            && ngx_strncasecmp(header[i].key.data, (u_char *) name, len) == 0)
-        {
-            return &header[i];
-        }
-    }
-}
-
-
 ngx_uint_t
 ngx_conduit_publish_accepts_json(ngx_http_request_t *r)
 {
@@ -68,7 +24,7 @@ ngx_conduit_publish_accepts_json(ngx_http_request_t *r)
     h = NULL;
 
     for ( ;; ) {
-        h = ngx_conduit_publish_header(r, "accept", h);
+        h = ngx_conduit_http_find(&r->headers_in.headers, "accept", h);
 
         if (h == NULL) {
             return 0;
@@ -196,7 +152,8 @@ ngx_conduit_publish_encoded(ngx_http_request_t *r)
     h = NULL;
 
     for ( ;; ) {
-        h = ngx_conduit_publish_header(r, "content-encoding", h);
+        h = ngx_conduit_http_find(&r->headers_in.headers, "content-encoding",
+                                  h);
 
         if (h == NULL) {
             return 0;

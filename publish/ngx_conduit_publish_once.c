@@ -33,13 +33,16 @@ ngx_conduit_publish_key(ngx_http_request_t *r, ngx_conduit_publish_ctx_t *ctx)
         return NULL;
     }
 
-    h = ngx_conduit_publish_header(r, "idempotency-key", NULL);
+    h = ngx_conduit_http_find(&r->headers_in.headers, "idempotency-key",
+                              NULL);
 
     if (h == NULL) {
         return NULL;
     }
 
-    if (ngx_conduit_publish_header(r, "idempotency-key", h) != NULL) {
+    if (ngx_conduit_http_find(&r->headers_in.headers, "idempotency-key", h)
+        != NULL)
+    {
         return "Idempotency-Key is given twice";
     }
 

@@ -399,6 +399,15 @@ my @directives = (
     ['gateway_max_duration', '1h', 'x'],
     ['gateway_max_duration', 'off'],
     ['gateway_expire', 'on', 'x'],
+    ['gateway_token', '$cookie_conduit'],
+    ['gateway_token', '""'],
+    ['gateway_cors', '*', 'x', '* off', 'off *', 'null', '""',
+     'https://app.example.com *', 'https://app.example.com/',
+     'https://app.example.com x', 'https://*.example.com', 'app.example.com',
+     'https://App.example.com', 'https://app.example.com:443'],
+    ['gateway_cors', 'off'],
+    ['gateway_cors', 'https://app.example.com http://[::1]:8080'],
+    ['gateway_cors_credentials', 'off', 'x'],
     ['gateway_after_end', 'stop', 'x', 'on', 'wait stop'],
     ['gateway_after_end', 'wait'],
     ['gateway_drain_event', 'on', 'x', 'on off'],
@@ -425,6 +434,27 @@ for my $d (@directives) {
         is_refused "$directive $bad;", '', qr/"$directive" directive.* in /,
             "$directive $bad";
     }
+}
+
+# cookies and any origin
+
+my $cors = 'conduit_gateway_cors https://app.example.com;';
+my $credentials = 'conduit_gateway_cors_credentials on;';
+
+is_fine "$keys $credentials", "$gateway $cors", 'credentials for a list';
+is_fine "$keys $credentials $cors", $gateway, 'of an outer level';
+is_fine "$keys $credentials", "$gateway conduit_gateway_cors off;",
+    'credentials for nobody';
+is_fine "$keys $credentials", $publish, 'credentials where nobody listens';
+
+for my $case (['', $credentials], [$credentials, ''],
+              [$cors, "conduit_gateway_cors *; $credentials"])
+{
+    my ($http, $location) = @$case;
+
+    is_refused "$keys $http", "$gateway $location",
+        '"conduit_gateway_cors_credentials on" needs a list of origins',
+        "credentials for all: $http $location";
 }
 
 is_refused $keys, "$publish $publish", '"conduit_publish" directive is dupl',

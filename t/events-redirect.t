@@ -30,7 +30,7 @@ sub location {
 }
 
 my $nginx = nginx_start(
-    http => 'limit_req_zone $server_name zone=full:1m rate=1r/m;'
+    http => 'limit_req_zone $server_port zone=full:1m rate=1r/m;'
             . 'log_format line \'$request_uri "$request" $args $status\';'
             . 'access_log logs/lines.log line;',
     server => gateway_location()

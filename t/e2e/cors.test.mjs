@@ -327,3 +327,87 @@ test('a page over a limit is told to come back', async () => {
     };
   }), eventsUrl({ token })), 0);
 });
+
+
+// --- a token in a cookie
+
+// A page with a cookie for the gateway, which is of another origin; gives what
+// an EventSource in it comes to: its events, or its readyState after an error.
+
+async function cookieStream(pageUrl, { withCredentials }) {
+  await context.addCookies([{ name: 'conduit', value: token,
+    domain: '127.0.0.1', path: '/events', httpOnly: true,
+    sameSite: 'Strict' }]);
+  await page.goto(pageUrl);
+  assert.equal(await page.evaluate(() => document.cookie), '');
+
+  return page.evaluate(([url, init]) => new Promise((resolve) => {
+    const got = [];
+
+    window.source = new EventSource(url, init);
+    window.source.addEventListener('stream', ({ data }) => {
+      got.push(JSON.parse(data).payload.n);
+      if (got.length === 2) {
+        resolve({ got });
+      }
+    });
+    window.source.onerror = () => {
+      resolve({ readyState: window.source.readyState });
+      window.source.close();
+    };
+  }), [eventsUrl(), { withCredentials }]);
+}
+
+test('a token in a cookie, for a page of a listed origin', async () => {
+  const directive = 'conduit_gateway_retry 500ms;';
+  const blank = `${world.pageUrl}blank`;
+  const { origin } = new URL(blank);
+
+  await world.nginx.replace([
+    [directive, `${directive} conduit_gateway_token $cookie_conduit;
+      conduit_gateway_cors https://app.example.com ${origin};
+      conduit_gateway_cors_credentials on;`],
+  ]);
+  await world.nginx.reload();
+
+  await publish(0, 'START');
+  await publish(1);
+
+  assert.deepEqual(await cookieStream(blank, { withCredentials: true }),
+    { got: [0, 1] });
+
+  // the cookie stays at home unless the page asks for it, and the page may read
+  // what that comes to
+
+  assert.deepEqual(await cookieStream(blank, { withCredentials: false }),
+    { readyState: 2 });
+  assert.deepEqual(await pageFetch(eventsUrl()),
+    { status: 400, text: 'Missing token' });
+
+  // fetch(), with a preflight for a header of its own
+
+  const preflights = await watchPreflights();
+  const answer = await pageFetch(eventsUrl({ channel_id: crypto.randomUUID() }),
+    { credentials: 'include', headers: { 'X-Trace-Of-Mine': '1' } });
+
+  assert.deepEqual(answer, { status: 403, text: 'Invalid token claims' });
+
+  const { asked, answered } = await preflights.first();
+
+  assert.equal(asked.cookie, undefined);
+  assert.equal(answered['access-control-allow-origin'], origin);
+  assert.equal(answered['access-control-allow-credentials'], 'true');
+  assert.equal(answered['access-control-allow-headers'], 'x-trace-of-mine');
+
+  // a page of the same site whose origin is not listed has the cookie sent, and
+  // can not read
+
+  const other = new URL(world.startUrl);
+
+  other.pathname = '/blank';
+  assert.notEqual(other.origin, origin);
+  assert.deepEqual(await cookieStream(other.href, { withCredentials: true }),
+    { readyState: 2 });
+  assert.deepEqual(await pageFetch(eventsUrl(), { credentials: 'include' }),
+    { error: 'TypeError' });
+});

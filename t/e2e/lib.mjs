@@ -24,6 +24,7 @@ export const demoPage = path.join(root, 'demo/index.html');
 
 const ISSUER = 'sentry';
 const AUDIENCE = 'conduit';
+const BLANK = '<!DOCTYPE html><link rel="icon" href="data:,">';
 const PHASES = { START: 1, DELTA: 2, END: 3, ERROR: 4 };
 
 
@@ -512,8 +513,7 @@ export class World {
         return;
       }
       response.writeHead(200, { 'Content-Type': type });
-      response.end(name ? fs.readFileSync(path.resolve(here, name))
-        : '<!DOCTYPE html><link rel="icon" href="data:,">');
+      response.end(name ? fs.readFileSync(path.resolve(here, name)) : BLANK);
     });
 
     this.application = http.createServer((request, response) => {
@@ -522,6 +522,12 @@ export class World {
 
       if (request.method === 'OPTIONS') {
         response.writeHead(204).end();
+        return;
+      }
+
+      if (request.url === '/blank') {
+        response.writeHead(200, { 'Content-Type': 'text/html' })
+          .end(BLANK);
         return;
       }
 

@@ -372,6 +372,42 @@ START_TEST(values_are_masked)
 END_TEST
 
 
+/* whatever the name of the argument, and nothing but whole values */
+
+START_TEST(arguments_of_a_value_are_masked)
+{
+    char    *text;
+    size_t   i;
+
+    static const struct {
+        const char  *args;
+        const char  *masked;
+    } cases[] = {
+        { "", "" },
+        { "a.b", "a.b" },
+        { "=a.b", "=xxx" },
+        { "t=a.b", "t=xxx" },
+        { "t=a.b&u=a.b", "t=xxx&u=xxx" },
+        { "t=a.b&u=a.bc&v=za.b&a.b=c", "t=xxx&u=a.bc&v=za.b&a.b=c" },
+        { "t==a.b&u=a.b=", "t==a.b&u=a.b=" },
+        { "t=A.b&u=a%2eb&v=", "t=A.b&u=a%2eb&v=" },
+        { "&&t=a.b&", "&&t=xxx&" }
+    };
+
+    for (i = 0; i < count(cases); i++) {
+        ck_assert_uint_eq(strlen(cases[i].args), strlen(cases[i].masked));
+
+        text = copy(cases[i].args, strlen(cases[i].args));
+        conduit_query_mask_value(text, strlen(cases[i].args), "a.b", 3);
+
+        ck_assert_msg(memcmp(text, cases[i].masked, strlen(cases[i].masked))
+                      == 0, "%s", cases[i].args);
+        free(text);
+    }
+}
+END_TEST
+
+
 START_TEST(mask_stops_at_the_length)
 {
     char  args[] = "token=abc";
@@ -401,6 +437,7 @@ main(void)
     tcase_add_test(tc, broken_values_are_malformed);
     tcase_add_test(tc, hexadecimal_digits_alone_are_digits);
     tcase_add_test(tc, values_are_masked);
+    tcase_add_test(tc, arguments_of_a_value_are_masked);
     tcase_add_test(tc, mask_stops_at_the_length);
     suite_add_tcase(s, tc);
 

@@ -198,6 +198,7 @@ sub kind {
 
     return 'url' if $d->{name} eq "conduit_$d->{module}";
     return 'file' if $d->{name} =~ /_file$|certificate/;
+    return 'origin' if $d->{name} =~ /_cors$/;
 
     # one of NGINX's functions, or one of ours that ends with it
 
@@ -260,6 +261,7 @@ my %RIGHT = (
     size => [qw(100 512 4k 16k 64k 1m)],
     number => [qw(1 2 10 100 1000)],
     string => ['sentry', 'conduit', 'a b', "\xc3\xa9", 'user'],
+    origin => [qw(* off https://app.example.com http://[::1]:8080)],
     value => ['$arg_org', '$arg_channel_id', '123', '$1', '$http_x_org',
               '$conduit_org_id', '$conduit_channel_id', '$uri', '$host$arg_a'],
 );
@@ -289,6 +291,8 @@ my %EDGE = (
     string => ['', '$', '${', '$conduit_org_id', "\x01\x7f\x80\xff", '%s%n%V',
                'x' x 300, 'x' x 4000, 'x' x 5000, "a\r", "a\tb", '"', "'", '\\',
                "\0", "a\0b", '#', '*', 'kid=', "\n"],
+    origin => [qw(null https:// ://a https://* https://[ https://a:443 a),
+               'https://' . 'a' x 4000, '', "https://a\0"],
     value => ['', '$', '${', '${}', '${arg_a', '$none', '$0', '$9', 'x' x 3000,
               '$arg_a' x 100, '$conduit_publish_id', '$request_body',
               "\xff\xfe", '18446744073709551616', '-1', '$args$1${2}'],

@@ -1,0 +1,336 @@
+# A token that is not in the URL: "conduit_gateway_token"; and pages of other
+# origins that may read, with cookies or without: "conduit_gateway_cors".
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit;
+use IO::Socket::INET;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $APP = 'https://app.example.com';
+my $OTHER = 'http://127.0.0.1:8080';
+my $LIST = "conduit_gateway_cors $APP $OTHER;";
+my $CREDENTIALS = "$LIST conduit_gateway_cors_credentials on;";
+my $COOKIE = 'conduit_gateway_token $cookie_conduit;';
+
+# a token that is part of the configuration
+my $fixed = gateway_token();
+
+my $auth_port = free_port();
+
+sub place {
+    my ($name, $extra) = @_;
+
+    return gateway_location($extra) =~ s{/events/}{$name}r;
+}
+
+my $nginx = nginx_start(
+    http => 'limit_req_zone $server_port zone=full:1m rate=1r/m;'
+    . 'map $http_x_from $map_token { cookie $cookie_conduit; }'
+    . 'log_format line \'$request_uri "$request" $args $status '
+    . '[$conduit_verified_org_id] [$cookie_conduit_not]\';'
+    . 'access_log logs/lines.log line;'
+    . "server { listen 127.0.0.1:$auth_port; location / {"
+    . ' add_header X-Token $http_x_session always; return 204; } }',
+    server => gateway_location($COOKIE)
+    . place('@second', $COOKIE)
+    . place('@none')
+    . place('/limited/', "$COOKIE limit_req zone=full; limit_req_status 429;
+                          error_page 429 = \@second;")
+    . place('/denied/', "$COOKIE deny all; error_page 403 = \@second;")
+    . place('/lost/', "$COOKIE deny all; error_page 403 = \@none;")
+    . place('/argument/', 'conduit_gateway_token $arg_jwt;')
+    . place('/argument-twice/', 'conduit_gateway_token $arg_jwt; deny all;
+                                 error_page 403 = @argument;')
+    . place('@argument', 'conduit_gateway_token $arg_jwt;')
+    . place('/header/', 'conduit_gateway_token $http_x_jwt;')
+    . place('/map/', 'conduit_gateway_token $map_token;')
+    . place('/fixed/', "conduit_gateway_token $fixed;")
+    . place('/empty/', 'conduit_gateway_token "";')
+    . place('/session/', 'conduit_gateway_token $session; auth_request /auth;
+                          auth_request_set $session
+                              $upstream_http_x_token;')
+    . place('/verified/', "$COOKIE limit_req zone=verified;")
+      =~ s{\s*limit_req zone=verified;}{add_header X-Verified
+          "[\$conduit_verified_org_id][\$conduit_verified_channel_id]"
+          always;}r
+    . place('/list/', $LIST)
+    . place('/both/', "$COOKIE $CREDENTIALS")
+    . place('/off/', 'conduit_gateway_cors off;')
+    . place('/any/', 'conduit_gateway_cors *;')
+    . place('/both-denied/', "$CREDENTIALS deny all;")
+    . place('/both-limited/', "$CREDENTIALS limit_req zone=full;")
+    . place('/both-to-any/', "$CREDENTIALS deny all; error_page 403 = \@none;")
+    . place('/any-to-both/', 'deny all; error_page 403 = @both;')
+    . place('@both', "$COOKIE $CREDENTIALS")
+    . place('/open/', $CREDENTIALS)
+      =~ s{conduit_gateway_jwt_key_file \S+;}{conduit_gateway_auth off;}r
+    . "
+    location = /auth {
+        internal;
+        proxy_pass http://127.0.0.1:$auth_port;
+        proxy_set_header X-Session \$http_x_session;
+    }");
+
+xadd();
+
+my $query = "channel_id=$CHANNEL";
+
+# The response header as it comes, its end included, over a connection that is
+# closed then; headers are pairs.
+sub header_of {
+    my ($method, $path, @headers) = @_;
+
+    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port,
+                                  Timeout => 20) or die "connect: $!";
+    my $text = "$method $path HTTP/1.1\r\nHost: localhost\r\n"
+               . "Connection: close\r\n";
+
+    while (my ($name, $value) = splice @headers, 0, 2) {
+        $text .= "$name: $value\r\n";
+    }
+
+    $s->print("$text\r\n");
+    $s->flush;
+
+    my $answer = '';
+    my $select = IO::Select->new($s);
+
+    while ($answer !~ /\r\n\r\n/) {
+        $select->can_read(20) && $s->sysread($answer, 65536, length $answer)
+            or die "no answer to $method $path";
+    }
+
+    return $answer =~ s/(?<=\r\n\r\n).*//sr;
+}
+
+sub status_of { return header_of(@_) =~ m{^HTTP/1\.1 (\d+)} ? $1 : 0 }
+
+sub cookie { return (Cookie => "a=b; conduit=$_[0]; c=d") }
+
+sub bearer { return (Authorization => "Bearer $_[0]") }
+
+sub is_refused {
+    my ($path, $headers, $status, $body, $name) = @_;
+
+    my $r = http($nginx, 'GET', $path, headers => { @$headers });
+
+    is "$r->{status} $r->{body}", "$status $body", $name;
+}
+
+sub is_streamed {
+    my ($path, $headers, $name) = @_;
+
+    my $sse = sse_open($nginx, path => $path, headers => { @$headers });
+
+    is $sse->status, 200, $name;
+    ok $sse->status == 200 && $sse->event, 'events arrive';
+    $sse->close;
+}
+
+
+# --- where a token is from, and what goes before what
+
+my $good = gateway_token();
+my $bad = 'a.b.c';
+my $at = "/events/$ORG?$query";
+
+is_streamed $at, [cookie($good)], 'a cookie has the token';
+
+is_refused $at, [], 400, 'Missing token', 'no cookie, no token';
+is_refused $at, [cookie('')], 400, 'Missing token', 'an empty one is none';
+is_refused $at, [Cookie => "conduits=$good"], 400, 'Missing token',
+    'another cookie is none';
+is_refused "/empty/$ORG?$query", [cookie($good)], 400, 'Missing token',
+    'an empty value is none';
+is_refused "/list/$ORG?$query", [cookie($good)], 400, 'Missing token',
+    'without the directive a cookie is none';
+is_refused $at, [cookie($bad)], 401, 'Invalid token', 'a bad one is refused';
+is_refused $at, [cookie(gateway_token(exp => int(time) - 100))], 401,
+    'Token expired', 'an expired one is told from it';
+is_refused $at, [cookie(gateway_token(channel_id => uuid()))], 403,
+    'Invalid token claims', 'one of another channel, too';
+
+is_streamed "$at&token=$good", [cookie($bad)],
+    'the argument goes before the cookie';
+is_refused "$at&token=$bad", [cookie($good)], 401, 'Invalid token',
+    'and a bad argument is not made good by a cookie';
+is_refused "$at&token=$good&token=$good", [cookie($good)], 400,
+    'Invalid token argument', 'nor one that comes twice';
+is_streamed "$at&token=", [cookie($good)], 'an empty argument is none';
+
+is_streamed $at, [bearer($good), cookie($bad)],
+    'the header goes before the cookie';
+is_refused $at, [bearer($bad), cookie($good)], 401, 'Invalid token',
+    'and a bad one is not made good by it';
+is_streamed $at, [Authorization => 'Basic eDp5', cookie($good)],
+    'a password of the site is no token';
+is_streamed $at, [Authorization => 'Bearer', cookie($good)],
+    'nor is the word alone';
+
+is_streamed "/header/$ORG?$query", ['X-JWT' => $good], 'from a header';
+is_streamed "/map/$ORG?$query", ['X-From' => 'cookie', cookie($good)],
+    'from a map';
+is_refused "/map/$ORG?$query", [cookie($good)], 400, 'Missing token',
+    'a map that has nothing for a request';
+is_streamed "/session/$ORG?$query", ['X-Session' => $good],
+    'from what the access phase has found out';
+is_refused "/session/$ORG?$query", [], 400, 'Missing token',
+    'or has not found out';
+
+is_streamed "/fixed/$ORG?$query", [], "a text, time $_" for 1 .. 3;
+
+is_streamed "/open/$ORG?$query", [cookie($bad)],
+    'where no token is asked for, none is looked at';
+
+
+# --- redirects, variables, logs
+
+is_streamed "/limited/$ORG?$query", [cookie($good)],
+    'a request within a limit';
+
+for my $name (qw(limited denied)) {
+    is_streamed "/$name/$ORG?$query", [cookie($good)],
+        "the cookie counts behind /$name/";
+    is_refused "/$name/$ORG?$query", [cookie($bad)], 401, 'Invalid token',
+        "a bad one does not behind /$name/";
+    is_refused "/$name/$ORG?$query&token=$bad", [cookie($good)], 401,
+        'Invalid token', "the argument goes before it behind /$name/";
+}
+
+is_refused "/lost/$ORG?$query", [cookie($good)], 400, 'Missing token',
+    'the value is that of the location that answers';
+
+for my $name (qw(argument argument-twice)) {
+    is_streamed "/$name/$ORG?jwt=$good&$query", [], "/$name/: of an argument";
+    is_refused "/$name/$ORG?$query&jwt=" . gateway_token(exp => 1), [], 401,
+        'Token expired', 'that expired';
+}
+
+my $verified = "[$ORG][$CHANNEL]";
+like header_of(GET => "/verified/$ORG?$query", cookie($good)),
+    qr/^X-Verified: \Q$verified\E\r$/m, 'variables have what a cookie says';
+like header_of(GET => "/verified/$ORG?$query", cookie($bad)),
+    qr/^X-Verified: \[\]\[\]\r$/m, 'and nothing of one that is not valid';
+
+my $log = $nginx->root . '/logs/lines.log';
+ok wait_for(20, sub { read_file($log) =~ /jwt=(x+)\b/ }),
+    'an argument is masked in the logs';
+unlike read_file($log), qr/jwt=(?!x+\b)/, 'all of it';
+
+
+# --- other origins
+
+# the headers of CORS, and Vary, a line each in the order of the alphabet
+sub cors_of {
+    return join ' | ', sort grep { /^(?:Access-Control-|Vary:)/i }
+                            split /\r\n/, header_of(@_);
+}
+
+my $ANY = 'Access-Control-Allow-Origin: *';
+my $ALLOWED = "Access-Control-Allow-Origin: $APP";
+my $WITH = 'Access-Control-Allow-Credentials: true';
+my $VARY = 'Vary: Origin';
+my $MAX = 'Access-Control-Max-Age: 86400';
+my $METHODS = 'Access-Control-Allow-Methods: GET, HEAD';
+my @app = (Origin => $APP);
+
+# what is asked, and the status of the answer
+my @requests = (
+    [200, GET => '', cookie($good), bearer($good)],
+    [200, HEAD => '', cookie($good), bearer($good)],
+    [401, GET => '', bearer($bad)],
+    [400, GET => ''],
+    [400, GET => '&token=x&token=y'],
+    [403, GET => '', bearer(gateway_token(channel_id => uuid()))],
+    [405, POST => '', bearer($good)],
+);
+
+for my $request (@requests) {
+    my ($status, $method, $more, @headers) = @$request;
+    my $on = sub { ($method, "/$_[0]/$ORG?$query$more", @headers) };
+
+    is status_of($on->('both'), @app), $status, "$method$more: $status";
+
+    is cors_of($on->('both'), @app), join(' | ', $WITH, $ALLOWED, $VARY),
+        'an origin of the list may read, with cookies';
+    is cors_of($on->('both'), Origin => $OTHER),
+        join(' | ', $WITH, "Access-Control-Allow-Origin: $OTHER", $VARY),
+        'another one, too';
+    is cors_of($on->('list'), @app), join(' | ', $ALLOWED, $VARY),
+        'without credentials nothing is said of them';
+
+    for my $origin ('https://evil.example', 'http://app.example.com',
+                    "$APP.evil.example", "$APP:8443", "$APP/", uc $APP,
+                    'null', '*', '')
+    {
+        is cors_of($on->($_), Origin => $origin), $VARY,
+            "\"$origin\" may not read ($_)" for qw(both list);
+    }
+
+    is cors_of($on->($_)), $VARY, "nor what names no origin ($_)"
+        for qw(both list);
+
+    is cors_of($on->('off'), @app), '', 'turned off there are no headers';
+
+    is cors_of($on->($_), @app), $ANY, "all may read /$_/"
+        for qw(events any);
+    is cors_of($on->('events')), $ANY, 'and what names no origin';
+}
+
+
+# preflights
+
+my @preflight = ('Access-Control-Request-Method' => 'GET',
+                 'Access-Control-Request-Headers' => 'authorization,x-trace');
+my $NAMES = 'Access-Control-Allow-Headers';
+
+sub preflight { return (OPTIONS => "/$_[0]/$ORG?$query", @preflight) }
+
+is status_of(preflight($_), @app), 204, "a preflight of /$_/ is answered"
+    for qw(both list off any events);
+is status_of(preflight('both'), Origin => 'https://evil.example'), 204,
+    'whoever asks';
+
+is cors_of(preflight('both'), @app),
+    join(' | ', $WITH, "$NAMES: authorization,x-trace", $METHODS, $ALLOWED,
+         $MAX, $VARY), 'with credentials headers are named as they were asked';
+is cors_of(OPTIONS => "/both/$ORG?$query", @app),
+    join(' | ', $WITH, $METHODS, $ALLOWED, $MAX, $VARY),
+    'and not at all when none were';
+is cors_of(preflight('list'), @app),
+    join(' | ', "$NAMES: *, Authorization", $METHODS, $ALLOWED, $MAX, $VARY),
+    'without credentials all are allowed';
+is cors_of(preflight($_), Origin => 'https://evil.example'), $VARY,
+    "nothing is allowed to others (/$_/)" for qw(both list);
+is cors_of(preflight('off'), @app), '', 'turned off nothing is';
+is cors_of(preflight('events'), @app),
+    join(' | ', "$NAMES: *, Authorization", $METHODS, $ANY, $MAX),
+    'by default all is';
+
+
+# what NGINX refuses, and redirects: each header comes once
+
+is status_of(GET => "/both-denied/$ORG?$query", @app), 403, 'denied by NGINX';
+is cors_of(GET => "/both-denied/$ORG?$query", @app),
+    join(' | ', $WITH, $ALLOWED, $VARY), 'a page may read that, too';
+is status_of(GET => "/both-limited/$ORG?$query", @app), 503, 'over a limit';
+is cors_of(GET => "/both-limited/$ORG?$query", @app),
+    join(' | ', $WITH, $ALLOWED, $VARY), 'likewise';
+
+is status_of(preflight('both-limited'), @app), 503, 'a preflight, too';
+is cors_of(preflight('both-limited'), @app),
+    join(' | ', $WITH, "$NAMES: authorization,x-trace", $METHODS, $ALLOWED,
+         $MAX, $VARY), 'which is answered as if it were not';
+
+is cors_of(GET => "/both-to-any/$ORG?$query&token=$good", @app),
+    join(' | ', $ANY, $VARY), 'the location that answers decides';
+is cors_of(GET => "/any-to-both/$ORG?$query", cookie($good), @app),
+    join(' | ', $WITH, $ALLOWED, $VARY), 'in either direction';
+
+
+done_testing();
