@@ -68,6 +68,10 @@ static ngx_conf_enum_t  ngx_conduit_gateway_drain_event[] = {
 };
 
 
+static const conduit_metrics_build_t  ngx_conduit_gateway_build =
+    NGX_CONDUIT_BUILD("gateway");
+
+
 static ngx_conduit_pages_t  ngx_conduit_gateway_pages = {
     &ngx_conduit_gateway_module,
     ngx_string("conduit_gateway"),
@@ -75,7 +79,8 @@ static ngx_conduit_pages_t  ngx_conduit_gateway_pages = {
     "conduit_gateway_",
     ngx_conduit_gateway_metrics,
     NGX_CONDUIT_GATEWAY_READY,
-    ngx_conduit_gateway_page_handler
+    ngx_conduit_gateway_page_handler,
+    &ngx_conduit_gateway_build
 };
 
 
@@ -616,6 +621,8 @@ ngx_conduit_gateway_init_module(ngx_cycle_t *cycle)
     ngx_conduit_conf_t               *conf;
     ngx_conduit_gateway_loc_conf_t   *glcf;
     ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    ngx_conduit_status_log(cycle, &ngx_conduit_gateway_pages);
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
     gmcf = ngx_http_cycle_get_module_main_conf(cycle,

@@ -39,6 +39,7 @@ static char *ngx_conduit_publish_check_ttl(ngx_conf_t *cf, void *post,
 static ngx_int_t ngx_conduit_publish_page_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_conduit_publish_init(ngx_conf_t *cf);
+static ngx_int_t ngx_conduit_publish_init_module(ngx_cycle_t *cycle);
 static void *ngx_conduit_publish_create_main_conf(ngx_conf_t *cf);
 static void *ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent,
@@ -64,6 +65,10 @@ static ngx_conduit_bounds_t  ngx_conduit_publish_batch_bounds = {
 };
 
 
+static const conduit_metrics_build_t  ngx_conduit_publish_build =
+    NGX_CONDUIT_BUILD("publish");
+
+
 static ngx_conduit_pages_t  ngx_conduit_publish_pages = {
     &ngx_conduit_publish_module,
     ngx_string("conduit_publish"),
@@ -71,8 +76,10 @@ static ngx_conduit_pages_t  ngx_conduit_publish_pages = {
     "conduit_publish_",
     ngx_conduit_publish_metrics,
     NGX_CONDUIT_PUBLISH_READY,
-    ngx_conduit_publish_page_handler
+    ngx_conduit_publish_page_handler,
+    &ngx_conduit_publish_build
 };
+
 
 static ngx_command_t  ngx_conduit_publish_commands[] = {
 
@@ -299,7 +306,7 @@ ngx_module_t  ngx_conduit_publish_module = {
     ngx_conduit_publish_commands,          /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_conduit_publish_init_module,       /* init module */
     ngx_conduit_publish_init_process,      /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -573,6 +580,15 @@ ngx_conduit_publish_init(ngx_conf_t *cf)
     }
 
     return ngx_conduit_status_init(cf, &ngx_conduit_publish_pages);
+}
+
+
+static ngx_int_t
+ngx_conduit_publish_init_module(ngx_cycle_t *cycle)
+{
+    ngx_conduit_status_log(cycle, &ngx_conduit_publish_pages);
+
+    return NGX_OK;
 }
 
 

@@ -17,8 +17,24 @@
 #define NGX_CONDUIT_PUBLISHER_COMPLAINTS  10000
 
 
-/* ms between two pings of the watch */
+/* ms between two checks of the watch */
 #define NGX_CONDUIT_PUBLISHER_WATCH       1000
+
+/* a stream that is never there; a user who may publish may write it */
+#define NGX_CONDUIT_PUBLISHER_PREFIX      "stream:conduit:ready:"
+
+/* keys tried for one that is in a slot of the server */
+#define NGX_CONDUIT_PUBLISHER_TRIES       20000
+
+
+/* what a publisher keeps of a server */
+typedef struct {
+    ngx_conduit_link_t        link;           /* the first member */
+    ngx_conduit_publisher_t  *publisher;
+    ngx_conduit_node_t       *node;
+    ngx_str_t                 key;            /* of the checks; empty: none */
+    u_char                    name[sizeof(NGX_CONDUIT_PUBLISHER_PREFIX) + 16];
+} ngx_conduit_publisher_peer_t;
 
 
 static ngx_int_t ngx_conduit_publisher_open(ngx_conduit_publisher_t *pub);
@@ -30,10 +46,14 @@ static void ngx_conduit_publisher_review(void *data,
     ngx_conduit_node_t *node);
 static void ngx_conduit_publisher_drop(void *data, ngx_conduit_node_t *node);
 static void ngx_conduit_publisher_look(ngx_event_t *ev);
-static ngx_int_t ngx_conduit_publisher_ping(void *data,
+static ngx_int_t ngx_conduit_publisher_check(void *data,
     ngx_conduit_node_t *node);
-static void ngx_conduit_publisher_pong(void *data, redisReply *reply,
+static ngx_int_t ngx_conduit_publisher_key(ngx_conduit_publisher_peer_t *peer);
+static void ngx_conduit_publisher_checked(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
+static ngx_uint_t ngx_conduit_publisher_would(
+    ngx_conduit_publisher_peer_t *peer, redisReply *reply);
+static void ngx_conduit_publisher_done(ngx_conduit_publisher_t *pub);
 
 
 ngx_int_t
@@ -92,23 +112,25 @@ ngx_conduit_link_t *
 ngx_conduit_publisher_link(ngx_conduit_publisher_t *pub,
     ngx_conduit_node_t *node)
 {
-    ngx_conduit_link_t  *link;
+    ngx_conduit_publisher_peer_t  *peer;
 
     if (node->data != NULL) {
         return node->data;
     }
 
-    link = ngx_calloc(sizeof(ngx_conduit_link_t), ngx_cycle->log);
-    if (link == NULL) {
+    peer = ngx_calloc(sizeof(ngx_conduit_publisher_peer_t), ngx_cycle->log);
+    if (peer == NULL) {
         return NULL;
     }
 
-    link->redis = &node->redis;
-    link->role = "publish";
+    peer->link.redis = &node->redis;
+    peer->link.role = "publish";
+    peer->publisher = pub;
+    peer->node = node;
 
-    node->data = link;
+    node->data = peer;
 
-    return link;
+    return &peer->link;
 }
 
 
@@ -219,6 +241,8 @@ ngx_conduit_publisher_drop(void *data, ngx_conduit_node_t *node)
 
     ngx_conduit_link_close(link);
 
+    /* the peer, of which the link is the first member */
+
     node->data = NULL;
     ngx_free(link);
 }
@@ -239,7 +263,8 @@ ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
     pub->watched = 1;
     pub->proved = proved;
     pub->proved_data = data;
-    pub->pings = 0;
+    pub->checks = 0;
+    pub->refused = 0;
     pub->ready = 0;
 
     ngx_memzero(&pub->watch_timer, sizeof(ngx_event_t));
@@ -269,74 +294,189 @@ ngx_conduit_publisher_look(ngx_event_t *ev)
     ngx_add_timer(&pub->watch_timer, pub->ready ? NGX_CONDUIT_PUBLISHER_WATCH
                                      : NGX_CONDUIT_PUBLISHER_WATCH / 10);
 
-    if (pub->pings) {
+    if (pub->checks) {
         return;
     }
 
     /* the walk itself is the one that holds the round open: a command may fail
        before it returns */
 
-    pub->pings = 1;
+    pub->checks = 1;
     pub->failed = 0;
-    pub->pinged = ngx_current_msec;
+    pub->checked = ngx_current_msec;
 
     if (ngx_conduit_topology_masters(&pub->topology,
-                                     ngx_conduit_publisher_ping, pub)
+                                     ngx_conduit_publisher_check, pub)
         != NGX_OK)
     {
         pub->failed = 1;
     }
 
-    ngx_conduit_publisher_pong(pub, NULL, NGX_CONDUIT_REPLIED);
+    ngx_conduit_publisher_done(pub);
 }
 
 
+/*
+ * XADD with NOMKSTREAM on a stream that is not there (Redis 6.2) writes
+ * nothing; before that Redis looks whether it may write at all: memory, a
+ * replica, a disk that is full, too few replicas.
+ */
+
 static ngx_int_t
-ngx_conduit_publisher_ping(void *data, ngx_conduit_node_t *node)
+ngx_conduit_publisher_check(void *data, ngx_conduit_node_t *node)
 {
-    size_t                    argvlen[1];
-    const char               *argv[1];
-    ngx_conduit_link_t       *link;
-    ngx_conduit_publisher_t  *pub = data;
+    size_t                         argvlen[6];
+    const char                    *argv[6];
+    ngx_uint_t                     i;
+    ngx_conduit_link_t            *link;
+    ngx_conduit_publisher_t       *pub = data;
+    ngx_conduit_publisher_peer_t  *peer;
 
     link = ngx_conduit_publisher_link(pub, node);
     if (link == NULL) {
         return NGX_ERROR;
     }
 
-    argv[0] = "PING";
-    argvlen[0] = 4;
+    peer = node->data;
 
-    if (ngx_conduit_link_command(link, ngx_conduit_publisher_pong, pub, 1,
+    if (ngx_conduit_publisher_key(peer) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    argv[0] = "XADD";
+    argv[1] = (char *) peer->key.data;
+    argv[2] = "NOMKSTREAM";
+    argv[3] = "*";
+    argv[4] = "data";
+    argv[5] = "";
+
+    for (i = 0; i < 6; i++) {
+        argvlen[i] = ngx_strlen(argv[i]);
+    }
+
+    if (ngx_conduit_link_command(link, ngx_conduit_publisher_checked, peer, 6,
                                  argv, argvlen)
         != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    pub->pings++;
+    pub->checks++;
 
     return NGX_OK;
 }
 
 
-/* any answer will do, but that of a server which does not serve */
+/* a key of the server's: in a cluster it stays one as long as its slot does */
 
-static void
-ngx_conduit_publisher_pong(void *data, redisReply *reply,
-    ngx_conduit_outcome_e outcome)
+static ngx_int_t
+ngx_conduit_publisher_key(ngx_conduit_publisher_peer_t *peer)
 {
-    ngx_conduit_publisher_t  *pub = data;
+    ngx_uint_t  i;
 
-    if (outcome != NGX_CONDUIT_REPLIED
-        || (reply != NULL && reply->type == REDIS_REPLY_ERROR
-            && ngx_strncmp(reply->str, "NOPERM", 6) != 0))
-    {
-        pub->failed = 1;
+    for (i = 0; i < NGX_CONDUIT_PUBLISHER_TRIES; i++) {
+
+        if (peer->key.len
+            && ngx_conduit_topology_node(&peer->publisher->topology,
+                                         &peer->key)
+               == peer->node)
+        {
+            return NGX_OK;
+        }
+
+        peer->key.data = peer->name;
+        peer->key.len = ngx_sprintf(peer->name, NGX_CONDUIT_PUBLISHER_PREFIX
+                                    "%08xD%08xD%Z", (uint32_t) ngx_random(),
+                                    (uint32_t) ngx_random())
+                        - peer->name - 1;
     }
 
-    if (--pub->pings == 0 && !pub->failed) {
-        pub->ready = ngx_conduit_moment(pub->pinged);
+    return NGX_DECLINED;
+}
+
+
+static void
+ngx_conduit_publisher_checked(void *data, redisReply *reply,
+    ngx_conduit_outcome_e outcome)
+{
+    ngx_conduit_publisher_peer_t  *peer = data;
+
+    if (outcome != NGX_CONDUIT_REPLIED
+        || (reply->type == REDIS_REPLY_ERROR
+            && !ngx_conduit_publisher_would(peer, reply)))
+    {
+        peer->publisher->failed = 1;
+    }
+
+    ngx_conduit_publisher_done(peer->publisher);
+}
+
+
+/*
+ * Whether an error is that of a server which serves: the user may not write
+ * that key, the server does not know NOMKSTREAM, or the key's slot is not here
+ * any more, and the next check has another one.
+ */
+
+static ngx_uint_t
+ngx_conduit_publisher_would(ngx_conduit_publisher_peer_t *peer,
+    redisReply *reply)
+{
+    ngx_uint_t                ask;
+    conduit_redis_error_t     kind;
+    ngx_conduit_publisher_t  *pub;
+
+    pub = peer->publisher;
+
+    if (ngx_strncmp(reply->str, "NOPERM", 6) == 0
+        || ngx_strncmp(reply->str, "ERR Invalid stream ID", 21) == 0)
+    {
+        return 1;
+    }
+
+    if (ngx_strncmp(reply->str, "MOVED ", 6) == 0
+        || ngx_strncmp(reply->str, "ASK ", 4) == 0)
+    {
+        (void) ngx_conduit_topology_redirect(&pub->topology, peer->node, reply,
+                                             &ask);
+        peer->key.len = 0;
+        return 1;
+    }
+
+    kind = conduit_redis_error_kind(reply->str, reply->len);
+
+    if (pub->refusal) {
+        pub->refusal(kind);
+    }
+
+    if (kind != CONDUIT_REDIS_ERROR_OOM) {
+
+        /* the server may not be the one to ask any more */
+
+        ngx_conduit_topology_doubt(&pub->topology);
+    }
+
+    /* one line, until all is well */
+
+    if (!pub->refused) {
+        pub->refused = 1;
+
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "conduit: redis %V: the check of "
+                      "\"conduit_publish_health\" failed: %s",
+                      &peer->link.redis->name, reply->str);
+    }
+
+    return 0;
+}
+
+
+static void
+ngx_conduit_publisher_done(ngx_conduit_publisher_t *pub)
+{
+    if (--pub->checks == 0 && !pub->failed) {
+        pub->refused = 0;
+        pub->ready = ngx_conduit_moment(pub->checked);
         pub->proved(pub->proved_data);
     }
 }

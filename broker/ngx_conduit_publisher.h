@@ -10,6 +10,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "conduit_redis_error.h"
 #include "ngx_conduit_link.h"
 #include "ngx_conduit_topology.h"
 
@@ -30,11 +31,15 @@ typedef struct {
     ngx_uint_t               watched;
     void                   (*proved)(void *data);
     void                    *proved_data;
-    ngx_uint_t               pings;      /* answers still to come */
+    ngx_uint_t               checks;     /* answers still to come */
     ngx_uint_t               failed;     /* one of them was none */
-    ngx_msec_t               pinged;     /* when they were sent */
-    ngx_msec_t               ready;      /* when all masters had answered last,
-                                            ngx_current_msec; 0: never */
+    ngx_uint_t               refused;    /* what Redis said was logged; until
+                                            all is well */
+    ngx_msec_t               checked;    /* when they were sent */
+    ngx_msec_t               ready;      /* when all masters would have written
+                                            last, ngx_current_msec; 0: never */
+    /* NULL, or counts what Redis has refused to write */
+    void                   (*refusal)(conduit_redis_error_t kind);
 } ngx_conduit_publisher_t;
 
 /* somebody who waits for the topology; part of the caller's memory */
@@ -62,8 +67,10 @@ ngx_conduit_link_t *ngx_conduit_publisher_link(ngx_conduit_publisher_t *pub,
     ngx_conduit_node_t *node);
 
 /*
- * Sees to it, from now on, that pub->ready is kept: pings every master once a
- * second, and calls proved() when all have answered.  NGX_OK or NGX_ERROR.
+ * Sees to it, from now on, that pub->ready is kept: asks every master once a
+ * second for a write that changes nothing, and calls proved() when all would
+ * have done it.  A server that is out of memory, is a replica, or may not write
+ * for another reason is not ready.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
     void (*proved)(void *data), void *data);

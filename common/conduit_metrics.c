@@ -66,6 +66,25 @@ conduit_metrics_prometheus(const conduit_metrics_t *m,
 
     static const char  *types[] = { "counter", "gauge", "histogram" };
 
+    if (m->build) {
+        conduit_metrics_head("", "conduit_build_info",
+                             "Versions of the module, and of what it was built "
+                             "with.", "gauge", b);
+        conduit_metrics_printf(b, "conduit_build_info{module=\"%s\","
+                               "version=\"%s\",nginx=\"%s\","
+                               "hiredis=\"%s\"} 1\n",
+                               m->build->module, m->build->version,
+                               m->build->nginx, m->build->hiredis);
+    }
+
+    if (m->ready >= 0) {
+        conduit_metrics_head(m->prefix, "ready",
+                             "Whether Redis works, as the page \"ready\" has "
+                             "it.", "gauge", b);
+        conduit_metrics_text(b, m->prefix);
+        conduit_metrics_printf(b, "ready %d\n", m->ready);
+    }
+
     for (metric = m->table; metric->name; metric++) {
 
         conduit_metrics_head(m->prefix, metric->name, metric->help,
@@ -203,6 +222,18 @@ conduit_metrics_json(const conduit_metrics_t *m,
     const conduit_metric_t  *metric;
 
     conduit_buf_lit(b, "{\n");
+
+    if (m->build) {
+        conduit_metrics_printf(b, "  \"build_info\": {\"module\": \"%s\", "
+                               "\"version\": \"%s\", \"nginx\": \"%s\", "
+                               "\"hiredis\": \"%s\"},\n", m->build->module,
+                               m->build->version, m->build->nginx,
+                               m->build->hiredis);
+    }
+
+    if (m->ready >= 0) {
+        conduit_metrics_printf(b, "  \"ready\": %d,\n", m->ready);
+    }
 
     for (metric = m->table; metric->name; metric++) {
 

@@ -36,12 +36,23 @@ typedef struct {
                                           0 at the end; of a histogram */
 } conduit_metric_t;
 
+/* what a module was made of; texts without anything to escape */
+typedef struct {
+    const char  *name;                 /* "conduit_publish/1.0.0" */
+    const char  *module;               /* "publish" */
+    const char  *version;
+    const char  *nginx;
+    const char  *hiredis;
+} conduit_metrics_build_t;
+
 /* what metrics are written from; name NULL ends the table */
 typedef struct {
-    const char              *prefix;   /* "conduit_publish_" */
-    const conduit_metric_t  *table;
-    const uint64_t          *cells;    /* of counters and histograms */
-    const uint64_t          *gauges;   /* cells of gauges */
+    const char                     *prefix;  /* "conduit_publish_" */
+    const conduit_metric_t         *table;
+    const uint64_t                 *cells;   /* of counters and histograms */
+    const uint64_t                 *gauges;  /* cells of gauges */
+    const conduit_metrics_build_t  *build;   /* NULL: not written */
+    int                             ready;   /* 1, 0; -1: nobody looks */
 } conduit_metrics_t;
 
 /* links to one server */

@@ -16,7 +16,7 @@
 static char *ngx_conduit_status_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_conduit_conf_t *conf, ngx_conduit_page_e first,
     const char * const *names);
-static void ngx_conduit_status_write(ngx_uint_t page,
+static void ngx_conduit_status_write(ngx_http_request_t *r, ngx_uint_t page,
     ngx_conduit_pages_t *pages, conduit_buf_t *b);
 static ngx_uint_t ngx_conduit_health_write(ngx_uint_t page,
     ngx_conduit_pages_t *pages, conduit_buf_t *b);
@@ -113,6 +113,24 @@ ngx_conduit_status_init(ngx_conf_t *cf, ngx_conduit_pages_t *pages)
 }
 
 
+void
+ngx_conduit_status_log(ngx_cycle_t *cycle, ngx_conduit_pages_t *pages)
+{
+    ngx_conduit_main_conf_t  *main_conf;
+
+    main_conf = ngx_http_cycle_get_module_main_conf(cycle, (*pages->module));
+
+    if (main_conf == NULL || !main_conf->used || ngx_test_config) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                  "%s, built for nginx/%s with hiredis %s",
+                  pages->build->name, pages->build->nginx,
+                  pages->build->hiredis);
+}
+
+
 ngx_int_t
 ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
     ngx_conduit_pages_t *pages)
@@ -154,7 +172,7 @@ ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
         status = ngx_conduit_health_write(page, pages, &b);
 
     } else {
-        ngx_conduit_status_write(page, pages, &b);
+        ngx_conduit_status_write(r, page, pages, &b);
     }
 
     rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -171,12 +189,13 @@ ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
 
 
 static void
-ngx_conduit_status_write(ngx_uint_t page, ngx_conduit_pages_t *pages,
-    conduit_buf_t *b)
+ngx_conduit_status_write(ngx_http_request_t *r, ngx_uint_t page,
+    ngx_conduit_pages_t *pages, conduit_buf_t *b)
 {
     size_t                     i, n;
     conduit_metrics_t          m;
     conduit_metrics_link_t    *links;
+    ngx_conduit_main_conf_t   *main_conf;
     ngx_conduit_stats_link_t  *sums;
     uint64_t                   cells[NGX_CONDUIT_STATS_CELLS];
     uint64_t                   gauges[NGX_CONDUIT_STATS_GAUGES];
@@ -206,6 +225,14 @@ ngx_conduit_status_write(ngx_uint_t page, ngx_conduit_pages_t *pages,
     m.table = pages->table;
     m.cells = cells;
     m.gauges = gauges;
+    m.build = pages->build;
+
+    /* without a location that asks, Redis is not looked at */
+
+    main_conf = ngx_http_get_module_main_conf(r, (*pages->module));
+
+    m.ready = main_conf->watched
+              ? (int) ngx_conduit_stats_ready(pages->stats, pages->age) : -1;
 
     if (page == NGX_CONDUIT_PAGE_JSON) {
         conduit_metrics_json(&m, links, n, b);

@@ -9,9 +9,20 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include <hiredis/hiredis.h>
+
 #include "ngx_conduit_stats.h"
+#include "ngx_conduit_version.h"
 
 #pragma GCC visibility push(hidden)
+
+#define ngx_conduit_text(number)   ngx_conduit_text_(number)
+#define ngx_conduit_text_(number)  #number
+
+/* of the library that is linked in, as its headers say */
+#define NGX_CONDUIT_HIREDIS                                                   \
+    ngx_conduit_text(HIREDIS_MAJOR) "." ngx_conduit_text(HIREDIS_MINOR) "."   \
+    ngx_conduit_text(HIREDIS_PATCH)
 
 typedef enum {
     NGX_CONDUIT_PAGE_NONE = 0,
@@ -42,7 +53,14 @@ typedef struct {
     const conduit_metric_t  *table;
     ngx_msec_t               age;        /* of what shows that it is ready */
     ngx_http_handler_pt      handler;    /* of locations with a page */
+    const conduit_metrics_build_t  *build;
 } ngx_conduit_pages_t;
+
+/* what pages->build points to, of "publish" or "gateway"; "strings" finds the
+   name in the .so */
+#define NGX_CONDUIT_BUILD(module)                                             \
+    { "conduit_" module "/" NGX_CONDUIT_VERSION, module, NGX_CONDUIT_VERSION, \
+      NGINX_VERSION, NGX_CONDUIT_HIREDIS }
 
 
 /* "conduit_X_status [prometheus | json]" */
@@ -57,6 +75,12 @@ ngx_conduit_main_conf_t *ngx_conduit_status_main_conf(ngx_conf_t *cf,
 
 /* Adds the memory of a module that is used.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_status_init(ngx_conf_t *cf, ngx_conduit_pages_t *pages);
+
+/*
+ * Logs the versions of a module that is used, as NGINX logs its own: for
+ * init_module, which is called at the start and with each new configuration.
+ */
+void ngx_conduit_status_log(ngx_cycle_t *cycle, ngx_conduit_pages_t *pages);
 
 /* Answers with the page.  Returns what the content handler returns. */
 ngx_int_t ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,

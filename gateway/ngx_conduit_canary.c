@@ -365,10 +365,11 @@ ngx_conduit_canary_sent(void *data, redisReply *reply,
 static void
 ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
 {
-    ngx_uint_t             ask;
+    ngx_uint_t             ask, failed;
     ngx_conduit_canary_t  *c;
 
     c = &shard->canary;
+    failed = c->failed;
     c->failed = 1;
 
     if (ngx_conduit_topology_redirect(&shard->hub->topology, shard->node,
@@ -378,6 +379,14 @@ ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
         c->key.len = 0;
         c->pending = 0;
         return;
+    }
+
+    if (!failed) {
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CHECKS
+                                  + (reply->type == REDIS_REPLY_ERROR
+                                     ? conduit_redis_error_kind(reply->str,
+                                                                reply->len)
+                                     : CONDUIT_REDIS_ERROR_OTHER));
     }
 
     if (c->refused) {

@@ -146,6 +146,11 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
                        NGX_CONDUIT_GATEWAY_CANARIES,
                        "Canaries that came back from Redis."),
 
+    { "checks_refused_total", "Checks of conduit_gateway_health that Redis "
+      "refused, by the reason.",
+      CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_CHECKS,
+      "reason", conduit_redis_error_names, NULL },
+
     NGX_CONDUIT_JWT_CACHE_METRICS,
 
     NGX_CONDUIT_REDIS_METRICS,

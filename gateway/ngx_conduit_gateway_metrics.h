@@ -9,6 +9,7 @@
 #include <ngx_core.h>
 
 #include "conduit_jwt.h"
+#include "conduit_redis_error.h"
 #include "ngx_conduit_stats.h"
 
 #pragma GCC visibility push(hidden)
@@ -43,8 +44,10 @@ enum {
                                + NGX_CONDUIT_REQUESTS,
     NGX_CONDUIT_GATEWAY_CLOSED = NGX_CONDUIT_GATEWAY_AUTH
                                  + NGX_CONDUIT_DENIALS,
-    NGX_CONDUIT_GATEWAY_EVENTS = NGX_CONDUIT_GATEWAY_CLOSED
+    NGX_CONDUIT_GATEWAY_CHECKS = NGX_CONDUIT_GATEWAY_CLOSED
                                  + NGX_CONDUIT_CLOSES,
+    NGX_CONDUIT_GATEWAY_EVENTS = NGX_CONDUIT_GATEWAY_CHECKS
+                                 + CONDUIT_REDIS_ERRORS,
     NGX_CONDUIT_GATEWAY_BYTES,
     NGX_CONDUIT_GATEWAY_KEEPALIVES,
     NGX_CONDUIT_GATEWAY_FRAMES,

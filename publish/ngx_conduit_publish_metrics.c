@@ -56,6 +56,11 @@ const conduit_metric_t  ngx_conduit_publish_metrics[] = {
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_UNAVAILABLE,
       "reason", ngx_conduit_publish_unavailables, NULL },
 
+    { "checks_refused_total", "Checks of conduit_publish_health that Redis "
+      "refused, by the reason.",
+      CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_CHECKS,
+      "reason", conduit_redis_error_names, NULL },
+
     { "no_expiry_total", "Messages stored whose stream Redis refused to give "
       "its expiry.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_NO_EXPIRY, NULL, NULL, NULL },

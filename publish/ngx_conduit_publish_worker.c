@@ -12,6 +12,7 @@
 
 
 static void ngx_conduit_publish_proved(void *data);
+static void ngx_conduit_publish_refusal(conduit_redis_error_t kind);
 
 
 ngx_int_t
@@ -40,6 +41,8 @@ ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
     pubs = pmcf->publishers.elts;
 
     for (i = 0; pmcf->common.watched && i < pmcf->publishers.nelts; i++) {
+        pubs[i]->refusal = ngx_conduit_publish_refusal;
+
         if (ngx_conduit_publisher_watch(pubs[i], ngx_conduit_publish_proved,
                                         pmcf)
             != NGX_OK)
@@ -77,6 +80,14 @@ ngx_conduit_publish_proved(void *data)
     }
 
     ngx_conduit_publish_stats.slot->ready = ready;
+}
+
+
+static void
+ngx_conduit_publish_refusal(conduit_redis_error_t kind)
+{
+    ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                            NGX_CONDUIT_PUBLISH_CHECKS + kind);
 }
 
 

@@ -18,6 +18,8 @@ my $TMP = $Conduit::TMP;
 my $TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 my $NODE = "127.0.0.1:$Conduit::REDIS_PORT";
 
+my ($VERSION) = read_file("$Conduit::ROOT/debian/changelog") =~ /\((.*?)\)/;
+
 # links are between workers and Redis, over both of them
 my $LINK = qq({node="$NODE",link="publish"});
 
@@ -89,8 +91,8 @@ for my $module (qw(publish gateway)) {
     my @helps = $r->{body} =~ /^# HELP (\S+) [A-Z].*\.$/mg;
 
     is_deeply [sort keys %types], [sort @helps], 'each metric has its help';
-    is scalar(grep { !/^conduit_${module}_/ } keys %types), 0,
-        'and the prefix of the module';
+    is join(' ', grep { !/^conduit_${module}_/ } keys %types),
+        'conduit_build_info', 'and the prefix of the module';
     is scalar(keys %{ { map { $_ => 1 } @helps } }), scalar(@helps),
         'none is there twice';
     is((substr $r->{body}, -1), "\n", 'a line end is the last byte');
@@ -101,8 +103,32 @@ for my $module (qw(publish gateway)) {
     is $j->{headers}{'content-type'}, 'application/json', 'the other is JSON';
     is $j->{headers}{'cache-control'}, 'no-store', 'that is not cached, either';
     is_deeply [sort grep { $_ ne 'redis_links' } keys %$json],
-        [sort grep { !/^redis_links/ } map { s/^conduit_${module}_//r }
-         keys %types], 'with the same names';
+        [sort grep { !/^redis_links/ }
+         map { s/^conduit_(?:${module}_)?//r } keys %types],
+        'with the same names';
+
+    # versions
+
+    my $build = delete $json->{build_info};
+    my $label = join ',', map { qq($_="$build->{$_}") }
+                          qw(module version nginx hiredis);
+
+    like $r->{body}, qr/^conduit_build_info\{\Q$label\E\} 1$/m,
+        "versions ($label)";
+    is $build->{module}, $module, 'of the module';
+    is $build->{version}, $VERSION, 'its version is that of the package';
+    is $build->{nginx}, sprintf('%vd', pack 'U*', map { $_ % 1000 }
+        nginx_version() / 1_000_000, nginx_version() / 1000, nginx_version()),
+        'built for this NGINX';
+    like $build->{hiredis}, qr/\A\d+\.\d+\.\d+\z/, 'with some hiredis';
+
+    my $name = "conduit_$module/$VERSION";
+    like read_file("$Conduit::MODULES/ngx_conduit_${module}_module.so"),
+        qr/\0\Q$name\E\0/, 'the module has its version in it';
+    like $nginx->error_log, qr/\[notice\] .*: \Q$name, built for nginx\E/,
+        'and NGINX has logged it';
+    unlike $r->{body}, qr/^conduit_${module}_ready/m,
+        'nobody asks whether it is ready, nobody says';
 
     # the same numbers, but for what the pages themselves may move
 

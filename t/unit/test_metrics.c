@@ -27,7 +27,9 @@ static const conduit_metric_t  table[] = {
 static const uint64_t  cells[] = { 7, 0, 1234567890123, 4, 2, 1, 9000042 };
 static const uint64_t  gauges[] = { 99, 5 };
 
-static const conduit_metrics_t  metrics = { "m_", table, cells, gauges };
+static const conduit_metrics_t  metrics = {
+    "m_", table, cells, gauges, NULL, -1
+};
 
 static const conduit_metrics_link_t  links[] = {
     { "127.0.0.1:6379", "bell", 2, 1 },
@@ -307,6 +309,8 @@ START_TEST(bounds_are_short_seconds)
     m.table = one;
     m.cells = none;
     m.gauges = NULL;
+    m.build = NULL;
+    m.ready = -1;
 
     for (i = 0; i < count(cases); i++) {
 
@@ -356,6 +360,8 @@ START_TEST(bounds_of_commands_are_half_a_millisecond_to_10_seconds)
     m.table = one;
     m.cells = each;
     m.gauges = NULL;
+    m.build = NULL;
+    m.ready = -1;
 
     s = written(conduit_metrics_prometheus, &m, NULL, 0);
     p = s;
@@ -373,6 +379,54 @@ START_TEST(bounds_of_commands_are_half_a_millisecond_to_10_seconds)
 
     ck_assert_ptr_nonnull(strstr(p, "h_sum 0.000001\nh_count 120\n"));
     free(s);
+}
+END_TEST
+
+
+/* --- versions, and whether Redis works */
+
+
+START_TEST(versions_and_readiness_come_first)
+{
+    int                i;
+    char              *s, want[512];
+    conduit_metrics_t  m;
+
+    static const conduit_metrics_build_t  build = {
+        "conduit_x/1.2.3", "x", "1.2.3", "1.31.5", "1.2.0"
+    };
+
+    m = metrics;
+    m.build = &build;
+
+    for (i = 0; i < 2; i++) {
+        m.ready = i;
+
+        snprintf(want, sizeof(want),
+                 "# HELP conduit_build_info Versions of the module, and of "
+                 "what it was built with.\n"
+                 "# TYPE conduit_build_info gauge\n"
+                 "conduit_build_info{module=\"x\",version=\"1.2.3\","
+                 "nginx=\"1.31.5\",hiredis=\"1.2.0\"} 1\n"
+                 "# HELP m_ready Whether Redis works, as the page \"ready\" "
+                 "has it.\n"
+                 "# TYPE m_ready gauge\n"
+                 "m_ready %d\n"
+                 "# HELP m_here ", i);
+        s = written(conduit_metrics_prometheus, &m, NULL, 0);
+        ck_assert_msg(strncmp(s, want, strlen(want)) == 0, "%s", s);
+        free(s);
+
+        snprintf(want, sizeof(want),
+                 "{\n  \"build_info\": {\"module\": \"x\", \"version\": "
+                 "\"1.2.3\", \"nginx\": \"1.31.5\", \"hiredis\": "
+                 "\"1.2.0\"},\n  \"ready\": %d,\n  \"here\": 5,\n", i);
+        s = written(conduit_metrics_json, &m, NULL, 0);
+        ck_assert_msg(strncmp(s, want, strlen(want)) == 0, "%s", s);
+        free(s);
+
+        json_decref(parsed(&m, links, count(links)));
+    }
 }
 END_TEST
 
@@ -444,7 +498,7 @@ START_TEST(json_of_nothing_is_an_object)
     static const conduit_metric_t   none[] = {
         { NULL, NULL, CONDUIT_COUNTER, 0, NULL, NULL, NULL }
     };
-    static const conduit_metrics_t  m = { "m_", none, NULL, NULL };
+    static const conduit_metrics_t  m = { "m_", none, NULL, NULL, NULL, -1 };
 
     json = parsed(&m, NULL, 0);
     ck_assert_uint_eq(json_object_size(json), 1);
@@ -584,6 +638,7 @@ main(void)
 
     s = suite_create("metrics");
     tc = tcase_create("metrics");
+    tcase_add_test(tc, versions_and_readiness_come_first);
     tcase_add_test(tc, a_bound_is_the_last_value_of_its_bucket);
     tcase_add_test(tc, values_add_up);
     tcase_add_test(tc, without_a_bound_there_is_one_bucket);

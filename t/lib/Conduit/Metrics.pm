@@ -36,7 +36,8 @@ EOC
 }
 
 
-# All series of a page as a hash, named without the module's prefix.
+# All series of a page as a hash, named without the module's prefix; the versions
+# are none of the module's.
 
 sub metrics {
     my ($nginx, $module) = @_;
@@ -52,7 +53,7 @@ sub series {
 
     return { map { /^conduit_${module}_(\S+) ([\d.]+)$/ ? ($1 => 0 + $2)
                    : die "not a series: $_\n" }
-             grep { !/^#/ } split /\n/, $text };
+             grep { !/^#|^conduit_build_info\{/ } split /\n/, $text };
 }
 
 

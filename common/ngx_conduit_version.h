@@ -1,0 +1,15 @@
+/*
+ * The version of the modules.  That of debian/changelog is the same
+ * (tools/check-docs).
+ */
+
+#ifndef NGX_CONDUIT_VERSION_H
+#define NGX_CONDUIT_VERSION_H
+
+#pragma GCC visibility push(hidden)
+
+#define NGX_CONDUIT_VERSION  "0.1.0"
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_VERSION_H */
