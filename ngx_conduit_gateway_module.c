@@ -9,6 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_conduit_gateway_channels.h"
 #include "ngx_conduit_gateway_cors.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_token.h"
@@ -80,7 +81,8 @@ static ngx_conduit_pages_t  ngx_conduit_gateway_pages = {
     ngx_conduit_gateway_metrics,
     NGX_CONDUIT_GATEWAY_READY,
     ngx_conduit_gateway_page_handler,
-    &ngx_conduit_gateway_build
+    &ngx_conduit_gateway_build,
+    ngx_conduit_gateway_channels
 };
 
 

@@ -77,7 +77,8 @@ static ngx_conduit_pages_t  ngx_conduit_publish_pages = {
     ngx_conduit_publish_metrics,
     NGX_CONDUIT_PUBLISH_READY,
     ngx_conduit_publish_page_handler,
-    &ngx_conduit_publish_build
+    &ngx_conduit_publish_build,
+    NULL
 };
 
 

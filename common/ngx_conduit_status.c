@@ -15,7 +15,7 @@
 
 static char *ngx_conduit_status_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_conduit_conf_t *conf, ngx_conduit_page_e first,
-    const char * const *names);
+    const char * const *names, const char *form);
 static void ngx_conduit_status_write(ngx_http_request_t *r, ngx_uint_t page,
     ngx_conduit_pages_t *pages, conduit_buf_t *b);
 static ngx_uint_t ngx_conduit_health_write(ngx_uint_t page,
@@ -25,10 +25,23 @@ static ngx_uint_t ngx_conduit_health_write(ngx_uint_t page,
 char *
 ngx_conduit_status_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
+    ngx_conduit_conf_t  *common = conf;
+
     static const char * const  names[] = { "prometheus", "json", NULL };
+    static const char * const  more[] = {
+        "prometheus", "json", "channels", NULL
+    };
+
+    if (common->pages->channels) {
+        return ngx_conduit_status_enable(cf, cmd, conf,
+                                         NGX_CONDUIT_PAGE_PROMETHEUS, more,
+                                         "\"prometheus\", \"json\" or "
+                                         "\"channels\"");
+    }
 
     return ngx_conduit_status_enable(cf, cmd, conf,
-                                     NGX_CONDUIT_PAGE_PROMETHEUS, names);
+                                     NGX_CONDUIT_PAGE_PROMETHEUS, names,
+                                     "\"prometheus\" or \"json\"");
 }
 
 
@@ -38,14 +51,14 @@ ngx_conduit_health_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     static const char * const  names[] = { "live", "ready", NULL };
 
     return ngx_conduit_status_enable(cf, cmd, conf, NGX_CONDUIT_PAGE_LIVE,
-                                     names);
+                                     names, "\"live\" or \"ready\"");
 }
 
 
 static char *
 ngx_conduit_status_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_conduit_conf_t *conf, ngx_conduit_page_e first,
-    const char * const *names)
+    const char * const *names, const char *form)
 {
     char        *rv;
     ngx_str_t   *value;
@@ -68,8 +81,8 @@ ngx_conduit_status_enable(ngx_conf_t *cf, ngx_command_t *cmd,
 
         if (names[i] == NULL) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\", it must be \"%s\" or "
-                               "\"%s\"", &value[1], names[0], names[1]);
+                               "invalid parameter \"%V\", it must be %s",
+                               &value[1], form);
             return NGX_CONF_ERROR;
         }
     }
@@ -144,6 +157,7 @@ ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
         ngx_string("text/plain; version=0.0.4; charset=utf-8"),
         ngx_string("application/json"),
         ngx_string("application/json"),
+        ngx_string("application/json"),
         ngx_string("application/json")
     };
 
@@ -170,6 +184,9 @@ ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
 
     if (page == NGX_CONDUIT_PAGE_LIVE || page == NGX_CONDUIT_PAGE_READY) {
         status = ngx_conduit_health_write(page, pages, &b);
+
+    } else if (page == NGX_CONDUIT_PAGE_CHANNELS) {
+        pages->channels(r, &b);
 
     } else {
         ngx_conduit_status_write(r, page, pages, &b);

@@ -28,6 +28,7 @@ typedef enum {
     NGX_CONDUIT_PAGE_NONE = 0,
     NGX_CONDUIT_PAGE_PROMETHEUS,
     NGX_CONDUIT_PAGE_JSON,
+    NGX_CONDUIT_PAGE_CHANNELS,
     NGX_CONDUIT_PAGE_LIVE,
     NGX_CONDUIT_PAGE_READY
 } ngx_conduit_page_e;
@@ -54,6 +55,10 @@ typedef struct {
     ngx_msec_t               age;        /* of what shows that it is ready */
     ngx_http_handler_pt      handler;    /* of locations with a page */
     const conduit_metrics_build_t  *build;
+
+    /* writes the page "channels"; NULL: the module has none */
+    void                   (*channels)(ngx_http_request_t *r,
+                                       conduit_buf_t *b);
 } ngx_conduit_pages_t;
 
 /* what pages->build points to, of "publish" or "gateway"; "strings" finds the
@@ -63,7 +68,7 @@ typedef struct {
       NGINX_VERSION, NGX_CONDUIT_HIREDIS }
 
 
-/* "conduit_X_status [prometheus | json]" */
+/* "conduit_X_status [prometheus | json | channels]" */
 char *ngx_conduit_status_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* "conduit_X_health live | ready" */

@@ -11,6 +11,10 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
+/* clients of a queue that a look counts, at most */
+#define NGX_CONDUIT_CHANNEL_LOOK  1000
+
+
 struct ngx_conduit_channel_s {
     ngx_conduit_feed_t       feed;
     ngx_conduit_listeners_t  listeners;
@@ -19,6 +23,8 @@ struct ngx_conduit_channel_s {
 
 
 static void ngx_conduit_channel_release(ngx_conduit_channel_t *ch);
+static ngx_uint_t ngx_conduit_channel_count(ngx_queue_t *queue,
+    conduit_stream_id_t *slowest);
 static ngx_uint_t ngx_conduit_channel_turn(void *data, ngx_uint_t max);
 static ngx_uint_t ngx_conduit_channel_below(void *data,
     conduit_stream_id_t *pos);
@@ -258,4 +264,56 @@ static void
 ngx_conduit_channel_released(void *data)
 {
     ngx_conduit_channel_release(data);
+}
+
+
+void
+ngx_conduit_channel_look(ngx_conduit_key_t *key,
+    ngx_conduit_channel_sight_t *sight)
+{
+    ngx_conduit_channel_t    *ch;
+    ngx_conduit_listeners_t  *ls;
+
+    ch = ngx_queue_data(key, ngx_conduit_channel_t, feed.key);
+    ls = &ch->listeners;
+
+    sight->stream = &key->node.str;
+    sight->clients = ls->n;
+    sight->last = ch->feed.history.cursor;
+    sight->slowest = sight->last;
+
+    sight->blocked = ngx_conduit_channel_count(&ls->blocked, &sight->slowest);
+    sight->behind = sight->blocked
+                    + ngx_conduit_channel_count(&ls->ready, &sight->slowest)
+                    + ngx_conduit_channel_count(&ls->below, &sight->slowest)
+                    + ngx_conduit_channel_count(&ls->reading,
+                                                &sight->slowest);
+}
+
+
+static ngx_uint_t
+ngx_conduit_channel_count(ngx_queue_t *queue, conduit_stream_id_t *slowest)
+{
+    ngx_uint_t               n;
+    ngx_queue_t             *q;
+    conduit_stream_id_t     *id;
+    ngx_conduit_listener_t  *l;
+
+    n = 0;
+
+    for (q = ngx_queue_head(queue);
+         q != ngx_queue_sentinel(queue) && n < NGX_CONDUIT_CHANNEL_LOOK;
+         q = ngx_queue_next(q))
+    {
+        l = ngx_queue_data(q, ngx_conduit_listener_t, queue);
+        id = &l->id;
+
+        if (conduit_stream_id_cmp(id, slowest) < 0) {
+            *slowest = *id;
+        }
+
+        n++;
+    }
+
+    return n;
 }

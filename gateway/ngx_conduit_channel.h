@@ -12,8 +12,22 @@
 #include "ngx_conduit_gateway.h"
 #include "ngx_conduit_listeners.h"
 #include "ngx_conduit_roster.h"
+#include "ngx_conduit_shard.h"
 
 #pragma GCC visibility push(hidden)
+
+/* what there is to see of a channel */
+typedef struct {
+    ngx_str_t            *stream;       /* its key, until the next event */
+    ngx_uint_t            clients;
+    ngx_uint_t            behind;       /* have not all there is in memory, or
+                                           do not take it; not all are counted
+                                           where that would take long */
+    ngx_uint_t            blocked;      /* of these: their socket is full */
+    conduit_stream_id_t   last;         /* the stream was read up to here */
+    conduit_stream_id_t   slowest;      /* where the last of those is that are
+                                           behind; last without any */
+} ngx_conduit_channel_sight_t;
 
 /*
  * Finds or makes the channel of a key; a new one starts at pos.  Returns NULL
@@ -47,6 +61,10 @@ ngx_uint_t ngx_conduit_channel_next(ngx_conduit_channel_t *ch,
 /* Whether the channel's server is away; *away is for how many ms then. */
 ngx_uint_t ngx_conduit_channel_away(ngx_conduit_channel_t *ch,
     ngx_msec_t *away);
+
+/* Looks at the channel of a key, changes nothing. */
+void ngx_conduit_channel_look(ngx_conduit_key_t *key,
+    ngx_conduit_channel_sight_t *sight);
 
 #pragma GCC visibility pop
 

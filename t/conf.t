@@ -436,6 +436,14 @@ for my $d (@directives) {
     }
 }
 
+# the page of channels is the gateway's
+
+is_fine '', 'conduit_gateway_status channels;', 'conduit_gateway_status channels';
+is_refused '', 'conduit_gateway_status channel;',
+    'it must be "prometheus", "json" or "channels"', 'another page';
+is_refused '', 'conduit_publish_status channels;',
+    'it must be "prometheus" or "json"', 'of the publisher';
+
 # cookies and any origin
 
 my $cors = 'conduit_gateway_cors https://app.example.com;';

@@ -1,0 +1,25 @@
+/*
+ * The page "conduit_gateway_status channels".
+ */
+
+#ifndef NGX_CONDUIT_GATEWAY_CHANNELS_H
+#define NGX_CONDUIT_GATEWAY_CHANNELS_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_buf.h"
+
+#pragma GCC visibility push(hidden)
+
+/*
+ * Writes the channels of this worker that have the most clients, as JSON.  Has
+ * the connection closed, so that another request may come to another worker.
+ * What fails shows in b->failed.
+ */
+void ngx_conduit_gateway_channels(ngx_http_request_t *r, conduit_buf_t *b);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_GATEWAY_CHANNELS_H */
