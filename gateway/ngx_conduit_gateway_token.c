@@ -212,10 +212,23 @@ ngx_conduit_gateway_token_value(ngx_http_request_t *r,
 
     ngx_str_null(&token);
 
-    if (glcf->token != NULL
-        && ngx_http_complex_value(r, glcf->token, &token) != NGX_OK)
-    {
-        return NGX_ERROR;
+    if (glcf->token != NULL) {
+
+        /* the value may ask what the token says: nothing, meanwhile */
+
+        if (ctx->verified.busy) {
+            return NGX_OK;
+        }
+
+        ctx->verified.busy = 1;
+
+        rc = ngx_http_complex_value(r, glcf->token, &token);
+
+        ctx->verified.busy = 0;
+
+        if (rc != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     if (ctx->value != NULL && token.len == ctx->token.len

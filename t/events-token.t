@@ -49,6 +49,8 @@ my $nginx = nginx_start(
     . place('@argument', 'conduit_gateway_token $arg_jwt;')
     . place('/header/', 'conduit_gateway_token $http_x_jwt;')
     . place('/map/', 'conduit_gateway_token $map_token;')
+    . place('/circle/', 'conduit_gateway_token
+                             $conduit_verified_org_id$cookie_conduit;')
     . place('/fixed/', "conduit_gateway_token $fixed;")
     . place('/empty/', 'conduit_gateway_token "";')
     . place('/session/', 'conduit_gateway_token $session; auth_request /auth;
@@ -183,6 +185,11 @@ is_refused "/session/$ORG?$query", [], 400, 'Missing token',
     'or has not found out';
 
 is_streamed "/fixed/$ORG?$query", [], "a text, time $_" for 1 .. 3;
+
+is_streamed "/circle/$ORG?$query", [cookie($good)],
+    'a value that asks what the token says is told nothing';
+is_streamed "/circle/$ORG?$query&token=$good", [cookie($bad)],
+    'and what an argument says is of no use to it';
 
 is_streamed "/open/$ORG?$query", [cookie($bad)],
     'where no token is asked for, none is looked at';
