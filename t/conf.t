@@ -700,16 +700,23 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
         my ($directive, @values) = @$bad;
         my ($parameter) = $directive =~ / (.*)/;
 
+        # which only the gateway has
+        push @values, 'channels' if $x eq 'gateway' && $values[1] eq 'json';
+
+        my $last = pop @values;
+        my $values = join ', ', map { qq("$_") } @values;
+
         is_refused '', "conduit_$x$directive;",
-            qq(invalid parameter "$parameter", it must be "$values[0]" or )
-            . qq("$values[1]"), "conduit_$x$directive";
+            qq(invalid parameter "$parameter", it must be $values or "$last"),
+            "conduit_$x$directive";
     }
 
     is_refused '', "conduit_$x$_;", 'invalid number of arguments',
         "conduit_$x$_" for '_status json json', '_health', '_health live live';
 
     my @pages = ("conduit_${x}_status;", "conduit_${x}_status json;",
-                 "conduit_${x}_health live;", "conduit_${x}_health ready;");
+                 "conduit_${x}_health live;", "conduit_${x}_health ready;",
+                 $x eq 'gateway' ? "conduit_${x}_status channels;" : ());
 
     for my $page (@pages) {
         my ($name) = $page =~ /(\w+)/;
