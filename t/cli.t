@@ -179,6 +179,9 @@ my $front = nginx_start(server =>
             at => '/twice')
     . '    location /page/ { return 200 "<html>hello</html>"; }
            location /busy/ { return 503 busy; }'
+    . gateway_location('conduit_gateway_cors https://app.example.com;')
+        =~ s{/events/}{/listed/events/}r
+        =~ s{\Q$Conduit::TMP\E/key\.pub}{$DIR/gateway.pem}r
     . gateway_location('conduit_gateway_outage 300ms;',
                        redis => 'redis://127.0.0.1:1')
         =~ s{/events/}{/away/events/}r
@@ -707,6 +710,10 @@ subtest 'doctor finds what is wrong' => sub {
 
     ($code, $checks) = doctor("$front_url/twice", '--keepalive', 0);
     like($checks->{cors}{text}, qr/comes twice/, 'CORS header that is doubled');
+
+    ($code, $checks) = doctor("$front_url/listed", '--keepalive', 0);
+    is($checks->{cors}{verdict}, 'skip', 'a list of origins is no fault');
+    is($checks->{events}{verdict}, 'ok', 'nor is it one of the stream');
 
     ($code, $checks) = doctor($url, '--audience', 'else');
     like($checks->{events}{text}, qr/^401 Invalid token/, 'a wrong audience');
