@@ -164,7 +164,6 @@ sub conf {
         s{^pid .*}{pid nginx.pid;}m;
         s{/var/log/nginx/}{$root/logs/}g;
         s{/etc/nginx/mime\.types}{$root/mime.types};
-        s{^\s*conduit_\w+_redis_password_file .*\n}{}mg;
         s{/etc/nginx/conduit/publish\.secret}{$Conduit::TMP/secret};
         s{/etc/nginx/conduit/gateway\.pem}{$Conduit::TMP/key.pub};
         s{/etc/nginx/}{$root/etc/}g;

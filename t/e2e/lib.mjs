@@ -244,9 +244,9 @@ class Nginx {
         ['/run/nginx.pid', 'nginx.pid'],
         ['/var/log/nginx/', 'logs/'],
         [/^ *include .*mime\.types;\n/m, ''],
-        [/^.*_redis_password_file .*\n/mg, ''],
         ['/etc/nginx/conduit/', `${tmp}/`],
         ['/etc/nginx/conf.d/', `${tmp}/conf.d/`],
+        ['/etc/nginx/sites-enabled/', `${tmp}/sites-enabled/`],
         ['redis://127.0.0.1:6379', `redis://127.0.0.1:${redisPort}`],
         ['listen 127.0.0.1:8080;', `listen 127.0.0.1:${this.port};`],
       ]);

@@ -55,7 +55,7 @@ sub example {
         [qr{/var/log/nginx/}, 'logs/'],
         [qr{/etc/nginx/conduit/}, "$DIR/"],
         [qr{/etc/nginx/conf\.d/}, "$DIR/conf.d/"],
-        [qr{^.*_redis_password_file .*\n}m, ''],
+        [qr{/etc/nginx/sites-enabled/}, "$DIR/sites-enabled/"],
         [qr{redis://127\.0\.0\.1:6379},
          "redis://127.0.0.1:$Conduit::REDIS_PORT"],
         [qr{listen 127\.0\.0\.1:8080;}, "listen 127.0.0.1:$port backlog=4096;"],
