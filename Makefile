@@ -322,11 +322,20 @@ docs: all  ## try what the documentation shows, compare it with the code
 	@tools/check-docs
 	@$(SUITE_ENV) tools/test-docs
 
-deb:  ## build the Debian packages into build/deb
+deb:  ## build the Debian packages into build/deb; installs nothing, see there
 	@tools/test-package build
+
+deb-chroot:  ## the same in a Debian of its own (mmdebstrap), which is thrown away
+	@tools/test-package chroot
 
 test-package:  ## build the packages, try them in a fresh Debian (as root)
 	@tools/test-package
+
+test-container:  ## build the images of the Dockerfile, try one (as root)
+	@tools/test-container
+
+test-kubernetes:  ## check contrib/kubernetes against the schema
+	@tools/test-kubernetes
 
 matrix:  ## build and test on Debian 13 and sid, in chroots (as root)
 	@tools/install-deps matrix
@@ -430,5 +439,5 @@ FORCE:
 
 .PHONY: all help deps unit model test test-build symbols suites suites-6.2 \
 	suites-valkey compilers load load-full constructs random soak valgrind \
-	asan conf-fuzz e2e samples openapi docs deb test-package matrix demo lint fuzz mutate \
+	asan conf-fuzz e2e samples openapi docs deb deb-chroot test-package test-container test-kubernetes matrix demo lint fuzz mutate \
 	bench bench-full bench-check bench-deps bench-json install clean FORCE
