@@ -18,7 +18,7 @@ RUN apt-get update \
 
 WORKDIR /src
 COPY Makefile config ngx_conduit_publish_module.c ngx_conduit_gateway_module.c ./
-COPY tools/configure tools/
+COPY tools/check-abi tools/configure tools/
 COPY auth/ auth/
 COPY broker/ broker/
 COPY common/ common/

@@ -9,6 +9,9 @@ NGINX_SRC = /usr/share/nginx/src
 NGINX_CONF_FLAGS =
 # the binary that tests and the demo run (NGINX itself reads a variable "NGINX")
 NGINX_BIN = /usr/sbin/nginx
+# hiredis' sources, or static or shared, see config
+HIREDIS_SRC =
+HIREDIS_LINK =
 
 CC_OPT = -g -O2 -fPIC -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
 	-ffile-prefix-map=$(CURDIR)=. \
@@ -95,7 +98,8 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9.-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile \
 	    | while IFS=$$'\t' read -r name text; do \
 	          printf '  %-12s %s\n' "$$name" "$$text"; done
-	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, CC_OPT, LD_OPT,' \
+	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, HIREDIS_SRC,' \
+	      'HIREDIS_LINK, CC_OPT, LD_OPT,' \
 	      'FUZZ_SECONDS, JOBS, CONSTRUCTS, RANDOM_SECONDS, FILES, SEED,' \
 	      'COUNT, REDIS62, VALKEY, DESTDIR, MODULES_DIR, PREFIX'
 
@@ -105,19 +109,27 @@ deps:  ## install what a build needs (Debian)
 
 # the modules
 
+# The binary must be able to load them: the distribution's with its own sources,
+# and whichever is named.
+CHECK_ABI = $(if $(filter-out file,$(origin NGINX_BIN))$(filter file,$(origin \
+	NGINX_SRC)),@[ ! -x $(NGINX_BIN) ] \
+	|| tools/check-abi $(BUILD)/nginx $(NGINX_BIN) || { rm -f $@; exit 1; })
+
 # the list of files: one that comes or goes means a new configuration
 $(BUILD)/files: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(ALL_SRCS) $(HEADERS) $(NGINX_SRC) $(NGINX_CONF_FLAGS)' \
-	    '$(CC_OPT) $(LD_OPT)' | cmp -s - $@ \
+	    '$(CC_OPT) $(LD_OPT) $(HIREDIS_SRC) $(HIREDIS_LINK)' | cmp -s - $@ \
 	    || echo '$(ALL_SRCS) $(HEADERS) $(NGINX_SRC) $(NGINX_CONF_FLAGS)' \
-	    '$(CC_OPT) $(LD_OPT)' > $@
+	    '$(CC_OPT) $(LD_OPT) $(HIREDIS_SRC) $(HIREDIS_LINK)' > $@
 
 $(BUILD)/nginx/objs/Makefile: config proto/publish.proto tools/configure \
 		$(BUILD)/files
 	@echo 'configuring for $(NGINX_SRC)'
-	@CC_OPT='$(CC_OPT)' LD_OPT='$(LD_OPT)' tools/configure $(NGINX_SRC) \
+	@CC_OPT='$(CC_OPT)' LD_OPT='$(LD_OPT)' HIREDIS_SRC='$(HIREDIS_SRC)' \
+	    HIREDIS_LINK='$(HIREDIS_LINK)' tools/configure $(NGINX_SRC) \
 	    $(BUILD)/nginx $(NGINX_CONF_FLAGS)
+	$(CHECK_ABI)
 
 $(MODULE_FILES) &: $(BUILD)/nginx/objs/Makefile $(ALL_SRCS) $(HEADERS)
 	@echo 'building $(MODULES)'
