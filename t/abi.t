@@ -27,7 +27,7 @@ is check($BINARY), "0\n", 'the NGINX that the modules were built for';
 
 like check(changed($signature, $signature =~ s/1$/0/r)),
     qr/\A[1-9]\d*\n.*would\ not\ load\ the\ modules.*
-       ^conduit:\ +its\ signature\ is\ [\d,]+0\n.*
+       ^conduit:\ +its\ signature\ is\ +[\d,]+0\n.*
        ^conduit:\ +\(NGX_COMPAT\):\ 0\ there,\ 1\ here\n.*
        NGINX_CONF_FLAGS="[^"]*--with-compat/xms,
     'one without --with-compat is named, with the option';
