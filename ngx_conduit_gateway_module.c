@@ -19,6 +19,9 @@
 /* ms: how old the last canary that came back may be */
 #define NGX_CONDUIT_GATEWAY_READY  5000
 
+/* ms: how long an event may wait for others, at most */
+#define NGX_CONDUIT_GATEWAY_COALESCE  1000
+
 #define NGX_CONDUIT_GATEWAY_WAKEUP_FORM                                       \
     "\"tracking\", \"poll\", or \"poll\" and a time, as in \"poll 100ms\""
 
@@ -36,6 +39,8 @@ static ngx_int_t ngx_conduit_gateway_page_handler(ngx_http_request_t *r);
 static char *ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_conduit_gateway_coalesce(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_conduit_gateway_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_conduit_gateway_init(ngx_conf_t *cf);
@@ -264,6 +269,13 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.retry),
       &ngx_conduit_not_zero },
+
+    { ngx_string("conduit_gateway_coalesce"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_gateway_coalesce,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.coalesce),
+      NULL },
 
     { ngx_string("conduit_gateway_keepalive"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -557,6 +569,37 @@ ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* "off", or a time up to that bound; 0 is "off" */
+
+static char *
+ngx_conduit_gateway_coalesce(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    char        *rv;
+    ngx_str_t   *value;
+    ngx_msec_t  *msec;
+
+    msec = (ngx_msec_t *) (p + cmd->offset);
+    value = cf->args->elts;
+
+    if (*msec == NGX_CONF_UNSET_MSEC && ngx_strcmp(value[1].data, "off") == 0)
+    {
+        *msec = 0;
+        return NGX_CONF_OK;
+    }
+
+    rv = ngx_conf_set_msec_slot(cf, cmd, conf);
+
+    if (rv == NGX_CONF_OK && *msec > NGX_CONDUIT_GATEWAY_COALESCE) {
+        rv = "invalid value";
+    }
+
+    return ngx_conduit_named(cf, cmd, rv, "time",
+                             "a time from \"1ms\" to \"1s\", or \"off\"");
+}
+
+
 static ngx_int_t
 ngx_conduit_gateway_add_variables(ngx_conf_t *cf)
 {
@@ -707,6 +750,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
     s->window = NGX_CONF_UNSET_SIZE;
     s->buffer_size = NGX_CONF_UNSET_SIZE;
     s->retry = NGX_CONF_UNSET_MSEC;
+    s->coalesce = NGX_CONF_UNSET_MSEC;
     s->keepalive = NGX_CONF_UNSET_MSEC;
     s->outage = NGX_CONF_UNSET_MSEC;
     s->drain = NGX_CONF_UNSET_MSEC;
@@ -767,6 +811,7 @@ ngx_conduit_gateway_merge_settings(ngx_conduit_gateway_settings_t *prev,
     ngx_conf_merge_size_value(conf->window, prev->window, 256 * 1024);
     ngx_conf_merge_size_value(conf->buffer_size, prev->buffer_size, 64 * 1024);
     ngx_conf_merge_msec_value(conf->retry, prev->retry, 500);
+    ngx_conf_merge_msec_value(conf->coalesce, prev->coalesce, 0);
     ngx_conf_merge_msec_value(conf->keepalive, prev->keepalive, 15000);
     ngx_conf_merge_msec_value(conf->outage, prev->outage, 10000);
     ngx_conf_merge_msec_value(conf->drain, prev->drain, 5000);

@@ -26,6 +26,7 @@ static void ngx_conduit_channel_release(ngx_conduit_channel_t *ch);
 static ngx_uint_t ngx_conduit_channel_count(ngx_queue_t *queue,
     conduit_stream_id_t *slowest);
 static ngx_uint_t ngx_conduit_channel_turn(void *data, ngx_uint_t max);
+static ngx_uint_t ngx_conduit_channel_later(void *data, ngx_uint_t max);
 static ngx_uint_t ngx_conduit_channel_below(void *data,
     conduit_stream_id_t *pos);
 static void ngx_conduit_channel_appended(void *data);
@@ -78,6 +79,9 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
     ls->schedule = &hub->schedule;
     ls->turn.handler = ngx_conduit_channel_turn;
     ls->turn.data = ch;
+    ls->release.handler = ngx_conduit_channel_later;
+    ls->release.data = ch;
+    ls->time = hub->settings.coalesce;
     ls->limit = hub->settings.window;
     ls->after_end = hub->settings.after_end;
 
@@ -111,6 +115,7 @@ ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
     ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_CHANNELS, -1);
 
     ngx_conduit_schedule_cancel(&ch->listeners.turn);
+    ngx_conduit_schedule_cancel(&ch->listeners.release);
     ngx_conduit_feed_close(&ch->feed);
 
     ngx_free(ch);
@@ -173,6 +178,13 @@ ngx_conduit_channel_next(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
 
 
 ngx_uint_t
+ngx_conduit_channel_waits(ngx_conduit_channel_t *ch)
+{
+    return ch->listeners.coalesce.waits;
+}
+
+
+ngx_uint_t
 ngx_conduit_channel_away(ngx_conduit_channel_t *ch, ngx_msec_t *away)
 {
     return !ngx_conduit_feed_is_up(&ch->feed, away);
@@ -194,6 +206,17 @@ ngx_conduit_channel_turn(void *data, ngx_uint_t max)
     ngx_conduit_channel_release(ch);
 
     return n;
+}
+
+
+static ngx_uint_t
+ngx_conduit_channel_later(void *data, ngx_uint_t max)
+{
+    ngx_conduit_channel_t  *ch = data;
+
+    ngx_conduit_listeners_release(&ch->listeners);
+
+    return 0;
 }
 
 

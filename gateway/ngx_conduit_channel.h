@@ -58,6 +58,9 @@ ngx_uint_t ngx_conduit_channel_next(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
     const char **reason);
 
+/* Whether events wait for others, to be sent with them. */
+ngx_uint_t ngx_conduit_channel_waits(ngx_conduit_channel_t *ch);
+
 /* Whether the channel's server is away; *away is for how many ms then. */
 ngx_uint_t ngx_conduit_channel_away(ngx_conduit_channel_t *ch,
     ngx_msec_t *away);

@@ -70,6 +70,7 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     if (f != NULL) {
         f->id = *id;
         f->end = (message.phase == CONDUIT_PHASE_END);
+        f->prompt = (message.phase != CONDUIT_PHASE_DELTA);
         ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_FRAMES);
     }
 
@@ -152,6 +153,15 @@ ngx_conduit_frame_release(ngx_conduit_frame_t *frame)
     if (--frame->refs == 0) {
         ngx_free(frame);
     }
+}
+
+
+int
+ngx_conduit_frame_prompt(const void *frame)
+{
+    const ngx_conduit_frame_t  *f = frame;
+
+    return f->prompt;
 }
 
 

@@ -19,7 +19,9 @@
 typedef struct {
     ngx_uint_t              refs;
     conduit_stream_id_t     id;
-    ngx_uint_t              end;           /* the message ends its stream */
+    unsigned                end:1;         /* the message ends its stream */
+    unsigned                prompt:1;      /* it is no delta, and never waits
+                                              for others */
     size_t                  len;
     u_char                  data[1];
 } ngx_conduit_frame_t;
@@ -47,6 +49,9 @@ ngx_int_t ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     conduit_stream_id_t *id, ngx_str_t *data, ngx_conduit_frame_t **frame);
 
 void ngx_conduit_frame_release(ngx_conduit_frame_t *frame);
+
+/* For conduit_coalesce_look(). */
+int ngx_conduit_frame_prompt(const void *frame);
 
 /* Whether the entry is a message of phase END. */
 ngx_uint_t ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub, ngx_str_t *data);

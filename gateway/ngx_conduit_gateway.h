@@ -48,6 +48,7 @@ typedef struct {
     size_t                  window;
     size_t                  buffer_size;
     ngx_msec_t              retry;
+    ngx_msec_t              coalesce;      /* 0: off */
     ngx_msec_t              keepalive;     /* 0: off */
     ngx_msec_t              outage;
     ngx_msec_t              drain;

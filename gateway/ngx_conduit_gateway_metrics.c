@@ -85,6 +85,9 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
     ngx_conduit_single(CONDUIT_COUNTER, "events_total",
                        NGX_CONDUIT_GATEWAY_EVENTS,
                        "Events written to subscribers."),
+    ngx_conduit_single(CONDUIT_COUNTER, "writes_total",
+                       NGX_CONDUIT_GATEWAY_WRITES,
+                       "Writes that these events took; one may have several."),
     ngx_conduit_single(CONDUIT_COUNTER, "bytes_total",
                        NGX_CONDUIT_GATEWAY_BYTES,
                        "Bytes written to subscribers, before compression and "

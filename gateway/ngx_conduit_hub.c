@@ -95,7 +95,7 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
     ngx_rbtree_init(&hub->keys, &hub->sentinel,
                     ngx_str_rbtree_insert_value);
 
-    ngx_conduit_schedule_init(&hub->schedule);
+    ngx_conduit_schedule_init(&hub->schedule, hub->settings.coalesce);
 
     hub->roster.keepalive = hub->settings.keepalive;
     hub->roster.drain = hub->settings.drain;

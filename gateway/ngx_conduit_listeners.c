@@ -37,6 +37,7 @@ static void ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 static ngx_uint_t ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
+static ngx_uint_t ngx_conduit_listeners_coalesce(ngx_conduit_listeners_t *ls);
 static void ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls,
     size_t limit);
 static void ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l);
@@ -444,7 +445,7 @@ ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
 
 
 /* drops the oldest items of the window down to limit bytes; those who wait are
-   at its end */
+   at its end, or at events of less bytes before it */
 
 static void
 ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
@@ -480,23 +481,63 @@ ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
 }
 
 
-/* all who had everything have something to send */
+/* all who had everything have something to send, at once or a little later */
 
 void
 ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls)
 {
-    if (!ngx_queue_empty(&ls->waiting)) {
-
-        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                       "conduit: listeners %p: all waiting are ready", ls);
-
-        ngx_queue_add(&ls->ready, &ls->waiting);
-        ngx_queue_init(&ls->waiting);
-
-        ngx_conduit_schedule_run(ls->schedule, &ls->turn);
+    if (ls->time == 0 || !ngx_conduit_listeners_coalesce(ls)) {
+        ngx_conduit_listeners_release(ls);
     }
 
     ngx_conduit_listeners_trim(ls, ls->limit * NGX_CONDUIT_WINDOW_SLACK);
+}
+
+
+void
+ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls)
+{
+    conduit_coalesce_over(&ls->coalesce);
+    ngx_conduit_schedule_cancel(&ls->release);
+
+    if (ngx_queue_empty(&ls->waiting)) {
+        return;
+    }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: listeners %p: all waiting are ready", ls);
+
+    ngx_queue_add(&ls->ready, &ls->waiting);
+    ngx_queue_init(&ls->waiting);
+
+    ngx_conduit_schedule_run(ls->schedule, &ls->turn);
+}
+
+
+/* whether what was appended waits for more */
+
+static ngx_uint_t
+ngx_conduit_listeners_coalesce(ngx_conduit_listeners_t *ls)
+{
+    conduit_history_t  *h;
+
+    h = ngx_conduit_feed_history(ls->feed);
+
+    switch (conduit_coalesce_look(&ls->coalesce, &h->window,
+                                  ngx_conduit_frame_prompt, ls->limit,
+                                  ls->time, ngx_current_msec))
+    {
+
+    case CONDUIT_COALESCE_START:
+        ngx_conduit_schedule_later(ls->schedule, &ls->release);
+        return 1;
+
+    case CONDUIT_COALESCE_WAIT:
+        return 1;
+
+    default: /* CONDUIT_COALESCE_SEND */
+        return 0;
+    }
 }
 
 
@@ -512,6 +553,11 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t  *l;
 
     h = ngx_conduit_feed_history(ls->feed);
+
+    /* nothing waits: all are placed below */
+
+    conduit_coalesce_reset(&ls->coalesce, &h->window);
+    ngx_conduit_schedule_cancel(&ls->release);
 
     ngx_conduit_listeners_all(ls, queues);
 

@@ -6,7 +6,8 @@
  *
  * A listener stands in one of these queues:
  *
- *   waiting   has all there is
+ *   waiting   has all there is, or all but what waits for more to come, so
+ *             that one write has it all (conduit_coalesce.h)
  *   ready     has items of the window to send, at the next turn
  *   below     is below the window, or has a position that is still to be judged
  *             (JOINING): waits for a batch
@@ -20,6 +21,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "conduit_coalesce.h"
 #include "ngx_conduit_feed.h"
 #include "ngx_conduit_frame.h"
 #include "ngx_conduit_gateway.h"
@@ -69,6 +71,10 @@ typedef struct {
     ngx_conduit_task_t       turn;        /* of the owner, which has
                                              ngx_conduit_listeners_serve() do
                                              it */
+    ngx_conduit_task_t       release;     /* likewise, of what waits:
+                                             ngx_conduit_listeners_release() */
+    conduit_coalesce_t       coalesce;    /* private */
+    ngx_msec_t               time;        /* of coalescing; 0: off */
     size_t                   limit;       /* bytes of the window */
     ngx_uint_t               after_end;   /* ngx_conduit_after_end_e */
 } ngx_conduit_listeners_t;
@@ -106,6 +112,9 @@ ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
  */
 ngx_uint_t ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls,
     ngx_uint_t max);
+
+/* Sends what waits, at the next turn. */
+void ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls);
 
 /* What the feed reports, named as there. */
 ngx_uint_t ngx_conduit_listeners_below(ngx_conduit_listeners_t *ls,

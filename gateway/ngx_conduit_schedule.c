@@ -20,20 +20,25 @@ static void ngx_conduit_schedule_event(ngx_conduit_schedule_t *s,
     ngx_event_t *ev, ngx_event_handler_pt handler);
 static void ngx_conduit_schedule_run_handler(ngx_event_t *ev);
 static void ngx_conduit_schedule_retry_handler(ngx_event_t *ev);
+static void ngx_conduit_schedule_later_handler(ngx_event_t *ev);
 static ngx_conduit_task_t *ngx_conduit_schedule_next(ngx_queue_t *queue);
 
 
 void
-ngx_conduit_schedule_init(ngx_conduit_schedule_t *s)
+ngx_conduit_schedule_init(ngx_conduit_schedule_t *s, ngx_msec_t delay)
 {
     ngx_queue_init(&s->run);
     ngx_queue_init(&s->retry);
+    ngx_queue_init(&s->later);
 
     ngx_conduit_schedule_event(s, &s->run_event,
                                ngx_conduit_schedule_run_handler);
     ngx_conduit_schedule_event(s, &s->retry_timer,
                                ngx_conduit_schedule_retry_handler);
+    ngx_conduit_schedule_event(s, &s->later_timer,
+                               ngx_conduit_schedule_later_handler);
 
+    s->delay = delay;
     s->serving = 0;
 }
 
@@ -56,6 +61,10 @@ ngx_conduit_schedule_close(ngx_conduit_schedule_t *s)
 {
     if (s->retry_timer.timer_set) {
         ngx_del_timer(&s->retry_timer);
+    }
+
+    if (s->later_timer.timer_set) {
+        ngx_del_timer(&s->later_timer);
     }
 
     if (s->run_event.posted) {
@@ -156,6 +165,58 @@ ngx_conduit_schedule_retry_handler(ngx_event_t *ev)
 
         ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                        "conduit: task %p is tried again", task);
+
+        (void) task->handler(task->data, 0);
+    }
+}
+
+
+void
+ngx_conduit_schedule_later(ngx_conduit_schedule_t *s,
+    ngx_conduit_task_t *task)
+{
+    if (task->queue.next == NULL) {
+
+        /* the delay is one for all: the last to come is the last to be due */
+
+        task->due = ngx_current_msec + s->delay;
+        ngx_queue_insert_tail(&s->later, &task->queue);
+
+        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: task %p is to be called in %Mms", task,
+                       s->delay);
+    }
+
+    if (!s->later_timer.timer_set) {
+        ngx_add_timer(&s->later_timer, s->delay);
+    }
+}
+
+
+/* the task that the timer was set for may have been taken out since */
+
+static void
+ngx_conduit_schedule_later_handler(ngx_event_t *ev)
+{
+    ngx_msec_int_t           left;
+    ngx_conduit_task_t      *task;
+    ngx_conduit_schedule_t  *s = ev->data;
+
+    while (!ngx_queue_empty(&s->later)) {
+
+        task = ngx_queue_data(ngx_queue_head(&s->later), ngx_conduit_task_t,
+                              queue);
+        left = (ngx_msec_int_t) (task->due - ngx_current_msec);
+
+        if (left > 0) {
+            ngx_add_timer(&s->later_timer, left);
+            return;
+        }
+
+        ngx_conduit_schedule_cancel(task);
+
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: task %p is called", task);
 
         (void) task->handler(task->data, 0);
     }

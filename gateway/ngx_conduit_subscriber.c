@@ -289,6 +289,14 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
         return;
     }
 
+    /* events that wait for others have nothing to wait for any more */
+
+    if (ngx_conduit_channel_waits(sub->channel)
+        && ngx_conduit_sub_send(&sub->listener) == NGX_DONE)
+    {
+        return;
+    }
+
     b = &sub->hub->scratch;
 
     conduit_buf_reset(b);
@@ -461,6 +469,8 @@ ngx_conduit_sub_send(ngx_conduit_listener_t *l)
         if (first == NULL) {
             return NGX_OK;
         }
+
+        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_WRITES);
 
         rc = ngx_conduit_sub_output(sub, first, last, end);
 
