@@ -217,6 +217,7 @@ class Conduit(Nginx):
                f"{MODULES}/ngx_conduit_gateway_module.so"]
     kind = "x-protobuf"
     body = "{proto}"
+    gateway = ""         # more directives
     about = ("messages in Redis streams; verifies a token with each publish"
              " (HS256) and each client (RS256)")
 
@@ -238,6 +239,7 @@ class Conduit(Nginx):
             conduit_gateway_jwt_key_file {public};
             conduit_gateway_jwt_issuer bench;
             conduit_gateway_jwt_audience conduit;
+            {self.gateway}
         }}"""
 
     def describe(self):
@@ -260,6 +262,15 @@ class ConduitJson(Conduit):
     body = ('{"channel_id":"{channel}",'
             '"message_id":"97f58c19-ce38-4c6b-8a5b-47f3405691f0",'
             '"payload":{"value":"{event_string}"}}')
+
+
+class ConduitCoalesce(Conduit):
+    name = "conduit-coalesce"
+    label = "Conduit for NGINX, coalescing"
+    about = ("the same, with conduit_gateway_coalesce 50ms: events of 50 ms in"
+             " one write")
+    only = ["fanout"]
+    gateway = "conduit_gateway_coalesce 50ms;"
 
 
 class NchanMemory(Nginx):
