@@ -63,6 +63,10 @@ conduit_coalesce_came(conduit_coalesce_t *c, const conduit_window_t *w,
     came = CONDUIT_COALESCE_NOTHING;
     end = conduit_window_end(w);
 
+    if (!c->waits) {
+        c->from = c->seen;
+    }
+
     for (seq = c->seen > w->base ? c->seen : w->base; seq < end; seq++) {
 
         item = conduit_window_item(w, seq);
@@ -98,5 +102,6 @@ conduit_coalesce_reset(conduit_coalesce_t *c, const conduit_window_t *w)
     conduit_coalesce_over(c);
 
     c->seen = conduit_window_end(w);
+    c->from = c->seen;
     c->some = 0;
 }

@@ -29,6 +29,8 @@ typedef enum {
 typedef struct {
     uint64_t  seen;                /* number of the item that comes next */
     uint64_t  last;                /* ms, when the newest event came */
+    uint64_t  from;                /* number of the first that waits, or that
+                                      has just come */
     size_t    bytes;               /* of those that wait */
     unsigned  some:1;              /* last is set */
     unsigned  waits:1;             /* the caller's timer runs */

@@ -83,6 +83,7 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
     ls->release.data = ch;
     ls->time = hub->settings.coalesce;
     ls->limit = hub->settings.window;
+    ls->max = hub->settings.buffer_size;
     ls->after_end = hub->settings.after_end;
 
     ngx_conduit_listeners_init(ls);
@@ -114,8 +115,7 @@ ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
     ch->feed.hub->nchannels--;
     ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_CHANNELS, -1);
 
-    ngx_conduit_schedule_cancel(&ch->listeners.turn);
-    ngx_conduit_schedule_cancel(&ch->listeners.release);
+    ngx_conduit_listeners_close(&ch->listeners);
     ngx_conduit_feed_close(&ch->feed);
 
     ngx_free(ch);
@@ -174,6 +174,15 @@ ngx_conduit_channel_next(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
     ngx_conduit_frame_t **frame, const char **reason)
 {
     return ngx_conduit_listeners_next(&ch->listeners, l, frame, reason);
+}
+
+
+ngx_conduit_frame_t *
+ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
+    ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
+    ngx_conduit_frame_t **last)
+{
+    return ngx_conduit_listeners_bundle(&ch->listeners, l, frame, last);
 }
 
 

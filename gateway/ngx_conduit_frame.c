@@ -128,19 +128,28 @@ ngx_conduit_frame_copy(conduit_buf_t *b)
 {
     ngx_conduit_frame_t  *f;
 
-    if (b->failed) {
-        return NULL;
+    f = b->failed ? NULL : ngx_conduit_frame_alloc(b->len);
+
+    if (f != NULL) {
+        ngx_memcpy(f->data, b->data, b->len);
     }
 
-    f = ngx_alloc(offsetof(ngx_conduit_frame_t, data) + b->len,
-                  ngx_cycle->log);
+    return f;
+}
+
+
+ngx_conduit_frame_t *
+ngx_conduit_frame_alloc(size_t len)
+{
+    ngx_conduit_frame_t  *f;
+
+    f = ngx_alloc(offsetof(ngx_conduit_frame_t, data) + len, ngx_cycle->log);
 
     if (f != NULL) {
         ngx_memzero(f, offsetof(ngx_conduit_frame_t, data));
 
         f->refs = 1;
-        f->len = b->len;
-        ngx_memcpy(f->data, b->data, b->len);
+        f->len = len;
     }
 
     return f;

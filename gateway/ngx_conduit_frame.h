@@ -48,6 +48,9 @@ void ngx_conduit_control_write(const char *type, const char *reason,
 ngx_int_t ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     conduit_stream_id_t *id, ngx_str_t *data, ngx_conduit_frame_t **frame);
 
+/* Makes a frame of so many bytes that are to be set, with one reference. */
+ngx_conduit_frame_t *ngx_conduit_frame_alloc(size_t len);
+
 void ngx_conduit_frame_release(ngx_conduit_frame_t *frame);
 
 /* For conduit_coalesce_look(). */

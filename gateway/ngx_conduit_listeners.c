@@ -317,6 +317,23 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 }
 
 
+ngx_conduit_frame_t *
+ngx_conduit_listeners_bundle(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
+    ngx_conduit_frame_t **last)
+{
+    /* of the window: a batch may have an end between them */
+
+    if (frame != ls->bundle.first || l->place.where != CONDUIT_PLACE_WINDOW) {
+        return NULL;
+    }
+
+    *last = ls->bundle.last;
+
+    return ls->bundle.frame;
+}
+
+
 ngx_uint_t
 ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
 {
@@ -338,6 +355,7 @@ ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
     }
 
     if (ngx_queue_empty(&ls->ready)) {
+        ngx_conduit_bundle_drop(&ls->bundle);
         ngx_conduit_listeners_trim(ls, ls->limit);
     }
 
@@ -504,6 +522,12 @@ ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls)
         return;
     }
 
+    if (ls->time) {
+        ngx_conduit_bundle_make(&ls->bundle,
+                                &ngx_conduit_feed_history(ls->feed)->window,
+                                ls->coalesce.from, ls->max);
+    }
+
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                    "conduit: listeners %p: all waiting are ready", ls);
 
@@ -558,6 +582,7 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
 
     conduit_coalesce_reset(&ls->coalesce, &h->window);
     ngx_conduit_schedule_cancel(&ls->release);
+    ngx_conduit_bundle_drop(&ls->bundle);
 
     ngx_conduit_listeners_all(ls, queues);
 
@@ -703,6 +728,15 @@ ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
     if (l->on->start(l) == NGX_OK && !l->blocked) {
         ngx_conduit_listeners_place(ls, l);
     }
+}
+
+
+void
+ngx_conduit_listeners_close(ngx_conduit_listeners_t *ls)
+{
+    ngx_conduit_schedule_cancel(&ls->turn);
+    ngx_conduit_schedule_cancel(&ls->release);
+    ngx_conduit_bundle_drop(&ls->bundle);
 }
 
 

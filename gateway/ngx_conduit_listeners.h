@@ -22,6 +22,7 @@
 #include <ngx_core.h>
 
 #include "conduit_coalesce.h"
+#include "ngx_conduit_bundle.h"
 #include "ngx_conduit_feed.h"
 #include "ngx_conduit_frame.h"
 #include "ngx_conduit_gateway.h"
@@ -74,8 +75,10 @@ typedef struct {
     ngx_conduit_task_t       release;     /* likewise, of what waits:
                                              ngx_conduit_listeners_release() */
     conduit_coalesce_t       coalesce;    /* private */
+    ngx_conduit_bundle_t     bundle;      /* likewise; of what waited */
     ngx_msec_t               time;        /* of coalescing; 0: off */
     size_t                   limit;       /* bytes of the window */
+    size_t                   max;         /* of a bundle */
     ngx_uint_t               after_end;   /* ngx_conduit_after_end_e */
 } ngx_conduit_listeners_t;
 
@@ -112,6 +115,18 @@ ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
  */
 ngx_uint_t ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls,
     ngx_uint_t max);
+
+/*
+ * What ngx_conduit_listeners_next() has just given may be the first of a bundle,
+ * which is returned then, NULL otherwise.  The bundle has the bytes of all that
+ * _next() gives up to and including *last.
+ */
+ngx_conduit_frame_t *ngx_conduit_listeners_bundle(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
+    ngx_conduit_frame_t **last);
+
+/* To be called when nobody is left: gives up what is kept. */
+void ngx_conduit_listeners_close(ngx_conduit_listeners_t *ls);
 
 /* Sends what waits, at the next turn. */
 void ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls);

@@ -22,6 +22,9 @@
 
 static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame);
+static ngx_int_t ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last, ngx_conduit_frame_t **rest);
 static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
     const char *reason, ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
@@ -35,7 +38,7 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 {
     size_t                limit, before;
     const char           *reason;
-    ngx_conduit_frame_t  *frame;
+    ngx_conduit_frame_t  *frame, *rest;
 
     limit = sub->hub->settings.buffer_size;
     before = sub->pending;
@@ -44,7 +47,9 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     *last = NULL;
     *end = 0;
 
-    while (sub->pending - before < limit && !*end) {
+    rest = NULL;          /* the last of a bundle whose bytes are in the chain */
+
+    while ((rest != NULL || sub->pending - before < limit) && !*end) {
 
         if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
                                       &reason))
@@ -61,10 +66,15 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
             continue;
         }
 
-        frame->refs++;
-
-        if (ngx_conduit_sub_push(sub, frame, first, last) != NGX_OK) {
+        if (rest == NULL
+            && ngx_conduit_sub_push_event(sub, frame, first, last, &rest)
+               != NGX_OK)
+        {
             return NGX_ERROR;
+        }
+
+        if (frame == rest) {
+            rest = NULL;
         }
 
         *end = frame->end;
@@ -74,6 +84,28 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     }
 
     return NGX_OK;
+}
+
+
+/* with those that are in a bundle with it: *rest is the last of them then */
+
+static ngx_int_t
+ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last,
+    ngx_conduit_frame_t **rest)
+{
+    ngx_conduit_frame_t  *bundle;
+
+    bundle = ngx_conduit_channel_bundle(sub->channel, &sub->listener, frame,
+                                        rest);
+
+    if (bundle == NULL) {
+        bundle = frame;
+    }
+
+    bundle->refs++;
+
+    return ngx_conduit_sub_push(sub, bundle, first, last);
 }
 
 

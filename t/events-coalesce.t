@@ -23,7 +23,7 @@ my %LOCATIONS = (
     off => '',
     long => 'conduit_gateway_coalesce 1s;',
     short => 'conduit_gateway_coalesce 100ms;',
-    tiny => 'conduit_gateway_coalesce 1s; conduit_gateway_window 2k;',
+    tiny => 'conduit_gateway_coalesce 1s; conduit_gateway_window 16k;',
     alive => 'conduit_gateway_coalesce 1s; conduit_gateway_keepalive 100ms;',
     brief => 'conduit_gateway_coalesce 1s; conduit_gateway_max_duration 3s;',
     slow => 'conduit_gateway_coalesce 100ms; conduit_gateway_buffer_size 8k;',
@@ -257,6 +257,9 @@ for my $where ('long', 'short') {
 
     add($c, 1, 1);
     is got($client, 1), '1', 'a small window: the first';
+
+    # 50 kB in all: less than the window may have while somebody is to be sent
+    # it, however many of them a read has
 
     my $reads = metrics($nginx, 'gateway')->{catch_up_reads_total};
 

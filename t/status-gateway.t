@@ -222,7 +222,8 @@ counts('an event for both', sub {
 
     kill 'CONT', @workers;
     is line_of($_->event(20)), 7 for $sse, $second;
-}, events_total => 2, frames_total => 1, doorbells_total => 1,
+}, events_total => 2, writes_total => 2, frames_total => 1,
+   doorbells_total => 1,
    look_ups_total => 1, delivery_seconds_count => 2);
 
 my $took = time - $start;
@@ -253,7 +254,7 @@ gauge('channels', 1);
 counts('the end', sub {
     xadd(channel_id => $channel, phase => 'END', sequence => 8);
     ok $sse->end(20);
-}, closed('end') => 1, events_total => 1, frames_total => 1,
+}, closed('end') => 1, events_total => 1, writes_total => 1, frames_total => 1,
    doorbells_total => 1, reads_total => 1, delivery_seconds_count => 1);
 gauge('subscribers', 0);
 gauge('channels', 0);
@@ -295,7 +296,7 @@ counts('a position', sub {
     $sse = subscribe('open', $channel, '1000-3');
     is line_of($sse->events(2, 20)), '4 5';
 }, outcome('accepted') => 1, look_ups_total => 1, events_total => 2,
-   frames_total => 2);
+   writes_total => 1, frames_total => 2);
 
 counts('a stream that was deleted', sub {
     redis('DEL', stream_key($ORG, $channel));
@@ -306,6 +307,7 @@ counts('a stream made anew', sub {
     fill($channel, 1, 1);
     is line_of($sse->events(1, 20)), 1;
 }, doorbells_total => 1, look_ups_total => 1, events_total => 1,
+   writes_total => 1,
    frames_total => 1, delivery_seconds_count => 0);
 $sse->close;
 gauge('subscribers', 0);
@@ -318,6 +320,7 @@ counts('a position that was trimmed', sub {
     $sse = subscribe('open', $channel, '1000-1');
     is line_of($sse->events(3, 20)), 'history_lost 4 5';
 }, outcome('accepted') => 1, lost('trimmed') => 1, events_total => 2,
+   writes_total => 1,
    frames_total => 4, look_ups_total => 1, catch_up_reads_total => 1);
 $sse->close;
 gauge('subscribers', 0);
@@ -326,6 +329,7 @@ counts('a position of a stream that is no more', sub {
     $sse = subscribe('open', $channel, '2000-1');
     is line_of($sse->events(3, 20)), 'history_lost 4 5';
 }, outcome('accepted') => 1, lost('gone') => 1, events_total => 2,
+   writes_total => 1,
    frames_total => 2, look_ups_total => 2, catch_up_reads_total => 1);
 $sse->close;
 gauge('subscribers', 0);
@@ -339,7 +343,7 @@ counts('one that is behind', sub {
     $second = subscribe('window', $channel);
     is line_of($second->events(5, 20)), '1 2 3 4 5';
 }, outcome('accepted') => 1, catch_up_reads_total => 1, events_total => 5,
-   frames_total => 5);
+   writes_total => 1, frames_total => 5);
 $_->close for $sse, $second;
 gauge('subscribers', 0);
 
