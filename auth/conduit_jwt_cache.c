@@ -185,16 +185,17 @@ conduit_jwt_cache_add(conduit_jwt_cache_t *cache, const unsigned char *key,
     conduit_jwt_cached_t  *set, *place;
 
     n = conduit_jwt_cache_set(cache, key);
+    set = cache->sets[n];
 
-    if (cache->sets[n] == NULL) {
-        cache->sets[n] = calloc(CONDUIT_JWT_CACHE_SET,
-                                sizeof(conduit_jwt_cached_t));
-        if (cache->sets[n] == NULL) {
+    if (set == NULL) {
+        set = calloc(CONDUIT_JWT_CACHE_SET, sizeof(conduit_jwt_cached_t));
+        if (set == NULL) {
             return;
         }
+
+        cache->sets[n] = set;
     }
 
-    set = cache->sets[n];
     place = set;
 
     for (i = 0; i < CONDUIT_JWT_CACHE_SET; i++) {

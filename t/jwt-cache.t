@@ -158,7 +158,8 @@ for my $module (sort keys %MODULES) {
 
     for my $name (qw(other issuer audience)) {
         is $ask->("$prefix$name", $token)->{status}, 401,
-            "$module: a token that is known is refused by another $name";
+            "$module: a token that is known is refused by another "
+            . ($name eq 'other' ? 'key' : $name);
         is $ask->("$prefix$name", $token)->{status}, 401, 'each time';
         is_counted($module, 0, 2, 'the token is verified each time');
     }
