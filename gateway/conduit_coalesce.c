@@ -50,7 +50,7 @@ conduit_coalesce_look(conduit_coalesce_t *c, const conduit_window_t *w,
 }
 
 
-/* adds up the bytes of the new items; entries that are no message are nothing */
+/* adds up the bytes of new items; entries that are no message are nothing */
 
 static int
 conduit_coalesce_came(conduit_coalesce_t *c, const conduit_window_t *w,

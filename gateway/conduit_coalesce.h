@@ -3,8 +3,8 @@
  * little for what may follow, so that one write has both.  Pure: no NGINX type
  * and no clock; the caller has the timer.
  *
- *   at once   the first event after a silence; what the caller calls prompt (the
- *             START and END of a message, say), and all that waits before it;
+ *   at once   the first event after a silence; what the caller calls prompt
+ *             (START and END, say), and all that waits before it;
  *             marks of the window; more bytes than the window may have
  *   waits     any other event: until "time" is over since the first of those
  *             that wait came

@@ -79,11 +79,12 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
     ls->schedule = &hub->schedule;
     ls->turn.handler = ngx_conduit_channel_turn;
     ls->turn.data = ch;
-    ls->release.handler = ngx_conduit_channel_later;
-    ls->release.data = ch;
-    ls->time = hub->settings.coalesce;
+    ls->held.release.handler = ngx_conduit_channel_later;
+    ls->held.release.data = ch;
+    ls->held.time = hub->settings.coalesce;
+    ls->held.window = hub->settings.window;
+    ls->held.max = hub->settings.buffer_size;
     ls->limit = hub->settings.window;
-    ls->max = hub->settings.buffer_size;
     ls->after_end = hub->settings.after_end;
 
     ngx_conduit_listeners_init(ls);
@@ -115,7 +116,8 @@ ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
     ch->feed.hub->nchannels--;
     ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_CHANNELS, -1);
 
-    ngx_conduit_listeners_close(&ch->listeners);
+    ngx_conduit_schedule_cancel(&ch->listeners.turn);
+    ngx_conduit_held_close(&ch->listeners.held);
     ngx_conduit_feed_close(&ch->feed);
 
     ngx_free(ch);
@@ -182,14 +184,20 @@ ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
     ngx_conduit_frame_t **last)
 {
-    return ngx_conduit_listeners_bundle(&ch->listeners, l, frame, last);
+    /* a batch may have an end between them */
+
+    if (l->place.where != CONDUIT_PLACE_WINDOW) {
+        return NULL;
+    }
+
+    return ngx_conduit_held_bundle(&ch->listeners.held, frame, last);
 }
 
 
 ngx_uint_t
 ngx_conduit_channel_waits(ngx_conduit_channel_t *ch)
 {
-    return ch->listeners.coalesce.waits;
+    return ch->listeners.held.coalesce.waits;
 }
 
 

@@ -58,7 +58,10 @@ ngx_uint_t ngx_conduit_channel_next(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
     const char **reason);
 
-/* ngx_conduit_listeners_bundle() */
+/*
+ * ngx_conduit_held_bundle(), for what ngx_conduit_channel_next() has just given
+ * a listener.
+ */
 ngx_conduit_frame_t *ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
     ngx_conduit_frame_t **last);

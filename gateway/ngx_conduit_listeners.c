@@ -26,7 +26,6 @@ static const char *ngx_conduit_listeners_name(ngx_conduit_listeners_t *ls,
 #endif
 static void ngx_conduit_listeners_set_blocked(ngx_conduit_listener_t *l,
     ngx_uint_t blocked);
-static void ngx_conduit_listeners_take(ngx_queue_t *list, ngx_queue_t *queue);
 static void ngx_conduit_listeners_all(ngx_conduit_listeners_t *ls,
     ngx_queue_t **queues);
 static ngx_int_t ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
@@ -37,7 +36,6 @@ static void ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 static ngx_uint_t ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
-static ngx_uint_t ngx_conduit_listeners_coalesce(ngx_conduit_listeners_t *ls);
 static void ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls,
     size_t limit);
 static void ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l);
@@ -195,23 +193,6 @@ ngx_conduit_listeners_set_blocked(ngx_conduit_listener_t *l,
 }
 
 
-/*
- * Takes all of a queue: a list that can be worked off while any listener may
- * leave it.
- */
-
-static void
-ngx_conduit_listeners_take(ngx_queue_t *list, ngx_queue_t *queue)
-{
-    ngx_queue_init(list);
-
-    if (!ngx_queue_empty(queue)) {
-        ngx_queue_add(list, queue);
-        ngx_queue_init(queue);
-    }
-}
-
-
 ngx_uint_t
 ngx_conduit_listeners_below(ngx_conduit_listeners_t *ls,
     conduit_stream_id_t *pos)
@@ -317,23 +298,6 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 }
 
 
-ngx_conduit_frame_t *
-ngx_conduit_listeners_bundle(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
-    ngx_conduit_frame_t **last)
-{
-    /* of the window: a batch may have an end between them */
-
-    if (frame != ls->bundle.first || l->place.where != CONDUIT_PLACE_WINDOW) {
-        return NULL;
-    }
-
-    *last = ls->bundle.last;
-
-    return ls->bundle.frame;
-}
-
-
 ngx_uint_t
 ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
 {
@@ -355,7 +319,7 @@ ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
     }
 
     if (ngx_queue_empty(&ls->ready)) {
-        ngx_conduit_bundle_drop(&ls->bundle);
+        ngx_conduit_held_served(&ls->held);
         ngx_conduit_listeners_trim(ls, ls->limit);
     }
 
@@ -463,7 +427,7 @@ ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
 
 
 /* drops the oldest items of the window down to limit bytes; those who wait are
-   at its end, or at events of less bytes before it */
+   at its end, or at events before it of less bytes */
 
 static void
 ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
@@ -504,7 +468,9 @@ ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
 void
 ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls)
 {
-    if (ls->time == 0 || !ngx_conduit_listeners_coalesce(ls)) {
+    if (!ngx_conduit_held_wait(&ls->held, ls->schedule,
+                               &ngx_conduit_feed_history(ls->feed)->window))
+    {
         ngx_conduit_listeners_release(ls);
     }
 
@@ -515,17 +481,11 @@ ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls)
 void
 ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls)
 {
-    conduit_coalesce_over(&ls->coalesce);
-    ngx_conduit_schedule_cancel(&ls->release);
+    ngx_conduit_held_release(&ls->held,
+                             &ngx_conduit_feed_history(ls->feed)->window);
 
     if (ngx_queue_empty(&ls->waiting)) {
         return;
-    }
-
-    if (ls->time) {
-        ngx_conduit_bundle_make(&ls->bundle,
-                                &ngx_conduit_feed_history(ls->feed)->window,
-                                ls->coalesce.from, ls->max);
     }
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
@@ -535,33 +495,6 @@ ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls)
     ngx_queue_init(&ls->waiting);
 
     ngx_conduit_schedule_run(ls->schedule, &ls->turn);
-}
-
-
-/* whether what was appended waits for more */
-
-static ngx_uint_t
-ngx_conduit_listeners_coalesce(ngx_conduit_listeners_t *ls)
-{
-    conduit_history_t  *h;
-
-    h = ngx_conduit_feed_history(ls->feed);
-
-    switch (conduit_coalesce_look(&ls->coalesce, &h->window,
-                                  ngx_conduit_frame_prompt, ls->limit,
-                                  ls->time, ngx_current_msec))
-    {
-
-    case CONDUIT_COALESCE_START:
-        ngx_conduit_schedule_later(ls->schedule, &ls->release);
-        return 1;
-
-    case CONDUIT_COALESCE_WAIT:
-        return 1;
-
-    default: /* CONDUIT_COALESCE_SEND */
-        return 0;
-    }
 }
 
 
@@ -580,9 +513,7 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
 
     /* nothing waits: all are placed below */
 
-    conduit_coalesce_reset(&ls->coalesce, &h->window);
-    ngx_conduit_schedule_cancel(&ls->release);
-    ngx_conduit_bundle_drop(&ls->bundle);
+    ngx_conduit_held_reset(&ls->held, &h->window);
 
     ngx_conduit_listeners_all(ls, queues);
 
@@ -608,7 +539,7 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
        dropped before they have a turn; the last are the blocked */
 
     for (i = 0; i < NGX_CONDUIT_QUEUES - 1; i++) {
-        ngx_conduit_listeners_take(&list, queues[i]);
+        ngx_conduit_schedule_take(&list, queues[i]);
 
         while (!ngx_queue_empty(&list)) {
             l = ngx_conduit_listeners_head(&list);
@@ -658,7 +589,7 @@ ngx_conduit_listeners_judged(ngx_conduit_listeners_t *ls,
 
     h = ngx_conduit_feed_history(ls->feed);
 
-    ngx_conduit_listeners_take(&list, &ls->below);
+    ngx_conduit_schedule_take(&list, &ls->below);
 
     while (!ngx_queue_empty(&list)) {
 
@@ -732,21 +663,12 @@ ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
 
 
 void
-ngx_conduit_listeners_close(ngx_conduit_listeners_t *ls)
-{
-    ngx_conduit_schedule_cancel(&ls->turn);
-    ngx_conduit_schedule_cancel(&ls->release);
-    ngx_conduit_bundle_drop(&ls->bundle);
-}
-
-
-void
 ngx_conduit_listeners_start(ngx_conduit_listeners_t *ls)
 {
     ngx_queue_t              list;
     ngx_conduit_listener_t  *l;
 
-    ngx_conduit_listeners_take(&list, &ls->below);
+    ngx_conduit_schedule_take(&list, &ls->below);
 
     while (!ngx_queue_empty(&list)) {
         l = ngx_conduit_listeners_head(&list);
@@ -767,7 +689,7 @@ ngx_conduit_listeners_send_away(ngx_conduit_listeners_t *ls)
 
     for (i = 0; i < NGX_CONDUIT_QUEUES; i++) {
 
-        ngx_conduit_listeners_take(&list, queues[i]);
+        ngx_conduit_schedule_take(&list, queues[i]);
 
         while (!ngx_queue_empty(&list)) {
             l = ngx_conduit_listeners_head(&list);

@@ -6,8 +6,8 @@
  *
  * A listener stands in one of these queues:
  *
- *   waiting   has all there is, or all but what waits for more to come, so
- *             that one write has it all (conduit_coalesce.h)
+ *   waiting   has all there is, or all but what is held back, so that one
+ *             write has it with what comes (ngx_conduit_held.h)
  *   ready     has items of the window to send, at the next turn
  *   below     is below the window, or has a position that is still to be judged
  *             (JOINING): waits for a batch
@@ -21,11 +21,10 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include "conduit_coalesce.h"
-#include "ngx_conduit_bundle.h"
 #include "ngx_conduit_feed.h"
 #include "ngx_conduit_frame.h"
 #include "ngx_conduit_gateway.h"
+#include "ngx_conduit_held.h"
 #include "ngx_conduit_schedule.h"
 
 #pragma GCC visibility push(hidden)
@@ -72,14 +71,11 @@ typedef struct {
     ngx_conduit_task_t       turn;        /* of the owner, which has
                                              ngx_conduit_listeners_serve() do
                                              it */
-    ngx_conduit_task_t       release;     /* likewise, of what waits:
-                                             ngx_conduit_listeners_release() */
-    conduit_coalesce_t       coalesce;    /* private */
-    ngx_conduit_bundle_t     bundle;      /* likewise; of what waited */
-    ngx_msec_t               time;        /* of coalescing; 0: off */
     size_t                   limit;       /* bytes of the window */
-    size_t                   max;         /* of a bundle */
     ngx_uint_t               after_end;   /* ngx_conduit_after_end_e */
+    ngx_conduit_held_t       held;        /* its release has
+                                             ngx_conduit_listeners_release() do
+                                             it */
 } ngx_conduit_listeners_t;
 
 
@@ -116,19 +112,7 @@ ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 ngx_uint_t ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls,
     ngx_uint_t max);
 
-/*
- * What ngx_conduit_listeners_next() has just given may be the first of a bundle,
- * which is returned then, NULL otherwise.  The bundle has the bytes of all that
- * _next() gives up to and including *last.
- */
-ngx_conduit_frame_t *ngx_conduit_listeners_bundle(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
-    ngx_conduit_frame_t **last);
-
-/* To be called when nobody is left: gives up what is kept. */
-void ngx_conduit_listeners_close(ngx_conduit_listeners_t *ls);
-
-/* Sends what waits, at the next turn. */
+/* Sends what is held back, at the next turn. */
 void ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls);
 
 /* What the feed reports, named as there. */

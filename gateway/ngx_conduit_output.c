@@ -47,7 +47,9 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     *last = NULL;
     *end = 0;
 
-    rest = NULL;          /* the last of a bundle whose bytes are in the chain */
+    /* not NULL: the last event of a bundle, whose bytes are in the chain */
+
+    rest = NULL;
 
     while ((rest != NULL || sub->pending - before < limit) && !*end) {
 
@@ -59,7 +61,9 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 
         if (frame == NULL) {
 
-            if (ngx_conduit_sub_tell_lost(sub, reason, first, last) != NGX_OK) {
+            if (ngx_conduit_sub_tell_lost(sub, reason, first, last)
+                != NGX_OK)
+            {
                 return NGX_ERROR;
             }
 

@@ -152,12 +152,7 @@ ngx_conduit_schedule_retry_handler(ngx_event_t *ev)
 
     /* those that fail again wait for the next time */
 
-    ngx_queue_init(&list);
-
-    if (!ngx_queue_empty(&s->retry)) {
-        ngx_queue_add(&list, &s->retry);
-        ngx_queue_init(&s->retry);
-    }
+    ngx_conduit_schedule_take(&list, &s->retry);
 
     while (!ngx_queue_empty(&list)) {
 
@@ -219,6 +214,18 @@ ngx_conduit_schedule_later_handler(ngx_event_t *ev)
                        "conduit: task %p is called", task);
 
         (void) task->handler(task->data, 0);
+    }
+}
+
+
+void
+ngx_conduit_schedule_take(ngx_queue_t *list, ngx_queue_t *queue)
+{
+    ngx_queue_init(list);
+
+    if (!ngx_queue_empty(queue)) {
+        ngx_queue_add(list, queue);
+        ngx_queue_init(queue);
     }
 }
 

@@ -6,7 +6,7 @@
  *           slice of work a turn, so that a large one delays neither another
  *           one nor another request; who has work left asks for a turn again
  *   retry   after a little while, all at once
- *   later   after a time that is the same for all, each when its own is over
+ *   later   after a time that is the same for all, each when its is over
  */
 
 #ifndef NGX_CONDUIT_SCHEDULE_H
@@ -20,8 +20,8 @@
 
 /*
  * Does up to max pieces of work and returns how many it did; for a retry, or
- * later, max is 0 and the result is not used.  The task may be freed meanwhile, and may
- * ask for another turn.
+ * later, max is 0 and the result is not used.  The task may be freed
+ * meanwhile, and may ask for another turn.
  */
 typedef ngx_uint_t (*ngx_conduit_task_pt)(void *data, ngx_uint_t max);
 
@@ -68,6 +68,12 @@ void ngx_conduit_schedule_retry(ngx_conduit_schedule_t *s,
  */
 void ngx_conduit_schedule_later(ngx_conduit_schedule_t *s,
     ngx_conduit_task_t *task);
+
+/*
+ * Takes all of a queue: a list that can be worked off while anything may leave
+ * it, or come to the queue.
+ */
+void ngx_conduit_schedule_take(ngx_queue_t *list, ngx_queue_t *queue);
 
 /* Takes a task out: it is not called any more. */
 void ngx_conduit_schedule_cancel(ngx_conduit_task_t *task);

@@ -1,0 +1,179 @@
+/*
+ * What a channel holds back, and the bundle that it becomes.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_conduit_held.h"
+
+
+static size_t ngx_conduit_held_measure(ngx_conduit_held_t *held,
+    const conduit_window_t *w, uint64_t from, uint64_t *end);
+
+
+ngx_uint_t
+ngx_conduit_held_wait(ngx_conduit_held_t *held,
+    ngx_conduit_schedule_t *schedule, const conduit_window_t *w)
+{
+    if (held->time == 0) {
+        return 0;
+    }
+
+    switch (conduit_coalesce_look(&held->coalesce, w, ngx_conduit_frame_prompt,
+                                  held->window, held->time, ngx_current_msec))
+    {
+
+    case CONDUIT_COALESCE_START:
+        ngx_conduit_schedule_later(schedule, &held->release);
+        return 1;
+
+    case CONDUIT_COALESCE_WAIT:
+        return 1;
+
+    default: /* CONDUIT_COALESCE_SEND */
+        return 0;
+    }
+}
+
+
+void
+ngx_conduit_held_release(ngx_conduit_held_t *held, const conduit_window_t *w)
+{
+    size_t                bytes;
+    u_char               *p;
+    uint64_t              seq, end;
+    ngx_conduit_frame_t  *f;
+
+    if (held->time == 0) {
+        return;
+    }
+
+    conduit_coalesce_over(&held->coalesce);
+    ngx_conduit_schedule_cancel(&held->release);
+    ngx_conduit_held_served(held);
+
+    seq = ngx_max(held->coalesce.from, w->base);
+
+    bytes = ngx_conduit_held_measure(held, w, seq, &end);
+
+    if (held->first != held->last) {
+        held->bundle = ngx_conduit_frame_alloc(bytes);
+    }
+
+    if (held->bundle == NULL) {
+        held->first = NULL;
+        held->last = NULL;
+        return;
+    }
+
+    p = held->bundle->data;
+
+    for ( /* void */ ; seq < end; seq++) {
+
+        f = conduit_window_item(w, seq)->frame;
+
+        if (f != NULL) {
+            p = ngx_cpymem(p, f->data, f->len);
+        }
+    }
+
+    /* their addresses are names: no other frame may get them */
+
+    held->first->refs++;
+    held->last->refs++;
+}
+
+
+/* finds the first and the last event of a bundle, without references, and the
+   end of its items; returns its bytes */
+
+static size_t
+ngx_conduit_held_measure(ngx_conduit_held_t *held, const conduit_window_t *w,
+    uint64_t from, uint64_t *end)
+{
+    size_t                 bytes;
+    uint64_t               seq;
+    ngx_conduit_frame_t   *f;
+    const conduit_item_t  *item;
+
+    bytes = 0;
+
+    for (seq = from; seq < conduit_window_end(w); seq++) {
+
+        item = conduit_window_item(w, seq);
+        f = item->frame;
+
+        if (item->kind != CONDUIT_ITEM_ENTRY) {
+            break;
+        }
+
+        if (f == NULL) {
+            continue;
+        }
+
+        if (f->len > held->max - bytes
+            || (held->last != NULL && held->last->end))
+        {
+            break;
+        }
+
+        if (held->first == NULL) {
+            held->first = f;
+        }
+
+        held->last = f;
+        bytes += f->len;
+    }
+
+    *end = seq;
+
+    return bytes;
+}
+
+
+void
+ngx_conduit_held_reset(ngx_conduit_held_t *held, const conduit_window_t *w)
+{
+    conduit_coalesce_reset(&held->coalesce, w);
+    ngx_conduit_held_close(held);
+}
+
+
+ngx_conduit_frame_t *
+ngx_conduit_held_bundle(ngx_conduit_held_t *held,
+    const ngx_conduit_frame_t *frame, ngx_conduit_frame_t **last)
+{
+    if (frame != held->first) {
+        return NULL;
+    }
+
+    *last = held->last;
+
+    return held->bundle;
+}
+
+
+void
+ngx_conduit_held_served(ngx_conduit_held_t *held)
+{
+    if (held->bundle == NULL) {
+        return;
+    }
+
+    ngx_conduit_frame_release(held->bundle);
+    ngx_conduit_frame_release(held->first);
+    ngx_conduit_frame_release(held->last);
+
+    held->bundle = NULL;
+    held->first = NULL;
+    held->last = NULL;
+}
+
+
+void
+ngx_conduit_held_close(ngx_conduit_held_t *held)
+{
+    ngx_conduit_schedule_cancel(&held->release);
+    ngx_conduit_held_served(held);
+}
