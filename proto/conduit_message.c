@@ -138,15 +138,21 @@ conduit_message_write_json(const conduit_message_t *m, conduit_arena_t *arena,
     conduit_buf_lit(b, "\",\"sequence\":");
     conduit_buf_append(b, sequence, n);
     conduit_buf_lit(b, ",\"payload\":");
+    conduit_message_write_payload(m, arena, b);
+    conduit_buf_lit(b, "}");
+}
 
+
+void
+conduit_message_write_payload(const conduit_message_t *m,
+    conduit_arena_t *arena, conduit_buf_t *b)
+{
     if (m->payload != NULL) {
         conduit_json_write_struct(m->payload, arena, b);
 
     } else {
         conduit_buf_lit(b, "null");
     }
-
-    conduit_buf_lit(b, "}");
 }
 
 

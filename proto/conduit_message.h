@@ -78,6 +78,10 @@ const char *conduit_phase_name(conduit_phase_t phase);
 void conduit_message_write_json(const conduit_message_t *m,
     conduit_arena_t *arena, conduit_buf_t *b);
 
+/* Appends its payload alone, likewise; one that is absent is null. */
+void conduit_message_write_payload(const conduit_message_t *m,
+    conduit_arena_t *arena, conduit_buf_t *b);
+
 #pragma GCC visibility pop
 
 #endif /* CONDUIT_MESSAGE_H */

@@ -1,0 +1,343 @@
+#include <string.h>
+
+#include "conduit_compact.h"
+#include "conduit_format.h"
+#include "conduit_message.h"
+#include "conduit_sse.h"
+#include "conduit_utf8.h"
+
+
+static const char  conduit_format_no_field[] = "no such field";
+static const char  conduit_format_too_large[]
+    = "larger than \"conduit_gateway_max_size\"";
+
+
+static void conduit_format_conduit(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event);
+static void conduit_format_payload(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event);
+static void conduit_format_json(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event);
+static void conduit_format_text(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event);
+static int conduit_format_decode(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_message_t *m,
+    conduit_format_event_t *event);
+static int conduit_format_message_end(const conduit_format_entry_t *e,
+    conduit_arena_t *arena);
+static int conduit_format_capped_end(const conduit_format_entry_t *e,
+    conduit_arena_t *arena);
+static int conduit_format_field_end(const conduit_format_entry_t *e,
+    conduit_arena_t *arena);
+static const char *conduit_format_refused(const conduit_format_entry_t *e);
+static void conduit_format_id(const conduit_format_entry_t *e,
+    conduit_buf_t *b);
+static void conduit_format_finish(const conduit_format_entry_t *e, size_t from,
+    conduit_buf_t *b, conduit_format_event_t *event);
+static void conduit_format_lines(const uint8_t *p, size_t len,
+    conduit_buf_t *b);
+static size_t conduit_format_line(const uint8_t *p, size_t len,
+    conduit_buf_t *b);
+
+
+const conduit_format_t  conduit_formats[CONDUIT_FORMATS] = {
+    { conduit_format_conduit, conduit_format_message_end },
+    { conduit_format_payload, conduit_format_capped_end },
+    { conduit_format_json, conduit_format_field_end },
+    { conduit_format_text, conduit_format_field_end }
+};
+
+
+static void
+conduit_format_conduit(const conduit_format_entry_t *e, conduit_arena_t *arena,
+    conduit_buf_t *b, conduit_format_event_t *event)
+{
+    conduit_message_t  m;
+
+    memset(event, 0, sizeof(*event));
+
+    if (!conduit_format_decode(e, arena, &m, event)) {
+        return;
+    }
+
+    conduit_sse_write_stream(&m, &e->id, arena, b);
+
+    /* where the arena is full, no other try would do better */
+
+    if (b->failed && conduit_arena_full(arena)) {
+        event->error = conduit_message_status_text(CONDUIT_MESSAGE_NO_MEMORY);
+        return;
+    }
+
+    event->sent = 1;
+    event->end = (m.phase == CONDUIT_PHASE_END);
+}
+
+
+static void
+conduit_format_payload(const conduit_format_entry_t *e, conduit_arena_t *arena,
+    conduit_buf_t *b, conduit_format_event_t *event)
+{
+    conduit_message_t  m;
+
+    memset(event, 0, sizeof(*event));
+
+    event->error = conduit_format_refused(e);
+
+    if (event->error != NULL || !conduit_format_decode(e, arena, &m, event)) {
+        return;
+    }
+
+    event->end = (m.phase == CONDUIT_PHASE_END);
+
+    if (!event->end && m.payload == NULL) {
+        return;
+    }
+
+    conduit_format_id(e, b);
+    conduit_buf_lit(b, "data: ");
+
+    if (event->end) {
+        conduit_buf_lit(b, "[DONE]");
+
+    } else {
+        conduit_message_write_payload(&m, arena, b);
+    }
+
+    conduit_buf_lit(b, "\n\n");
+
+    if (b->failed && conduit_arena_full(arena)) {
+        event->error = conduit_message_status_text(CONDUIT_MESSAGE_NO_MEMORY);
+        return;
+    }
+
+    event->sent = 1;
+}
+
+
+static void
+conduit_format_json(const conduit_format_entry_t *e, conduit_arena_t *arena,
+    conduit_buf_t *b, conduit_format_event_t *event)
+{
+    size_t  from;
+
+    (void) arena;
+
+    memset(event, 0, sizeof(*event));
+
+    from = b->len;
+    event->error = conduit_format_refused(e);
+
+    conduit_format_id(e, b);
+
+    if (event->error == NULL) {
+        conduit_buf_lit(b, "data: ");
+
+        if (conduit_compact(e->data, e->len, b) == 0) {
+            conduit_buf_lit(b, "\n");
+            event->sent = 1;
+
+        } else {
+            event->error = "no JSON";
+        }
+    }
+
+    conduit_format_finish(e, from, b, event);
+}
+
+
+static void
+conduit_format_text(const conduit_format_entry_t *e, conduit_arena_t *arena,
+    conduit_buf_t *b, conduit_format_event_t *event)
+{
+    size_t  from;
+
+    (void) arena;
+
+    memset(event, 0, sizeof(*event));
+
+    from = b->len;
+    event->error = conduit_format_refused(e);
+
+    conduit_format_id(e, b);
+
+    if (event->error == NULL) {
+        conduit_format_lines(e->data, e->len, b);
+        event->sent = 1;
+    }
+
+    conduit_format_finish(e, from, b, event);
+}
+
+
+/* returns whether the entry is a message; event->error says why not */
+
+static int
+conduit_format_decode(const conduit_format_entry_t *e, conduit_arena_t *arena,
+    conduit_message_t *m, conduit_format_event_t *event)
+{
+    conduit_message_status_t  status;
+
+    if (e->data == NULL) {
+        event->error = conduit_format_no_field;
+        return 0;
+    }
+
+    status = conduit_message_decode(e->data, e->len, arena, m);
+
+    if (status != CONDUIT_MESSAGE_OK) {
+        event->error = conduit_message_status_text(status);
+        return 0;
+    }
+
+    return 1;
+}
+
+
+static int
+conduit_format_message_end(const conduit_format_entry_t *e,
+    conduit_arena_t *arena)
+{
+    conduit_message_t       m;
+    conduit_format_event_t  event;
+
+    return conduit_format_decode(e, arena, &m, &event)
+           && m.phase == CONDUIT_PHASE_END;
+}
+
+
+static int
+conduit_format_capped_end(const conduit_format_entry_t *e,
+    conduit_arena_t *arena)
+{
+    return conduit_format_refused(e) == NULL
+           && conduit_format_message_end(e, arena);
+}
+
+
+static int
+conduit_format_field_end(const conduit_format_entry_t *e,
+    conduit_arena_t *arena)
+{
+    (void) arena;
+
+    return e->end;
+}
+
+
+/* why a value is not even looked at; NULL: it is.  The last entry of a stream
+   needs none */
+
+static const char *
+conduit_format_refused(const conduit_format_entry_t *e)
+{
+    if (e->data == NULL) {
+        return conduit_format_no_field;
+    }
+
+    return (e->max && e->len > e->max) ? conduit_format_too_large : NULL;
+}
+
+
+static void
+conduit_format_id(const conduit_format_entry_t *e, conduit_buf_t *b)
+{
+    char    text[CONDUIT_STREAM_ID_MAX];
+    size_t  n;
+
+    n = conduit_stream_id_write(&e->id, text);
+
+    conduit_buf_lit(b, "id: ");
+    conduit_buf_append(b, text, n);
+    conduit_buf_lit(b, "\n");
+}
+
+
+/*
+ * The end of an event that began at from: without data it is taken back, unless
+ * the stream ends with it; then its id stays.
+ */
+
+static void
+conduit_format_finish(const conduit_format_entry_t *e, size_t from,
+    conduit_buf_t *b, conduit_format_event_t *event)
+{
+    if (!event->sent) {
+        b->len = from;
+
+        if (!e->end) {
+            return;
+        }
+
+        conduit_format_id(e, b);
+
+        /* without the field nothing was meant to be sent */
+
+        if (e->data == NULL) {
+            event->error = NULL;
+        }
+    }
+
+    conduit_buf_lit(b, "\n");
+
+    event->sent = 1;
+    event->end = e->end;
+}
+
+
+/*
+ * A line for each line of the value: LF, CR LF and CR end one, as readers see
+ * it.  A value that ends with a line end has an empty line behind it, so that
+ * the reader's value ends with LF, too.
+ */
+
+static void
+conduit_format_lines(const uint8_t *p, size_t len, conduit_buf_t *b)
+{
+    size_t  n;
+
+    for ( ;; ) {
+        conduit_buf_lit(b, "data: ");
+
+        n = conduit_format_line(p, len, b);
+
+        conduit_buf_lit(b, "\n");
+
+        if (n == len) {
+            return;
+        }
+
+        n += (p[n] == '\r' && len - n > 1 && p[n + 1] == '\n') ? 2 : 1;
+
+        p += n;
+        len -= n;
+    }
+}
+
+
+/* appends the bytes up to a line end, what is no UTF-8 as U+FFFD; returns their
+   number */
+
+static size_t
+conduit_format_line(const uint8_t *p, size_t len, conduit_buf_t *b)
+{
+    int     good;
+    size_t  i, n, from;
+
+    from = 0;
+
+    for (i = 0; i < len && p[i] != '\n' && p[i] != '\r'; i += n) {
+
+        n = conduit_utf8_char(p + i, len - i, &good);
+
+        if (!good) {
+            conduit_buf_append(b, p + from, i - from);
+            conduit_buf_lit(b, "\xef\xbf\xbd");
+            from = i + n;
+        }
+    }
+
+    conduit_buf_append(b, p + from, i - from);
+
+    return i;
+}

@@ -1,0 +1,76 @@
+/*
+ * Formats: how an entry of a stream becomes the bytes of a Server-Sent Event
+ * (WHATWG HTML, 9.2.5 and 9.2.6).  One function a format, chosen once for a
+ * location.  Pure: no NGINX type.
+ *
+ *   conduit   event: stream, id:, data: of a PublishRequest, as the contract
+ *             says
+ *   payload   id:, data: of the payload of a PublishRequest alone; a message
+ *             without one is not sent; END is "data: [DONE]"
+ *   json      id:, data: of a field that is JSON, on one line
+ *   text      id:, and a data: for each line of a field of any bytes
+ *
+ * A stream of json or text ends with an entry that has the field which says so,
+ * whatever the value of its other field is: what can't be sent of it is left
+ * out.  An event without data is an id alone, on which a client takes note of
+ * its position and dispatches nothing.
+ */
+
+#ifndef CONDUIT_FORMAT_H
+#define CONDUIT_FORMAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conduit_arena.h"
+#include "conduit_buf.h"
+#include "conduit_id.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef enum {
+    CONDUIT_FORMAT_CONDUIT = 0,
+    CONDUIT_FORMAT_PAYLOAD,
+    CONDUIT_FORMAT_JSON,
+    CONDUIT_FORMAT_TEXT,
+    CONDUIT_FORMATS
+} conduit_format_e;
+
+/* an entry, as it was read */
+typedef struct {
+    conduit_stream_id_t  id;
+    const uint8_t       *data;   /* the field of the messages; NULL: none */
+    size_t               len;
+    size_t               max;    /* of len; 0: any.  The format conduit has no
+                                    limit */
+    int                  end;    /* it has the field that ends a stream */
+} conduit_format_entry_t;
+
+/* what was made of it */
+typedef struct {
+    int                  sent;   /* an event was appended */
+    int                  end;    /* likewise, and the stream ends with it */
+    const char          *error;  /* static: why the entry, or its value, was
+                                    skipped; NULL: it was not */
+} conduit_format_event_t;
+
+typedef struct {
+    /*
+     * Appends the event of an entry to b.  Fills *event.  A failed allocation
+     * shows in b->failed; memory to decode in comes from the arena, which the
+     * caller resets before.
+     */
+    void  (*write)(const conduit_format_entry_t *e, conduit_arena_t *arena,
+                   conduit_buf_t *b, conduit_format_event_t *event);
+
+    /* Whether write() would set event->end; the arena likewise. */
+    int   (*is_end)(const conduit_format_entry_t *e, conduit_arena_t *arena);
+} conduit_format_t;
+
+
+/* by conduit_format_e */
+extern const conduit_format_t  conduit_formats[CONDUIT_FORMATS];
+
+#pragma GCC visibility pop
+
+#endif /* CONDUIT_FORMAT_H */
