@@ -1,8 +1,15 @@
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "conduit_jansson.h"
 #include "conduit_jwt_private.h"
+
+
+/* a double is a whole number of its own up to here: 2^53 */
+#define CONDUIT_JWT_WHOLE  9007199254740992.0
 
 
 /* a token in its three parts, still encoded */
@@ -44,6 +51,9 @@ static int conduit_jwt_not_yet(const conduit_jwt_claims_t *claims,
     int64_t now);
 static int conduit_jwt_lacks(const conduit_jwt_policy_t *policy,
     const conduit_jwt_claims_t *claims);
+static conduit_jwt_status_t conduit_jwt_hand_on(
+    const conduit_jwt_policy_t *policy, json_t *payload);
+static int conduit_jwt_number(json_t *value, char *text, size_t size);
 static json_t *conduit_jwt_get(json_t *object, const char *name);
 static int conduit_jwt_time(json_t *value, int64_t *seconds);
 static int conduit_jwt_audience(json_t *aud, const char *text, size_t len);
@@ -158,6 +168,10 @@ conduit_jwt_check(const conduit_jwt_keys_t *keys,
     }
 
     status = conduit_jwt_check_claims(policy, payload, now, claims);
+
+    if (status == CONDUIT_JWT_OK) {
+        status = conduit_jwt_hand_on(policy, payload);
+    }
 
     json_decref(payload);
 
@@ -370,6 +384,81 @@ conduit_jwt_lacks(const conduit_jwt_policy_t *policy,
 {
     return (policy->need_org && !claims->has_org)
            || (policy->need_channel && !claims->has_channel);
+}
+
+
+static conduit_jwt_status_t
+conduit_jwt_hand_on(const conduit_jwt_policy_t *policy, json_t *payload)
+{
+    int          n;
+    char         number[sizeof("-18446744073709551615")];
+    size_t       i, len;
+    json_t      *value;
+    const char  *text;
+
+    for (i = 0; i < policy->nnames; i++) {
+
+        value = json_object_get(payload, policy->names[i]);
+        text = NULL;
+        len = 0;
+
+        if (json_is_string(value)) {
+            text = json_string_value(value);
+            len = json_string_length(value);
+
+            /* conduit_jwt_json_rewrite() has replaced what is in it */
+
+            if (memchr(text, '\1', len) != NULL) {
+                text = NULL;
+                len = 0;
+            }
+
+        } else {
+            n = conduit_jwt_number(value, number, sizeof(number));
+
+            if (n > 0) {
+                text = number;
+                len = (size_t) n;
+            }
+        }
+
+        if (policy->claim(policy->data, i, text, len) != 0) {
+            return CONDUIT_JWT_NO_MEMORY;
+        }
+    }
+
+    return CONDUIT_JWT_OK;
+}
+
+
+/* a whole number, however it is spelled, in decimal; 0: it is none, or a double
+   does not tell it from its neighbours */
+
+static int
+conduit_jwt_number(json_t *value, char *text, size_t size)
+{
+    double  real;
+
+    /* an integer holds the bits of a uint64_t */
+
+    if (json_is_integer(value)) {
+        return snprintf(text, size, "%" PRIu64,
+                        (uint64_t) json_integer_value(value));
+    }
+
+    if (!json_is_real(value)) {
+        return 0;
+    }
+
+    real = json_real_value(value);
+
+    if (!(fabs(real) <= CONDUIT_JWT_WHOLE) || floor(real) != real) {
+        return 0;
+    }
+
+    /* no minus zero */
+
+    return snprintf(text, size, "%.0f", real == 0 ? 0.0 : real);
 }
 
 

@@ -57,6 +57,15 @@ typedef enum {
 
 typedef struct conduit_jwt_keys_s  conduit_jwt_keys_t;
 
+/*
+ * Takes the value of claim i that was asked for by name: a string as it is, a
+ * whole number in decimal ("-5", "42"); text is NULL when the token has no such
+ * claim, or it is of another type.  text does not last.  Returns 0, or -1 when
+ * memory is out.
+ */
+typedef int (*conduit_jwt_claim_pt)(void *data, size_t i, const char *text,
+    size_t len);
+
 /* what a location requires of a token; strings belong to the caller */
 typedef struct {
     const char  *issuer;          /* NULL: iss is not checked */
@@ -66,6 +75,12 @@ typedef struct {
     unsigned     need_sub:1;      /* sub must be a string */
     unsigned     need_org:1;      /* org_id must be an integer, 0 to 2^64-1 */
     unsigned     need_channel:1;  /* channel_id must be a UUID string */
+
+    /* claims that are handed on, each once, when all else was found good */
+    const char *const     *names;    /* zero-terminated */
+    size_t                 nnames;
+    conduit_jwt_claim_pt   claim;
+    void                  *data;
 } conduit_jwt_policy_t;
 
 /* what was read from a token; set on CONDUIT_JWT_OK only */

@@ -180,6 +180,32 @@ conduit_stream_key_write(uint64_t org, const char *channel, char *buf)
 }
 
 
+const char *
+conduit_stream_key_check(const char *key, size_t len)
+{
+    size_t         i;
+    unsigned char  c;
+
+    if (len == 0) {
+        return "Missing stream key";
+    }
+
+    if (len > CONDUIT_STREAM_KEY_MAX) {
+        return "Stream key too long";
+    }
+
+    for (i = 0; i < len; i++) {
+        c = (unsigned char) key[i];
+
+        if (c < 0x20 || c == 0x7f) {
+            return "Invalid stream key";
+        }
+    }
+
+    return NULL;
+}
+
+
 /* 1 to 20 digits; strtoull() would take blanks and signs as well */
 
 static int

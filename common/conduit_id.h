@@ -14,6 +14,9 @@
 #define CONDUIT_ORG_MAX        20    /* digits of a uint64_t */
 #define CONDUIT_UUID_LEN       36    /* hyphenated text form, RFC 9562 4 */
 #define CONDUIT_STREAM_ID_MAX  41    /* 20 digits, '-', 20 digits */
+/* bytes of any other stream's key */
+#define CONDUIT_STREAM_KEY_MAX  1024
+
 #define CONDUIT_KEY_MAX  (sizeof("stream:") - 1 + CONDUIT_ORG_MAX + 1         \
                           + CONDUIT_UUID_LEN)
 
@@ -71,6 +74,13 @@ size_t conduit_stream_key_write(uint64_t org, const char *channel, char *buf);
  * byte.  Returns their number.
  */
 size_t conduit_decimal_write(uint64_t value, char *buf);
+
+/*
+ * Checks a key of another stream, whatever made it: 1 to
+ * CONDUIT_STREAM_KEY_MAX bytes without ASCII control characters.  Returns NULL,
+ * or a static text that says what is wrong, for a reply.
+ */
+const char *conduit_stream_key_check(const char *key, size_t len);
 
 #pragma GCC visibility pop
 

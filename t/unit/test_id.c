@@ -301,6 +301,37 @@ START_TEST(stream_key_is_written)
 END_TEST
 
 
+START_TEST(other_keys_are_bounded)
+{
+    int   c;
+    char  key[CONDUIT_STREAM_KEY_MAX + 1];
+
+    memset(key, 'k', sizeof(key));
+
+    ck_assert_ptr_null(conduit_stream_key_check(key, CONDUIT_STREAM_KEY_MAX));
+    ck_assert_ptr_null(conduit_stream_key_check(key, 1));
+    ck_assert_ptr_null(conduit_stream_key_check("run:{a} \xff/%00", 13));
+    ck_assert_str_eq(conduit_stream_key_check(key, 0), "Missing stream key");
+    ck_assert_str_eq(conduit_stream_key_check(key, sizeof(key)),
+                     "Stream key too long");
+
+    for (c = 0; c < 256; c++) {
+        key[CONDUIT_STREAM_KEY_MAX - 1] = (char) c;
+
+        if (c < 0x20 || c == 0x7f) {
+            ck_assert_str_eq(conduit_stream_key_check(key,
+                                                      CONDUIT_STREAM_KEY_MAX),
+                             "Invalid stream key");
+
+        } else {
+            ck_assert_ptr_null(conduit_stream_key_check(key,
+                                                    CONDUIT_STREAM_KEY_MAX));
+        }
+    }
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -323,6 +354,7 @@ main(void)
     tcase_add_test(tc, stream_id_before_is_the_one_before);
     tcase_add_test(tc, nothing_is_before_the_first_stream_id);
     tcase_add_test(tc, stream_key_is_written);
+    tcase_add_test(tc, other_keys_are_bounded);
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);
