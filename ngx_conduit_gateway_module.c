@@ -9,9 +9,11 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "conduit_format.h"
 #include "ngx_conduit_gateway_channels.h"
 #include "ngx_conduit_gateway_cors.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_gateway_stream.h"
 #include "ngx_conduit_gateway_token.h"
 #include "ngx_conduit_gateway_worker.h"
 
@@ -76,6 +78,15 @@ static ngx_conf_enum_t  ngx_conduit_gateway_drain_event[] = {
 
 static const conduit_metrics_build_t  ngx_conduit_gateway_build =
     NGX_CONDUIT_BUILD("gateway");
+
+
+static ngx_conf_enum_t  ngx_conduit_gateway_format[] = {
+    { ngx_string("conduit"), CONDUIT_FORMAT_CONDUIT },
+    { ngx_string("payload"), CONDUIT_FORMAT_PAYLOAD },
+    { ngx_string("json"), CONDUIT_FORMAT_JSON },
+    { ngx_string("text"), CONDUIT_FORMAT_TEXT },
+    { ngx_null_string, 0 }
+};
 
 
 static ngx_conduit_pages_t  ngx_conduit_gateway_pages = {
@@ -189,6 +200,48 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
     { ngx_string("conduit_gateway_cors"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
       ngx_conduit_gateway_cors_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("conduit_gateway_key"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, common.key),
+      NULL },
+
+    { ngx_string("conduit_gateway_field"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_gateway_field_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, fields.data),
+      NULL },
+
+    { ngx_string("conduit_gateway_format"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.format),
+      &ngx_conduit_gateway_format },
+
+    { ngx_string("conduit_gateway_end_field"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_gateway_end_field_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, fields.end),
+      NULL },
+
+    { ngx_string("conduit_gateway_max_size"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, settings.max_value),
+      &ngx_conduit_not_zero },
+
+    { ngx_string("conduit_gateway_require_claim"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_conduit_gateway_claim_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -757,6 +810,8 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
     s->max_duration = NGX_CONF_UNSET_MSEC;
     s->after_end = NGX_CONF_UNSET_UINT;
     s->drain_event = NGX_CONF_UNSET_UINT;
+    s->format = NGX_CONF_UNSET_UINT;
+    s->max_value = NGX_CONF_UNSET_SIZE;
 
     glcf->expire = NGX_CONF_UNSET;
     glcf->token = NGX_CONF_UNSET_PTR;
@@ -773,12 +828,18 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conduit_gateway_loc_conf_t  *prev = parent;
     ngx_conduit_gateway_loc_conf_t  *conf = child;
 
+    ngx_conduit_fields_t              fields;
+    ngx_conduit_gateway_given_t       given;
+    ngx_conduit_gateway_settings_t    settings;
     ngx_conduit_gateway_main_conf_t  *gmcf;
+
+    ngx_conduit_gateway_given(conf, &given);
 
     ngx_conf_merge_value(conf->expire, prev->expire, 0);
     ngx_conf_merge_ptr_value(conf->token, prev->token, NULL);
 
     ngx_conduit_gateway_merge_settings(&prev->settings, &conf->settings);
+    ngx_conduit_gateway_merge_fields(&prev->fields, &conf->fields);
 
     if (ngx_conduit_conf_merge(cf, &prev->common, &conf->common)
         != NGX_CONF_OK
@@ -787,12 +848,22 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    /* an "if" or "limit_except" block shares what its location has checked */
+
+    if (conf->common.redis && conf->common.redis != prev->common.redis
+        && ngx_conduit_gateway_check_stream(cf, conf, &given) != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
     if (conf->common.redis) {
+        ngx_conduit_gateway_effective(conf, &settings, &fields);
+
         gmcf = ngx_http_conf_get_module_main_conf(cf,
                                                   ngx_conduit_gateway_module);
 
         conf->hub = ngx_conduit_hub_get(cf, &gmcf->hubs, conf->common.redis,
-                                        &conf->settings);
+                                        &settings, &fields);
         if (conf->hub == NULL) {
             return NGX_CONF_ERROR;
         }
@@ -820,4 +891,7 @@ ngx_conduit_gateway_merge_settings(ngx_conduit_gateway_settings_t *prev,
                               NGX_CONDUIT_AFTER_END_WAIT);
     ngx_conf_merge_uint_value(conf->drain_event, prev->drain_event,
                               NGX_CONDUIT_DRAIN_EVENT_AUTO);
+    ngx_conf_merge_uint_value(conf->format, prev->format,
+                              CONDUIT_FORMAT_CONDUIT);
+    ngx_conf_merge_size_value(conf->max_value, prev->max_value, 1024 * 1024);
 }

@@ -96,7 +96,8 @@ conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
 
     *hit = 0;
 
-    if (cache == NULL || len > CONDUIT_JWT_CACHE_TOKEN
+    if (cache == NULL || policy->nnames != 0
+        || len > CONDUIT_JWT_CACHE_TOKEN
         || conduit_jwt_cache_key(cache, token, len, key) != 0)
     {
         return conduit_jwt_verify(keys, policy, token, len, now, claims);

@@ -40,7 +40,9 @@ void conduit_jwt_cache_free(conduit_jwt_cache_t *cache);
  * Does what conduit_jwt_verify() does, with the same result: by what the cache
  * has of the token, or else in full, and a good token is kept then.  *hit tells
  * which.  policy may differ from that of other calls in what is needed, not in
- * issuer and audience.  cache NULL, or memory that is out: nothing is kept.
+ * issuer and audience.  Where it names claims that are handed on, the token is
+ * verified in full, as those are not kept; cache NULL, or memory that is out:
+ * likewise.
  */
 conduit_jwt_status_t conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
     const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,

@@ -10,7 +10,11 @@
 
 static void ngx_conduit_stream_loaded(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
+static void ngx_conduit_stream_fields(redisReply *list,
+    const ngx_conduit_fields_t *fields, ngx_conduit_entry_t *entry);
 static ngx_uint_t ngx_conduit_stream_is(redisReply *reply, const char *text);
+static ngx_uint_t ngx_conduit_stream_names(redisReply *reply,
+    const ngx_str_t *name);
 
 
 ngx_int_t
@@ -182,17 +186,17 @@ ngx_conduit_stream_entries(redisReply *reply, redisReply **list)
 /* [id, [field, value, ...]] */
 
 ngx_int_t
-ngx_conduit_stream_entry(redisReply *reply, ngx_conduit_entry_t *entry)
+ngx_conduit_stream_entry(redisReply *reply, const ngx_conduit_fields_t *fields,
+    ngx_conduit_entry_t *entry)
 {
-    size_t       i;
-    redisReply  *id, *fields, *value;
+    redisReply  *id, *list;
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
         return NGX_ERROR;
     }
 
     id = reply->element[0];
-    fields = reply->element[1];
+    list = reply->element[1];
 
     if (id->type != REDIS_REPLY_STRING
         || conduit_stream_id_parse(id->str, id->len, &entry->id) != 0)
@@ -201,30 +205,50 @@ ngx_conduit_stream_entry(redisReply *reply, ngx_conduit_entry_t *entry)
     }
 
     ngx_str_null(&entry->data);
+    entry->end = 0;
 
-    if (fields->type != REDIS_REPLY_ARRAY) {
-        return NGX_OK;
-    }
-
-    for (i = 0; i + 1 < fields->elements; i += 2) {
-        value = fields->element[i + 1];
-
-        if (ngx_conduit_stream_is(fields->element[i], "data")
-            && value->type == REDIS_REPLY_STRING)
-        {
-            entry->data.data = (u_char *) value->str;
-            entry->data.len = value->len;
-            break;
-        }
+    if (list->type == REDIS_REPLY_ARRAY && fields != NULL) {
+        ngx_conduit_stream_fields(list, fields, entry);
     }
 
     return NGX_OK;
 }
 
 
+static void
+ngx_conduit_stream_fields(redisReply *list, const ngx_conduit_fields_t *fields,
+    ngx_conduit_entry_t *entry)
+{
+    size_t       i;
+    redisReply  *name, *value;
+
+    for (i = 0; i + 1 < list->elements; i += 2) {
+        name = list->element[i];
+        value = list->element[i + 1];
+
+        if (entry->data.data == NULL
+            && ngx_conduit_stream_names(name, &fields->data)
+            && value->type == REDIS_REPLY_STRING)
+        {
+            entry->data.data = (u_char *) value->str;
+            entry->data.len = value->len;
+
+            if (fields->end.len == 0) {
+                return;
+            }
+
+        } else if (fields->end.len
+                   && ngx_conduit_stream_names(name, &fields->end))
+        {
+            entry->end = 1;
+        }
+    }
+}
+
+
 ngx_int_t
 ngx_conduit_stream_parse_info(redisReply *reply,
-    ngx_conduit_stream_info_t *info)
+    const ngx_conduit_fields_t *fields, ngx_conduit_stream_info_t *info)
 {
     size_t       i;
     redisReply  *name, *value;
@@ -276,10 +300,10 @@ ngx_conduit_stream_parse_info(redisReply *reply,
             }
 
         } else if (ngx_conduit_stream_is(name, "first-entry")) {
-            (void) ngx_conduit_stream_entry(value, &info->first);
+            (void) ngx_conduit_stream_entry(value, fields, &info->first);
 
         } else if (ngx_conduit_stream_is(name, "last-entry")) {
-            (void) ngx_conduit_stream_entry(value, &info->last);
+            (void) ngx_conduit_stream_entry(value, fields, &info->last);
         }
     }
 
@@ -296,4 +320,12 @@ ngx_conduit_stream_is(redisReply *reply, const char *text)
             || reply->type == REDIS_REPLY_STATUS)
            && reply->len == ngx_strlen(text)
            && ngx_memcmp(reply->str, text, reply->len) == 0;
+}
+
+
+static ngx_uint_t
+ngx_conduit_stream_names(redisReply *reply, const ngx_str_t *name)
+{
+    return reply->type == REDIS_REPLY_STRING && reply->len == name->len
+           && ngx_memcmp(reply->str, name->data, reply->len) == 0;
 }

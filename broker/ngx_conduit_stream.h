@@ -13,10 +13,17 @@
 
 #pragma GCC visibility push(hidden)
 
+/* the fields of an entry that are looked at */
+typedef struct {
+    ngx_str_t             data;
+    ngx_str_t             end;      /* len 0: none */
+} ngx_conduit_fields_t;
+
 typedef struct {
     conduit_stream_id_t   id;
-    ngx_str_t             data;     /* of the field "data"; data.data is NULL
-                                       without such a field */
+    ngx_str_t             data;     /* of that field, the first of its name;
+                                       data.data is NULL without such a field */
+    unsigned              end:1;    /* it has the field end */
 } ngx_conduit_entry_t;
 
 /* what XINFO STREAM tells of a stream */
@@ -73,11 +80,11 @@ void ngx_conduit_stream_load(ngx_conduit_link_t *link, ngx_str_t *text);
 ngx_int_t ngx_conduit_stream_entries(redisReply *reply, redisReply **list);
 
 /*
- * Reads one entry of such a list; its data belongs to the reply.  Returns
- * NGX_OK or NGX_ERROR.
+ * Reads one entry of such a list; its data belongs to the reply.  Without
+ * fields (NULL) the ID alone is read.  Returns NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_stream_entry(redisReply *reply,
-    ngx_conduit_entry_t *entry);
+    const ngx_conduit_fields_t *fields, ngx_conduit_entry_t *entry);
 
 /*
  * Reads a reply to XINFO STREAM.  A missing key is a stream that does not
@@ -85,7 +92,7 @@ ngx_int_t ngx_conduit_stream_entry(redisReply *reply,
  * or form.
  */
 ngx_int_t ngx_conduit_stream_parse_info(redisReply *reply,
-    ngx_conduit_stream_info_t *info);
+    const ngx_conduit_fields_t *fields, ngx_conduit_stream_info_t *info);
 
 #pragma GCC visibility pop
 

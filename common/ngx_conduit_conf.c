@@ -58,6 +58,8 @@ ngx_conduit_conf_init(ngx_conduit_conf_t *conf, ngx_conduit_kind_e kind,
     conf->timeout = NGX_CONF_UNSET_MSEC;
     conf->org_id = NGX_CONF_UNSET_PTR;
     conf->channel_id = NGX_CONF_UNSET_PTR;
+    conf->key = NGX_CONF_UNSET_PTR;
+    conf->claims = NGX_CONF_UNSET_PTR;
     conf->auth = NGX_CONF_UNSET;
     conf->cache_size = NGX_CONF_UNSET_UINT;
 
@@ -80,6 +82,8 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 4000);
     ngx_conf_merge_ptr_value(conf->org_id, prev->org_id, NULL);
     ngx_conf_merge_ptr_value(conf->channel_id, prev->channel_id, NULL);
+    ngx_conf_merge_ptr_value(conf->key, prev->key, NULL);
+    ngx_conf_merge_ptr_value(conf->claims, prev->claims, NULL);
     ngx_conf_merge_value(conf->auth, prev->auth, 1);
     ngx_conf_merge_uint_value(conf->cache_size, prev->cache_size,
                               ngx_conduit_cache_sizes[conf->kind]);

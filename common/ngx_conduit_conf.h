@@ -34,6 +34,14 @@ struct ngx_conduit_cache_s {
     ngx_conduit_cache_t       *next;
 };
 
+/* claims that a token must have, besides those of the contract */
+typedef struct {
+    ngx_array_t                names;            /* of const char *, unique */
+    ngx_array_t                values;           /* of
+                                                    ngx_http_complex_value_t,
+                                                    in the same order */
+} ngx_conduit_claims_t;
+
 /* the first member of both modules' location configurations */
 struct ngx_conduit_conf_s {
     ngx_conduit_kind_e         kind;
@@ -61,12 +69,17 @@ struct ngx_conduit_conf_s {
 
     ngx_http_complex_value_t  *org_id;
     ngx_http_complex_value_t  *channel_id;
+    ngx_http_complex_value_t  *key;              /* of the gateway's streams;
+                                                    NULL: the contract's, and
+                                                    tokens name org and
+                                                    channel */
 
     ngx_flag_t                 auth;
     conduit_jwt_keys_t        *keys;
     ngx_str_t                  issuer;           /* data NULL: not set; empty:
                                                     any is accepted */
     ngx_str_t                  audience;         /* likewise */
+    ngx_conduit_claims_t      *claims;           /* NULL: none */
 
     ngx_uint_t                 cache_size;       /* in tokens; 0: off */
     ngx_conduit_cache_t       *cache;            /* NULL: none */
@@ -77,6 +90,11 @@ typedef struct {
     ngx_conduit_conf_t        *conf;             /* of the location; NULL: it
                                                     was not verified */
     conduit_jwt_claims_t       claims;           /* set on CONDUIT_JWT_OK */
+    ngx_str_t                 *values;           /* likewise: of conf->claims,
+                                                    in the request's pool; data
+                                                    NULL: there is none, or it
+                                                    is neither a string nor a
+                                                    whole number */
     conduit_jwt_status_t       status;
     unsigned                   need_org:1;       /* as it was asked for */
     unsigned                   busy:1;           /* ids are being looked at */

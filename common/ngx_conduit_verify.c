@@ -17,11 +17,25 @@
 #define NGX_CONDUIT_CACHE_MAX  1000000
 
 
+/* where the claims of a token go */
+typedef struct {
+    ngx_pool_t  *pool;
+    ngx_str_t   *values;
+} ngx_conduit_conf_taker_t;
+
+
 static ngx_conduit_cache_t *ngx_conduit_cache_create(ngx_conf_t *cf,
     ngx_conduit_conf_t *conf);
 static void ngx_conduit_cache_cleanup(void *data);
 static conduit_jwt_cache_t *ngx_conduit_cache_table(
     ngx_conduit_cache_t *cache);
+static void ngx_conduit_conf_policy(ngx_conduit_conf_t *conf,
+    ngx_uint_t need_org, conduit_jwt_policy_t *policy);
+static ngx_int_t ngx_conduit_conf_claims(ngx_http_request_t *r,
+    ngx_conduit_conf_t *conf, conduit_jwt_policy_t *policy,
+    ngx_conduit_conf_taker_t *taker);
+static int ngx_conduit_conf_take_claim(void *data, size_t i, const char *text,
+    size_t len);
 static ngx_uint_t ngx_conduit_conf_equal(ngx_str_t *a, ngx_str_t *b);
 
 
@@ -61,7 +75,12 @@ ngx_conduit_conf_set_cache(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
     ngx_conduit_cache_t      *cache;
     ngx_conduit_main_conf_t  *main_conf;
 
-    if (conf->redis == NULL || !conf->auth || conf->cache_size == 0) {
+    /* what the location asks for besides is in the token alone, see
+       conduit_jwt_cache_verify() */
+
+    if (conf->redis == NULL || !conf->auth || conf->cache_size == 0
+        || conf->claims != NULL)
+    {
         return NGX_OK;
     }
 
@@ -149,35 +168,31 @@ conduit_jwt_status_t
 ngx_conduit_conf_verify(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
     ngx_str_t *token, ngx_uint_t need_org, ngx_conduit_verified_t *v)
 {
-    int                   hit;
-    conduit_jwt_cache_t  *table;
-    conduit_jwt_policy_t  policy;
+    int                        hit;
+    conduit_jwt_cache_t       *table;
+    conduit_jwt_policy_t       policy;
+    ngx_conduit_conf_taker_t   taker;
 
     if (ngx_conduit_conf_verified(conf, need_org, v)) {
         return v->status;
     }
 
-    ngx_memzero(&policy, sizeof(conduit_jwt_policy_t));
+    hit = 0;
+    ngx_conduit_conf_policy(conf, need_org, &policy);
 
-    if (conf->issuer.len) {
-        policy.issuer = (char *) conf->issuer.data;
-        policy.issuer_len = conf->issuer.len;
+    if (ngx_conduit_conf_claims(r, conf, &policy, &taker) == NGX_OK) {
+
+        table = ngx_conduit_cache_table(conf->cache);
+
+        v->status = conduit_jwt_cache_verify(table, conf->keys, &policy,
+                                             (char *) token->data, token->len,
+                                             ngx_time(), &v->claims, &hit);
+
+    } else {
+        v->status = CONDUIT_JWT_NO_MEMORY;
     }
 
-    if (conf->audience.len) {
-        policy.audience = (char *) conf->audience.data;
-        policy.audience_len = conf->audience.len;
-    }
-
-    policy.need_sub = (conf->kind == NGX_CONDUIT_PUBLISH);
-    policy.need_org = need_org;
-    policy.need_channel = (conf->kind == NGX_CONDUIT_GATEWAY);
-
-    table = ngx_conduit_cache_table(conf->cache);
-
-    v->status = conduit_jwt_cache_verify(table, conf->keys, &policy,
-                                         (char *) token->data, token->len,
-                                         ngx_time(), &v->claims, &hit);
+    v->values = taker.values;
     v->conf = conf;
     v->need_org = need_org;
 
@@ -205,6 +220,81 @@ ngx_conduit_conf_verify(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
 }
 
 
+static void
+ngx_conduit_conf_policy(ngx_conduit_conf_t *conf, ngx_uint_t need_org,
+    conduit_jwt_policy_t *policy)
+{
+    ngx_memzero(policy, sizeof(conduit_jwt_policy_t));
+
+    if (conf->issuer.len) {
+        policy->issuer = (char *) conf->issuer.data;
+        policy->issuer_len = conf->issuer.len;
+    }
+
+    if (conf->audience.len) {
+        policy->audience = (char *) conf->audience.data;
+        policy->audience_len = conf->audience.len;
+    }
+
+    policy->need_sub = (conf->kind == NGX_CONDUIT_PUBLISH);
+
+    /* streams of another key know neither organizations nor channels */
+
+    if (conf->key == NULL) {
+        policy->need_org = need_org;
+        policy->need_channel = (conf->kind == NGX_CONDUIT_GATEWAY);
+    }
+}
+
+
+/* makes room for the claims that the location asks for */
+
+static ngx_int_t
+ngx_conduit_conf_claims(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
+    conduit_jwt_policy_t *policy, ngx_conduit_conf_taker_t *taker)
+{
+    taker->pool = r->pool;
+    taker->values = NULL;
+
+    if (conf->claims == NULL) {
+        return NGX_OK;
+    }
+
+    policy->names = conf->claims->names.elts;
+    policy->nnames = conf->claims->names.nelts;
+    policy->claim = ngx_conduit_conf_take_claim;
+    policy->data = taker;
+
+    taker->values = ngx_pcalloc(r->pool, policy->nnames * sizeof(ngx_str_t));
+
+    return taker->values ? NGX_OK : NGX_ERROR;
+}
+
+
+static int
+ngx_conduit_conf_take_claim(void *data, size_t i, const char *text, size_t len)
+{
+    ngx_str_t                 *value;
+    ngx_conduit_conf_taker_t  *taker = data;
+
+    if (text == NULL) {
+        return 0;
+    }
+
+    value = &taker->values[i];
+
+    value->data = ngx_pnalloc(taker->pool, len + 1);
+    if (value->data == NULL) {
+        return -1;
+    }
+
+    ngx_memcpy(value->data, text, len);
+    value->len = len;
+
+    return 0;
+}
+
+
 ngx_uint_t
 ngx_conduit_conf_verified(ngx_conduit_conf_t *conf, ngx_uint_t need_org,
     ngx_conduit_verified_t *v)
@@ -224,6 +314,8 @@ ngx_conduit_conf_verified(ngx_conduit_conf_t *conf, ngx_uint_t need_org,
     /* a level without keys of its own has those of the outer one */
 
     return prev->keys == conf->keys
+           && prev->claims == conf->claims
+           && (prev->key == NULL) == (conf->key == NULL)
            && ngx_conduit_conf_equal(&prev->issuer, &conf->issuer)
            && ngx_conduit_conf_equal(&prev->audience, &conf->audience);
 }

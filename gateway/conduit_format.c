@@ -71,6 +71,7 @@ conduit_format_conduit(const conduit_format_entry_t *e, conduit_arena_t *arena,
 
     event->sent = 1;
     event->end = (m.phase == CONDUIT_PHASE_END);
+    event->prompt = (m.phase != CONDUIT_PHASE_DELTA);
 }
 
 
@@ -89,6 +90,7 @@ conduit_format_payload(const conduit_format_entry_t *e, conduit_arena_t *arena,
     }
 
     event->end = (m.phase == CONDUIT_PHASE_END);
+    event->prompt = (m.phase != CONDUIT_PHASE_DELTA);
 
     if (!event->end && m.payload == NULL) {
         return;
@@ -282,6 +284,7 @@ conduit_format_finish(const conduit_format_entry_t *e, size_t from,
 
     event->sent = 1;
     event->end = e->end;
+    event->prompt = e->end;
 }
 
 

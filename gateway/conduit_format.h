@@ -50,6 +50,8 @@ typedef struct {
 typedef struct {
     int                  sent;   /* an event was appended */
     int                  end;    /* likewise, and the stream ends with it */
+    int                  prompt; /* likewise, and it waits for no others: it is
+                                    no delta, or it is the end */
     const char          *error;  /* static: why the entry, or its value, was
                                     skipped; NULL: it was not */
 } conduit_format_event_t;

@@ -7,6 +7,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_conduit_hub.h"
 #include "ngx_conduit_question.h"
 
 
@@ -24,8 +25,11 @@ static ngx_int_t ngx_conduit_answer_apart(ngx_conduit_question_t *q,
 static ngx_int_t ngx_conduit_answer_alone(ngx_conduit_question_t *q);
 static ngx_int_t ngx_conduit_answer_entries(ngx_conduit_question_t *q,
     redisReply *list);
-static ngx_int_t ngx_conduit_answer_entry(redisReply *r,
-    conduit_history_entry_t *entry);
+static ngx_int_t ngx_conduit_answer_entry(ngx_conduit_question_t *q,
+    redisReply *r, conduit_history_entry_t *entry);
+static uint64_t ngx_conduit_answer_hash(ngx_conduit_entry_t *e);
+static const ngx_conduit_fields_t *ngx_conduit_answer_fields(
+    ngx_conduit_question_t *q);
 static ngx_int_t ngx_conduit_answer_id(redisReply *r,
     conduit_stream_id_t *id);
 
@@ -159,7 +163,7 @@ static ngx_int_t
 ngx_conduit_answer_tail(ngx_conduit_question_t *q, redisReply *list)
 {
     if (list->elements != 1
-        || ngx_conduit_answer_entry(list->element[0], &q->answer.tail)
+        || ngx_conduit_answer_entry(q, list->element[0], &q->answer.tail)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -212,7 +216,8 @@ ngx_conduit_answer_apart(ngx_conduit_question_t *q, redisReply *r,
 
     a = &q->answer;
 
-    if (ngx_conduit_stream_parse_info(r, &info) != NGX_OK
+    if (ngx_conduit_stream_parse_info(r, ngx_conduit_answer_fields(q), &info)
+        != NGX_OK
         || ngx_conduit_answer_entries(q, q->range) != NGX_OK)
     {
         return NGX_ERROR;
@@ -243,8 +248,7 @@ ngx_conduit_answer_apart(ngx_conduit_question_t *q, redisReply *r,
 
         a->has_tail = 1;
         a->tail.id = info.last.id;
-        a->tail.hash = conduit_history_hash(info.last.data.data,
-                                            info.last.data.len);
+        a->tail.hash = ngx_conduit_answer_hash(&info.last);
         return NGX_OK;
     }
 
@@ -323,7 +327,7 @@ ngx_conduit_answer_entries(ngx_conduit_question_t *q, redisReply *list)
     for (i = 0; i < list->elements; i++) {
         entry = &q->entries[i];
 
-        if (ngx_conduit_answer_entry(list->element[i], entry) != NGX_OK
+        if (ngx_conduit_answer_entry(q, list->element[i], entry) != NGX_OK
             || conduit_stream_id_cmp(&entry->id, i ? &entry[-1].id : &a->from)
                < (i ? 1 : 0))
         {
@@ -339,20 +343,37 @@ ngx_conduit_answer_entries(ngx_conduit_question_t *q, redisReply *list)
 
 
 static ngx_int_t
-ngx_conduit_answer_entry(redisReply *r, conduit_history_entry_t *entry)
+ngx_conduit_answer_entry(ngx_conduit_question_t *q, redisReply *r,
+    conduit_history_entry_t *entry)
 {
     ngx_conduit_entry_t  e;
 
-    if (ngx_conduit_stream_entry(r, &e) != NGX_OK
+    if (ngx_conduit_stream_entry(r, ngx_conduit_answer_fields(q), &e) != NGX_OK
         || (e.id.ms == 0 && e.id.seq == 0))
     {
         return NGX_ERROR;
     }
 
     entry->id = e.id;
-    entry->hash = conduit_history_hash(e.data.data, e.data.len);
+    entry->hash = ngx_conduit_answer_hash(&e);
 
     return NGX_OK;
+}
+
+
+/* one that ends the stream is another than one that does not */
+
+static uint64_t
+ngx_conduit_answer_hash(ngx_conduit_entry_t *e)
+{
+    return conduit_history_hash(e->data.data, e->data.len) ^ e->end;
+}
+
+
+static const ngx_conduit_fields_t *
+ngx_conduit_answer_fields(ngx_conduit_question_t *q)
+{
+    return &q->key->shard->hub->fields;
 }
 
 
@@ -370,20 +391,18 @@ ngx_conduit_answer_id(redisReply *r, conduit_stream_id_t *id)
 
 
 void
-ngx_conduit_answer_data(ngx_conduit_question_t *q, size_t i, ngx_str_t *data)
+ngx_conduit_answer_read(ngx_conduit_question_t *q, size_t i,
+    ngx_conduit_entry_t *e)
 {
-    ngx_conduit_entry_t  e;
-
     /* it was read once */
 
-    (void) ngx_conduit_stream_entry(q->list->element[i], &e);
-
-    *data = e.data;
+    (void) ngx_conduit_stream_entry(q->list->element[i],
+                                    ngx_conduit_answer_fields(q), e);
 }
 
 
 ngx_uint_t
-ngx_conduit_answer_newest(ngx_conduit_question_t *q, ngx_str_t *data)
+ngx_conduit_answer_newest(ngx_conduit_question_t *q, ngx_conduit_entry_t *e)
 {
     conduit_history_answer_t   *a;
     ngx_conduit_stream_info_t   info;
@@ -391,7 +410,7 @@ ngx_conduit_answer_newest(ngx_conduit_question_t *q, ngx_str_t *data)
     a = &q->answer;
 
     if (a->nentries && !a->full) {
-        ngx_conduit_answer_data(q, a->nentries - 1, data);
+        ngx_conduit_answer_read(q, a->nentries - 1, e);
         return 1;
     }
 
@@ -400,12 +419,14 @@ ngx_conduit_answer_newest(ngx_conduit_question_t *q, ngx_str_t *data)
     }
 
     if (q->form == NGX_CONDUIT_FORM_RANGE) {
-        (void) ngx_conduit_stream_parse_info(q->reply, &info);
-        *data = info.last.data;
+        (void) ngx_conduit_stream_parse_info(q->reply,
+                                             ngx_conduit_answer_fields(q),
+                                             &info);
+        *e = info.last;
         return 1;
     }
 
-    ngx_conduit_answer_data(q, 0, data);
+    ngx_conduit_answer_read(q, 0, e);
 
     return 1;
 }

@@ -337,7 +337,8 @@ ngx_conduit_canary_last(ngx_conduit_shard_t *shard, redisReply *reply,
     }
 
     if (list == NULL
-        || ngx_conduit_stream_entry(list->element[list->elements - 1], &entry)
+        || ngx_conduit_stream_entry(list->element[list->elements - 1], NULL,
+                                    &entry)
            != NGX_OK)
     {
         return 0;

@@ -52,7 +52,7 @@ static const ngx_conduit_feed_handlers_t  ngx_conduit_channel_feed = {
 
 ngx_conduit_channel_t *
 ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
-    conduit_stream_id_t *pos)
+    ngx_str_t *label, conduit_stream_id_t *pos)
 {
     ngx_str_t                 str;
     ngx_conduit_key_t        *key;
@@ -88,6 +88,8 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
     ls->after_end = hub->settings.after_end;
 
     ngx_conduit_listeners_init(ls);
+
+    ch->feed.key.label = label ? *label : str;
 
     if (ngx_conduit_feed_open(&ch->feed, hub, &str, pos,
                               &ngx_conduit_channel_feed, ch)

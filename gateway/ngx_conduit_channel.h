@@ -30,11 +30,12 @@ typedef struct {
 } ngx_conduit_channel_sight_t;
 
 /*
- * Finds or makes the channel of a key; a new one starts at pos.  Returns NULL
- * when memory is out.
+ * Finds or makes the channel of a key; a new one starts at pos.  The log names
+ * it by its label, which outlives the hub; NULL: by the key.  Returns NULL when
+ * memory is out.
  */
 ngx_conduit_channel_t *ngx_conduit_channel_get(ngx_conduit_hub_t *hub,
-    ngx_str_t *key, conduit_stream_id_t *pos);
+    ngx_str_t *key, ngx_str_t *label, conduit_stream_id_t *pos);
 
 /*
  * Takes a listener in, and in the roster.  Returns NGX_OK: it is to be started

@@ -117,7 +117,7 @@ ngx_conduit_feed_complain(ngx_conduit_feed_t *feed, redisReply *reply)
 
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "conduit: redis %V: reading \"%V\" failed: %s",
-                  &shard->doorbell.redis->name, &feed->key.node.str,
+                  &shard->doorbell.redis->name, &feed->key.label,
                   reply->type == REDIS_REPLY_ERROR ? reply->str
                                                    : "unexpected reply");
 }
@@ -129,7 +129,7 @@ ngx_conduit_feed_give_up(ngx_conduit_feed_t *feed)
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "conduit: redis %V: an entry of \"%V\" is too large, its "
                   "clients are sent away",
-                  &feed->key.shard->doorbell.redis->name, &feed->key.node.str);
+                  &feed->key.shard->doorbell.redis->name, &feed->key.label);
 
     feed->on->failed(feed->data);
 }
@@ -138,10 +138,10 @@ ngx_conduit_feed_give_up(ngx_conduit_feed_t *feed)
 void
 ngx_conduit_feed_find_end(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q)
 {
-    ngx_str_t  data;
+    ngx_conduit_entry_t  entry;
 
-    if (ngx_conduit_answer_newest(q, &data)) {
-        q->answer.ended = ngx_conduit_frame_is_end(feed->hub, &data);
+    if (ngx_conduit_answer_newest(q, &entry)) {
+        q->answer.ended = ngx_conduit_frame_is_end(feed->hub, &entry);
     }
 }
 
@@ -150,15 +150,12 @@ ngx_int_t
 ngx_conduit_feed_frame(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q,
     size_t i, ngx_conduit_frame_t **frame)
 {
-    ngx_str_t            data;
-    conduit_stream_id_t  id;
+    ngx_conduit_entry_t  entry;
 
     *frame = NULL;
 
-    id = q->answer.entries[i].id;
-    ngx_conduit_answer_data(q, i, &data);
+    ngx_conduit_answer_read(q, i, &entry);
 
-    return ngx_conduit_frame_create(feed->hub, &feed->key.node.str, &id, &data,
-                                    frame)
+    return ngx_conduit_frame_create(feed->hub, &feed->key, &entry, frame)
            == NGX_ERROR ? NGX_ERROR : NGX_OK;
 }

@@ -366,7 +366,7 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
                       "conduit: redis %V: stream \"%V\" has lost its entries "
                       "after %uL-%uL, up to %uL-%uL",
                       &feed->key.shard->doorbell.redis->name,
-                      &feed->key.node.str, h->cursor.ms, h->cursor.seq,
+                      &feed->key.label, h->cursor.ms, h->cursor.seq,
                       cursor->ms, cursor->seq);
 
         ngx_conduit_feed_cut(feed);
@@ -381,7 +381,7 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
                       "conduit: redis %V: stream \"%V\" is gone or was made "
                       "anew, reading it from its oldest entry",
                       &feed->key.shard->doorbell.redis->name,
-                      &feed->key.node.str);
+                      &feed->key.label);
 
         feed->ended = 0;
 

@@ -7,7 +7,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "conduit_message.h"
 #include "conduit_sse.h"
 #include "ngx_conduit_frame.h"
 #include "ngx_conduit_gateway_metrics.h"
@@ -19,58 +18,45 @@
 
 
 static ngx_conduit_frame_t *ngx_conduit_frame_copy(conduit_buf_t *b);
-static conduit_message_status_t ngx_conduit_frame_decode(
-    ngx_conduit_hub_t *hub, ngx_str_t *data, conduit_message_t *message);
+static void ngx_conduit_frame_entry(ngx_conduit_hub_t *hub,
+    const ngx_conduit_entry_t *entry, conduit_format_entry_t *e);
+static void ngx_conduit_frame_skipped(ngx_conduit_hub_t *hub,
+    ngx_conduit_key_t *key, const ngx_conduit_entry_t *entry,
+    const char *error);
 
 
 ngx_int_t
-ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
-    conduit_stream_id_t *id, ngx_str_t *data, ngx_conduit_frame_t **frame)
+ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key,
+    const ngx_conduit_entry_t *entry, ngx_conduit_frame_t **frame)
 {
-    ngx_uint_t                 level, unlogged;
-    conduit_buf_t             *b;
-    conduit_message_t          message;
-    ngx_conduit_frame_t       *f;
-    conduit_message_status_t   status;
+    conduit_buf_t           *b;
+    ngx_conduit_frame_t     *f;
+    conduit_format_entry_t   e;
+    conduit_format_event_t   event;
 
     b = &hub->scratch;
-    status = ngx_conduit_frame_decode(hub, data, &message);
 
-    if (status == CONDUIT_MESSAGE_OK) {
+    ngx_conduit_frame_entry(hub, entry, &e);
 
-        conduit_buf_reset(b);
-        conduit_sse_write_stream(&message, id, hub->arena, b);
+    conduit_arena_reset(hub->arena);
+    conduit_buf_reset(b);
 
-        /* no other try would do better */
+    hub->format->write(&e, hub->arena, b, &event);
 
-        if (b->failed && conduit_arena_full(hub->arena)) {
-            status = CONDUIT_MESSAGE_NO_MEMORY;
-        }
+    if (event.error != NULL) {
+        ngx_conduit_frame_skipped(hub, key, entry, event.error);
     }
 
-    if (status != CONDUIT_MESSAGE_OK) {
-
-        /* who listens again and again has it read as often */
-
-        level = ngx_conduit_http_may_log(&hub->skips, &unlogged)
-                ? NGX_LOG_ERR : NGX_LOG_INFO;
-
-        ngx_log_error(level, ngx_cycle->log, 0,
-                      "conduit: redis %V: entry %uL-%uL of \"%V\" is skipped: "
-                      "%s", &hub->redis->name, id->ms, id->seq, key,
-                      data->data == NULL
-                      ? "no field \"data\""
-                      : conduit_message_status_text(status));
-        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SKIPPED);
+    if (!event.sent) {
         return NGX_DECLINED;
     }
 
     f = ngx_conduit_frame_copy(b);
 
     if (f != NULL) {
-        f->id = *id;
-        f->end = (message.phase == CONDUIT_PHASE_END);
-        f->prompt = (message.phase != CONDUIT_PHASE_DELTA);
+        f->id = entry->id;
+        f->end = event.end;
+        f->prompt = event.prompt;
         ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_FRAMES);
     }
 
@@ -83,11 +69,61 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
     if (f == NULL) {
         ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
                       "conduit: no memory for entry %uL-%uL of \"%V\", it is "
-                      "read again", id->ms, id->seq, key);
+                      "read again", entry->id.ms, entry->id.seq, &key->label);
         return NGX_ERROR;
     }
 
     return NGX_OK;
+}
+
+
+static void
+ngx_conduit_frame_entry(ngx_conduit_hub_t *hub,
+    const ngx_conduit_entry_t *entry, conduit_format_entry_t *e)
+{
+    e->id = entry->id;
+    e->data = entry->data.data;
+    e->len = entry->data.len;
+    e->max = hub->settings.max_value;
+    e->end = entry->end;
+}
+
+
+/*
+ * Who listens again and again has an entry read as often.  A stream that is not
+ * Conduit's own may have any number of such entries: it is told of once, while
+ * somebody listens to it.
+ */
+
+static void
+ngx_conduit_frame_skipped(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key,
+    const ngx_conduit_entry_t *entry, const char *error)
+{
+    ngx_uint_t  level, unlogged;
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SKIPPED);
+
+    if (key->skipped && hub->settings.format != CONDUIT_FORMAT_CONDUIT) {
+        return;
+    }
+
+    key->skipped = 1;
+
+    level = ngx_conduit_http_may_log(&hub->skips, &unlogged)
+            ? NGX_LOG_ERR : NGX_LOG_INFO;
+
+    if (entry->data.data == NULL) {
+        ngx_log_error(level, ngx_cycle->log, 0,
+                      "conduit: redis %V: entry %uL-%uL of \"%V\" is skipped: "
+                      "no field \"%V\"", &hub->redis->name, entry->id.ms,
+                      entry->id.seq, &key->label, &hub->fields.data);
+        return;
+    }
+
+    ngx_log_error(level, ngx_cycle->log, 0,
+                  "conduit: redis %V: entry %uL-%uL of \"%V\" is skipped: "
+                  "%s", &hub->redis->name, entry->id.ms, entry->id.seq,
+                  &key->label, error);
 }
 
 
@@ -175,25 +211,14 @@ ngx_conduit_frame_prompt(const void *frame)
 
 
 ngx_uint_t
-ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub, ngx_str_t *data)
+ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub,
+    const ngx_conduit_entry_t *entry)
 {
-    conduit_message_t  message;
+    conduit_format_entry_t  e;
 
-    return ngx_conduit_frame_decode(hub, data, &message) == CONDUIT_MESSAGE_OK
-           && message.phase == CONDUIT_PHASE_END;
-}
-
-
-static conduit_message_status_t
-ngx_conduit_frame_decode(ngx_conduit_hub_t *hub, ngx_str_t *data,
-    conduit_message_t *message)
-{
-    if (data->data == NULL) {
-        return CONDUIT_MESSAGE_MALFORMED;
-    }
+    ngx_conduit_frame_entry(hub, entry, &e);
 
     conduit_arena_reset(hub->arena);
 
-    return conduit_message_decode(data->data, data->len,
-                                  hub->arena, message);
+    return hub->format->is_end(&e, hub->arena);
 }

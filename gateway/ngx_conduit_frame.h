@@ -12,6 +12,8 @@
 #include "conduit_buf.h"
 #include "conduit_id.h"
 #include "ngx_conduit_gateway.h"
+#include "ngx_conduit_shard.h"
+#include "ngx_conduit_stream.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -40,13 +42,13 @@ void ngx_conduit_control_write(const char *type, const char *reason,
     conduit_stream_id_t *pos, conduit_buf_t *b);
 
 /*
- * Makes the frame of an entry of the stream key by its ID and its data (whose
- * data is NULL when it has none), with one reference.  Returns NGX_OK;
- * NGX_DECLINED when the entry is no message (logged); NGX_ERROR when memory is
- * out.
+ * Makes the frame of an entry of the stream key, in the format of the hub, with
+ * one reference.  Returns NGX_OK; NGX_DECLINED when nothing is sent of it
+ * (logged, if it is not valid); NGX_ERROR when memory is out.
  */
-ngx_int_t ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_str_t *key,
-    conduit_stream_id_t *id, ngx_str_t *data, ngx_conduit_frame_t **frame);
+ngx_int_t ngx_conduit_frame_create(ngx_conduit_hub_t *hub,
+    ngx_conduit_key_t *key, const ngx_conduit_entry_t *entry,
+    ngx_conduit_frame_t **frame);
 
 /* Makes a frame of so many bytes that are to be set, with one reference. */
 ngx_conduit_frame_t *ngx_conduit_frame_alloc(size_t len);
@@ -56,8 +58,9 @@ void ngx_conduit_frame_release(ngx_conduit_frame_t *frame);
 /* For conduit_coalesce_look(). */
 int ngx_conduit_frame_prompt(const void *frame);
 
-/* Whether the entry is a message of phase END. */
-ngx_uint_t ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub, ngx_str_t *data);
+/* Whether a stream ends with the entry. */
+ngx_uint_t ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub,
+    const ngx_conduit_entry_t *entry);
 
 #pragma GCC visibility pop
 

@@ -55,6 +55,8 @@ typedef struct {
     ngx_msec_t              max_duration;  /* 0: off */
     ngx_uint_t              after_end;     /* ngx_conduit_after_end_e */
     ngx_uint_t              drain_event;   /* ngx_conduit_drain_event_e */
+    ngx_uint_t              format;        /* conduit_format_e */
+    size_t                  max_value;     /* of a field; 0: any */
 } ngx_conduit_gateway_settings_t;
 
 /* what a client gets that comes back after the END of its stream */

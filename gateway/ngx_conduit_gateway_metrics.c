@@ -26,7 +26,7 @@ static const char * const  ngx_conduit_gateway_outcomes[] = {
 static const char * const  ngx_conduit_gateway_denials[] = {
     "missing", "expired", "not_yet_valid", "malformed", "algorithm", "kid",
     "signature", "issuer", "audience", "claim", "no_memory", "format",
-    "org_or_channel", NULL
+    "org_or_channel", "required_claim", NULL
 };
 
 /* as ngx_conduit_close_name() has them */

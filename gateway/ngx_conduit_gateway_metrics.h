@@ -33,6 +33,7 @@ enum {
     NGX_CONDUIT_DENIED_MISSING = 0,     /* in the place of CONDUIT_JWT_OK */
     NGX_CONDUIT_DENIED_FORMAT = CONDUIT_JWT_NO_MEMORY + 1,
     NGX_CONDUIT_DENIED_CLAIMS,          /* name another org or channel */
+    NGX_CONDUIT_DENIED_REQUIRED,        /* conduit_gateway_require_claim */
     NGX_CONDUIT_DENIALS
 };
 

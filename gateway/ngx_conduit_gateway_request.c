@@ -11,6 +11,7 @@
 
 #include "ngx_conduit_gateway_cors.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_gateway_stream.h"
 #include "ngx_conduit_gateway_token.h"
 #include "ngx_conduit_http.h"
 #include "ngx_conduit_response.h"
@@ -29,7 +30,10 @@ static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
 static ngx_int_t ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
-    ngx_conduit_ids_t *ids, ngx_str_t *token, ngx_msec_t *expires);
+    ngx_conduit_name_t *name, ngx_str_t *token, ngx_msec_t *expires);
+static ngx_int_t ngx_conduit_gateway_claims(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_verified_t *v,
+    ngx_conduit_name_t *name);
 static ngx_int_t ngx_conduit_gateway_discard_body(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_refuse(ngx_http_request_t *r,
     ngx_uint_t status, const char *text);
@@ -42,7 +46,7 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
     ngx_str_t                        token;
     ngx_msec_t                       expires;
     const char                      *err;
-    ngx_conduit_ids_t                ids;
+    ngx_conduit_name_t               name;
     conduit_stream_id_t              pos;
     ngx_conduit_gateway_ctx_t       *ctx;
     ngx_conduit_gateway_loc_conf_t  *glcf;
@@ -66,7 +70,11 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    err = ngx_conduit_http_ids(r, &glcf->common, &ids);
+    rc = ngx_conduit_gateway_name(r, glcf, &name, &err);
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     ngx_str_null(&token);
 
@@ -85,7 +93,7 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     expires = 0;
 
-    rc = ngx_conduit_gateway_authenticate(r, glcf, ctx, &ids, &token,
+    rc = ngx_conduit_gateway_authenticate(r, glcf, ctx, &name, &token,
                                           &expires);
 
     if (rc != NGX_DECLINED) {
@@ -109,8 +117,9 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     ngx_conduit_gateway_token_forget(ctx);
 
-    return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &ids,
-                                  resumes == NGX_OK ? &pos : NULL, expires);
+    return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &name.key,
+                                  name.label, resumes == NGX_OK ? &pos : NULL,
+                                  expires);
 }
 
 
@@ -250,9 +259,10 @@ ngx_conduit_gateway_token(ngx_http_request_t *r,
 static ngx_int_t
 ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
-    ngx_conduit_ids_t *ids, ngx_str_t *token, ngx_msec_t *expires)
+    ngx_conduit_name_t *name, ngx_str_t *token, ngx_msec_t *expires)
 {
     int64_t                left, end;
+    ngx_int_t              rc;
     conduit_jwt_claims_t  *claims;
     conduit_jwt_status_t   status;
 
@@ -287,18 +297,10 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
                                           : "Invalid token");
     }
 
-    if (claims->org_id != ids->org
-        || ngx_memcmp(claims->channel_id, ids->channel, CONDUIT_UUID_LEN) != 0)
-    {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "conduit: client sent a token of org %uL channel %*s for "
-                      "org %uL channel %*s",
-                      claims->org_id, (size_t) CONDUIT_UUID_LEN,
-                      claims->channel_id, ids->org, (size_t) CONDUIT_UUID_LEN,
-                      ids->channel);
-        ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_CLAIMS);
-        return ngx_conduit_gateway_refuse(r, NGX_HTTP_FORBIDDEN,
-                                          "Invalid token claims");
+    rc = ngx_conduit_gateway_claims(r, glcf, &ctx->verified, name);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     end = claims->exp + CONDUIT_JWT_LEEWAY + 1;
@@ -318,6 +320,48 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
     }
 
     return NGX_DECLINED;
+}
+
+
+/* what a valid token is for; likewise */
+
+static ngx_int_t
+ngx_conduit_gateway_claims(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_verified_t *v,
+    ngx_conduit_name_t *name)
+{
+    ngx_int_t              rc;
+    ngx_conduit_ids_t     *ids;
+    conduit_jwt_claims_t  *claims;
+
+    ids = &name->ids;
+    claims = &v->claims;
+
+    if (glcf->common.key == NULL
+        && (claims->org_id != ids->org
+            || ngx_memcmp(claims->channel_id, ids->channel, CONDUIT_UUID_LEN)
+               != 0))
+    {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "conduit: client sent a token of org %uL channel %*s for "
+                      "org %uL channel %*s",
+                      claims->org_id, (size_t) CONDUIT_UUID_LEN,
+                      claims->channel_id, ids->org, (size_t) CONDUIT_UUID_LEN,
+                      ids->channel);
+        ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_CLAIMS);
+        return ngx_conduit_gateway_refuse(r, NGX_HTTP_FORBIDDEN,
+                                          "Invalid token claims");
+    }
+
+    rc = ngx_conduit_gateway_required(r, &glcf->common, v);
+
+    if (rc == NGX_DECLINED) {
+        ngx_conduit_gateway_denied(NGX_CONDUIT_DENIED_REQUIRED);
+        return ngx_conduit_gateway_refuse(r, NGX_HTTP_FORBIDDEN,
+                                          "Invalid token claims");
+    }
+
+    return rc == NGX_OK ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 

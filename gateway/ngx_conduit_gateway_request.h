@@ -22,6 +22,7 @@ typedef struct {
     ngx_array_t                     *origins;      /* of ngx_str_t, those that
                                                       may read; NULL: all */
     ngx_flag_t                       credentials;  /* and send cookies */
+    ngx_conduit_fields_t             fields;    /* data NULL: not set */
     ngx_conduit_hub_t               *hub;
 } ngx_conduit_gateway_loc_conf_t;
 

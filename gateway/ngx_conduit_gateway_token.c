@@ -484,7 +484,9 @@ ngx_conduit_gateway_verified(ngx_http_request_t *r, ngx_conduit_ids_t *ids,
         (void) ngx_conduit_conf_verify(r, &glcf->common, &token, 1, v);
     }
 
-    if (v->status != CONDUIT_JWT_OK) {
+    if (v->status != CONDUIT_JWT_OK
+        || !(channel ? v->claims.has_channel : v->claims.has_org))
+    {
         return NGX_DECLINED;
     }
 

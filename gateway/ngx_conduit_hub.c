@@ -22,6 +22,7 @@
 #define NGX_CONDUIT_SWEEP_INTERVAL  100
 
 
+static ngx_uint_t ngx_conduit_hub_same(ngx_str_t *a, ngx_str_t *b);
 static void ngx_conduit_hub_sweep_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_conduit_hub_any_away(void *data);
 static void ngx_conduit_hub_delete_timer(ngx_event_t *ev);
@@ -29,7 +30,8 @@ static void ngx_conduit_hub_delete_timer(ngx_event_t *ev);
 
 ngx_conduit_hub_t *
 ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
-    ngx_conduit_redis_t *redis, ngx_conduit_gateway_settings_t *settings)
+    ngx_conduit_redis_t *redis, ngx_conduit_gateway_settings_t *settings,
+    ngx_conduit_fields_t *fields)
 {
     ngx_uint_t           i;
     ngx_conduit_hub_t   *hub, **elts;
@@ -40,7 +42,9 @@ ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
         if (ngx_conduit_redis_equal(elts[i]->redis, redis)
             && ngx_memcmp(&elts[i]->settings, settings,
                           sizeof(ngx_conduit_gateway_settings_t))
-               == 0)
+               == 0
+            && ngx_conduit_hub_same(&elts[i]->fields.data, &fields->data)
+            && ngx_conduit_hub_same(&elts[i]->fields.end, &fields->end))
         {
             return elts[i];
         }
@@ -53,6 +57,8 @@ ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
 
     hub->redis = redis;
     hub->settings = *settings;
+    hub->fields = *fields;
+    hub->format = &conduit_formats[settings->format];
 
     elts = ngx_array_push(hubs);
     if (elts == NULL) {
@@ -62,6 +68,13 @@ ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
     *elts = hub;
 
     return hub;
+}
+
+
+static ngx_uint_t
+ngx_conduit_hub_same(ngx_str_t *a, ngx_str_t *b)
+{
+    return a->len == b->len && ngx_memcmp(a->data, b->data, a->len) == 0;
 }
 
 

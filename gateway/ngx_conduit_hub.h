@@ -14,17 +14,21 @@
 
 #include "conduit_arena.h"
 #include "conduit_buf.h"
+#include "conduit_format.h"
 #include "ngx_conduit_gateway.h"
 #include "ngx_conduit_http.h"
 #include "ngx_conduit_roster.h"
 #include "ngx_conduit_schedule.h"
 #include "ngx_conduit_shard.h"
+#include "ngx_conduit_stream.h"
 
 #pragma GCC visibility push(hidden)
 
 struct ngx_conduit_hub_s {
     ngx_conduit_redis_t            *redis;
     ngx_conduit_gateway_settings_t  settings;
+    ngx_conduit_fields_t            fields;
+    const conduit_format_t         *format;
 
     /* of a worker, from the first subscriber on */
     ngx_uint_t                      opened;
@@ -56,11 +60,14 @@ struct ngx_conduit_hub_s {
 
 
 /*
- * Finds or makes the hub of a server and settings at configuration time; hubs
- * is an array of ngx_conduit_hub_t pointers.  Returns NULL when memory is out.
+ * Finds or makes the hub of a server, settings and fields at configuration
+ * time; hubs is an array of ngx_conduit_hub_t pointers.  Channels of one key
+ * whose events differ, in format or field, are so of different hubs.  Returns
+ * NULL when memory is out.
  */
 ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
-    ngx_conduit_redis_t *redis, ngx_conduit_gateway_settings_t *settings);
+    ngx_conduit_redis_t *redis, ngx_conduit_gateway_settings_t *settings,
+    ngx_conduit_fields_t *fields);
 
 /* Makes a hub ready in a worker.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);

@@ -401,7 +401,7 @@ ngx_conduit_question_info(void *data, redisReply *reply,
             ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                           "conduit: redis %V: reading \"%V\" failed: %s, "
                           "clients are not told of entries that are lost",
-                          &shard->doorbell.redis->name, &q->key->node.str,
+                          &shard->doorbell.redis->name, &q->key->label,
                           reply->str);
         }
 

@@ -96,13 +96,13 @@ void ngx_conduit_question_prepare(ngx_conduit_shard_t *shard);
 /* Makes the answer of what has come. */
 ngx_conduit_question_e ngx_conduit_answer_parse(ngx_conduit_question_t *q);
 
-/* The field "data" of an entry of the answer; data is NULL without. */
-void ngx_conduit_answer_data(ngx_conduit_question_t *q, size_t i,
-    ngx_str_t *data);
+/* An entry of the answer. */
+void ngx_conduit_answer_read(ngx_conduit_question_t *q, size_t i,
+    ngx_conduit_entry_t *e);
 
 /* The newest entry, when the answer has it: likewise.  Returns whether. */
 ngx_uint_t ngx_conduit_answer_newest(ngx_conduit_question_t *q,
-    ngx_str_t *data);
+    ngx_conduit_entry_t *e);
 
 #pragma GCC visibility pop
 

@@ -58,11 +58,15 @@ typedef struct {
 struct ngx_conduit_key_s {
     /* the owner sets these before ngx_conduit_shard_add(); the rest is zero */
     ngx_str_node_t                      node;          /* its str */
+    ngx_str_t                           label;         /* for the log, from
+                                                          "info" on */
     const ngx_conduit_key_handlers_t   *on;
     unsigned                            redirects:3;   /* in a row; 0 after a
                                                           good reply */
     unsigned                            lull:8;        /* polls in a row for
                                                           nothing */
+    unsigned                            skipped:1;     /* an entry was, and is
+                                                          in the log */
 
     /* for the owner to read */
     ngx_conduit_shard_t                *shard;

@@ -58,12 +58,10 @@ static const ngx_conduit_member_handlers_t  ngx_conduit_sub_member = {
 
 ngx_int_t
 ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
-    ngx_conduit_sub_t *sub, ngx_conduit_ids_t *ids, conduit_stream_id_t *pos,
-    ngx_msec_t expires)
+    ngx_conduit_sub_t *sub, ngx_str_t *key, ngx_str_t *label,
+    conduit_stream_id_t *pos, ngx_msec_t expires)
 {
-    char                    name[CONDUIT_KEY_MAX];
     ngx_int_t               rc;
-    ngx_str_t               key;
     ngx_conduit_channel_t  *ch;
 
     if (ngx_conduit_hub_open(hub) != NGX_OK) {
@@ -86,10 +84,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    key.data = (u_char *) name;
-    key.len = conduit_stream_key_write(ids->org, ids->channel, name);
-
-    ch = ngx_conduit_channel_get(hub, &key, &sub->listener.id);
+    ch = ngx_conduit_channel_get(hub, key, label, &sub->listener.id);
     if (ch == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

@@ -39,16 +39,17 @@ typedef struct {
 
 
 /*
- * Makes a GET a subscriber of a channel, after org, channel and token were
- * checked; the subscriber is the sub of the request's context, whose cleanup
- * calls ngx_conduit_sub_release().  Its member "refused" may be set before, the
- * rest of it is zero.  pos is NULL for the whole stream.  expires is the life
- * left to the token in ms, or 0 when the response may outlive it.
+ * Makes a GET a subscriber of the channel of a key, after that and the token
+ * were checked; label is that of ngx_conduit_channel_get().  The subscriber is
+ * the sub of the request's context, whose cleanup calls
+ * ngx_conduit_sub_release().  Its member "refused" may be set before, the rest
+ * of it is zero.  pos is NULL for the whole stream.  expires is the life left
+ * to the token in ms, or 0 when the response may outlive it.
  * Returns what the content handler returns.
  */
 ngx_int_t ngx_conduit_sub_create(ngx_conduit_hub_t *hub,
-    ngx_http_request_t *r, ngx_conduit_sub_t *sub, ngx_conduit_ids_t *ids,
-    conduit_stream_id_t *pos, ngx_msec_t expires);
+    ngx_http_request_t *r, ngx_conduit_sub_t *sub, ngx_str_t *key,
+    ngx_str_t *label, conduit_stream_id_t *pos, ngx_msec_t expires);
 
 /* "end", "client" and so on, for $conduit_gateway_close. */
 const char *ngx_conduit_close_name(ngx_conduit_close_e why);

@@ -641,6 +641,97 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
 }
 
 
+# --- any stream, and formats
+
+{
+    my $key = 'conduit_gateway_key "run:$arg_run";';
+    my $claim = 'conduit_gateway_require_claim run $arg_run;';
+    my $off = 'conduit_gateway_auth off;';
+    my $k = 'conduit_gateway_key';
+    my $text = 'conduit_gateway_format text;';
+
+    is_fine $keys, "$gateway $key $claim", 'a key and a claim';
+    is_fine $keys, "$gateway $key $off", 'a key, and no token';
+    is_fine "$keys $claim", "$gateway $key", 'a claim of http';
+    is_fine "$keys $key $claim", $gateway, 'both of http';
+    is_fine "$keys $claim", "$gateway $key $off",
+        'a claim of http where no token is asked for';
+    is_fine $keys, "$gateway $claim conduit_gateway_require_claim b 1;",
+        'claims without a key';
+    is_fine "$keys conduit_gateway_org_id 1;", "$gateway $key $claim",
+        'ids of http with a key';
+
+    is_refused $keys, "$gateway $key", 'says nothing of who may read the stream',
+        'a key alone';
+    is_refused "$keys $key", $gateway, 'says nothing of who may read the stream',
+        'a key of http alone';
+    is_refused '', "$gateway $key $claim", 'no "conduit_gateway_jwt_key_file"',
+        'a claim without keys of tokens';
+    is_refused $keys, "$gateway $key $claim $off",
+        '"conduit_gateway_require_claim" has no use with '
+        . '"conduit_gateway_auth off"', 'a claim without a token';
+    is_refused $keys, "$gateway $key $claim conduit_gateway_org_id 1;",
+        '"conduit_gateway_org_id" or "conduit_gateway_channel_id" has no use '
+        . 'with "conduit_gateway_key"', 'ids with a key';
+
+    is_refused $keys, "$gateway $off $k '@{['k' x 1025]}';",
+        'must have 1 to 1024 bytes', 'a constant key that is too long';
+    is_refused $keys, qq($gateway $off $k "a\tb";),
+        'no control characters', 'a constant key with a tab';
+    is_refused $keys, qq($gateway $off $k "";), 'must have 1 to 1024 bytes',
+        'an empty key';
+    is_refused $keys, "$gateway $key $key $off", 'duplicate', 'two keys';
+    is_refused $keys, "$gateway $claim $claim",
+        'names a claim that another one', 'a claim given twice';
+    is_refused $keys, "$gateway conduit_gateway_require_claim a '';",
+        'needs a name and a value', 'a claim without a value';
+    is_refused $keys, "$gateway conduit_gateway_require_claim '' a;",
+        'needs a name and a value', 'a claim without a name';
+
+    is_fine $keys, "$gateway conduit_gateway_format $_;", "format $_"
+        for qw(conduit payload json text);
+    is_refused $keys, "$gateway conduit_gateway_format xml;",
+        'must be "conduit", "payload", "json" or "text"', 'format xml';
+
+    is_fine $keys, "$gateway $text conduit_gateway_field a;"
+                   . 'conduit_gateway_end_field b; conduit_gateway_max_size 1k;',
+        'what text has use for';
+    is_fine "$keys conduit_gateway_end_field b; conduit_gateway_max_size 1k;",
+        $gateway, 'the same at http, of no use to a location';
+    is_fine $keys, "$gateway conduit_gateway_field a;",
+        'another field of messages';
+    is_fine "$keys conduit_gateway_after_end stop;", "$gateway $text",
+        'text, and to stop';
+    is_fine $keys, "$gateway conduit_gateway_format payload;"
+                   . 'conduit_gateway_max_size 1k;', 'a limit of payload';
+
+    for my $format (qw(conduit payload)) {
+        is_refused $keys, "$gateway conduit_gateway_format $format;"
+                          . 'conduit_gateway_end_field x;',
+            '"conduit_gateway_end_field" has no use with '
+            . '"conduit_gateway_format conduit" or "payload"',
+            "$format: messages say themselves when a stream ends";
+    }
+
+    is_refused $keys, "$gateway conduit_gateway_max_size 1k;",
+        '"conduit_gateway_max_size" has no use with '
+        . '"conduit_gateway_format conduit"', 'conduit: a limit';
+    is_refused $keys, "$gateway $text conduit_gateway_max_size 0;",
+        'must not be zero', 'a limit of nothing';
+    is_refused $keys, "$gateway $text conduit_gateway_end_field off;"
+                      . 'conduit_gateway_after_end stop;',
+        '"conduit_gateway_after_end stop" has no use with '
+        . '"conduit_gateway_end_field off"', 'to stop after no end';
+    is_refused "$keys conduit_gateway_after_end stop;",
+        "$gateway $text conduit_gateway_end_field off;",
+        '"conduit_gateway_after_end stop" has no use', 'likewise, of http';
+    is_refused $keys, "$gateway $text conduit_gateway_field end;",
+        'are both "end" .* each entry would end its stream', 'one field for both';
+    is_refused $keys, "$gateway conduit_gateway_field '';", 'needs a name',
+        'no field';
+}
+
+
 # --- other content handlers
 
 my @handlers = ('empty_gif;', 'stub_status;', 'proxy_pass http://127.0.0.1:1;',

@@ -1,0 +1,82 @@
+/*
+ * Which stream a location sends, and who may read it: the key, the fields and
+ * the format of its entries, the claims that a token must have.
+ */
+
+#ifndef NGX_CONDUIT_GATEWAY_STREAM_H
+#define NGX_CONDUIT_GATEWAY_STREAM_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_gateway_request.h"
+
+#pragma GCC visibility push(hidden)
+
+/* the stream of a request */
+typedef struct {
+    ngx_str_t                key;
+    ngx_str_t               *label;        /* NULL: the key is one of the
+                                              contract's */
+    ngx_conduit_ids_t        ids;          /* valid without a label */
+    char                     text[CONDUIT_KEY_MAX];   /* of such a key */
+} ngx_conduit_name_t;
+
+
+/*
+ * Finds out which stream a request is for.  Returns NGX_OK, or NGX_ERROR when
+ * memory is out; *err is NULL, or a static text for a reply that says what is
+ * missing or malformed.
+ */
+ngx_int_t ngx_conduit_gateway_name(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_name_t *name,
+    const char **err);
+
+/*
+ * Compares the claims of a valid token with those that the location requires.
+ * Returns NGX_OK; NGX_DECLINED, logged, when one is another, is missing or is
+ * of another type; NGX_ERROR when memory is out.
+ */
+ngx_int_t ngx_conduit_gateway_required(ngx_http_request_t *r,
+    ngx_conduit_conf_t *conf, ngx_conduit_verified_t *v);
+
+
+/* "conduit_gateway_require_claim", "conduit_gateway_field", "..._end_field" */
+char *ngx_conduit_gateway_claim_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_conduit_gateway_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_conduit_gateway_end_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* what a level has of its own, before it is merged with the outer one */
+typedef struct {
+    unsigned                 ids:1;
+    unsigned                 claims:1;
+    unsigned                 end_field:1;
+    unsigned                 max_size:1;
+    unsigned                 after_end:1;
+} ngx_conduit_gateway_given_t;
+
+void ngx_conduit_gateway_given(ngx_conduit_gateway_loc_conf_t *glcf,
+    ngx_conduit_gateway_given_t *given);
+
+/* Merges the fields. */
+void ngx_conduit_gateway_merge_fields(ngx_conduit_fields_t *prev,
+    ngx_conduit_fields_t *conf);
+
+/*
+ * Refuses what is of no use together in a location that was merged.  Returns
+ * NGX_CONF_OK or NGX_CONF_ERROR.
+ */
+char *ngx_conduit_gateway_check_stream(ngx_conf_t *cf,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_given_t *given);
+
+/* Settings and fields as the format of a location has use for. */
+void ngx_conduit_gateway_effective(ngx_conduit_gateway_loc_conf_t *glcf,
+    ngx_conduit_gateway_settings_t *settings, ngx_conduit_fields_t *fields);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_GATEWAY_STREAM_H */
