@@ -1,6 +1,7 @@
 # Random operations on streams, random clients, random faults of the way to
 # Redis: what each client gets is judged by what was in its stream
 # (Conduit::Random::Oracle has the promises).
+# The location "json" has another format than the others.
 #
 #     CONDUIT_RANDOM_SECONDS   how long (60)
 #     CONDUIT_RANDOM_SEED      rounds with this seed alone, again and again:
@@ -8,7 +9,7 @@
 #     CONDUIT_SEED             the seed of the first round (1), the next ones have
 #                              those after it; "random": by chance
 #     CONDUIT_RANDOM_MODE      append, delete, rollback, links, all (by turns)
-#     CONDUIT_RANDOM_WHERE     events, small, tiny, poll (all at once)
+#     CONDUIT_RANDOM_WHERE     events, small, tiny, poll, json (all at once)
 #     CONDUIT_RANDOM_STRICT    what is known to fail does fail the test
 #     CONDUIT_RANDOM_STORIES   so many failures of a kind are told in full (1)
 #     CONDUIT_RANDOM_DEBUG     NGINX logs at level debug

@@ -33,13 +33,15 @@ my $SWEPT = 28;
 # client may ask, and a retry some times a second
 my $REFUSED = 40;
 
-# locations that differ in how the worker learns of a change, and what it keeps
+# locations that differ in how the worker learns of a change, in what it keeps,
+# and in the format
 our %LOCATIONS = (
     events => '',
     small => 'conduit_gateway_window 4k; conduit_gateway_read_count 2;',
     tiny => 'conduit_gateway_window 1; conduit_gateway_read_count 1;'
             . 'conduit_gateway_buffer_size 1;',
     poll => 'conduit_gateway_wakeup poll 50ms;',
+    json => 'conduit_gateway_format json;',
 );
 
 # what is done to a stream, and how often compared with the rest

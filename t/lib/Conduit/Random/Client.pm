@@ -161,7 +161,7 @@ sub dispatch {
     my $data = join "\n", @{ $event->{lines} // return };
     my $stream = $self->{stream};
 
-    if (($event->{event} // '') eq 'stream') {
+    if (($event->{event} // 'stream') eq 'stream') {
         my ($serial) = $data =~ /"sequence":(\d+)/;
         my $entry = defined $serial ? $stream->entry($serial) : undef;
 

@@ -127,14 +127,10 @@ sub put {
     $self->note("XADD $id" . ($o{junk} ? ' junk' : '') . ($o{end} ? ' END' : '')
                 . (defined $o{max} ? " MAXLEN $o{max}" : ''));
 
-    my $data = $o{junk} ? "no message $serial" : message(
-        channel_id => $self->channel, sequence => $serial,
-        message_id => sprintf('00000000-0000-4000-8000-%012x', $serial),
-        phase => $o{end} ? 'END' : 'DELTA',
-        payload => { value => 'x' x ($o{size} // 0) });
+    my @fields = $self->fields($serial, 'x' x ($o{size} // 0), %o);
 
     $self->send('XADD', $key, defined $o{max} ? ('MAXLEN', '=', $o{max}) : (),
-                "$id-0", 'data', $data);
+                "$id-0", @fields);
 
     my $life = $self->{lives}[-1];
     my $e = { serial => $serial, id => $id, life => $life->{n}, gone => [],
@@ -146,6 +142,24 @@ sub put {
     $life->{min} //= $id;
     $life->{max} = $id if $id > $life->{max};
     return $e;
+}
+
+
+# An entry, as the format of the location wants it.
+
+sub fields {
+    my ($self, $serial, $value, %o) = @_;
+
+    return (data => "no message $serial") if $o{junk};
+
+    return (data => qq({ "sequence":$serial,\n"value" : "$value" }),
+            $o{end} ? (end => 1) : ())
+        if $self->{where} eq 'json';
+
+    return (data => message(
+        channel_id => $self->channel, sequence => $serial,
+        message_id => sprintf('00000000-0000-4000-8000-%012x', $serial),
+        phase => $o{end} ? 'END' : 'DELTA', payload => { value => $value }));
 }
 
 
