@@ -398,7 +398,7 @@ redis_stop('KILL');
 is_ready($FAIL, 'Redis is gone');
 
 for my $x (qw(publish gateway)) {
-    for my $case (['status', qr{^text/plain; version=}, qr/^# HELP conduit_$x/],
+    for my $case (['status', qr{^text/plain; version=}, qr/^# HELP conduit_$x/m],
                   ['json', qr{^application/json$}, qr/^\{\s*"\w+":/],
                   ['live', qr{^application/json$},
                    qr/^\{"status":"ok","uptime":\d+\}$/])
