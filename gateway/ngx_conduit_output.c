@@ -56,7 +56,7 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
                                       &reason))
         {
-            break;
+            return NGX_OK;
         }
 
         if (frame == NULL) {
@@ -87,7 +87,7 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         sub->events++;
     }
 
-    return NGX_OK;
+    return NGX_AGAIN;
 }
 
 

@@ -49,7 +49,7 @@ struct ngx_conduit_sub_s {
 /*
  * Makes a chain of what comes next, as long as the subscriber may have unsent
  * bytes; *first is NULL when there is nothing.  *end: the last one is that of
- * the stream.  NGX_OK or NGX_ERROR.
+ * the stream.  NGX_OK: that is all; NGX_AGAIN: there may be more; or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last, ngx_uint_t *end);

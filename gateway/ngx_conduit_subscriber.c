@@ -441,7 +441,7 @@ ngx_conduit_sub_cleanup(void *data)
 static ngx_int_t
 ngx_conduit_sub_send(ngx_conduit_listener_t *l)
 {
-    ngx_int_t           rc;
+    ngx_int_t           rc, more;
     ngx_uint_t          end;
     ngx_conduit_sub_t  *sub;
     ngx_conduit_out_t  *first, *last;
@@ -454,9 +454,9 @@ ngx_conduit_sub_send(ngx_conduit_listener_t *l)
             return NGX_AGAIN;
         }
 
-        if (ngx_conduit_sub_collect(sub, &first, &last, &end)
-            != NGX_OK)
-        {
+        more = ngx_conduit_sub_collect(sub, &first, &last, &end);
+
+        if (more == NGX_ERROR) {
             ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_ERROR, NGX_ERROR);
             return NGX_DONE;
         }
@@ -488,6 +488,10 @@ ngx_conduit_sub_send(ngx_conduit_listener_t *l)
             }
 
             return NGX_AGAIN;
+        }
+
+        if (more == NGX_OK) {
+            return NGX_OK;
         }
     }
 }
