@@ -27,7 +27,15 @@ conduit_coalesce_look(conduit_coalesce_t *c, const conduit_window_t *w,
     came = conduit_coalesce_came(c, w, prompt);
 
     if (came == CONDUIT_COALESCE_NOTHING) {
-        return c->waits ? CONDUIT_COALESCE_WAIT : CONDUIT_COALESCE_SEND;
+
+        if (c->waits && c->bytes <= limit) {
+            return CONDUIT_COALESCE_WAIT;
+        }
+
+        /* items that are no message take room in the window, too */
+
+        conduit_coalesce_over(c);
+        return CONDUIT_COALESCE_SEND;
     }
 
     silence = !c->some || now - c->last >= time;

@@ -97,6 +97,10 @@ static const row_t  rows[] = {
         { 3, "D", SEND }, { 4, "DD", START }, { 30, "d", WAIT },
         { 54, "!", 0 },
         { 55, "DD", START } } },
+
+    { "nor are entries that are no message, and what waits with them",
+      { { 0, "d", SEND }, { 1, "DD", START }, { 2, "----------", WAIT },
+        { 3, "-----------", SEND }, { 4, "-", SEND }, { 5, "d", START } } },
 };
 
 
