@@ -173,8 +173,15 @@ ngx_conduit_gateway_cors(ngx_http_request_t *r)
 ngx_int_t
 ngx_conduit_gateway_cors_early(ngx_http_request_t *r)
 {
-    return ngx_conduit_gateway_cors_conf(r)->origins == NULL
-           ? NGX_OK : ngx_conduit_gateway_cors(r);
+    if (ngx_conduit_gateway_cors_conf(r)->origins == NULL) {
+
+        /* nor those of a location that has led here */
+
+        ngx_conduit_gateway_cors_clear(r);
+        return NGX_OK;
+    }
+
+    return ngx_conduit_gateway_cors(r);
 }
 
 

@@ -271,18 +271,21 @@ ngx_conduit_gateway_token_value(ngx_http_request_t *r,
 static ngx_int_t
 ngx_conduit_gateway_token_hide(ngx_http_request_t *r, ngx_str_t *value)
 {
-    if (r->args.len < value->len
-        || ngx_strlchr(value->data, value->data + value->len, '.') == NULL)
-    {
+    if (ngx_strlchr(value->data, value->data + value->len, '.') == NULL) {
         return NGX_OK;
     }
 
-    if (ngx_conduit_gateway_token_own_args(r) != NGX_OK) {
-        return NGX_ERROR;
-    }
+    /* a rewrite may have taken the arguments away, and left the texts below */
 
-    conduit_query_mask_value((char *) r->args.data, r->args.len,
-                             (char *) value->data, value->len);
+    if (r->args.len >= value->len) {
+
+        if (ngx_conduit_gateway_token_own_args(r) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        conduit_query_mask_value((char *) r->args.data, r->args.len,
+                                 (char *) value->data, value->len);
+    }
 
     ngx_conduit_gateway_token_mask(&r->unparsed_uri, value);
     ngx_conduit_gateway_token_mask(&r->request_line, value);

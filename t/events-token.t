@@ -47,6 +47,11 @@ my $nginx = nginx_start(
     . place('/argument-twice/', 'conduit_gateway_token $arg_jwt; deny all;
                                  error_page 403 = @argument;')
     . place('@argument', 'conduit_gateway_token $arg_jwt;')
+    . place('/rewritten/', 'set $jwt $arg_jwt; set $channel $arg_channel_id;
+                            rewrite ^(/rewritten/.*)$ $1? break;
+                            conduit_gateway_token $jwt;'
+                           . "conduit_gateway_org_id $ORG;"
+                           . 'conduit_gateway_channel_id $channel;')
     . place('/header/', 'conduit_gateway_token $http_x_jwt;')
     . place('/map/', 'conduit_gateway_token $map_token;')
     . place('/circle/', 'conduit_gateway_token
@@ -212,7 +217,7 @@ for my $name (qw(limited denied)) {
 is_refused "/lost/$ORG?$query", [cookie($good)], 400, 'Missing token',
     'the value is that of the location that answers';
 
-for my $name (qw(argument argument-twice)) {
+for my $name (qw(argument argument-twice rewritten)) {
     is_streamed "/$name/$ORG?jwt=$good&$query", [], "/$name/: of an argument";
     is_refused "/$name/$ORG?$query&jwt=" . gateway_token(exp => 1), [], 401,
         'Token expired', 'that expired';
