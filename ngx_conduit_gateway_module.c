@@ -815,6 +815,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
 
     glcf->expire = NGX_CONF_UNSET;
     glcf->token = NGX_CONF_UNSET_PTR;
+    glcf->waived = NGX_CONF_UNSET;
     glcf->origins = NGX_CONF_UNSET_PTR;
     glcf->credentials = NGX_CONF_UNSET;
 
@@ -834,6 +835,7 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conduit_gateway_main_conf_t  *gmcf;
 
     ngx_conduit_gateway_given(conf, &given);
+    ngx_conduit_gateway_waive(prev, conf);
 
     ngx_conf_merge_value(conf->expire, prev->expire, 0);
     ngx_conf_merge_ptr_value(conf->token, prev->token, NULL);

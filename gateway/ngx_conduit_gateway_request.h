@@ -23,6 +23,9 @@ typedef struct {
                                                       may read; NULL: all */
     ngx_flag_t                       credentials;  /* and send cookies */
     ngx_conduit_fields_t             fields;    /* data NULL: not set */
+    ngx_flag_t                       waived;    /* "conduit_gateway_auth off" of
+                                                   an inner level than that of
+                                                   the claims, if any */
     ngx_conduit_hub_t               *hub;
 } ngx_conduit_gateway_loc_conf_t;
 

@@ -259,10 +259,32 @@ ngx_conduit_gateway_given(ngx_conduit_gateway_loc_conf_t *glcf,
 {
     given->ids = glcf->common.org_id != NGX_CONF_UNSET_PTR
                  || glcf->common.channel_id != NGX_CONF_UNSET_PTR;
-    given->claims = glcf->common.claims != NGX_CONF_UNSET_PTR;
     given->end_field = glcf->fields.end.data != NULL;
     given->max_size = glcf->settings.max_value != NGX_CONF_UNSET_SIZE;
     given->after_end = glcf->settings.after_end != NGX_CONF_UNSET_UINT;
+}
+
+
+void
+ngx_conduit_gateway_waive(ngx_conduit_gateway_loc_conf_t *prev,
+    ngx_conduit_gateway_loc_conf_t *conf)
+{
+    /* the level of "http" is not merged with any other */
+
+    if (prev->waived == NGX_CONF_UNSET) {
+        prev->waived = prev->common.auth == 0
+                       && prev->common.claims == NGX_CONF_UNSET_PTR;
+    }
+
+    if (conf->common.claims != NGX_CONF_UNSET_PTR) {
+        conf->waived = 0;
+
+    } else if (conf->common.auth == 0) {
+        conf->waived = 1;
+
+    } else {
+        conf->waived = prev->waived;
+    }
 }
 
 
@@ -309,7 +331,7 @@ ngx_conduit_gateway_check_key(ngx_conf_t *cf,
 
     conf = &glcf->common;
 
-    if (given->claims && !conf->auth) {
+    if (conf->claims != NULL && !conf->auth && !glcf->waived) {
         return ngx_conduit_gateway_conflict(cf, glcf,
                                             "conduit_gateway_require_claim",
                                             "conduit_gateway_auth off");

@@ -53,7 +53,6 @@ char *ngx_conduit_gateway_end_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
 /* what a level has of its own, before it is merged with the outer one */
 typedef struct {
     unsigned                 ids:1;
-    unsigned                 claims:1;
     unsigned                 end_field:1;
     unsigned                 max_size:1;
     unsigned                 after_end:1;
@@ -61,6 +60,14 @@ typedef struct {
 
 void ngx_conduit_gateway_given(ngx_conduit_gateway_loc_conf_t *glcf,
     ngx_conduit_gateway_given_t *given);
+
+/*
+ * Says, before the levels are merged, whether "conduit_gateway_auth off" is the
+ * word of a level inside of that which requires claims: it may waive them.  On
+ * the same level, or outside of it, it contradicts them.
+ */
+void ngx_conduit_gateway_waive(ngx_conduit_gateway_loc_conf_t *prev,
+    ngx_conduit_gateway_loc_conf_t *conf);
 
 /* Merges the fields. */
 void ngx_conduit_gateway_merge_fields(ngx_conduit_fields_t *prev,

@@ -670,6 +670,12 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
     is_refused $keys, "$gateway $key $claim $off",
         '"conduit_gateway_require_claim" has no use with '
         . '"conduit_gateway_auth off"', 'a claim without a token';
+    is_refused "$keys $off $claim", "$gateway $key",
+        '"conduit_gateway_require_claim" has no use with '
+        . '"conduit_gateway_auth off"', 'both of http';
+    is_refused "$keys $off", "$gateway $key $claim",
+        '"conduit_gateway_require_claim" has no use with '
+        . '"conduit_gateway_auth off"', 'a claim where http asks for no token';
     is_refused $keys, "$gateway $key $claim conduit_gateway_org_id 1;",
         '"conduit_gateway_org_id" or "conduit_gateway_channel_id" has no use '
         . 'with "conduit_gateway_key"', 'ids with a key';
