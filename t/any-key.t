@@ -28,7 +28,13 @@ sub location {
            . join('', map { "conduit_gateway_$_;" } @directives) . "}\n";
 }
 
-my $nginx = nginx_start(log_level => 'info', server => pages() . $JWT
+# an application that knows of run 1 alone
+my $app_port = free_port();
+
+my $nginx = nginx_start(log_level => 'info',
+    http => "server { listen 127.0.0.1:$app_port;"
+    . ' if ($args != run=1) { return 403; } return 204; }',
+    server => pages() . $JWT
     . 'add_header X-Org "$conduit_verified_org_id";'
     . 'add_header X-Channel "$conduit_verified_channel_id";'
     . location('open', 'run:$arg_run', 'auth off')
@@ -42,6 +48,10 @@ my $nginx = nginx_start(log_level => 'info', server => pages() . $JWT
       =~ s/\{/{ auth_request \/ask;/r
     . 'location = /ask { internal; if ($http_x_pass != yes) { return 403; }'
     . ' return 204; }'
+    . location('asked', 'run:$run', 'auth off')
+      =~ s/\{/{ set \$run \$arg_run; auth_request \/ask-run;/r
+    . "location = /ask-run { internal;"
+    . " proxy_pass http://127.0.0.1:$app_port/?run=\$run; }"
     . location('first', 'run:$arg_run', 'require_claim a 1')
       =~ s/\{/{ error_page 418 = \/second\/x?run=\$arg_run;
                if (\$conduit_verified_org_id = 7) { return 418; }/r
@@ -188,6 +198,11 @@ my $guarded = sse_open($nginx, path => '/guarded/x?run=1',
 is $guarded->event->{data}, 'of run 1', 'auth_request lets in';
 is http($nginx, 'GET', '/guarded/x?run=1')->{status}, 403,
     'auth_request refuses';
+
+my $asked = sse_open($nginx, path => '/asked/x?run=1');
+is $asked->event->{data}, 'of run 1', 'the application is asked of the run';
+$asked->close;
+is http($nginx, 'GET', '/asked/x?run=2')->{status}, 403, 'of the one meant';
 
 my $sse = reply($P, run => '1');
 is_deeply [@{ $sse->headers }{qw(x-org x-channel)}], [undef, undef],
