@@ -8,7 +8,7 @@
 #include "conduit_jwt_private.h"
 
 
-/* a double is a whole number of its own up to here: 2^53 */
+/* a double below this is a whole number of its own: 2^53 */
 #define CONDUIT_JWT_WHOLE  9007199254740992.0
 
 
@@ -452,7 +452,7 @@ conduit_jwt_number(json_t *value, char *text, size_t size)
 
     real = json_real_value(value);
 
-    if (!(fabs(real) <= CONDUIT_JWT_WHOLE) || floor(real) != real) {
+    if (!(fabs(real) < CONDUIT_JWT_WHOLE) || floor(real) != real) {
         return 0;
     }
 
