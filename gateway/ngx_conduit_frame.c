@@ -47,11 +47,11 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key,
         ngx_conduit_frame_skipped(hub, key, entry, event.error);
     }
 
-    if (!event.sent) {
-        return NGX_DECLINED;
-    }
+    f = NULL;
 
-    f = ngx_conduit_frame_copy(b);
+    if (event.sent) {
+        f = ngx_conduit_frame_copy(b);
+    }
 
     if (f != NULL) {
         f->id = entry->id;
@@ -62,6 +62,10 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key,
 
     if (b->cap > NGX_CONDUIT_SCRATCH_KEEP) {
         conduit_buf_free(b);
+    }
+
+    if (!event.sent) {
+        return NGX_DECLINED;
     }
 
     *frame = f;

@@ -8,6 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "conduit_utf8.h"
 #include "ngx_conduit_channel.h"
 #include "ngx_conduit_gateway_channels.h"
 #include "ngx_conduit_gateway_worker.h"
@@ -17,10 +18,10 @@
 #define NGX_CONDUIT_CHANNELS_LOOK  10000
 #define NGX_CONDUIT_CHANNELS_SHOW  100
 
-/* a line, but for the name of its stream and that of its server */
+/* a line from the name of its server on */
 #define NGX_CONDUIT_CHANNELS_LINE                                             \
-    (sizeof("    {'stream': '', 'redis': '', 'clients': , 'behind': , "       \
-            "'blocked': , 'position': '', 'lag_ms': },")                      \
+    (sizeof("', 'clients': , 'behind': , 'blocked': , 'position': '', "       \
+            "'lag_ms': }")                                                    \
      + 4 * NGX_INT64_LEN + CONDUIT_STREAM_ID_MAX)
 
 
@@ -43,6 +44,7 @@ static void ngx_conduit_channels_add(ngx_conduit_channels_t *list,
     ngx_conduit_channels_row_t *row);
 static void ngx_conduit_channels_write(ngx_conduit_channels_t *list,
     conduit_buf_t *b);
+static void ngx_conduit_channels_name(ngx_str_t *name, conduit_buf_t *b);
 static void ngx_conduit_channels_row(ngx_conduit_channels_row_t *row,
     conduit_buf_t *b);
 
@@ -185,37 +187,60 @@ ngx_conduit_channels_write(ngx_conduit_channels_t *list, conduit_buf_t *b)
 }
 
 
-/* the name of a stream has nothing that JSON escapes, a socket's may */
-
 static void
 ngx_conduit_channels_row(ngx_conduit_channels_row_t *row, conduit_buf_t *b)
 {
-    size_t                        id_len, redis;
-    u_char                       *p, *last;
+    size_t                        id_len;
+    u_char                       *last;
     uint64_t                      lag;
     ngx_conduit_channel_sight_t  *s;
     char                          id[CONDUIT_STREAM_ID_MAX];
+    u_char                        text[NGX_CONDUIT_CHANNELS_LINE];
 
     s = &row->sight;
 
     id_len = conduit_stream_id_write(&s->last, id);
     lag = s->last.ms > s->slowest.ms ? s->last.ms - s->slowest.ms : 0;
 
-    redis = row->redis->len
-            + ngx_escape_json(NULL, row->redis->data, row->redis->len);
+    conduit_buf_lit(b, "    {\"stream\": \"");
+    ngx_conduit_channels_name(s->stream, b);
+    conduit_buf_lit(b, "\", \"redis\": \"");
+    ngx_conduit_channels_name(row->redis, b);
 
-    p = (u_char *) conduit_buf_reserve(b, NGX_CONDUIT_CHANNELS_LINE
-                                          + s->stream->len + redis);
-    if (p == NULL) {
-        return;
+    last = ngx_snprintf(text, sizeof(text),
+                        "\", \"clients\": %ui, \"behind\": %ui, "
+                        "\"blocked\": %ui, \"position\": \"%*s\", "
+                        "\"lag_ms\": %uL}", s->clients, s->behind, s->blocked,
+                        id_len, id, lag);
+
+    conduit_buf_append(b, text, last - text);
+}
+
+
+/* a part of a key may be of a client: any bytes but control characters */
+
+static void
+ngx_conduit_channels_name(ngx_str_t *name, conduit_buf_t *b)
+{
+    int      good;
+    size_t   n;
+    u_char  *p, *end;
+
+    end = name->data + name->len;
+
+    for (p = name->data; p < end; p += n) {
+
+        n = conduit_utf8_char(p, end - p, &good);
+
+        if (!good) {
+            conduit_buf_lit(b, "\xef\xbf\xbd");
+            continue;
+        }
+
+        if (*p == '"' || *p == '\\') {
+            conduit_buf_lit(b, "\\");
+        }
+
+        conduit_buf_append(b, p, n);
     }
-
-    last = ngx_sprintf(p, "    {\"stream\": \"%V\", \"redis\": \"", s->stream);
-    last = (u_char *) ngx_escape_json(last, row->redis->data, row->redis->len);
-    last = ngx_sprintf(last, "\", \"clients\": %ui, \"behind\": %ui, "
-                       "\"blocked\": %ui, \"position\": \"%*s\", "
-                       "\"lag_ms\": %uL}", s->clients, s->behind, s->blocked,
-                       id_len, id, lag);
-
-    b->len += last - p;
 }

@@ -18,7 +18,10 @@ my $nginx = nginx_start(
     . gateway_location()
     . gateway_location('conduit_gateway_auth off; conduit_gateway_window 4m;'
                        . 'conduit_gateway_buffer_size 16k;')
-      =~ s{/events/}{/open/}r);
+      =~ s{/events/}{/open/}r
+    . gateway_location('conduit_gateway_auth off; conduit_gateway_format text;'
+                       . 'conduit_gateway_key run:$arg_run;')
+      =~ s{/events/}{/run/}r);
 
 sub page {
     my $r = http($nginx, 'GET', '/channels');
@@ -39,7 +42,8 @@ sub becomes_page {
     my $json;
 
     ok wait_for(20, sub {
-        $json = JSON::PP->new->decode(http($nginx, 'GET', '/channels')->{body});
+        $json = JSON::PP->new->utf8->decode(
+            http($nginx, 'GET', '/channels')->{body});
         $code->($json);
     }), $title or diag explain $json;
     return $json;
@@ -123,6 +127,18 @@ is scalar(keys %{ { map { $_->{stream} => 1 } @{ $json->{shown} } } }), 100,
 
 $_->close for @many, @clients, $with;
 becomes_page('they go', sub { $_[0]{channels} == 0 && !@{ $_[0]{shown} } });
+
+
+# --- the key is of a client
+
+my $odd = sse_open($nginx, path => qq{/run/?run=a","clients":9\\\xff\xc3\xa9\xe2});
+
+$json = becomes_page('a key with a quote', sub { $_[0]{channels} == 1 });
+is $json->{shown}[0]{stream},
+    qq{run:a","clients":9\\\x{fffd}\x{e9}\x{fffd}},
+    'is shown as it is, but for bytes that are no UTF-8';
+is $json->{shown}[0]{clients}, 1, 'and says nothing else';
+$odd->close;
 
 
 # --- as a page
