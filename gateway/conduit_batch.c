@@ -50,7 +50,8 @@ conduit_history_agrees(conduit_history_t *h, const conduit_history_answer_t *a)
 
     if (conduit_history_is_zero(&h->cursor) && !h->numbered) {
 
-        /* it is empty: those who are judged miss what is added from here on */
+        /* the stream is empty: the number will tell whether entries added after
+           this judgement were trimmed unread */
 
         h->number = a->added;
         h->numbered = a->counted || a->missing;
@@ -70,7 +71,7 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
 
     if (conduit_history_is_zero(&h->cursor)) {
 
-        /* nothing was read that could differ */
+        /* no entry was read that could differ */
 
         return a->missing || a->length == 0;
     }
@@ -86,7 +87,8 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
     common = (above && conduit_history_is_cursor(h, &a->entries[above - 1]))
              || (a->has_tail && conduit_history_is_cursor(h, &a->tail));
 
-    /* one that both have, and none up to the cursor that the window has not */
+    /* both must have an entry in common, and the answer none up to the cursor
+       that the window lacks */
 
     for (i = above; i < a->nentries + a->has_tail; i++) {
         entry = i < a->nentries ? &a->entries[i] : &a->tail;
@@ -108,8 +110,8 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
         return 1;
     }
 
-    /* it ends below the window; or it has reached the end of a stream whose
-       last entries were deleted */
+    /* the answer ends below the window; or it has reached the end of a stream
+       whose last entries were deleted */
 
     return above == a->nentries
            && (a->full || a->length == 0
@@ -137,7 +139,7 @@ conduit_history_batch(const conduit_history_t *h,
     const conduit_history_answer_t *a, size_t *n, conduit_stream_id_t *last,
     conduit_stream_id_t *next)
 {
-    /* not past the cursor: what comes after it is the window's */
+    /* a batch ends at the cursor: later entries are sent from the window */
 
     *n = conduit_history_index(a, &h->cursor);
     *last = a->from;
@@ -157,7 +159,7 @@ conduit_history_batch(const conduit_history_t *h,
 
     if (!a->full && conduit_stream_id_cmp(last, &h->floor) < 0) {
 
-        /* nothing is left below the window */
+        /* no entry is left below the window */
 
         *last = h->floor;
     }
@@ -209,7 +211,7 @@ conduit_history_batch_leave(const conduit_history_t *h, size_t n,
 
     if (item->kind == CONDUIT_ITEM_GAP) {
 
-        /* one of those that are gone */
+        /* the next entry is gone: the next possible ID stands for it */
 
         *next = *last;
         next->seq++;
@@ -230,14 +232,14 @@ conduit_history_judge(const conduit_history_t *h,
     if (next != NULL && !a->missing
         && (a->length == 0 || conduit_stream_id_cmp(&a->oldest, next) > 0))
     {
-        /* it waited for what has gone */
+        /* the entry that was to follow is trimmed */
 
         return CONDUIT_HISTORY_TRIMMED;
     }
 
     if (next != NULL || conduit_history_is_zero(pos)) {
 
-        /* the batch that is made of it may not reach so far */
+        /* the answer may have no entry after the position */
 
         return a->full && conduit_history_index(a, pos) == a->nentries
                ? CONDUIT_HISTORY_AGAIN : CONDUIT_HISTORY_OK;
@@ -268,7 +270,7 @@ conduit_history_judge(const conduit_history_t *h,
     if (future) {
         *pos = conduit_history_zero;
 
-        /* an ended stream is not played again: what follows is waited for */
+        /* an ended stream is not sent again: wait for what follows the END */
 
         if (a->ended) {
             *pos = a->has_tail ? a->tail.id : a->entries[a->nentries - 1].id;
@@ -281,7 +283,7 @@ conduit_history_judge(const conduit_history_t *h,
 }
 
 
-/* all that the stream has, if anything, is after it */
+/* all entries of the stream, if any, are after the position */
 
 static conduit_history_verdict_e
 conduit_history_judge_before(const conduit_history_answer_t *a,
@@ -305,7 +307,8 @@ conduit_history_judge_before(const conduit_history_answer_t *a,
 }
 
 
-/* the stream has older entries, and has given out larger IDs, or this one */
+/* the stream has entries up to the position, and its last-generated-id is not
+   less */
 
 static conduit_history_verdict_e
 conduit_history_judge_inside(const conduit_history_t *h,
@@ -333,7 +336,8 @@ conduit_history_judge_inside(const conduit_history_t *h,
         return CONDUIT_HISTORY_AGAIN;
     }
 
-    /* trimming takes the oldest, so it was deleted, or is of another life */
+    /* its entry is missing among older ones, so it was not trimmed: it was
+       deleted, or the position is of another life */
 
     if (conduit_history_had_past(h, pos)) {
         *pos = conduit_history_zero;
@@ -349,8 +353,8 @@ conduit_history_judge_inside(const conduit_history_t *h,
 
 
 /*
- * Whether who has this position had all that was seen of the stream: he got the
- * last message, or the channel began there.
+ * Whether a subscriber at this position had all that was seen of the stream: it
+ * is that of the last message, or the cursor.
  */
 
 static int
@@ -362,7 +366,7 @@ conduit_history_had_all(const conduit_history_t *h,
 }
 
 
-/* or of the life before this one */
+/* the same for the life before this one */
 
 static int
 conduit_history_had_past(const conduit_history_t *h,

@@ -5,7 +5,7 @@
 #include "conduit_coalesce.h"
 
 
-/* what has come */
+/* what the new items are */
 enum {
     CONDUIT_COALESCE_NOTHING = 0,
     CONDUIT_COALESCE_EVENT,
@@ -32,7 +32,7 @@ conduit_coalesce_look(conduit_coalesce_t *c, const conduit_window_t *w,
             return CONDUIT_COALESCE_WAIT;
         }
 
-        /* items that are no message take room in the window, too */
+        /* items that are no message count against the limit, too */
 
         conduit_coalesce_over(c);
         return CONDUIT_COALESCE_SEND;
@@ -58,7 +58,7 @@ conduit_coalesce_look(conduit_coalesce_t *c, const conduit_window_t *w,
 }
 
 
-/* adds up the bytes of new items; entries that are no message are nothing */
+/* adds up the bytes of new items; entries without a frame are no events */
 
 static int
 conduit_coalesce_came(conduit_coalesce_t *c, const conduit_window_t *w,

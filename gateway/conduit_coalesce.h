@@ -1,15 +1,15 @@
 /*
- * Coalescing: whether what has come to a window is sent at once, or waits a
- * little for what may follow, so that one write has both.  Pure: no NGINX type
- * and no clock; the caller has the timer.
+ * Coalescing: decides whether new events of a window are sent at once, or wait
+ * a little for further ones, to be sent with them in one write.  Pure: no NGINX
+ * type and no clock; the caller has the timer.
  *
- *   at once   the first event after a silence; what the caller calls prompt
- *             (START and END, say), and all that waits before it;
- *             marks of the window; more bytes than the window may have
- *   waits     any other event: until "time" is over since the first of those
- *             that wait came
+ *   at once   the first event after a silence; an event that the caller calls
+ *             prompt (START and END, say), with all that wait before it;
+ *             marks of the window; all, once they exceed the window's bytes
+ *   waits     any other event, until "time" has passed since the first of the
+ *             waiting events came
  *
- * A silence is that no event came for "time".
+ * There is a silence when no event came for "time".
  */
 
 #ifndef CONDUIT_COALESCE_H
@@ -20,18 +20,19 @@
 #pragma GCC visibility push(hidden)
 
 typedef enum {
-    CONDUIT_COALESCE_SEND = 0,     /* at once, with all that waits */
-    CONDUIT_COALESCE_START,        /* it waits: the time starts */
-    CONDUIT_COALESCE_WAIT          /* it waits with others: the time goes on */
+    CONDUIT_COALESCE_SEND = 0,     /* at once, with all that wait */
+    CONDUIT_COALESCE_START,        /* the event waits: start the timer */
+    CONDUIT_COALESCE_WAIT          /* it waits with others: the timer runs
+                                      already */
 } conduit_coalesce_e;
 
-/* of a window; zeroed is that nothing came yet */
+/* the state of a window; zeroed: nothing came yet */
 typedef struct {
-    uint64_t  seen;                /* number of the item that comes next */
+    uint64_t  seen;                /* sequence number of the next new item */
     uint64_t  last;                /* ms, when the newest event came */
-    uint64_t  from;                /* number of the first that waits, or that
-                                      has just come */
-    size_t    bytes;               /* of those that wait */
+    uint64_t  from;                /* sequence number of the first item that
+                                      waits or has just come */
+    size_t    bytes;               /* of the items that wait */
     unsigned  some:1;              /* last is set */
     unsigned  waits:1;             /* the caller's timer runs */
 } conduit_coalesce_t;
@@ -41,18 +42,18 @@ typedef int (*conduit_coalesce_prompt_pt)(const void *frame);
 
 
 /*
- * Looks at the items that came to the window since the last look, at the time
- * now (ms, of any clock that does not go back).  time (ms) is over 0; limit is
- * how many bytes the window may have: what waits never has more, and so is not
- * dropped from it.  After SEND, nothing waits.
+ * Looks at the items appended since the last call, at the time now (ms, of any
+ * clock that does not go back).  time (ms) is over 0; limit is how many bytes
+ * the window may have: waiting items never have more, so that none is dropped.
+ * After SEND, nothing waits.
  */
 conduit_coalesce_e conduit_coalesce_look(conduit_coalesce_t *c,
     const conduit_window_t *w, conduit_coalesce_prompt_pt prompt, size_t limit,
     uint64_t time, uint64_t now);
 
 /*
- * All of the window is sent: the time is over, or the window was cut or has a
- * new life, after which the next event does not wait either.
+ * over: all of the window is sent, as the time is over.  reset: likewise, as
+ * the window was cut or has a new life; the next event does not wait either.
  */
 void conduit_coalesce_over(conduit_coalesce_t *c);
 void conduit_coalesce_reset(conduit_coalesce_t *c, const conduit_window_t *w);

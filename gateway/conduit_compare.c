@@ -3,7 +3,7 @@
 #include "conduit_history_core.h"
 
 
-/* eight bytes at a time, each step a multiplication by an odd number */
+/* takes eight bytes at a time, each step multiplies by an odd number */
 
 uint64_t
 conduit_history_hash(const void *data, size_t len)
@@ -60,7 +60,8 @@ conduit_history_common(const conduit_history_t *h,
         return 0;
     }
 
-    /* the window may have been dropped since the question was asked */
+    /* the window's oldest items may have been dropped since the question was
+       sent */
 
     below = conduit_history_below(h);
 
@@ -169,7 +170,8 @@ conduit_history_below(const conduit_history_t *h)
 
     if (conduit_stream_id_cmp(&h->compared, &id) > 0) {
 
-        /* a larger reply can't be had: what is before that, nobody compares */
+        /* a larger reply was refused: entries before the start of the answer
+           are not compared */
 
         id = h->compared;
     }
@@ -199,7 +201,8 @@ conduit_history_only_deleted(const conduit_history_t *h,
 
     number = a->added - after;
 
-    /* the cursor's ID is told: no other stream had an entry there to delete */
+    /* max_deleted is the cursor's ID: another stream had no entry there to
+       delete */
 
     if (conduit_stream_id_cmp(&a->max_deleted, &h->cursor) == 0) {
         return !h->numbered || number >= h->number;
@@ -255,7 +258,7 @@ conduit_history_last_message(const conduit_history_t *h)
 
         if (conduit_history_is_zero(&h->floor)) {
 
-            /* what was before the first one, nobody has seen */
+            /* no entry was seen before the first one */
 
             id = &item->id;
         }

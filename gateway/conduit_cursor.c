@@ -61,7 +61,7 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
     q->kind = CONDUIT_HISTORY_FULL;
     h->busy = CONDUIT_HISTORY_FULL;
 
-    /* from the oldest of the window, of this life */
+    /* from the oldest entry of this life in the window */
 
     end = conduit_window_end(&h->window);
     seq = conduit_history_oldest(h);
@@ -106,7 +106,8 @@ conduit_history_take(conduit_history_t *h,
     if (h->state == CONDUIT_HISTORY_CLAIMED
         && !conduit_history_is_zero(&h->cursor))
     {
-        /* what was between them, if anything, nobody has seen */
+        /* entries between the claimed position and this one, if any, were never
+           seen: the window begins here */
 
         h->floor = entry->id;
         conduit_stream_id_before(&h->floor);
@@ -126,8 +127,9 @@ conduit_history_take(conduit_history_t *h,
 
 
 /*
- * A GAP has the ID of what follows it.  That need not be the first entry of the
- * answer that has made it: memory was out, and the next answer began lower.
+ * A GAP has the ID of the entry that follows it.  That may not be the first
+ * entry of the answer that led to the GAP: if memory ran out, the next answer
+ * may begin lower.
  */
 
 static void
@@ -163,7 +165,8 @@ conduit_history_taken(conduit_history_t *h,
 
     if (!h->facts && conduit_stream_id_cmp(&h->cursor, &h->ahead) < 0) {
 
-        /* has it lost that, or was it deleted? */
+        /* the stream ended before "ahead": FULL tells whether entries were
+           rolled back or deleted */
 
         h->state = CONDUIT_HISTORY_SUSPECT;
         return CONDUIT_HISTORY_NEXT_ASK;
@@ -171,7 +174,7 @@ conduit_history_taken(conduit_history_t *h,
 
     if (h->counts && !h->numbered) {
 
-        /* the end of the stream is where its number is told */
+        /* FULL tells the number at the end of the stream */
 
         h->state = CONDUIT_HISTORY_SUSPECT;
         return CONDUIT_HISTORY_NEXT_ASK;
@@ -230,13 +233,15 @@ conduit_history_drop(conduit_history_t *h, size_t n)
 
             if (item->kind == CONDUIT_ITEM_GAP) {
 
-                /* nobody is led past it: before what follows it is below */
+                /* nobody may pass the gap unnoticed: a position before the
+                   entry that follows it is below the window */
 
                 conduit_stream_id_before(&h->floor);
 
                 if (conduit_stream_id_cmp(&h->cursor, &h->floor) < 0) {
 
-                    /* another one follows, in front of the next entry */
+                    /* another GAP follows this one, in front of an entry that
+                       is not read yet */
 
                     h->floor = h->cursor;
                 }

@@ -113,8 +113,7 @@ conduit_history_fast(conduit_history_t *h, const conduit_history_answer_t *a,
 }
 
 
-/* the first answer: the cursor is a client's position, and nobody has seen
-   anything */
+/* the first answer: the cursor is what a client said, no entry was read yet */
 
 static void
 conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
@@ -148,7 +147,7 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
 
     } else if (a->has_tail) {
 
-        /* nothing is there or after it */
+        /* there is no entry at the position, nor after it */
 
         conduit_history_begins(h, &a->tail);
         h->compared = a->tail.id;
@@ -160,17 +159,17 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
 
     }
 
-    /* otherwise it is claimed still: _take() of the first entry settles it */
+    /* otherwise it stays CLAIMED: _take() of the first entry settles it */
 
     conduit_history_go_on(h, a, first, plan);
 }
 
 
 /*
- * The channel begins behind this entry.  The window gets it without a frame, as
- * nobody is sent it: so whoever comes with its ID, as all do who lost their
- * connections at the same time, is found in the window, and no batch is asked
- * for.  When memory is out, one is.
+ * The channel begins after this entry.  The window gets the entry without a
+ * frame, as it is sent to nobody: so subscribers that come with its ID, as all
+ * do that lost their connections at the same time, are found in the window and
+ * need no batch.  If memory is out, they get one.
  */
 
 static void
@@ -194,7 +193,7 @@ conduit_history_begins(conduit_history_t *h,
 }
 
 
-/* the stream has not come so far */
+/* the stream has not got as far as the position */
 
 static void
 conduit_history_future(conduit_history_t *h, const conduit_history_answer_t *a,
@@ -287,8 +286,8 @@ conduit_history_missing(conduit_history_t *h, conduit_history_plan_t *plan)
 
 
 /*
- * How one can tell that a stream that has nothing in common with the window is
- * another one; NULL: it may be the same.
+ * Why a stream that has no entry in common with the window must be another one;
+ * NULL: it may be the same.
  */
 
 static const char *
@@ -297,7 +296,8 @@ conduit_history_other(const conduit_history_t *h,
 {
     uint64_t  number;
 
-    /* what was there must have been removed since, if it is the same one */
+    /* in the same stream, the entries read were counted and must have been
+       removed since */
 
     number = h->numbered ? h->number : !conduit_history_is_zero(&h->cursor);
 
@@ -341,7 +341,8 @@ conduit_history_empty(conduit_history_t *h, const conduit_history_answer_t *a,
 {
     plan->why = "is empty";
 
-    /* a number that is known is kept: it tells what was trimmed since */
+    /* a known number is kept: it will tell how many entries were trimmed
+       since */
 
     if (!h->numbered
         && (conduit_history_is_zero(&h->cursor)
@@ -353,7 +354,7 @@ conduit_history_empty(conduit_history_t *h, const conduit_history_answer_t *a,
 }
 
 
-/* all that it has is after the cursor */
+/* all entries of the stream are after the cursor */
 
 static void
 conduit_history_trimmed(conduit_history_t *h,
@@ -376,8 +377,8 @@ conduit_history_trimmed(conduit_history_t *h,
 
 
 /*
- * What entries-added was just before entries[first]: known from the end of the
- * stream, or from its beginning when none of its entries was deleted.
+ * The value of entries-added just before entries[first]: counted back from the
+ * end of the stream, or from its beginning if none of its entries was deleted.
  */
 
 static void
@@ -415,7 +416,7 @@ conduit_history_go_on(conduit_history_t *h, const conduit_history_answer_t *a,
 }
 
 
-/* what the window has from an item on is not in the stream any more */
+/* the items from "after" on are not in the stream any more */
 
 static void
 conduit_history_cut(conduit_history_t *h, uint64_t after)
@@ -448,7 +449,7 @@ conduit_history_cut(conduit_history_t *h, uint64_t after)
         }
     }
 
-    /* two stretches that overlap are taken for one */
+    /* two rollbacks that overlap are merged into one */
 
     if (conduit_stream_id_cmp(&h->lead, &h->cursor) <= 0
         || conduit_stream_id_cmp(&h->cursor, &h->back) < 0)
@@ -464,7 +465,7 @@ conduit_history_cut(conduit_history_t *h, uint64_t after)
 }
 
 
-/* entries between the cursor and the answer's first are gone */
+/* the entries between the cursor and the answer's first one are gone */
 
 static void
 conduit_history_gap(conduit_history_t *h, const conduit_history_answer_t *a,
@@ -489,7 +490,7 @@ conduit_history_gap(conduit_history_t *h, const conduit_history_answer_t *a,
 }
 
 
-/* the stream is another one: all of it is read */
+/* the stream is another one: read it from its oldest entry */
 
 static void
 conduit_history_restart(conduit_history_t *h, conduit_history_plan_t *plan)

@@ -1,9 +1,9 @@
 /*
- * What the files of a history have in common; nobody else includes it.
+ * What the files of a history share; no other file includes it.
  *
  *     conduit_history.c   the rules: what follows from an answer to the cursor
  *     conduit_cursor.c    the states: what is asked, and when
- *     conduit_batch.c     those whose position is below the window
+ *     conduit_batch.c     subscribers whose position is below the window
  *     conduit_compare.c   what the window and an answer have in common
  */
 
@@ -14,8 +14,10 @@
 
 #pragma GCC visibility push(hidden)
 
-/* what the window's size counts for an item without a frame, so that they are
-   dropped like others */
+/*
+ * the size of an item without a frame in the window: such items, too, make it
+ * exceed its limit and are dropped
+ */
 #define CONDUIT_HISTORY_MARK  64
 
 static const conduit_stream_id_t  conduit_history_zero = { 0, 0 };
@@ -28,16 +30,16 @@ conduit_history_is_zero(const conduit_stream_id_t *id)
 }
 
 
-/* How many entries are not after an ID: the index of the first one that is. */
+/* The number of entries up to an ID: the index of the first one after it. */
 size_t conduit_history_index(const conduit_history_answer_t *a,
     const conduit_stream_id_t *id);
 
 /*
- * Finds the newest entry that the window and an answer have in common: the
- * number of what comes after it there, its index here.  What comes after an
- * entry that the window has not, or has with other bytes, is of another
- * history, even where it looks the same.  When the window has no entries any
- * more, the cursor's is looked for, as if it was the last one.
+ * Finds the newest entry that the window and an answer have in common: *after
+ * is the number of the item after it in the window, *i its index in the answer.
+ * What comes after an entry that the window lacks, or has with other bytes, is
+ * of another history, even if it looks the same.  When the window has no entry
+ * left, the cursor's entry is looked for, as if it was the last one.
  */
 int conduit_history_common(const conduit_history_t *h,
     const conduit_history_answer_t *a, uint64_t *after, size_t *i);
@@ -53,22 +55,23 @@ int conduit_history_is_cursor(const conduit_history_t *h,
     const conduit_history_entry_t *entry);
 
 /*
- * The window has what comes after this ID.  What was trimmed when it was read
- * may be back, by a replica that had not trimmed so far: that is below it.
+ * The window has all entries after the returned ID.  Entries that were trimmed
+ * already when it was read may be back, after a failover to a replica that had
+ * not trimmed that far: they are up to this ID.
  */
 conduit_stream_id_t conduit_history_below(const conduit_history_t *h);
 
 /*
- * The position of one who has got the last message of this life; entries that
- * are no messages may follow it.  Before the first one: where the window
- * begins, or the cursor.
+ * The position of a subscriber that has got the last message of this life;
+ * entries that are no messages may follow it.  Before the first message: where
+ * the window begins, or the cursor.
  */
 const conduit_stream_id_t *conduit_history_last_message(
     const conduit_history_t *h);
 
 /*
- * Whether an answer has neither the cursor's entry nor one of the window, and
- * nothing but XDEL has changed: it goes on after the cursor.
+ * Whether nothing but XDEL explains an answer that has neither the cursor's
+ * entry nor one of the window: then reading goes on after the cursor.
  */
 int conduit_history_only_deleted(const conduit_history_t *h,
     const conduit_history_answer_t *a);

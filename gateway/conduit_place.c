@@ -39,7 +39,8 @@ conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
     p->pos = *pos;
     p->where = CONDUIT_PLACE_JOINING;
 
-    /* first: the cursor may have come to an ID of what was rolled back */
+    /* checked first, as the cursor may have reached an ID that was rolled back
+       before */
 
     if (conduit_place_is_cursor(p, h)) {
         conduit_place_enter(p, h);
@@ -54,7 +55,7 @@ conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
 }
 
 
-/* whether the cursor is at its position, where the stream has an entry */
+/* whether the cursor, whose entry was read, is at its position */
 
 static int
 conduit_place_is_cursor(const conduit_place_t *p, const conduit_history_t *h)
@@ -75,8 +76,8 @@ conduit_place_is_item(const conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* one that wants all there is: in the window, if that begins with the oldest
-   entry */
+/* places a subscriber that wants all there is: in the window, if that begins
+   with the oldest entry */
 
 static void
 conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h)
@@ -93,7 +94,8 @@ conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* one that had all of the life before this one, and is to get all of this */
+/* places a subscriber that had all of the life before this one, and is to get
+   all of this one */
 
 static void
 conduit_place_follow(conduit_place_t *p, const conduit_history_t *h)
@@ -118,14 +120,14 @@ conduit_place_follow(conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* whether the window has all that is after a position */
+/* whether the window has all entries after a position */
 
 static int
 conduit_place_within(const conduit_history_t *h, const conduit_stream_id_t *pos)
 {
     if (conduit_place_is_zero(pos)) {
 
-        /* behind a gap it has all of the stream, whatever is below */
+        /* after a gap the window has all that the stream has */
 
         return h->fresh_seq >= h->window.base
                && (conduit_place_is_zero(&h->floor)
@@ -197,7 +199,8 @@ conduit_place_next(conduit_place_t *p, const conduit_history_t *h,
 }
 
 
-/* the next item of the window that has something to send; passes the others */
+/* returns the next item of the window that has a frame to send; skips the
+   others */
 
 static const conduit_item_t *
 conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
@@ -209,7 +212,7 @@ conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
 
     if (p->seq < h->window.base) {
 
-        /* never: conduit_place_leave() was not called */
+        /* never happens: conduit_place_leave() must be called before a drop */
 
         p->seq = h->window.base;
         conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
@@ -222,7 +225,7 @@ conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
 
         case CONDUIT_ITEM_GAP:
 
-            /* not for one that was ahead of the cursor */
+            /* a subscriber ahead of the cursor does not miss these entries */
 
             if (conduit_stream_id_cmp(&item->id, &p->pos) > 0) {
                 conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
@@ -254,7 +257,7 @@ conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* one loss is told of two that meet; "gone" says more */
+/* of two losses one is told: "gone" says more */
 
 static void
 conduit_place_lose(conduit_place_t *p, conduit_place_loss_e loss)
@@ -286,8 +289,9 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
 
     if ((int32_t) (a->serial - p->since) <= 0) {
 
-        /* what the window has got since tells as much as when it joined; it
-           does not tell whether an END is the newest entry */
+        /* an entry that the window has got since it joined shows that its
+           position exists; but not, at the cursor, whether that is an END with
+           nothing after it */
 
         if (p->where != CONDUIT_PLACE_JOINING || !conduit_place_is_item(p, h)
             || conduit_stream_id_cmp(&p->pos, &h->cursor) == 0)
@@ -301,7 +305,7 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
 
     if (p->known && conduit_stream_id_cmp(&p->pos, &h->floor) >= 0) {
 
-        /* what is gone from the stream, the window has */
+        /* the window has the next entry, even if it is gone from the stream */
 
         conduit_place_enter(p, h);
         return CONDUIT_HISTORY_OK;
@@ -338,7 +342,8 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
     if (verdict != CONDUIT_HISTORY_AGAIN) {
         conduit_place_settle(p, h, a);
 
-        /* what the window has in front of the gap is not in the stream */
+        /* the entries that the window has before the gap are not in the stream
+           any more */
 
         if (verdict == CONDUIT_HISTORY_TRIMMED
             && p->where == CONDUIT_PLACE_WINDOW && p->seq < h->fresh_seq)
@@ -351,7 +356,7 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
 }
 
 
-/* its position has become that of the END, or 0-0 */
+/* its position was moved: to the END, or to 0-0 */
 
 static void
 conduit_place_moved(conduit_place_t *p, const conduit_history_t *h,
@@ -362,7 +367,7 @@ conduit_place_moved(conduit_place_t *p, const conduit_history_t *h,
         return;
     }
 
-    /* from the oldest entry, which the answer need not have */
+    /* it starts with the oldest entry, which the answer may not have */
 
     if (verdict == CONDUIT_HISTORY_OK) {
         conduit_place_follow(p, h);
@@ -447,7 +452,7 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
         return;
     }
 
-    /* whether it misses a message, of the life it is in then */
+    /* whether it misses a message of the life it is in at that point */
 
     message = 0;
 
@@ -472,7 +477,7 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
         if (!p->known) {
 
             if (item->frame == NULL && !conduit_place_is_zero(&p->pos)) {
-                /* nothing is to be sent for it */
+                /* this entry is not sent */
                 p->pos = item->id;
                 continue;
             }
@@ -486,8 +491,8 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
 
     if (p->life != h->life) {
 
-        /* what it misses of an earlier life can't be read any more; the rest
-           of that is in the window */
+        /* entries that it misses of an earlier life can't be read any more; the
+           rest of that life is in the window */
 
         p->known = 0;
 
@@ -501,7 +506,8 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
 }
 
 
-/* it goes on in the next life of the stream, without what it has not got */
+/* moves it to the next life of the stream, without the entries it has not
+   got */
 
 static void
 conduit_place_next_life(conduit_place_t *p, const conduit_item_t *mark,
@@ -529,7 +535,7 @@ conduit_place_cut(conduit_place_t *p, const conduit_history_t *h)
 
     if (p->where == CONDUIT_PLACE_JOINING) {
 
-        /* its ID may be given out again, before it is judged */
+        /* its ID may be given to a new entry before it is judged */
 
         (void) conduit_history_resume(h, &p->pos);
         return;
@@ -542,7 +548,7 @@ conduit_place_cut(conduit_place_t *p, const conduit_history_t *h)
 
         if (conduit_place_is_zero(&p->pos)) {
 
-            /* it began behind a gap that is not there any more */
+            /* it began after a gap that was cut off */
 
             conduit_place_fresh(p, h);
         }
@@ -575,7 +581,7 @@ conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
 
     if (conduit_place_is_zero(&p->pos)) {
 
-        /* it has got nothing yet; what it was waiting for is gone */
+        /* it has got nothing yet; the entry it was waiting for is gone */
 
         if (p->known) {
             conduit_place_lose(p, CONDUIT_PLACE_GONE);
@@ -586,7 +592,7 @@ conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
         return;
     }
 
-    /* the window has the end of the life that is over */
+    /* the window has the last entries of the life that is over */
 
     mark = h->life_seq - 1;
     p->where = CONDUIT_PLACE_WINDOW;

@@ -3,7 +3,7 @@
 
 #include "conduit_window.h"
 
-/* items of the first allocation; most channels have few */
+/* items of the first allocation: most channels need few */
 #define CONDUIT_WINDOW_FIRST  4
 
 
@@ -20,7 +20,7 @@ conduit_window_append(conduit_window_t *w, const conduit_item_t *item)
 
         if (w->head > w->n) {
 
-            /* more than half of it is free at the front */
+            /* more than half of the array is free, at the front */
 
             memmove(w->items, w->items + w->head, w->n * sizeof(*items));
             w->head = 0;
@@ -67,7 +67,7 @@ conduit_window_find(const conduit_window_t *w, uint64_t from, uint64_t to,
     uint64_t               seq;
     const conduit_item_t  *item;
 
-    /* the item before the first one that is after it */
+    /* if the entry is there, it is just before the first item after the ID */
 
     seq = conduit_window_after(w, from, to, id);
 
@@ -87,7 +87,8 @@ conduit_window_find(const conduit_window_t *w, uint64_t from, uint64_t to,
 }
 
 
-/* a GAP has the ID of what follows it, so that both are passed or none */
+/* a GAP has the ID of the entry that follows it, so that a position is either
+   before both or after both */
 
 uint64_t
 conduit_window_after(const conduit_window_t *w, uint64_t from, uint64_t to,

@@ -1,7 +1,7 @@
 /*
  * An ordered run of what was read from a stream: entries, and marks between
  * them.  A channel's window and a batch are both of this type.  The frames are
- * opaque pointers.  Pure: no NGINX type; the array is on malloc().
+ * opaque pointers.  Pure: no NGINX type; malloc() provides the array.
  *
  *   seq      base                                  conduit_window_end()
  *            |                                       |
@@ -10,8 +10,8 @@
  *
  * Every item has a sequence number, which it keeps while older ones are dropped
  * and which is given to another item only after a cut.  IDs grow from entry to
- * entry up to a LIFE mark; behind one they start again.  So whoever looks for
- * an ID says from which sequence number on: that of the life it is of.
+ * entry up to a LIFE mark; after it they start again.  So a search for an ID
+ * starts from the sequence number where the life of that ID begins.
  */
 
 #ifndef CONDUIT_WINDOW_H
@@ -25,26 +25,29 @@
 #pragma GCC visibility push(hidden)
 
 typedef enum {
-    CONDUIT_ITEM_ENTRY = 0,    /* of the stream; its frame is NULL when it is
-                                  no message, and nothing is sent for it */
-    CONDUIT_ITEM_GAP,          /* entries that were here are gone: who passes
-                                  is told history_lost, "trimmed".  The ID is
-                                  that of the entry that follows */
-    CONDUIT_ITEM_LIFE          /* the stream was made anew: who passes starts
-                                  at 0-0 of its next life, and is told
-                                  nothing, as it had all that was seen.  id.ms
-                                  is the number of that life */
+    CONDUIT_ITEM_ENTRY = 0,    /* an entry; its frame is NULL when it is no
+                                  message, and is not sent */
+    CONDUIT_ITEM_GAP,          /* entries that were here are gone: a subscriber
+                                  that passes is told history_lost, "trimmed".
+                                  The ID is that of the entry that follows */
+    CONDUIT_ITEM_LIFE          /* the stream was made anew: a subscriber that
+                                  passes goes on at 0-0 of the next life, and is
+                                  told nothing, as it had all that was seen.
+                                  id.ms is the number of that life */
 } conduit_item_e;
 
 typedef struct {
-    void                 *frame;   /* of the caller; NULL: none */
+    void                 *frame;   /* the caller's; NULL: none */
     conduit_stream_id_t   id;
     uint64_t              hash;    /* of the entry's bytes, not the frame's */
     uint32_t              size;    /* bytes of the frame */
     uint32_t              kind;    /* conduit_item_e */
 } conduit_item_t;
 
-/* zeroed is empty and ready to use; release may be set before the first item */
+/*
+ * a zeroed window is empty and ready to use; release may be set before the
+ * first item
+ */
 typedef struct {
     conduit_item_t       *items;   /* the oldest one is items[head] */
     size_t                head;
@@ -52,9 +55,9 @@ typedef struct {
     size_t                cap;
     size_t                bytes;   /* sum of the sizes */
     uint64_t              base;    /* sequence number of the oldest */
-    void                (*release)(void *frame);   /* called for each frame
-                                                      that is dropped; NULL:
-                                                      none is */
+    void                (*release)(void *frame);   /* called for each frame that
+                                                      is dropped; NULL: not
+                                                      called */
 } conduit_window_t;
 
 /* no sequence number */
@@ -62,44 +65,47 @@ typedef struct {
 
 
 /*
- * Appends a copy of an item and takes over its frame.  Returns 0, or -1 when
- * memory is out: the window is as before, the frame still the caller's.
+ * Appends a copy of an item and takes over its frame.  Returns 0; or -1 when
+ * memory is out: then the window is unchanged, and the frame still the
+ * caller's.
  */
 int conduit_window_append(conduit_window_t *w, const conduit_item_t *item);
 
-/* The number that the next item will get. */
+/* Returns the number that the next item will get. */
 uint64_t conduit_window_end(const conduit_window_t *w);
 
-/* The item of a number from base up to the end, the end not included. */
+/*
+ * Returns the item with a number from base up to the end, the end not included.
+ */
 conduit_item_t *conduit_window_item(const conduit_window_t *w, uint64_t seq);
 
 /*
- * Finds the entry with an ID among the items from one number up to another,
- * that one not included, which have no LIFE mark between them (a from below the
- * base is the base).  Returns its number or CONDUIT_WINDOW_NONE.
+ * Finds the entry with an ID among the items numbered from "from" up to "to",
+ * "to" not included.  There must be no LIFE mark among them; a from below the
+ * base counts as the base.  Returns its number or CONDUIT_WINDOW_NONE.
  */
 uint64_t conduit_window_find(const conduit_window_t *w, uint64_t from,
     uint64_t to, const conduit_stream_id_t *id);
 
 /*
- * Finds, likewise, the first item that somebody whose position is id has not
- * got.  A GAP counts for all who have not got the entry behind it.  Returns its
- * number, or "to" when there is none.
+ * Finds, likewise, the first item that a subscriber at the position id has not
+ * got.  A GAP counts as not got by those that have not got the entry after it.
+ * Returns its number, or "to" when there is none.
  */
 uint64_t conduit_window_after(const conduit_window_t *w, uint64_t from,
     uint64_t to, const conduit_stream_id_t *id);
 
 /*
- * Whether the newest item is a GAP: the entry behind it was not read yet, as
- * memory was out, or the answer that has it is being taken.
+ * Whether the newest item is a GAP: the entry after it was not appended yet, as
+ * memory was out, or as its answer is still being taken.
  */
 int conduit_window_open(const conduit_window_t *w);
 
 /*
- * How many of the oldest items are to go for the rest to have so many bytes at
- * most.  A GAP stays until the entry behind it is there: without either, nobody
- * could tell that entries are missing after the cursor.  Nothing changes: those
- * who stand there must be moved first.
+ * Returns how many of the oldest items must be dropped for the rest to have at
+ * most so many bytes.  A GAP stays until the entry after it is there: without
+ * either, nothing would show that entries are missing after the cursor.
+ * Changes nothing: subscribers at those items must be moved first.
  */
 size_t conduit_window_excess(const conduit_window_t *w, size_t bytes);
 
