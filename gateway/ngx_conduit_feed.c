@@ -1,5 +1,6 @@
 /*
- * A feed: its life, what its shard tells it, its turns, and its answers.
+ * A feed: how it opens and closes, what its shard reports, its turns, and the
+ * answers it gets.
  */
 
 #include <ngx_config.h>
@@ -55,7 +56,7 @@ ngx_conduit_feed_key_ring(ngx_conduit_key_t *key, ngx_conduit_ring_e why)
 }
 
 
-/* the link is a new one, or the server is: all that was asked is asked anew */
+/* the link or the server is a new one: all questions are asked again */
 
 static void
 ngx_conduit_feed_key_ask(ngx_conduit_key_t *key)
@@ -78,7 +79,8 @@ ngx_conduit_feed_key_ask(ngx_conduit_key_t *key)
 }
 
 
-/* within a reply: servers send it from one to the other, perhaps for long */
+/* called for a reply: servers redirect the key to each other, perhaps for
+   long */
 
 static void
 ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
@@ -97,7 +99,7 @@ ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
 }
 
 
-/* what is under way will be answered by the server before */
+/* questions that are out would be answered by the previous server */
 
 static void
 ngx_conduit_feed_key_moved(ngx_conduit_key_t *key)
@@ -226,7 +228,7 @@ ngx_conduit_feed_is_up(ngx_conduit_feed_t *feed, ngx_msec_t *away)
 }
 
 
-/* a worker's first request comes before its links are up */
+/* a worker's first request comes before its links are up: they may be soon */
 
 ngx_uint_t
 ngx_conduit_feed_answers(ngx_conduit_feed_t *feed)
@@ -316,7 +318,7 @@ ngx_conduit_feed_drop(ngx_conduit_feed_t *feed, size_t n)
 }
 
 
-/* an answer, or none: those of one link come in order */
+/* an answer, or none; answers of one link come in order */
 
 static void
 ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
@@ -364,9 +366,8 @@ ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
 
 
 /*
- * An error: of one that says where the key is, nobody but the shard hears.  Any
- * other one is asked for again by the timer, as what fails at once would fail
- * all the time.
+ * An error reply.  A redirect is left to the shard alone.  After any other
+ * error the retry timer asks again, as asking at once would fail over and over.
  */
 
 static void
@@ -375,7 +376,8 @@ ngx_conduit_feed_refused(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q,
 {
     redisReply  *reply;
 
-    /* the question is forgotten first: another one may be asked meanwhile */
+    /* the question is forgotten first, as the functions below may ask another
+       one */
 
     reply = q->reply;
     q->reply = NULL;
@@ -420,13 +422,13 @@ ngx_conduit_feed_turn(void *data, ngx_uint_t max)
 
     feed->on->released(feed->data);
 
-    /* one who used up the time has had all of the turn */
+    /* a feed that used up its time has used the whole turn */
 
     return n ? max : 1;
 }
 
 
-/* deals with answers, as long as the turn lasts; returns whether it is over */
+/* processes answers until the time of the turn is over; returns 1 if it is */
 
 static ngx_uint_t
 ngx_conduit_feed_work(ngx_conduit_feed_t *feed)

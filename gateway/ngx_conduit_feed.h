@@ -1,15 +1,15 @@
 /*
- * The feed: what is known of one stream, and how that gets known.  A thin shell
- * around conduit_history.h, which decides everything: it sends the questions
- * that are to be asked, has the entries of answers decoded a few at a time, and
- * reports upward through handlers.  It knows nothing of who listens.
+ * The feed: what a worker knows of one stream, and how it reads it.  A thin
+ * shell around conduit_history.h, which makes all decisions: the feed sends the
+ * questions it is told to, has the entries of answers decoded a few at a time,
+ * and reports to its owner through handlers.  It knows nothing of listeners.
  *
- *   open, start, close   with its key at a shard
- *   history              what there is in memory: the window and the cursor
- *   catch_up, served     a batch: a stretch below the window
- *   drop                 the oldest of the window
+ *   open, start, close   its life; its key is at a shard meanwhile
+ *   history              what is in memory: the window and the cursor
+ *   catch_up, served     a batch: entries read from below the window
+ *   drop                 drops the oldest items of the window
  *
- * Nothing here is of Redis or hiredis: that is in ngx_conduit_feed_core.h.
+ * No type of hiredis is used here: those are in ngx_conduit_feed_core.h.
  */
 
 #ifndef NGX_CONDUIT_FEED_H
@@ -24,69 +24,71 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * What a feed reports, data is its owner's.  Nothing but released() may close
- * the feed.
+ * What a feed reports; data is its owner's.  Only released() may close the
+ * feed.
  */
 typedef struct {
-    /* whether somebody needs a batch, and nobody is in one; *pos becomes the
-       position of the next of those who do */
+    /* whether a listener needs a batch, and none reads one; *pos becomes the
+       position of the next listener that does */
     ngx_uint_t  (*below)(void *data, conduit_stream_id_t *pos);
-    /* there are new items in the window */
+    /* new items are in the window */
     void        (*appended)(void *data);
-    /* conduit_place_cut() or _restarted() for all */
+    /* call conduit_place_cut() or _restarted() for all listeners */
     void        (*changed)(void *data, conduit_history_change_e change);
-    /* an answer for those who join; to a batch: for all who are below */
+    /* an answer judges the listeners that join; one to a batch also those that
+       are below the window */
     void        (*judged)(void *data, const conduit_history_answer_t *answer,
                           ngx_uint_t batch);
-    /* no answer comes for a while: nobody is to wait for one */
+    /* no answer comes for a while: no listener is to wait for one */
     void        (*outage)(void *data);
-    /* the stream can't be read: all are to be sent away */
+    /* the stream can't be read: send all listeners away */
     void        (*failed)(void *data);
-    /* something was dealt with, the feed may be closed */
+    /* the feed is not in use by a caller any more, it may be closed */
     void        (*released)(void *data);
 } ngx_conduit_feed_handlers_t;
 
 
 /*
- * Opens a feed, zeroed before, that starts at pos, and asks nothing yet.  name
- * is kept.  Returns NGX_OK, or NGX_ERROR when memory is out.
+ * Opens a feed, zeroed before, that starts at pos; no question is sent yet.
+ * name is kept.  Returns NGX_OK, or NGX_ERROR when memory is out.
  */
 ngx_int_t ngx_conduit_feed_open(ngx_conduit_feed_t *feed,
     ngx_conduit_hub_t *hub, ngx_str_t *name, conduit_stream_id_t *pos,
     const ngx_conduit_feed_handlers_t *on, void *data);
 
-/* The first question, once the first listener is there. */
+/* Sends the first question, once the first listener was added. */
 void ngx_conduit_feed_start(ngx_conduit_feed_t *feed);
 
-/* Closes a feed that is not held: what it has asked is forgotten. */
+/* Closes a feed that is not held, and forgets its questions. */
 void ngx_conduit_feed_close(ngx_conduit_feed_t *feed);
 
-/* Whether something is being dealt with. */
+/* Whether a caller is using the feed, so that it must not be closed. */
 ngx_uint_t ngx_conduit_feed_held(ngx_conduit_feed_t *feed);
 
 /* Whether the server is up; *away: for how many ms it has been down. */
 ngx_uint_t ngx_conduit_feed_is_up(ngx_conduit_feed_t *feed, ngx_msec_t *away);
 
-/* Whether an answer is soon to be had. */
+/* Whether an answer can be expected soon. */
 ngx_uint_t ngx_conduit_feed_answers(ngx_conduit_feed_t *feed);
 
 /*
- * Whether a position is at the END of a stream that nothing follows: NGX_OK:
- * no; NGX_AGAIN: it was, and is to be asked for; NGX_DONE: it is.
+ * Whether a position is at the END of a stream and nothing follows that.
+ * NGX_OK: no; NGX_AGAIN: it was at last, but Redis is to be asked again;
+ * NGX_DONE: yes.
  */
 ngx_int_t ngx_conduit_feed_at_end(ngx_conduit_feed_t *feed,
     conduit_stream_id_t *pos);
 
 conduit_history_t *ngx_conduit_feed_history(ngx_conduit_feed_t *feed);
 
-/* The batch, with the end of conduit_place_batch_done(). */
+/* Returns the batch; *last and *next are for conduit_place_batch_done(). */
 conduit_window_t *ngx_conduit_feed_batch(ngx_conduit_feed_t *feed,
     conduit_stream_id_t **last, conduit_stream_id_t **next);
 
-/* Asks for a batch, when one is wanted and none is in hand. */
+/* Asks for a batch, when a listener needs one and none is being read. */
 void ngx_conduit_feed_catch_up(ngx_conduit_feed_t *feed);
 
-/* Nobody stands in the batch any more: frees it, and asks for the next one. */
+/* No listener reads the batch any more: frees it, and asks for the next one. */
 void ngx_conduit_feed_served(ngx_conduit_feed_t *feed);
 
 /* Drops the n oldest items of the window, after conduit_place_leave(). */

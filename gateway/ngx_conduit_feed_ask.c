@@ -1,5 +1,5 @@
 /*
- * What the two questions of a feed have in common.
+ * What the two questions of a feed have in common: sending, errors, frames.
  */
 
 #include <ngx_config.h>
@@ -10,7 +10,7 @@
 #include "ngx_conduit_time.h"
 
 
-/* ms between two lines about the errors of a server */
+/* ms between two log lines about error replies of a server */
 #define NGX_CONDUIT_COMPLAINTS  10000
 
 /* microseconds of decoding in one turn of the event loop */
@@ -23,7 +23,7 @@ static uint64_t ngx_conduit_feed_now(void);
 static uint64_t  ngx_conduit_feed_started;
 
 
-/* NGINX's own time stands still within a turn */
+/* NGINX's cached time does not advance within a turn */
 
 static uint64_t
 ngx_conduit_feed_now(void)
@@ -95,8 +95,8 @@ ngx_conduit_feed_later(ngx_conduit_feed_t *feed)
 }
 
 
-/* in an outage all channels of a server fail for the same reason: one line a
-   channel until reading works again, and one a server in 10 seconds */
+/* in an outage all channels of a server fail for the same reason: logs once a
+   channel until reading works again, and once a server in 10 seconds */
 
 void
 ngx_conduit_feed_complain(ngx_conduit_feed_t *feed, redisReply *reply)

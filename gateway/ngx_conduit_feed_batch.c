@@ -1,6 +1,6 @@
 /*
- * A feed's batches: the stretch of the stream from the first of those on who
- * are below the window, or join; all who are in it are served from it.
+ * A feed's batches: entries read from the position of a listener that is below
+ * the window, or joins; all listeners at or after it are served from them.
  */
 
 #include <ngx_config.h>
@@ -177,7 +177,8 @@ ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed)
 }
 
 
-/* NGX_OK, or NGX_DECLINED when the answer and the window are of two streams */
+/* returns NGX_OK, or NGX_DECLINED when the answer and the window are of
+   different streams */
 
 static ngx_int_t
 ngx_conduit_feed_batch_begin(ngx_conduit_feed_t *feed)

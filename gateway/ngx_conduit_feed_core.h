@@ -1,14 +1,14 @@
 /*
- * What the files of a feed share, and its owner has room for.
+ * What the files of a feed share; its owner includes it to embed the struct.
  *
- *   feed          opens and closes, hears of its shard, has turns
- *   feed_cursor   the question about the cursor: asks, appends what is new
- *   feed_batch    that for those who are below the window
- *   question      what is sent, and what comes back (answer)
+ *   feed          opens and closes, takes what its shard reports, has turns
+ *   feed_cursor   the question about the cursor: asks, appends new entries
+ *   feed_batch    the question for listeners below the window
+ *   question      the commands sent, and the replies to them (answer)
  *
- * Calls go downwards here, too.  At most one question about the cursor and one
- * for a batch are under way.  Answers are dealt with in the order in which
- * they come, each to its end, which may take several turns:
+ * Calls go downwards in this list.  At most one question about the cursor and
+ * one for a batch are out.  Answers are processed in the order in which they
+ * come, each to its end, which may take several turns:
  *
  *   reply -> question -> feed->answers -> begin -> decode, in turns -> end
  */
@@ -27,11 +27,13 @@
 
 #pragma GCC visibility push(hidden)
 
-/* rings in a row without a new entry, after which the next one is followed by
-   the retry only */
+/*
+ * after so many rings in a row without a new entry, a ring does not lead to a
+ * question, only to a retry
+ */
 #define NGX_CONDUIT_SPURIOUS  3
 
-/* why the cursor is asked for: what counts for more is larger */
+/* why the cursor is asked for; a larger cause replaces a smaller one */
 typedef enum {
     NGX_CONDUIT_CAUSE_NONE = 0,
     NGX_CONDUIT_CAUSE_SWEEP,
@@ -42,23 +44,25 @@ typedef enum {
 typedef enum {
     NGX_CONDUIT_BATCH_READY = 0,
     NGX_CONDUIT_BATCH_DISAGREED,           /* after the question about the
-                                              cursor: the answer was of another
-                                              stream than the window */
-    NGX_CONDUIT_BATCH_WAIT                 /* by the retry */
+                                              cursor is answered: the last batch
+                                              and the window were of different
+                                              streams */
+    NGX_CONDUIT_BATCH_WAIT                 /* when the retry timer expires */
 } ngx_conduit_batch_e;
 
-/* a stretch below the window, read for those who are there */
+/* entries below the window, read for the listeners there */
 typedef struct {
-    ngx_conduit_question_t            *question;   /* under way, or answered and
+    ngx_conduit_question_t            *question;   /* sent, or answered and
                                                       being decoded */
     conduit_window_t                   window;
-    conduit_stream_id_t                last;       /* who is at its end */
+    conduit_stream_id_t                last;       /* position of a listener at
+                                                      the batch's end */
     conduit_stream_id_t                next;       /* the entry after that; 0-0:
                                                       not known */
     size_t                             n;          /* entries to decode */
     uint8_t                            state;      /* ngx_conduit_batch_e */
-    uint8_t                            shift;      /* read_count is halved so
-                                                      often */
+    uint8_t                            shift;      /* how often read_count is
+                                                      halved */
 } ngx_conduit_batch_t;
 
 struct ngx_conduit_feed_s {
@@ -72,75 +76,78 @@ struct ngx_conduit_feed_s {
 
     conduit_history_t                  history;
     ngx_conduit_question_t            *question;   /* about the cursor */
-    ngx_conduit_question_t            *answers;    /* to be dealt with, oldest
+    ngx_conduit_question_t            *answers;    /* to be processed, oldest
                                                       first */
     ngx_conduit_batch_t                batch;
-    size_t                             known;      /* entries that FULL may ask
-                                                      for again; 0: any */
+    size_t                             known;      /* known entries that FULL
+                                                      may ask for again; 0:
+                                                      all */
     uint32_t                           holds;
-    uint8_t                            shift;      /* read_count is halved so
-                                                      often */
+    uint8_t                            shift;      /* how often read_count is
+                                                      halved */
     uint8_t                            spurious;   /* rings in a row without
                                                       a new entry */
     uint8_t                            cause;      /* ngx_conduit_cause_e */
     unsigned                           ended:1;    /* an END is at the cursor */
     unsigned                           complained:1;  /* an error reply was
                                                          logged */
-    unsigned                           renew:1;    /* the link is another one
-                                                      than that of the answer
-                                                      that is being taken */
+    unsigned                           renew:1;    /* the link has changed since
+                                                      the answer being taken
+                                                      came */
 };
 
 
-/* Whether the time of a turn is over; the turn starts with start. */
+/* The turn starts; and whether its time is over. */
 void ngx_conduit_feed_turn_start(void);
 ngx_uint_t ngx_conduit_feed_turn_over(void);
 
-/* How many entries a question asks for that may be new. */
+/* Returns how many new entries a question asks for. */
 ngx_uint_t ngx_conduit_feed_count(ngx_conduit_feed_t *feed, ngx_uint_t shift);
 
-/* Makes and sends a question.  Returns NULL when that can't be. */
+/* Makes and sends a question.  Returns NULL when it can't be sent. */
 ngx_conduit_question_t *ngx_conduit_feed_send(ngx_conduit_feed_t *feed,
     conduit_history_question_t *ask, ngx_uint_t count);
 
-/* Asks again by the retry timer whatever waits for that. */
+/* Sets the retry timer: then all questions that wait for it are asked again. */
 void ngx_conduit_feed_later(ngx_conduit_feed_t *feed);
 
-/* Logs an error reply, once until reading works again. */
+/* Logs an error reply, once until a reply is good again. */
 void ngx_conduit_feed_complain(ngx_conduit_feed_t *feed, redisReply *reply);
 
-/* An entry is larger than any reply may be: all are sent away. */
+/* An entry is larger than a reply may be: sends all listeners away. */
 void ngx_conduit_feed_give_up(ngx_conduit_feed_t *feed);
 
-/* Finds out whether the stream ends with an END, as far as an answer has it. */
+/*
+ * Finds out whether the newest entry is an END, if the answer has that entry.
+ */
 void ngx_conduit_feed_find_end(ngx_conduit_feed_t *feed,
     ngx_conduit_question_t *q);
 
 /*
- * Makes the frame of an entry of an answer: *frame is NULL when it is no
+ * Makes the frame of an entry of an answer: *frame is NULL when the entry is no
  * message.  NGX_OK, or NGX_ERROR when memory is out.
  */
 ngx_int_t ngx_conduit_feed_frame(ngx_conduit_feed_t *feed,
     ngx_conduit_question_t *q, size_t i, ngx_conduit_frame_t **frame);
 
 
-/* Asks about the cursor, for a cause, as soon as that can be. */
+/* Asks about the cursor, for a cause, as soon as possible. */
 void ngx_conduit_feed_ring(ngx_conduit_feed_t *feed,
     ngx_conduit_cause_e cause);
 
-/* Asks about the cursor now, if the server is up; nothing is under way. */
+/* Asks about the cursor now, if the server is up and the history is idle. */
 void ngx_conduit_feed_ask(ngx_conduit_feed_t *feed);
 
-/* The cursor's question, if any, is of no use any more. */
+/* Forgets the cursor's question, if any, unless its answer is being taken. */
 void ngx_conduit_feed_unsent(ngx_conduit_feed_t *feed);
 
-/* The cursor's question was not answered: it is asked again later. */
+/* The cursor's question was not answered: it will be asked again. */
 void ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result);
 
 /*
- * Goes on with the answer about the cursor.  NGX_OK: it is dealt with;
- * NGX_AGAIN: there is more to do.
+ * Goes on with the answer about the cursor.  NGX_OK: it is done; NGX_AGAIN:
+ * there is more to do.
  */
 ngx_int_t ngx_conduit_feed_take(ngx_conduit_feed_t *feed);
 
@@ -148,30 +155,30 @@ ngx_int_t ngx_conduit_feed_take(ngx_conduit_feed_t *feed);
 /* Asks for a batch, when one is wanted and none is in hand. */
 void ngx_conduit_feed_batch_ask(ngx_conduit_feed_t *feed);
 
-/* A batch is asked for by the retry only, from now on; and from then on. */
+/* From now on only the retry timer asks for a batch; and: it has expired. */
 void ngx_conduit_feed_batch_wait(ngx_conduit_feed_t *feed);
 void ngx_conduit_feed_batch_retry(ngx_conduit_feed_t *feed);
 
-/* The batch's question, if any, is of no use any more. */
+/* Forgets the batch's question, if any, unless its answer is being taken. */
 void ngx_conduit_feed_batch_unsent(ngx_conduit_feed_t *feed);
 
-/* The batch's question was not answered: it is asked again later. */
+/* The batch's question was not answered: it will be asked again. */
 void ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result);
 
 /*
- * Goes on with the answer to a batch.  NGX_OK: it is dealt with; NGX_AGAIN:
- * there is more to do; NGX_DECLINED: dealt with, the cursor is to be asked for.
+ * Goes on with the answer to a batch.  NGX_OK: it is done; NGX_AGAIN: there is
+ * more to do; NGX_DECLINED: it is done, the caller is to ask about the cursor.
  */
 ngx_int_t ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed);
 
 /* Whether it is known which entry comes after the batch. */
 ngx_uint_t ngx_conduit_feed_batch_next(ngx_conduit_feed_t *feed);
 
-/* Nobody stands in the batch any more, or may: its frames go. */
+/* No listener reads the batch any more, or may: releases its frames. */
 void ngx_conduit_feed_batch_drop(ngx_conduit_feed_t *feed);
 
-/* The window was cut: so is the batch. */
+/* The window was cut: cuts the batch, too. */
 void ngx_conduit_feed_batch_cut(ngx_conduit_feed_t *feed);
 
 #pragma GCC visibility pop

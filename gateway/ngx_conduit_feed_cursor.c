@@ -1,7 +1,7 @@
 /*
  * The question about a feed's cursor: asked when the key rings, is swept or
- * polled; what is new is appended to the window.  What is asked, and what an
- * answer means, conduit_history.c says.
+ * polled; new entries are appended to the window.  conduit_history.c decides
+ * what to ask, and what an answer means.
  */
 
 #include <ngx_config.h>
@@ -12,8 +12,8 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
-/* entries of a stream that are asked for at a time, at most, to tell what was
-   deleted: more than Conduit keeps of one */
+/* how many entries are asked for at most, to tell what was deleted: more than
+   Conduit keeps of a stream */
 #define NGX_CONDUIT_WHOLE  10000
 
 
@@ -38,7 +38,7 @@ ngx_conduit_feed_ring(ngx_conduit_feed_t *feed, ngx_conduit_cause_e cause)
     }
 
     /* rings without a new entry: the server's tracking table is full, and each
-       read evicts another key, which rings; the retry is slower */
+       read evicts another key, which rings; the retry timer slows this down */
 
     if (cause == NGX_CONDUIT_CAUSE_BELL
         && feed->spurious == NGX_CONDUIT_SPURIOUS)
@@ -62,7 +62,7 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
 
     h = &feed->history;
 
-    /* when it is up, all is asked for */
+    /* when the doorbell comes up, all is asked for */
 
     if (!feed->key.shard->doorbell.is_up || h->busy != CONDUIT_HISTORY_IDLE) {
         return;
@@ -101,7 +101,7 @@ ngx_conduit_feed_unsent(ngx_conduit_feed_t *feed)
 
     if (q != NULL && q->begun) {
 
-        /* what has come goes to its end */
+        /* the answer being taken is taken to its end */
 
         feed->renew = 1;
         return;
@@ -151,8 +151,8 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
         }
     }
 
-    /* when the doorbell comes up, all channels are read; this one may have
-       moved from a server that is lost to one that is up */
+    /* a doorbell that comes up has all channels read; but this key may have
+       moved from a lost server to one that is up */
 
     if (feed->key.shard->doorbell.is_up) {
         conduit_history_failed(&feed->history);
@@ -216,7 +216,7 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
 }
 
 
-/* NGX_OK: nothing is to be taken, the answer is dealt with; NGX_AGAIN: it is */
+/* returns NGX_OK: the answer is done; or NGX_AGAIN: entries are to be taken */
 
 static ngx_int_t
 ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
@@ -282,9 +282,9 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 
 
 /*
- * When the answer ends too early to say what happened to the entry at the
- * cursor, asks once for all that the stream has.  Returns whether the answer is
- * dealt with by that.
+ * When the answer ends too early to tell what happened to the entry at the
+ * cursor, asks once for all entries of the stream.  Returns 1 when it did, or
+ * failed to: the answer is done with then.
  */
 
 static ngx_uint_t
@@ -305,7 +305,7 @@ ngx_conduit_feed_ask_whole(ngx_conduit_feed_t *feed)
                    "conduit: feed \"%V\" asks for all of %uL entries",
                    &feed->key.node.str, q->answer.length);
 
-    /* as many as usual may be added meanwhile */
+    /* leaves room for as many entries as usual, added meanwhile */
 
     whole = ngx_conduit_feed_send(feed, &q->ask,
                                   q->answer.length
@@ -352,7 +352,7 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
     if (plan->change == CONDUIT_HISTORY_CUT
         || plan->change == CONDUIT_HISTORY_RESTART)
     {
-        /* it has not rung for nothing */
+        /* the ring had a reason */
 
         feed->spurious = 0;
         feed->cause = NGX_CONDUIT_CAUSE_NONE;
@@ -396,7 +396,7 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
 }
 
 
-/* the window has less, or nothing, and so has the batch */
+/* the window was cut, perhaps to nothing; cuts the batch, too */
 
 static void
 ngx_conduit_feed_cut(ngx_conduit_feed_t *feed)
@@ -411,7 +411,7 @@ ngx_conduit_feed_cut(ngx_conduit_feed_t *feed)
 
     if (w->n == 0) {
 
-        /* it had nothing that could go: the cursor is where it was */
+        /* the window had no items: the cursor has not moved */
 
         return;
     }
@@ -452,7 +452,7 @@ ngx_conduit_feed_append(ngx_conduit_feed_t *feed, size_t i)
 }
 
 
-/* those who join are judged by what is known now */
+/* an answer to FULL judges the listeners that join */
 
 static void
 ngx_conduit_feed_settled(ngx_conduit_feed_t *feed)
@@ -484,7 +484,7 @@ ngx_conduit_feed_something(ngx_conduit_feed_t *feed)
 }
 
 
-/* nothing is after the cursor */
+/* there is no entry after the cursor */
 
 static void
 ngx_conduit_feed_nothing(ngx_conduit_feed_t *feed)
