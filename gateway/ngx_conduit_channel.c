@@ -1,5 +1,6 @@
 /*
- * A channel: joins a feed with its listeners, and has a turn of the schedule.
+ * A channel: connects a feed with its listeners, and has a turn of the
+ * schedule.
  */
 
 #include <ngx_config.h>
@@ -11,14 +12,15 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
-/* clients of a queue that a look counts, at most */
+/* clients of a queue that ngx_conduit_channel_look() counts, at most */
 #define NGX_CONDUIT_CHANNEL_LOOK  1000
 
 
 struct ngx_conduit_channel_s {
     ngx_conduit_feed_t       feed;
     ngx_conduit_listeners_t  listeners;
-    ngx_uint_t               holds;        /* callers that still use it */
+    ngx_uint_t               holds;        /* calls under way that still use
+                                              it */
 };
 
 
@@ -106,7 +108,7 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
 }
 
 
-/* frees a channel that nobody needs; the reply it waits for is not taken */
+/* frees a channel without listeners; a reply still to come is ignored */
 
 static void
 ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
@@ -147,7 +149,7 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
 
     ngx_conduit_feed_start(&ch->feed);
 
-    /* one whose judgement may take long is not kept waiting for the header */
+    /* when judging its position may take long, the header is sent at once */
 
     return rc == NGX_AGAIN && ngx_conduit_feed_answers(&ch->feed) ? NGX_AGAIN
                                                                   : NGX_OK;
@@ -186,7 +188,7 @@ ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
     ngx_conduit_frame_t **last)
 {
-    /* a batch may have an end between them */
+    /* a batch may end between the first and the last event of a bundle */
 
     if (l->place.where != CONDUIT_PLACE_WINDOW) {
         return NULL;
@@ -239,7 +241,7 @@ ngx_conduit_channel_later(void *data, ngx_uint_t max)
 }
 
 
-/* the handlers of the feed: listeners have a function for each */
+/* the handlers of the feed: each calls the listeners' function of that name */
 
 static ngx_uint_t
 ngx_conduit_channel_below(void *data, conduit_stream_id_t *pos)

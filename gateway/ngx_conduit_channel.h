@@ -1,6 +1,6 @@
 /*
- * A channel: joins the feed of one stream with those who listen to it in a
- * worker.  Lives while somebody listens.
+ * A channel: connects the feed of one stream with its listeners in a worker.
+ * Exists as long as it has listeners.
  */
 
 #ifndef NGX_CONDUIT_CHANNEL_H
@@ -16,37 +16,39 @@
 
 #pragma GCC visibility push(hidden)
 
-/* what there is to see of a channel */
+/* the state of a channel, for the live view */
 typedef struct {
-    ngx_str_t            *stream;       /* its key, until the next event */
+    ngx_str_t            *stream;       /* its key, valid until the next
+                                           event */
     ngx_uint_t            clients;
-    ngx_uint_t            behind;       /* have not all there is in memory, or
-                                           do not take it; not all are counted
-                                           where that would take long */
-    ngx_uint_t            blocked;      /* of these: their socket is full */
+    ngx_uint_t            behind;       /* were not sent all that is in memory,
+                                           or do not take it; not all are
+                                           counted where that would take long */
+    ngx_uint_t            blocked;      /* of these, those whose socket is
+                                           full */
     conduit_stream_id_t   last;         /* the stream was read up to here */
-    conduit_stream_id_t   slowest;      /* where the last of those is that are
-                                           behind; last without any */
+    conduit_stream_id_t   slowest;      /* position of the slowest client that
+                                           is behind; last when none is */
 } ngx_conduit_channel_sight_t;
 
 /*
  * Finds or makes the channel of a key; a new one starts at pos.  The log names
- * it by its label, which outlives the hub; NULL: by the key.  Returns NULL when
- * memory is out.
+ * it by its label, which outlives the hub, or by the key if that is NULL.
+ * Returns NULL when memory is out.
  */
 ngx_conduit_channel_t *ngx_conduit_channel_get(ngx_conduit_hub_t *hub,
     ngx_str_t *key, ngx_str_t *label, conduit_stream_id_t *pos);
 
 /*
- * Takes a listener in, and in the roster.  Returns NGX_OK: it is to be started
- * at once; NGX_AGAIN: its position is being looked up, it is started later;
- * NGX_DONE: it has seen the end of the stream, and is not taken (only where
+ * Adds a listener, and its member to the roster.  Returns NGX_OK: start it at
+ * once; NGX_AGAIN: its position is being looked up, it is started later;
+ * NGX_DONE: it has seen the end of the stream, and was not added (only where
  * after_end is stop).
  */
 ngx_int_t ngx_conduit_channel_add(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_member_t *m);
 
-/* Lets a listener go. */
+/* Removes a listener. */
 void ngx_conduit_channel_remove(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_member_t *m);
 
@@ -54,27 +56,27 @@ void ngx_conduit_channel_remove(ngx_conduit_channel_t *ch,
 void ngx_conduit_channel_writable(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l);
 
-/* ngx_conduit_listeners_next() */
+/* Calls ngx_conduit_listeners_next(). */
 ngx_uint_t ngx_conduit_channel_next(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
     const char **reason);
 
 /*
- * ngx_conduit_held_bundle(), for what ngx_conduit_channel_next() has just given
- * a listener.
+ * Calls ngx_conduit_held_bundle() for the frame that ngx_conduit_channel_next()
+ * has just given a listener.
  */
 ngx_conduit_frame_t *ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
     ngx_conduit_frame_t **last);
 
-/* Whether events wait for others, to be sent with them. */
+/* Whether events are held back to be sent with later ones. */
 ngx_uint_t ngx_conduit_channel_waits(ngx_conduit_channel_t *ch);
 
-/* Whether the channel's server is away; *away is for how many ms then. */
+/* Whether the channel's server is away; *away: for how many ms then. */
 ngx_uint_t ngx_conduit_channel_away(ngx_conduit_channel_t *ch,
     ngx_msec_t *away);
 
-/* Looks at the channel of a key, changes nothing. */
+/* Fills in the state of the channel of a key; changes nothing. */
 void ngx_conduit_channel_look(ngx_conduit_key_t *key,
     ngx_conduit_channel_sight_t *sight);
 

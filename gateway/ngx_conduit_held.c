@@ -1,5 +1,5 @@
 /*
- * What a channel holds back, and the bundle that it becomes.
+ * The events that a channel holds back, and the bundle made of them.
  */
 
 #include <ngx_config.h>
@@ -78,15 +78,16 @@ ngx_conduit_held_release(ngx_conduit_held_t *held, const conduit_window_t *w)
         }
     }
 
-    /* their addresses are names: no other frame may get them */
+    /* frames are compared by address: a reference keeps it from being used
+       again */
 
     held->first->refs++;
     held->last->refs++;
 }
 
 
-/* finds the first and the last event of a bundle, without references, and the
-   end of its items; returns its bytes */
+/* finds the first and the last event of a bundle, taking no references, and the
+   end of its items; returns its size in bytes */
 
 static size_t
 ngx_conduit_held_measure(ngx_conduit_held_t *held, const conduit_window_t *w,

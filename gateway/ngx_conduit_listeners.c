@@ -1,5 +1,5 @@
 /*
- * The listeners of a channel: who is in which queue, and their turns.
+ * The listeners of a channel: their queues and their turns.
  */
 
 #include <ngx_config.h>
@@ -10,7 +10,7 @@
 #include "ngx_conduit_listeners.h"
 
 
-/* while listeners have yet to be sent frames of the window, it may have this
+/* while listeners have yet to be sent frames of the window, it may grow to this
    many times its size */
 #define NGX_CONDUIT_WINDOW_SLACK  4
 
@@ -203,7 +203,7 @@ ngx_conduit_listeners_below(ngx_conduit_listeners_t *ls,
         return 0;
     }
 
-    /* by turns: a position for which the answer is of no use holds up nobody */
+    /* in rotation: a position that no answer helps does not delay others */
 
     l = ngx_conduit_listeners_head(&ls->below);
 
@@ -272,7 +272,7 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 
     if (what == CONDUIT_PLACE_TELL && l->id.ms == 0 && l->id.seq == 0) {
 
-        /* whoever has no position starts with the oldest entry there is */
+        /* a client without a position starts with the oldest entry there is */
 
         p->loss = CONDUIT_PLACE_TOLD;
         what = CONDUIT_PLACE_SEND;
@@ -372,8 +372,8 @@ ngx_conduit_listeners_serve_one(ngx_conduit_listeners_t *ls,
 }
 
 
-/* the batch does not wait for one that is blocked: that one remembers what
-   comes next, and finds out whether it is still there */
+/* the batch does not wait for a blocked listener: it remembers the next entry,
+   and will find out whether that is still there */
 
 static void
 ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
@@ -402,7 +402,7 @@ ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
 }
 
 
-/* whether one who reads the batch has got all of it, and is placed anew then */
+/* whether a listener has got all of the batch; if so, places it anew */
 
 static ngx_uint_t
 ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
@@ -426,8 +426,8 @@ ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
 }
 
 
-/* drops the oldest items of the window down to limit bytes; those who wait are
-   at its end, or at events before it of less bytes */
+/* drops the oldest items of the window down to limit bytes; waiting listeners
+   are at its end, or at held events that have fewer bytes */
 
 static void
 ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
@@ -447,7 +447,7 @@ ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
 
     ngx_conduit_listeners_all(ls, queues);
 
-    /* but for those waiting, the first */
+    /* all but the waiting ones, which are the first queue */
 
     for (i = 1; i < NGX_CONDUIT_QUEUES; i++) {
         for (q = ngx_queue_head(queues[i]);
@@ -463,7 +463,7 @@ ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
 }
 
 
-/* all who had everything have something to send, at once or a little later */
+/* waiting listeners have something to be sent, at once or a little later */
 
 void
 ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls)
@@ -498,7 +498,7 @@ ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls)
 }
 
 
-/* the window was cut or has a new life; who was below may be in it now */
+/* the window was cut or has a new life; listeners below it may be in it now */
 
 void
 ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
@@ -511,7 +511,7 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
 
     h = ngx_conduit_feed_history(ls->feed);
 
-    /* nothing waits: all are placed below */
+    /* no event is held back: all listeners are placed anew below */
 
     ngx_conduit_held_reset(&ls->held, &h->window);
 
@@ -535,8 +535,8 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
         }
     }
 
-    /* all who can be sent to go where their place is now: the window may be
-       dropped before they have a turn; the last are the blocked */
+    /* listeners that are not blocked change their queue now, as the window may
+       be dropped before their turn; the last queue is the blocked */
 
     for (i = 0; i < NGX_CONDUIT_QUEUES - 1; i++) {
         ngx_conduit_schedule_take(&list, queues[i]);
@@ -557,8 +557,8 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
 }
 
 
-/* the stream has not, or has no more, what the client says it has got: what it
-   is told from here on has the position before that */
+/* the stream has not, or no longer, the entry that the client got last: its
+   control events have the position before that from here on */
 
 static void
 ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l)

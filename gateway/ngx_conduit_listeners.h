@@ -1,18 +1,18 @@
 /*
- * The listeners of a channel: the queues of those who are sent its events.
- * Where each stands in the stream, conduit_place.h says; here it is given its
+ * The listeners of a channel: the queues of those that are sent its events.
+ * conduit_place.h says where each listener is in the stream; here it gets its
  * turns.  Knows nothing of Redis, and of a listener only how to start it, send
  * to it and end it.
  *
  * A listener stands in one of these queues:
  *
- *   waiting   has all there is, or all but what is held back, so that one
- *             write has it with what comes (ngx_conduit_held.h)
- *   ready     has items of the window to send, at the next turn
- *   below     is below the window, or has a position that is still to be judged
+ *   waiting   was sent all there is, except for events that are held back to be
+ *             sent with later ones in one write (ngx_conduit_held.h)
+ *   ready     is to be sent items of the window at the next turn
+ *   below     is below the window, or has a position that is not judged yet
  *             (JOINING): waits for a batch
- *   reading   has items of the batch to send, at the next turn
- *   blocked   its socket is full; goes on from its position afterwards
+ *   reading   is to be sent items of the batch at the next turn
+ *   blocked   its socket is full; it goes on from its position afterwards
  */
 
 #ifndef NGX_CONDUIT_LISTENERS_H
@@ -31,16 +31,16 @@
 
 typedef struct ngx_conduit_listener_s  ngx_conduit_listener_t;
 
-/* what can be done with a listener; one for all that are alike */
+/* what can be done with a listener; one table for each kind */
 typedef struct {
-    /* sends what comes before the first event, once.  NGX_OK, or NGX_ERROR
-       after the listener was removed */
+    /* sends what comes before the first event; does nothing when called again.
+       NGX_OK, or NGX_ERROR after the listener was removed */
     ngx_int_t  (*start)(ngx_conduit_listener_t *l);
     /* sends what ngx_conduit_listeners_next() gives.  NGX_OK when all is sent,
        NGX_AGAIN when the socket is full, NGX_DONE when the listener is
        removed */
     ngx_int_t  (*send)(ngx_conduit_listener_t *l);
-    /* ends and removes it; with NGX_CONDUIT_CLOSE_END it has seen the end */
+    /* ends and removes it; NGX_CONDUIT_CLOSE_END: it has seen the END */
     void       (*end)(ngx_conduit_listener_t *l, ngx_conduit_close_e why);
 } ngx_conduit_listener_handlers_t;
 
@@ -54,9 +54,10 @@ struct ngx_conduit_listener_s {
     /* private but for blocked */
     conduit_place_t                         place;
     ngx_queue_t                             queue;
-    uint32_t                                life;      /* of the stream, that
-                                                          id is of */
-    ngx_uint_t                              blocked;   /* is in that queue */
+    uint32_t                                life;      /* life of the stream
+                                                          that id is of */
+    ngx_uint_t                              blocked;   /* is in the queue
+                                                          "blocked" */
 };
 
 typedef struct {
@@ -68,24 +69,22 @@ typedef struct {
     ngx_uint_t               n;           /* in all */
     ngx_conduit_feed_t      *feed;
     ngx_conduit_schedule_t  *schedule;
-    ngx_conduit_task_t       turn;        /* of the owner, which has
-                                             ngx_conduit_listeners_serve() do
-                                             it */
+    ngx_conduit_task_t       turn;        /* the owner sets a handler that calls
+                                             ngx_conduit_listeners_serve() */
     size_t                   limit;       /* bytes of the window */
     ngx_uint_t               after_end;   /* ngx_conduit_after_end_e */
-    ngx_conduit_held_t       held;        /* its release has
-                                             ngx_conduit_listeners_release() do
-                                             it */
+    ngx_conduit_held_t       held;        /* the owner sets a release that calls
+                                             ngx_conduit_listeners_release() */
 } ngx_conduit_listeners_t;
 
 
-/* Makes the queues; the owner sets the members from feed on before. */
+/* Makes the queues; the owner has set the members from feed on. */
 void ngx_conduit_listeners_init(ngx_conduit_listeners_t *ls);
 
 /*
- * Takes a listener in.  Returns NGX_OK; NGX_AGAIN: its position is to be judged
- * first; NGX_DONE: it is at the end of the stream, and is not taken (only where
- * after_end is stop).
+ * Adds a listener.  Returns NGX_OK; NGX_AGAIN: its position is to be judged
+ * first; NGX_DONE: it is at the end of the stream, and was not added (only
+ * where after_end is stop).
  */
 ngx_int_t ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
@@ -93,13 +92,13 @@ ngx_int_t ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
 void ngx_conduit_listeners_remove(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 
-/* Puts a listener that can be sent to where its place calls for. */
+/* Puts a listener that is not blocked into the queue that fits its place. */
 void ngx_conduit_listeners_place(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 
 /*
- * What a listener is to be sent next, and takes it for sent: *frame, or *reason
- * for which history was lost.  Returns 0 when there is nothing.
+ * Says what a listener is to be sent next, and counts it as sent: *frame, or
+ * *reason when history was lost.  Returns 0 when there is nothing.
  */
 ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
@@ -107,7 +106,7 @@ ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 
 /*
  * Serves up to max listeners, and asks for another turn when more are left.
- * Returns how many were.
+ * Returns how many were served.
  */
 ngx_uint_t ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls,
     ngx_uint_t max);
@@ -115,7 +114,7 @@ ngx_uint_t ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls,
 /* Sends what is held back, at the next turn. */
 void ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls);
 
-/* What the feed reports, named as there. */
+/* The handlers of the feed, with the same names. */
 ngx_uint_t ngx_conduit_listeners_below(ngx_conduit_listeners_t *ls,
     conduit_stream_id_t *pos);
 void ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls);
@@ -124,10 +123,13 @@ void ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
 void ngx_conduit_listeners_judged(ngx_conduit_listeners_t *ls,
     const conduit_history_answer_t *answer, ngx_uint_t batch);
 
-/* Starts those who wait for a judgement; they go on waiting. */
+/*
+ * Starts the listeners that wait for a batch or to be judged; they go on
+ * waiting.
+ */
 void ngx_conduit_listeners_start(ngx_conduit_listeners_t *ls);
 
-/* Ends all, as after an outage. */
+/* Ends all listeners, as after an outage. */
 void ngx_conduit_listeners_send_away(ngx_conduit_listeners_t *ls);
 
 #pragma GCC visibility pop
