@@ -1,6 +1,7 @@
 /*
  * Frames: an entry of a stream, decoded once in a worker, as the bytes of its
- * event.  Made in the hub's scratch buffer and copied once, in the exact size.
+ * event.  It is written to the hub's scratch buffer, then copied once, in its
+ * exact size.
  */
 
 #include <ngx_config.h>
@@ -13,7 +14,7 @@
 #include "ngx_conduit_hub.h"
 
 
-/* a scratch buffer that one large message left behind is not kept */
+/* a scratch buffer larger than this, after a large message, is freed */
 #define NGX_CONDUIT_SCRATCH_KEEP  262144
 
 
@@ -94,9 +95,9 @@ ngx_conduit_frame_entry(ngx_conduit_hub_t *hub,
 
 
 /*
- * Who listens again and again has an entry read as often.  A stream that is not
- * Conduit's own may have any number of such entries: it is told of once, while
- * somebody listens to it.
+ * A client that connects again and again has the same entry read as often.  In
+ * a stream that Conduit does not write, any number of entries may be invalid:
+ * only the first is logged, as long as the stream has listeners.
  */
 
 static void

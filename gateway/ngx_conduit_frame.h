@@ -1,6 +1,6 @@
 /*
- * Frames: an entry of a stream as the bytes of its event, made once in a
- * worker and shared by all who are sent it.
+ * Frames: an entry of a stream as the bytes of its event, made once in a worker
+ * and shared by all subscribers that are sent it.
  */
 
 #ifndef NGX_CONDUIT_FRAME_H
@@ -17,21 +17,21 @@
 
 #pragma GCC visibility push(hidden)
 
-/* counted references, freed with the last */
+/* references are counted; the frame is freed with the last one */
 typedef struct {
     ngx_uint_t              refs;
     conduit_stream_id_t     id;
     unsigned                end:1;         /* the message ends its stream */
-    unsigned                prompt:1;      /* it is no delta, and never waits
-                                              for others */
+    unsigned                prompt:1;      /* it is no delta, and so never held
+                                              back */
     size_t                  len;
     u_char                  data[1];
 } ngx_conduit_frame_t;
 
 
 /*
- * Makes a frame of an event: control, with one reference, to be sent once and
- * kept nowhere; the arguments are those of conduit_sse_write_control().
+ * Makes the frame of an "event: control", with one reference, to be sent once
+ * and not kept; the arguments are those of conduit_sse_write_control().
  * Returns NULL when memory is out.
  */
 ngx_conduit_frame_t *ngx_conduit_frame_control(ngx_conduit_hub_t *hub,
@@ -42,20 +42,20 @@ void ngx_conduit_control_write(const char *type, const char *reason,
     conduit_stream_id_t *pos, conduit_buf_t *b);
 
 /*
- * Makes the frame of an entry of the stream key, in the format of the hub, with
- * one reference.  Returns NGX_OK; NGX_DECLINED when nothing is sent of it
+ * Makes the frame of an entry of the stream key, in the hub's format, with one
+ * reference.  Returns NGX_OK; NGX_DECLINED when nothing is to be sent for it
  * (logged, if it is not valid); NGX_ERROR when memory is out.
  */
 ngx_int_t ngx_conduit_frame_create(ngx_conduit_hub_t *hub,
     ngx_conduit_key_t *key, const ngx_conduit_entry_t *entry,
     ngx_conduit_frame_t **frame);
 
-/* Makes a frame of so many bytes that are to be set, with one reference. */
+/* Makes a frame for len bytes that the caller sets, with one reference. */
 ngx_conduit_frame_t *ngx_conduit_frame_alloc(size_t len);
 
 void ngx_conduit_frame_release(ngx_conduit_frame_t *frame);
 
-/* For conduit_coalesce_look(). */
+/* The "prompt" callback of conduit_coalesce_look(). */
 int ngx_conduit_frame_prompt(const void *frame);
 
 /* Whether a stream ends with the entry. */

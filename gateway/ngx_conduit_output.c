@@ -1,14 +1,14 @@
 /*
  * The output of a subscriber.
  *
- * It sends the frames' own memory through the filters, and has a frame's
- * reference until its buffer is consumed (pos == last), or until the request's
- * pool is destroyed: HTTP/2 still writes from it when the cleanups of the
- * request have run.  The buffers themselves live in the request's pool and are
- * used again, so that a response that lasts for days does not grow.
+ * It sends the frames' own memory through the filters, and holds a reference to
+ * a frame until its buffer is consumed (pos == last), or until the request's
+ * pool is destroyed: HTTP/2 still sends from it after the request's cleanups
+ * have run.  The buffers themselves live in the request's pool and are reused,
+ * so that a response that lasts for days does not grow.
  *
- * While anything of it is buffered, nothing more is handed over: a slow reader
- * stays behind and goes on from its position.
+ * While any of its output is buffered, nothing more is handed over: a slow
+ * client falls behind and goes on from its position.
  */
 
 #include <ngx_config.h>
@@ -47,7 +47,8 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     *last = NULL;
     *end = 0;
 
-    /* not NULL: the last event of a bundle, whose bytes are in the chain */
+    /* not NULL: the last event of a bundle whose bytes are in the chain
+       already */
 
     rest = NULL;
 
@@ -91,7 +92,7 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 }
 
 
-/* with those that are in a bundle with it: *rest is the last of them then */
+/* appends an event, or the bundle it begins: *rest is the bundle's last then */
 
 static ngx_int_t
 ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
@@ -114,8 +115,8 @@ ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
 
 
 /*
- * Counts an event, and the time since Redis gave its entry the ID, which starts
- * with that millisecond, unless the entry is older than the request.
+ * Counts an event, and measures the time since Redis added its entry, whose ID
+ * starts with that millisecond, unless the entry is older than the request.
  */
 
 static void
@@ -241,7 +242,7 @@ ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
 
     r = sub->request;
 
-    /* other filters take what is "last" in any way for the end of all */
+    /* some filters take any kind of "last" for the end of the response */
 
     last->buf.flush = 1;
     last->buf.last_in_chain = end;
@@ -252,7 +253,8 @@ ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
 
     rc = ngx_http_output_filter(r, &first->link);
 
-    /* a filter has made a subrequest, which runs after an event of NGINX's */
+    /* a filter has made a subrequest, which runs only after an event of the
+       connection */
 
     if (r->main->posted_requests != NULL) {
         ngx_post_event(r->connection->read, &ngx_posted_events);
@@ -302,8 +304,8 @@ ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub)
     c = r->connection;
 
     /*
-     * any bit: those of TLS and HTTP/2 are not among the HTTP ones; and what
-     * waits for a subrequest to end ("add_before_body") is in none
+     * any bit counts: those of TLS and HTTP/2 are not among the HTTP ones;
+     * output that waits for a subrequest to end ("add_before_body") sets none
      */
 
     return c->buffered || r->buffered || r->postponed || c->data != r;
@@ -321,8 +323,8 @@ ngx_conduit_sub_block(ngx_conduit_sub_t *sub)
     wev = r->connection->write;
 
     /*
-     * The connection is a subrequest's, its timer too.  NGINX calls the write
-     * handler of this request when that has ended.
+     * A subrequest has the connection and its timer.  NGINX calls the write
+     * handler of this request when the subrequest has ended.
      */
 
     if (r->connection->data != r) {

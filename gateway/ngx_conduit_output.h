@@ -20,7 +20,7 @@
 struct ngx_conduit_out_s {
     ngx_buf_t               buf;
     ngx_chain_t             link;
-    ngx_conduit_frame_t    *frame;         /* NULL: other bytes */
+    ngx_conduit_frame_t    *frame;         /* NULL: the bytes are no frame's */
     ngx_conduit_out_t      *next;
 };
 
@@ -39,53 +39,55 @@ struct ngx_conduit_sub_s {
     uint32_t                refused;       /* time() from which its token is;
                                               0: never */
     unsigned                close:4;       /* ngx_conduit_close_e */
-    unsigned                limit:4;       /* what the deadline stands for */
+    unsigned                limit:4;       /* the reason the deadline stands
+                                              for */
     unsigned                started:1;     /* the header was sent */
-    unsigned                losses:8;      /* how often it was told, 255 at
-                                              most */
+    unsigned                losses:8;      /* how often it was told of lost
+                                              history, 255 at most */
 };
 
 
 /*
- * Makes a chain of what comes next, as long as the subscriber may have unsent
- * bytes; *first is NULL when there is nothing.  *end: the last one is that of
+ * Makes a chain of the next frames, up to as many bytes as a subscriber may
+ * have unsent; *first is NULL when there is none.  *end: the last frame ends
  * the stream.  NGX_OK: that is all; NGX_AGAIN: there may be more; or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last, ngx_uint_t *end);
 
 /*
- * Whether anything of the response is buffered in NGINX, or waits there for a
+ * Whether any of the response is buffered in NGINX, or waits there for a
  * subrequest to end.
  */
 ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
 
 /*
- * Waits for the socket, at most send_timeout, or for the end of a subrequest,
- * whatever time that takes.  NGX_OK or NGX_ERROR.
+ * Waits until the socket is writable, for at most send_timeout, or until a
+ * subrequest ends, however long that takes.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
 
 /*
- * Makes a buffer over bytes that stay until it is reaped, out of one that was
- * used before, and counts them as pending.  Returns NULL when memory is out.
+ * Makes a buffer for bytes that must stay until it is reaped, reusing a former
+ * one if possible, and counts them as pending.  Returns NULL when memory is
+ * out.
  */
 ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data,
     size_t len);
 
 /*
- * Hands a chain of such buffers over, flushed; end makes them the last of the
- * response.  Returns what the filters return.
+ * Hands a chain of such buffers to the filters, flushed; end: it is the end of
+ * the response.  Returns what the filters return.
  */
 ngx_int_t ngx_conduit_sub_output(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t *first, ngx_conduit_out_t *last, ngx_uint_t end);
 
-/* Gives back what the filters have consumed. */
+/* Releases the buffers that the filters have consumed. */
 void ngx_conduit_sub_reap(ngx_conduit_sub_t *sub);
 
 /*
- * Gives back what the filters have not consumed and will not: called when the
- * request's pool is destroyed, not before.
+ * Releases the frames that the filters have not consumed and will not: called
+ * when the request's pool is destroyed, not before.
  */
 void ngx_conduit_sub_release(ngx_conduit_sub_t *sub);
 

@@ -1,7 +1,7 @@
 /*
  * A subscriber: one response of Server-Sent Events, from its header to its last
- * chunk.  How frames get out is in ngx_conduit_output.c, what the connection
- * tells of its client in ngx_conduit_client.c.
+ * chunk.  ngx_conduit_output.c sends the frames, ngx_conduit_client.c finds out
+ * from the connection whether the client is still there.
  */
 
 #include <ngx_config.h>
@@ -125,7 +125,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
 }
 
 
-/* sets when the response is to end at the latest, by which of two reasons */
+/* sets the latest end of the response, and which of two limits sets it */
 
 static void
 ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,
@@ -175,8 +175,8 @@ ngx_conduit_sub_init(ngx_conduit_sub_t *sub)
 
 
 /*
- * Sends the header and the first line.  Returns NGX_OK, or what to finalize the
- * request with.
+ * Sends the header and the first line.  Returns NGX_OK, or the code to finalize
+ * the request with.
  */
 
 static ngx_int_t
@@ -196,7 +196,7 @@ ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
         return rc;
     }
 
-    /* the first data, flushed, takes the header with it */
+    /* flushing the first data sends the header, too */
 
     out = ngx_conduit_sub_out(sub, (u_char *) hub->hello.data, hub->hello.len);
 
@@ -215,8 +215,8 @@ ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
 
 
 /*
- * Sends the response header and the first line; does nothing when that was
- * done.  Returns NGX_OK, or NGX_ERROR after ending the subscriber.
+ * Sends the response header and the first line, unless they were sent already.
+ * Returns NGX_OK, or NGX_ERROR after ending the subscriber.
  */
 
 static ngx_int_t
@@ -258,7 +258,7 @@ ngx_conduit_sub_listener_end(ngx_conduit_listener_t *l,
 
     if (why == NGX_CONDUIT_CLOSE_END && !sub->started) {
 
-        /* it has seen the end of the stream, and after_end is stop */
+        /* the client has seen the end of the stream, and after_end is stop */
 
         ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END,
                                NGX_HTTP_NO_CONTENT);
@@ -270,8 +270,8 @@ ngx_conduit_sub_listener_end(ngx_conduit_listener_t *l,
 
 
 /*
- * Ends the response in good order: tells when to come back, or that a new token
- * is needed for it, then the last chunk.
+ * Ends the response properly: tells the client when to come back, or that it
+ * needs a new token to do so, then sends the last chunk.
  */
 
 static void
@@ -284,7 +284,7 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
         return;
     }
 
-    /* events that wait for others have nothing to wait for any more */
+    /* events that are held back for later ones are sent now */
 
     if (ngx_conduit_channel_waits(sub->channel)
         && ngx_conduit_sub_send(&sub->listener) == NGX_DONE)
@@ -297,7 +297,7 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
     conduit_buf_reset(b);
     ngx_conduit_sub_farewell(sub, why, b);
 
-    /* what is still buffered goes first, the filters keep the order */
+    /* buffered output goes first: the filters keep the order */
 
     rc = ngx_conduit_response_text(sub->request, b, 1);
 
@@ -306,8 +306,8 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
 
 
 /*
- * Lets the subscriber go and finalizes its request with rc; nothing of either
- * is to be used afterwards.
+ * Removes the subscriber and finalizes its request with rc; the caller must use
+ * neither of them afterwards.
  */
 
 static void
@@ -355,9 +355,9 @@ ngx_conduit_sub_member_end(ngx_conduit_member_t *m,
 
 
 /*
- * Whether a subscriber's server was away for too long.  Those who are told to
- * ask the application for a new token go over the time of a drain, each at a
- * moment of its own, as not all may ask at once.
+ * Whether a subscriber's server has been away for too long.  Subscribers that
+ * will be told to ask the application for a new token are spread over the time
+ * of a drain, each at its own moment, so that they do not all ask at once.
  */
 
 static ngx_uint_t
@@ -407,7 +407,7 @@ ngx_conduit_sub_add(ngx_conduit_sub_t *sub, ngx_conduit_channel_t *ch)
 }
 
 
-/* lets the subscriber go, once */
+/* removes the subscriber from its channel; does nothing the second time */
 
 static void
 ngx_conduit_sub_remove(ngx_conduit_sub_t *sub)
@@ -436,7 +436,8 @@ ngx_conduit_sub_cleanup(void *data)
 }
 
 
-/* hands frames on to the socket, until it is full, or the stream has ended */
+/* sends frames until the socket is full, nothing is left, or the stream has
+   ended */
 
 static ngx_int_t
 ngx_conduit_sub_send(ngx_conduit_listener_t *l)
@@ -528,7 +529,7 @@ ngx_conduit_sub_member_ping(ngx_conduit_member_t *m)
 }
 
 
-/* returns NULL when the request is no subscriber, or is none any more */
+/* returns NULL when the request is not, or not any more, a subscriber */
 
 static ngx_conduit_sub_t *
 ngx_conduit_sub_of(ngx_http_request_t *r)
@@ -542,10 +543,10 @@ ngx_conduit_sub_of(ngx_http_request_t *r)
 
 
 /*
- * Does what ngx_http_test_reading() does, but takes the subscriber out of its
+ * Does what ngx_http_test_reading() does, but removes the subscriber from its
  * channel before NGINX finalizes the request.  With "post_action" NGINX would
- * clear its contexts and go on with it in another location, while the channel
- * still sends to it.
+ * clear the request's contexts and go on with it in another location, while the
+ * channel still sends to it.
  */
 
 static void
@@ -593,7 +594,7 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
         return;
     }
 
-    /* the events are those of a subrequest, until it has ended */
+    /* a subrequest handles the connection's events until it has ended */
 
     if (c->data != r) {
         return;
@@ -636,7 +637,7 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
         return;
     }
 
-    /* limit_rate may have set it a moment ago */
+    /* limit_rate may have set the timer and "delayed" a moment ago */
 
     if (wev->timer_set && !wev->delayed) {
         ngx_del_timer(wev);

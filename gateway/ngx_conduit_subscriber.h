@@ -2,9 +2,9 @@
  * A subscriber: one response of Server-Sent Events, a listener of its channel
  * and a member of the roster.
  *
- *   create         of a request that was checked
- *   end            told by its channel, the roster, or the client
- *   release        when its request's pool goes
+ *   create         makes it of a request that was checked
+ *   end            caused by its channel, the roster, or the client
+ *   release        when its request's pool is destroyed
  */
 
 #ifndef NGX_CONDUIT_SUBSCRIBER_H
@@ -21,31 +21,33 @@
 
 #pragma GCC visibility push(hidden)
 
-/* of a request to a gateway's location, in its pool, for as long as that lasts:
-   internal redirects, too */
+/*
+ * the context of a request to a gateway's location, in its pool, for as long as
+ * the pool lasts, internal redirects included
+ */
 typedef struct {
     ngx_conduit_sub_t       sub;           /* sub.request is NULL before the
                                               request is a subscriber */
-    ngx_str_t               token;         /* taken out of the query, or what
-                                              value says, on malloc(); until it
-                                              is one */
-    ngx_http_complex_value_t  *value;      /* "conduit_gateway_token" that the
-                                              token is from, or NULL */
-    int                     taken;         /* what taking it came to, valid
-                                              when looked */
+    ngx_str_t               token;         /* from the query, or the result of
+                                              "value", on malloc(), until the
+                                              request is a subscriber */
+    ngx_http_complex_value_t  *value;      /* the "conduit_gateway_token" that
+                                              gave the token, or NULL */
+    int                     taken;         /* the result of taking the token,
+                                              valid when looked */
     unsigned                looked:1;
     ngx_conduit_verified_t  verified;
 } ngx_conduit_gateway_ctx_t;
 
 
 /*
- * Makes a GET a subscriber of the channel of a key, after that and the token
- * were checked; label is that of ngx_conduit_channel_get().  The subscriber is
- * the sub of the request's context, whose cleanup calls
- * ngx_conduit_sub_release().  Its member "refused" may be set before, the rest
- * of it is zero.  pos is NULL for the whole stream.  expires is the life left
- * to the token in ms, or 0 when the response may outlive it.
- * Returns what the content handler returns.
+ * Makes a GET request a subscriber of the channel of a key, after the key and
+ * the token were checked; label is that of ngx_conduit_channel_get().  sub is
+ * the one in the request's context, whose cleanup calls
+ * ngx_conduit_sub_release(). Its member "refused" may be set before, the rest
+ * of it is zero.  pos is NULL for the whole stream.  expires is the remaining
+ * life of the token in ms, or 0 when the response may outlive it.  Returns what
+ * the content handler returns.
  */
 ngx_int_t ngx_conduit_sub_create(ngx_conduit_hub_t *hub,
     ngx_http_request_t *r, ngx_conduit_sub_t *sub, ngx_str_t *key,
