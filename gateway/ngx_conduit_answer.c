@@ -1,6 +1,6 @@
 /*
- * The answer to a question: replies of Redis as data of conduit_history.h.  A
- * server may send anything: what can't be of one stream is refused.
+ * The answer to a question: the replies of Redis as data of conduit_history.h.
+ * A server may send anything: a reply that can't be of one stream is refused.
  */
 
 #include <ngx_config.h>
@@ -11,7 +11,7 @@
 #include "ngx_conduit_question.h"
 
 
-/* elements of a reply of the script */
+/* elements of the script's reply */
 #define NGX_CONDUIT_FULL_ELEMENTS  8
 
 
@@ -35,8 +35,7 @@ static ngx_int_t ngx_conduit_answer_id(redisReply *r,
 
 
 /*
- * Makes the answer.  Whatever is of another form than expected is an error as
- * one that the server has sent.
+ * Makes the answer.  A reply of an unexpected form counts as an error reply.
  */
 
 ngx_conduit_question_e
@@ -94,7 +93,7 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
 }
 
 
-/* as CONDUIT_HISTORY_SCRIPT returns it */
+/* from the reply of CONDUIT_HISTORY_SCRIPT */
 
 static ngx_int_t
 ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
@@ -157,7 +156,7 @@ ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
 }
 
 
-/* the newest entry, in an array of its own */
+/* the newest entry, which is the only one in the array */
 
 static ngx_int_t
 ngx_conduit_answer_tail(ngx_conduit_question_t *q, redisReply *list)
@@ -176,7 +175,7 @@ ngx_conduit_answer_tail(ngx_conduit_question_t *q, redisReply *list)
 }
 
 
-/* whether all of an answer can be of one stream */
+/* whether the parts of an answer can be of one stream */
 
 static ngx_int_t
 ngx_conduit_answer_possible(conduit_history_answer_t *a)
@@ -202,8 +201,8 @@ ngx_conduit_answer_possible(conduit_history_answer_t *a)
 
 
 /*
- * Of XRANGE, and XINFO after it: *changed when something has happened between
- * them, so that they are to be asked again.
+ * From the replies to XRANGE and to XINFO after it.  *changed: the stream has
+ * changed between them, so that they are to be sent again.
  */
 
 static ngx_int_t
@@ -264,7 +263,7 @@ ngx_conduit_answer_apart(ngx_conduit_question_t *q, redisReply *r,
 }
 
 
-/* of XRANGE alone: the stream is what was sent of it */
+/* from the reply to XRANGE alone: its entries are taken for the whole stream */
 
 static ngx_int_t
 ngx_conduit_answer_alone(ngx_conduit_question_t *q)
@@ -277,8 +276,8 @@ ngx_conduit_answer_alone(ngx_conduit_question_t *q)
         return NGX_ERROR;
     }
 
-    /* a position behind which nothing is, itself included, is taken for one of
-       another stream */
+    /* a position without an entry at or after it is taken for one of another
+       stream */
 
     a->last_id = a->from;
     conduit_stream_id_before(&a->last_id);
@@ -290,7 +289,7 @@ ngx_conduit_answer_alone(ngx_conduit_question_t *q)
     }
 
     if (a->full) {
-        a->last_id.ms = UINT64_MAX;      /* not told: after all these */
+        a->last_id.ms = UINT64_MAX;      /* not known, but after all these */
     }
 
     return NGX_OK;
@@ -361,7 +360,7 @@ ngx_conduit_answer_entry(ngx_conduit_question_t *q, redisReply *r,
 }
 
 
-/* one that ends the stream is another than one that does not */
+/* an entry that ends the stream differs from one that does not */
 
 static uint64_t
 ngx_conduit_answer_hash(ngx_conduit_entry_t *e)
@@ -394,7 +393,7 @@ void
 ngx_conduit_answer_read(ngx_conduit_question_t *q, size_t i,
     ngx_conduit_entry_t *e)
 {
-    /* it was read once */
+    /* it was read before, without an error */
 
     (void) ngx_conduit_stream_entry(q->list->element[i],
                                     ngx_conduit_answer_fields(q), e);

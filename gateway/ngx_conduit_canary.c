@@ -1,14 +1,14 @@
 /*
- * The canary: shows that what is written to a server comes back by its bell.
+ * The canary: shows that the doorbell of a server rings for what is written.
  *
- * A worker has a stream of its own on each server, under a private key:
+ * A worker has its own stream on each server, under a private key:
  *
  *   arm     XREAD on the reader, so that the next change rings
  *   send    XADD and PEXPIRE
- *   ring    the bell's message for the key: XREAD again
- *   back    an entry that was not there before: when it was sent all worked
+ *   ring    the doorbell has rung for the key: XREAD again
+ *   back    a new entry was read: all worked when it was sent
  *
- * Where streams are polled, the read follows the write.
+ * Where streams are polled, the canary is read right after it was written.
  */
 
 #include <ngx_config.h>
@@ -26,12 +26,13 @@
 
 /* ms */
 #define NGX_CONDUIT_CANARY_INTERVAL  1000
-#define NGX_CONDUIT_CANARY_EAGER     100      /* while one is awaited */
-#define NGX_CONDUIT_CANARY_PATIENCE  3000     /* then the next one is sent */
-#define NGX_CONDUIT_CANARY_OUTAGE    1000     /* of a link */
+#define NGX_CONDUIT_CANARY_EAGER     100      /* while a canary is late */
+#define NGX_CONDUIT_CANARY_PATIENCE  3000     /* after that the next one is
+                                                 sent */
+#define NGX_CONDUIT_CANARY_OUTAGE    1000     /* how long a link may be down */
 #define NGX_CONDUIT_CANARY_TTL       "60000"
 
-/* tags tried for one that is in a slot of the server */
+/* random keys tried to find one in a slot of the server */
 #define NGX_CONDUIT_CANARY_TRIES     20000
 
 
@@ -95,13 +96,15 @@ ngx_conduit_canary_tick(ngx_event_t *ev)
         hub->oldest_proof = 0;
     }
 
-    /* before its first proof a worker lives on that of the workers before */
+    /* before its first proof a worker keeps the previous workers' time, but not
+       when a server is down */
 
     if (hub->sick) {
         hub->oldest_proof = 0;
     }
 
-    /* a late one is told of when it is back, before the page turns red */
+    /* looks more often while a canary is late, to report its return before the
+       health page turns red */
 
     late = hub->oldest_proof == 0
            || ngx_current_msec - hub->oldest_proof
@@ -115,7 +118,7 @@ ngx_conduit_canary_tick(ngx_event_t *ev)
 }
 
 
-/* one server: its last proof counts, and another one is asked for */
+/* one server: counts its last proof, and sends the next canary */
 
 static ngx_int_t
 ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
@@ -133,7 +136,8 @@ ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
 
     if (!shard->doorbell.is_up) {
 
-        /* what was on its way is lost, and the key is not armed any more */
+        /* a canary that was sent is lost, and the key is not tracked any
+           more */
 
         c->pending = 0;
 
@@ -147,8 +151,8 @@ ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
     {
         if (c->pending && !c->failed) {
 
-            /* the server may give out smaller IDs than the last one here, as
-               after a restart with another clock: a new key has none */
+            /* the server may assign IDs smaller than the last one read, as
+               after a restart with another clock: a new key has no last one */
 
             c->key.len = 0;
         }
@@ -169,7 +173,8 @@ ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
 }
 
 
-/* a key of the server's: in a cluster it stays one as long as its slot does */
+/* finds a key in a slot of the server; in a cluster it is good until its slot
+   moves */
 
 static ngx_int_t
 ngx_conduit_canary_name(ngx_conduit_shard_t *shard)
@@ -259,14 +264,14 @@ static void
 ngx_conduit_canary_read(ngx_conduit_shard_t *shard,
     ngx_conduit_reply_pt handler)
 {
-    /* a failure is that of the link, and shows by itself */
+    /* if it fails, the link is gone, which is noticed anyway */
 
     (void) ngx_conduit_stream_read(&shard->doorbell.reader, &shard->canary.key,
                                    &shard->canary.last, 1, handler, shard);
 }
 
 
-/* a key has rung: whether it is the canary's */
+/* whether the key that rang is the canary's */
 
 static ngx_uint_t
 ngx_conduit_canary_ring(ngx_conduit_shard_t *shard, u_char *key, size_t len)
@@ -318,7 +323,7 @@ ngx_conduit_canary_back(void *data, redisReply *reply,
 }
 
 
-/* takes note of the last entry; returns whether there is a new one */
+/* stores the ID of the last entry; returns whether it is a new one */
 
 static ngx_uint_t
 ngx_conduit_canary_last(ngx_conduit_shard_t *shard, redisReply *reply,
@@ -360,8 +365,8 @@ ngx_conduit_canary_sent(void *data, redisReply *reply,
 }
 
 
-/* one line, until a canary is back; a slot that has moved, or is on its way, is
-   no error, the next key will be in another one */
+/* logs an error once until a canary is back; a slot that has moved, or is
+   moving, is no error: the next key will be in another slot */
 
 static void
 ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)

@@ -1,5 +1,5 @@
 /*
- * The canary: shows that what is written to a server comes back by its bell.
+ * The canary: shows that the doorbell of a server rings for what is written.
  */
 
 #ifndef NGX_CONDUIT_CANARY_H
@@ -13,8 +13,8 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Opens the hub and keeps hub->ready from now on; proved() is called whenever
- * it was looked at.  NGX_OK or NGX_ERROR.
+ * Opens the hub and updates hub->ready from now on; proved() is called after
+ * each update.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_canary_start(ngx_conduit_hub_t *hub,
     void (*proved)(void *data), void *data);

@@ -1,8 +1,8 @@
 /*
- * What all of the gateway shares: settings, and why a response ended.
+ * What all files of the gateway share: settings, and why a response ended.
  *
- * The files, calls go to the right and downwards only, and what reports upward
- * does so through handlers (tools/arrows):
+ * The files: calls go to the right and downwards only; reports upward go
+ * through handlers (tools/arrows checks it):
  *
  *   request -> subscriber -> channel -> listeners -> feed -> shard -> doorbell
  *              response                              hub -> roster, schedule
@@ -13,13 +13,13 @@
  *     shard        one server of it, one doorbell
  *       feed       one Redis stream: a cursor, a window of recent frames
  *         frame    one entry as the bytes of its event, made once, shared
- *     channel      a feed and those who listen
+ *     channel      a feed and its listeners
  *       listener   a position in the stream, and its pace
  *         sub      one SSE response
  *
  * A listener whose position is not below the floor of the window is served from
- * memory; one below it is served by reads of its own stretch (a batch), which
- * all listeners in that stretch share, until it meets the window.
+ * memory.  A listener below it is served from a batch, read from the stream and
+ * shared by all listeners in that part, until it reaches the window.
  */
 
 #ifndef NGX_CONDUIT_GATEWAY_H
@@ -29,7 +29,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-/* the one name here that NGINX looks up in the .so */
+/* the one name that NGINX looks up in the .so */
 extern ngx_module_t  ngx_conduit_gateway_module;
 
 #pragma GCC visibility push(hidden)
@@ -59,20 +59,21 @@ typedef struct {
     size_t                  max_value;     /* of a field; 0: any */
 } ngx_conduit_gateway_settings_t;
 
-/* what a client gets that comes back after the END of its stream */
+/* what a client gets when it comes back after the END of its stream */
 typedef enum {
-    NGX_CONDUIT_AFTER_END_WAIT = 0,        /* what may follow */
+    NGX_CONDUIT_AFTER_END_WAIT = 0,        /* entries that may follow */
     NGX_CONDUIT_AFTER_END_STOP             /* 204 */
 } ngx_conduit_after_end_e;
 
-/* who is sent server_draining before a response that ends early */
+/* which clients are sent server_draining before a response ends early */
 typedef enum {
-    NGX_CONDUIT_DRAIN_EVENT_AUTO = 0,      /* whose token would be refused */
+    NGX_CONDUIT_DRAIN_EVENT_AUTO = 0,      /* those whose token would be
+                                              refused */
     NGX_CONDUIT_DRAIN_EVENT_ON,            /* all */
-    NGX_CONDUIT_DRAIN_EVENT_OFF            /* nobody */
+    NGX_CONDUIT_DRAIN_EVENT_OFF            /* none */
 } ngx_conduit_drain_event_e;
 
-/* ms, the "retry" of the event that tells of an outage, of the contract */
+/* ms, the "retry" of the error event sent in an outage, by the contract */
 #define NGX_CONDUIT_OUTAGE_RETRY  3000
 
 /* why a response ended */

@@ -1,9 +1,9 @@
 /*
  * The hub: what one worker keeps for one deployment of Redis.  Opens and closes
- * it, and asks for all channels now and then; nothing here is per connection.
+ * it, and has all channels read now and then; nothing here is per connection.
  *
- * Timers keep a worker that was told to quit alive: all of them are cancelable
- * but the drain's, which exists as long as there are clients to move.
+ * Timers keep a worker alive that was told to quit: all timers are cancelable
+ * but the drain's, which is set only while there are clients to move.
  */
 
 #include <ngx_config.h>
@@ -151,8 +151,8 @@ ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
         return;
     }
 
-    /* the replies that channels wait for end here, and with them the rest of
-       the channels */
+    /* dropping the replies that channels wait for frees the remaining
+       channels */
 
     ngx_conduit_shard_close_all(hub);
 
@@ -185,8 +185,8 @@ ngx_conduit_hub_delete_timer(ngx_event_t *ev)
 
 
 /*
- * Asks for every channel now and then, whether its bell rang or not: within a
- * cycle a lost ring is made good.  Without a bell, this is the poll.
+ * Has every channel read now and then, whether its doorbell rang or not: so a
+ * lost ring is made good within a cycle.  Without doorbells, this is the poll.
  */
 
 static void
@@ -204,7 +204,7 @@ ngx_conduit_hub_sweep_handler(ngx_event_t *ev)
 }
 
 
-/* the roster asks: is any server away? */
+/* handler of the roster: whether any server is down */
 
 static ngx_uint_t
 ngx_conduit_hub_any_away(void *data)

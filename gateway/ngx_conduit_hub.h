@@ -1,9 +1,9 @@
 /*
  * The hub: what one worker keeps for one deployment of Redis.
  *
- *   get           by server and settings, at configuration time
+ *   get           finds it by server and settings, at configuration time
  *   open, close   in a worker
- *   drain         the worker is to quit
+ *   drain         moves the clients away when the worker is to quit
  */
 
 #ifndef NGX_CONDUIT_HUB_H
@@ -30,10 +30,11 @@ struct ngx_conduit_hub_s {
     ngx_conduit_fields_t            fields;
     const conduit_format_t         *format;
 
-    /* of a worker, from the first subscriber on */
+    /* set in a worker, from the first subscriber on */
     ngx_uint_t                      opened;
     ngx_conduit_topology_t          topology;
-    ngx_conduit_shard_t             nowhere;       /* its server is unknown */
+    ngx_conduit_shard_t             nowhere;       /* of keys whose server is
+                                                      unknown */
     ngx_rbtree_t                    keys;          /* of all shards */
     ngx_rbtree_node_t               sentinel;
     ngx_uint_t                      nchannels;
@@ -44,16 +45,19 @@ struct ngx_conduit_hub_s {
     void                          (*proved)(void *data);  /* NULL: no
                                                              canaries */
     void                           *proved_data;
-    /* whether a key that rang is a canary's; NULL: there are none */
+    /* whether a key that rang is the canary's; NULL: no canaries */
     ngx_uint_t                    (*canary_ring)(ngx_conduit_shard_t *shard,
                                         u_char *name, size_t len);
     ngx_msec_t                      ready;         /* when Redis was last known
                                                       to work; 0: never */
     ngx_msec_t                      oldest_proof;  /* of the servers */
-    ngx_uint_t                      sick;          /* one is known to be away */
+    ngx_uint_t                      sick;          /* a server is known to be
+                                                      down */
     ngx_uint_t                      draining;
-    ngx_conduit_http_log_t          skips;         /* of entries */
-    conduit_arena_t                *arena;         /* of the message at hand */
+    ngx_conduit_http_log_t          skips;         /* limits the log of skipped
+                                                      entries */
+    conduit_arena_t                *arena;         /* for the message being
+                                                      decoded */
     conduit_buf_t                   scratch;
     conduit_buf_t                   hello;         /* first line of responses */
 };
@@ -62,26 +66,28 @@ struct ngx_conduit_hub_s {
 /*
  * Finds or makes the hub of a server, settings and fields at configuration
  * time; hubs is an array of ngx_conduit_hub_t pointers.  Channels of one key
- * whose events differ, in format or field, are so of different hubs.  Returns
- * NULL when memory is out.
+ * with events of different formats or fields so belong to different hubs.
+ * Returns NULL when memory is out.
  */
 ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
     ngx_conduit_redis_t *redis, ngx_conduit_gateway_settings_t *settings,
     ngx_conduit_fields_t *fields);
 
-/* Makes a hub ready in a worker.  NGX_OK or NGX_ERROR. */
+/* Opens a hub in a worker; does nothing if it is open.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
 
 /* Ends all responses at once. */
 void ngx_conduit_hub_end(ngx_conduit_hub_t *hub);
 
 /*
- * Closes the links and frees what the hub has.  Responses were ended before,
- * those of all hubs: one connection of HTTP/2 may still hold bytes of each.
+ * Closes the links and frees what the hub has.  The responses of all hubs must
+ * have ended: one connection of HTTP/2 may still hold bytes of several.
  */
 void ngx_conduit_hub_close(ngx_conduit_hub_t *hub);
 
-/* The worker was told to quit: moves clients away, spread over the time set. */
+/*
+ * The worker was told to quit: ends all responses, spread over the drain time.
+ */
 void ngx_conduit_hub_drain(ngx_conduit_hub_t *hub);
 
 #pragma GCC visibility pop

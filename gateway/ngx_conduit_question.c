@@ -100,7 +100,7 @@ ngx_conduit_question_command(ngx_conduit_question_t *q)
             break;
         }
 
-        /* without a reply to it the first one is of no use */
+        /* if XINFO is not sent, the reply to XRANGE counts as lost */
 
         if (ngx_conduit_stream_info(ngx_conduit_question_link(q), key,
                                     ngx_conduit_question_info, q)
@@ -140,7 +140,7 @@ ngx_conduit_question_link(ngx_conduit_question_t *q)
     link = &q->key->shard->doorbell.reader;
 
     if (q->key->asking) {
-        /* when it fails, so does what follows */
+        /* if it fails, the command after it fails, too */
         (void) ngx_conduit_link_asking(link);
     }
 
@@ -179,7 +179,8 @@ ngx_conduit_question_reply(void *data, redisReply *reply,
 }
 
 
-/* one reply less to come; whether this is none, or nobody waits for it */
+/* counts a reply; returns 1 if it is none, which it reports, or if the question
+   was forgotten */
 
 static ngx_uint_t
 ngx_conduit_question_closed(ngx_conduit_question_t *q,
@@ -212,7 +213,8 @@ ngx_conduit_question_closed(ngx_conduit_question_t *q,
 }
 
 
-/* whether a script that failed can be asked in another form, which is set */
+/* whether a script that failed can be sent in another form, which is set
+   then */
 
 static ngx_uint_t
 ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
@@ -256,8 +258,8 @@ ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
 
 
 /*
- * The same for a right that is missing.  That one may run the script is told by
- * the server, that one may do what it does by the script.
+ * The same for a missing permission.  NOPERM refuses the command that runs the
+ * script, or its key; an ACL error from the script refuses a command in it.
  */
 
 static ngx_uint_t
@@ -270,7 +272,8 @@ ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
     if (ngx_strncmp(error->str, "NOPERM", 6) == 0
         && ngx_strstr(error->str, " key") != NULL)
     {
-        /* by another command it may be allowed: EVALSHA counts as a write */
+        /* for EVALSHA, another command may be allowed: EVALSHA counts as a
+           write */
 
         if (q->form == NGX_CONDUIT_FORM_SHA_RO
             || q->form == NGX_CONDUIT_FORM_TEXT_RO)
@@ -309,7 +312,7 @@ ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
 }
 
 
-/* the server takes no script at all: that is logged once a link */
+/* the server runs no script at all: logs it, once a link */
 
 static ngx_uint_t
 ngx_conduit_question_unscripted(ngx_conduit_question_t *q, redisReply *error)
@@ -368,7 +371,7 @@ ngx_conduit_question_range(void *data, redisReply *reply,
 
     if (result == NGX_CONDUIT_QUESTION_REFUSED) {
 
-        /* what is refused is the reply, to the handler */
+        /* the handler expects the refused reply in q->reply */
 
         q->reply = q->range;
         q->range = NULL;
@@ -451,7 +454,7 @@ ngx_conduit_question_prepare(ngx_conduit_shard_t *shard)
 }
 
 
-/* the script's SHA-1 in hexadecimal, by which EVALSHA knows it */
+/* the script's SHA-1 in hexadecimal, for EVALSHA */
 
 static ngx_str_t *
 ngx_conduit_question_sha(void)

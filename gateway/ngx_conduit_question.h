@@ -1,7 +1,7 @@
 /*
- * A question to Redis about one stream: FAST or FULL, as conduit_history.h has
- * them.  Sends it in the form that the server takes, and makes an answer of
- * what comes back.
+ * A question to Redis about one stream: FAST or FULL, as conduit_history.h
+ * defines them.  Sends it in a form that the server accepts, and makes an
+ * answer of the reply.
  *
  *   FAST   XREAD
  *   FULL   EVALSHA_RO    refused as unknown (Redis 6)    -> EVALSHA
@@ -9,12 +9,13 @@
  *                        not allowed, nor in the script  -> XRANGE and XINFO
  *                        unknown (renamed), each of them -> XRANGE and XINFO
  *
- * What a server has refused is kept in its shard until the link is lost.
- * XRANGE and XINFO are two commands, so that something may change between them:
- * where that can be seen, they are asked again.  Without the right to XINFO the
- * answer tells only what the entries do.
+ * Which forms a server has refused is kept in its shard until the link is lost.
+ * XRANGE and XINFO are two commands, so the stream may change between them:
+ * where the replies show that, they are sent again.  Without permission for
+ * XINFO the answer has only what the entries tell.
  *
- * A question is forgotten by who asked it, or answered exactly once.
+ * A question is either forgotten by its owner, or its handler is called exactly
+ * once.
  */
 
 #ifndef NGX_CONDUIT_QUESTION_H
@@ -31,7 +32,7 @@
 
 typedef struct ngx_conduit_question_s  ngx_conduit_question_t;
 
-/* in which form it is sent */
+/* the form in which a question is sent */
 enum {
     NGX_CONDUIT_FORM_FAST = 0,
     NGX_CONDUIT_FORM_SHA_RO,
@@ -45,17 +46,20 @@ enum {
 /* what became of a question */
 typedef enum {
     NGX_CONDUIT_QUESTION_ANSWERED = 0,
-    NGX_CONDUIT_QUESTION_REFUSED,     /* an error, or of no form: q->reply */
-    NGX_CONDUIT_QUESTION_LOST,        /* the link is gone, or was */
-    NGX_CONDUIT_QUESTION_TOO_LARGE    /* likewise, the reply was */
+    NGX_CONDUIT_QUESTION_REFUSED,     /* an error, or an unexpected reply:
+                                         q->reply */
+    NGX_CONDUIT_QUESTION_LOST,        /* the link is gone, or the reply is of no
+                                         use: ask again */
+    NGX_CONDUIT_QUESTION_TOO_LARGE    /* the link was closed, as the reply was
+                                         too large */
 } ngx_conduit_question_e;
 
-/* the question is the handler's from here on: it forgets it, now or later */
+/* the handler owns the question from here on: it forgets it, now or later */
 typedef void (*ngx_conduit_question_pt)(void *data, ngx_conduit_question_t *q,
     ngx_conduit_question_e result);
 
 struct ngx_conduit_question_s {
-    /* set by who asks; data is NULL once it is forgotten */
+    /* set by the owner; data is NULL once it is forgotten */
     ngx_conduit_key_t           *key;
     ngx_conduit_question_pt      handler;
     void                        *data;
@@ -64,43 +68,50 @@ struct ngx_conduit_question_s {
 
     /* valid when answered */
     conduit_history_answer_t     answer;
-    size_t                       taken;    /* entries, by who asked */
-    ngx_uint_t                   begun;    /* likewise */
-    ngx_uint_t                   whole;    /* likewise: asked for all of the
+    size_t                       taken;    /* entries taken so far, counted by
+                                              the owner */
+    ngx_uint_t                   begun;    /* the owner has begun to take it */
+    ngx_uint_t                   whole;    /* the owner asked for all of the
                                               stream */
-    ngx_conduit_question_t      *next;     /* likewise */
+    ngx_conduit_question_t      *next;     /* for the owner's list */
 
     /* private but for reply */
     redisReply                  *reply;    /* valid when refused */
-    redisReply                  *range;    /* of XRANGE, XINFO follows */
-    redisReply                  *list;     /* the entries in one of them */
+    redisReply                  *range;    /* the reply to XRANGE; that to XINFO
+                                              follows */
+    redisReply                  *list;     /* the array of entries, in one of
+                                              them */
     conduit_history_entry_t     *entries;
-    ngx_uint_t                   waits;    /* for so many replies */
+    ngx_uint_t                   waits;    /* how many replies are still to
+                                              come */
     ngx_uint_t                   form;
 };
 
 
 /*
- * Sends a question, zeroed before but for what is set by who asks.  Returns
+ * Sends a question, zeroed but for the members set by the owner.  Returns
  * NGX_OK, or NGX_ERROR: there is no link, or no memory.
  */
 ngx_int_t ngx_conduit_question_send(ngx_conduit_question_t *q);
 
-/* Frees a question, now or when its reply is in. */
+/* Frees a question, now or when its last reply has come. */
 void ngx_conduit_question_forget(ngx_conduit_question_t *q);
 
-/* A link is up: has the script loaded. */
+/* A link is up: loads the script. */
 void ngx_conduit_question_prepare(ngx_conduit_shard_t *shard);
 
 
-/* Makes the answer of what has come. */
+/* Makes the answer from the replies. */
 ngx_conduit_question_e ngx_conduit_answer_parse(ngx_conduit_question_t *q);
 
-/* An entry of the answer. */
+/* Reads entry i of the answer. */
 void ngx_conduit_answer_read(ngx_conduit_question_t *q, size_t i,
     ngx_conduit_entry_t *e);
 
-/* The newest entry, when the answer has it: likewise.  Returns whether. */
+/*
+ * Reads the newest entry of the stream, if the answer has it.  Returns whether
+ * it has.
+ */
 ngx_uint_t ngx_conduit_answer_newest(ngx_conduit_question_t *q,
     ngx_conduit_entry_t *e);
 

@@ -1,6 +1,6 @@
 /*
- * The roster: keepalive, deadlines, outages and drain of those who are
- * connected.
+ * The roster: keepalive, deadlines, outages and the drain of the clients that
+ * are connected.
  */
 
 #include <ngx_config.h>
@@ -139,7 +139,7 @@ ngx_conduit_roster_remove(ngx_conduit_roster_t *roster,
 }
 
 
-/* the queue is in the order of the last writes: the head is due first */
+/* the queue is in the order of the last writes: its head is due first */
 
 static void
 ngx_conduit_roster_keepalive_handler(ngx_event_t *ev)
@@ -157,8 +157,8 @@ ngx_conduit_roster_keepalive_handler(ngx_event_t *ev)
 
         if (idle < roster->keepalive) {
 
-            /* those who are due soon are served together: a wake-up costs more
-               than a comment */
+            /* members due soon are served together: a wake-up costs more than a
+               comment */
 
             ngx_add_timer(&roster->keepalive_timer,
                           roster->keepalive - idle + roster->keepalive / 64);
@@ -170,7 +170,7 @@ ngx_conduit_roster_keepalive_handler(ngx_event_t *ev)
             return;
         }
 
-        /* before the write: a member may go with it */
+        /* done before the ping, which may remove the member */
 
         ngx_conduit_roster_written(roster, m);
         m->on->ping(m);
@@ -187,7 +187,7 @@ ngx_conduit_roster_check(ngx_conduit_roster_t *roster)
 }
 
 
-/* ends those whose time is over, and those whose server stays away */
+/* ends members whose deadline has passed, or whose server stays down */
 
 static void
 ngx_conduit_roster_check_handler(ngx_event_t *ev)
@@ -256,7 +256,7 @@ ngx_conduit_roster_drain(ngx_conduit_roster_t *roster)
 }
 
 
-/* ends as many as keeps the rest even over the time that is left */
+/* ends as many members as spreads the rest evenly over the time left */
 
 static void
 ngx_conduit_roster_drain_handler(ngx_event_t *ev)

@@ -1,10 +1,10 @@
 /*
- * The roster of a worker: who is connected, and for how long.  Knows nothing of
- * streams, nor of how a response is sent.
+ * The roster of a worker: its connected clients, and how long they may stay.
+ * Knows nothing of streams, nor of how a response is sent.
  *
- *   keepalive   those to whom nothing was sent for a while are sent a comment
- *   check       ends those whose deadline has passed, and those whose server
- *               is away for too long
+ *   keepalive   sends a comment to members that were sent nothing for a while
+ *   check       ends members whose deadline has passed, or whose server is
+ *               down for too long
  *   drain       the worker is to quit: ends all, spread over the time set
  *
  * The queue of members is in the order of the last writes, oldest first.
@@ -28,20 +28,21 @@ typedef enum {
     NGX_CONDUIT_ROSTER_DEADLINE
 } ngx_conduit_roster_why_e;
 
-/* what a member can be told and asked; one for all that are alike */
+/* what can be done with a member; one table for each kind */
 typedef struct {
     /* sends a comment; the member may be gone afterwards */
     void        (*ping)(ngx_conduit_member_t *m);
-    /* ends it: it is removed before the return */
+    /* ends the member, which is removed when this returns */
     void        (*end)(ngx_conduit_member_t *m, ngx_conduit_roster_why_e why);
-    /* whether its server is away for too long */
+    /* whether its server has been down for too long */
     ngx_uint_t  (*away)(ngx_conduit_member_t *m);
 } ngx_conduit_member_handlers_t;
 
 struct ngx_conduit_member_s {
     ngx_queue_t                            queue;
     const ngx_conduit_member_handlers_t   *on;
-    ngx_msec_t                             written;    /* when it was last */
+    ngx_msec_t                             written;    /* time of the last
+                                                          write */
     ngx_msec_t                             deadline;   /* valid when limited */
     ngx_uint_t                             limited;
 };
@@ -51,7 +52,7 @@ typedef struct {
     ngx_msec_t     keepalive;         /* 0: off */
     ngx_msec_t     drain;
     void          *data;
-    /* asked before members are, with each check: whether any server is away */
+    /* called first in each check: whether any server is down */
     ngx_uint_t   (*any_away)(void *data);
 
     /* private but for nmembers */
@@ -60,15 +61,15 @@ typedef struct {
     ngx_uint_t     nlimited;
     ngx_event_t    keepalive_timer;
     ngx_event_t    check_timer;
-    ngx_event_t    drain_timer;       /* the only one that keeps a worker that
-                                         quits */
+    ngx_event_t    drain_timer;       /* the only timer that keeps a worker from
+                                         quitting */
     ngx_msec_t     drain_until;
 } ngx_conduit_roster_t;
 
 
 void ngx_conduit_roster_init(ngx_conduit_roster_t *roster);
 
-/* Ends all members at once, as those of a drain, and deletes the timers. */
+/* Ends all members at once, as a drain does; and deletes the timers. */
 void ngx_conduit_roster_end_all(ngx_conduit_roster_t *roster);
 void ngx_conduit_roster_close(ngx_conduit_roster_t *roster);
 
@@ -85,7 +86,9 @@ void ngx_conduit_roster_written(ngx_conduit_roster_t *roster,
 void ngx_conduit_roster_remove(ngx_conduit_roster_t *roster,
     ngx_conduit_member_t *m);
 
-/* A server is away: starts the checks, which end members when it stays so. */
+/*
+ * A server is down: starts the checks, which end its members when it stays so.
+ */
 void ngx_conduit_roster_check(ngx_conduit_roster_t *roster);
 
 /* Ends all members, spread over the time set. */

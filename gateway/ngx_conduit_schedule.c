@@ -90,7 +90,8 @@ ngx_conduit_schedule_run(ngx_conduit_schedule_t *s, ngx_conduit_task_t *task)
 
 
 /*
- * One slice of the work: further ones come after the sockets were looked at.
+ * Does one slice of work; the next one comes after the event loop has looked at
+ * the sockets.
  */
 
 static void
@@ -112,7 +113,7 @@ ngx_conduit_schedule_run_handler(ngx_event_t *ev)
         done = task->handler(task->data, left);
         left -= done;
 
-        /* the task may be gone, its address is a name */
+        /* the task may be freed: its address is only logged */
 
         ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                        "conduit: task %p had a turn: %ui done", task, done);
@@ -150,7 +151,7 @@ ngx_conduit_schedule_retry_handler(ngx_event_t *ev)
     ngx_conduit_task_t      *task;
     ngx_conduit_schedule_t  *s = ev->data;
 
-    /* those that fail again wait for the next time */
+    /* tasks that fail again wait for the next timer */
 
     ngx_conduit_schedule_take(&list, &s->retry);
 
@@ -172,7 +173,7 @@ ngx_conduit_schedule_later(ngx_conduit_schedule_t *s,
 {
     if (task->queue.next == NULL) {
 
-        /* the delay is one for all: the last to come is the last to be due */
+        /* all have the same delay: the last one added is the last one due */
 
         task->due = ngx_current_msec + s->delay;
         ngx_queue_insert_tail(&s->later, &task->queue);
@@ -188,7 +189,7 @@ ngx_conduit_schedule_later(ngx_conduit_schedule_t *s,
 }
 
 
-/* the task that the timer was set for may have been taken out since */
+/* the task for which the timer was set may have been cancelled */
 
 static void
 ngx_conduit_schedule_later_handler(ngx_event_t *ev)
@@ -230,7 +231,7 @@ ngx_conduit_schedule_take(ngx_queue_t *list, ngx_queue_t *queue)
 }
 
 
-/* takes the first task out of a queue */
+/* removes the first task from a queue and returns it */
 
 static ngx_conduit_task_t *
 ngx_conduit_schedule_next(ngx_queue_t *queue)

@@ -1,12 +1,12 @@
 /*
- * The schedule of a worker: gives tasks their turns, and tries again later what
- * failed.  Knows nothing of what a task does.
+ * The schedule of a worker: gives tasks their turns, and calls tasks that
+ * failed again later.  Knows nothing of what a task does.
  *
  *   run     at the next turn of the event loop; all tasks that run share one
- *           slice of work a turn, so that a large one delays neither another
- *           one nor another request; who has work left asks for a turn again
- *   retry   after a little while, all at once
- *   later   after a time that is the same for all, each when its is over
+ *           slice of work a turn, so that a large task delays neither other
+ *           tasks nor other requests; a task with work left asks for a turn
+ *   retry   after a little while, all tasks at once
+ *   later   after a delay that is the same for all tasks, each when it is due
  */
 
 #ifndef NGX_CONDUIT_SCHEDULE_H
@@ -19,16 +19,16 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Does up to max pieces of work and returns how many it did; for a retry, or
- * later, max is 0 and the result is not used.  The task may be freed
- * meanwhile, and may ask for another turn.
+ * Does up to max pieces of work and returns how many it did; for "retry" and
+ * "later", max is 0 and the result is not used.  The handler may free the task,
+ * and may ask for another turn.
  */
 typedef ngx_uint_t (*ngx_conduit_task_pt)(void *data, ngx_uint_t max);
 
 /* the owner sets the handler and its data, the rest is zero at first */
 typedef struct {
-    ngx_queue_t            queue;         /* next is NULL while in none */
-    ngx_msec_t             due;           /* while it is in "later" */
+    ngx_queue_t            queue;         /* next is NULL while in no queue */
+    ngx_msec_t             due;           /* valid while it is in "later" */
     ngx_conduit_task_pt    handler;
     void                  *data;
 } ngx_conduit_task_t;
@@ -40,21 +40,22 @@ typedef struct {
     ngx_msec_t             delay;         /* of "later" */
     ngx_event_t            run_event;
     ngx_event_t            retry_timer;
-    ngx_event_t            later_timer;   /* of the first; may come for none */
+    ngx_event_t            later_timer;   /* for the first task; it may have
+                                             been cancelled */
     ngx_uint_t             serving;       /* a slice is under way */
 } ngx_conduit_schedule_t;
 
 
 /*
- * Makes a schedule without tasks; its timers keep no worker that quits.  delay
- * (ms) is that of ngx_conduit_schedule_later().
+ * Makes a schedule without tasks; its timers do not keep a worker from
+ * quitting.  delay (ms) is that of ngx_conduit_schedule_later().
  */
 void ngx_conduit_schedule_init(ngx_conduit_schedule_t *s, ngx_msec_t delay);
 
-/* Deletes its events; tasks that are in it are never called. */
+/* Deletes its events; tasks still in it are never called. */
 void ngx_conduit_schedule_close(ngx_conduit_schedule_t *s);
 
-/* Gives a task a turn.  Does nothing for one that waits for it already. */
+/* Gives a task a turn; does nothing when the task is in a queue already. */
 void ngx_conduit_schedule_run(ngx_conduit_schedule_t *s,
     ngx_conduit_task_t *task);
 
@@ -63,19 +64,19 @@ void ngx_conduit_schedule_retry(ngx_conduit_schedule_t *s,
     ngx_conduit_task_t *task);
 
 /*
- * Calls a task when the delay is over.  Does nothing for one that waits
- * already: it is called when it was to be.
+ * Calls a task when the delay is over.  Does nothing when the task waits
+ * already: it is called when it was due before.
  */
 void ngx_conduit_schedule_later(ngx_conduit_schedule_t *s,
     ngx_conduit_task_t *task);
 
 /*
- * Takes all of a queue: a list that can be worked off while anything may leave
- * it, or come to the queue.
+ * Moves all of a queue to a list, which can be worked off while any item may
+ * leave the list, or come to the queue.
  */
 void ngx_conduit_schedule_take(ngx_queue_t *list, ngx_queue_t *queue);
 
-/* Takes a task out: it is not called any more. */
+/* Removes a task from its queue: it is not called any more. */
 void ngx_conduit_schedule_cancel(ngx_conduit_task_t *task);
 
 #pragma GCC visibility pop

@@ -1,12 +1,12 @@
 /*
  * A shard: the keys of one server, and its doorbell.  A deployment of one
  * server has one; in a cluster a key follows its slot from shard to shard.
- * Doorbells exist for the servers that are read from only.
+ * Only servers that keys are read from have a doorbell.
  *
- *   moved     the map says so (topology), or a reply (MOVED, ASK)
- *   read      after every move: nothing rings when a slot moves
- *   nowhere   while nobody says where; an outage for its subscribers
- *   stale     is a reply of the server before: it is asked for again here
+ * A key is moved when the slot map (topology) or a reply (MOVED, ASK) says so.
+ * It is read after every move, as nothing rings when a slot moves; replies of
+ * the previous server are ignored.  While the server of a key is not known, the
+ * key is in the shard "nowhere", which is an outage for its subscribers.
  */
 
 #include <ngx_config.h>
@@ -21,16 +21,17 @@
 
 /* ms */
 #define NGX_CONDUIT_SWEEP_CYCLE          20000
-/* a stream that does not exist yet does not ring when its slot leaves */
+/* shorter, as a stream that does not exist yet does not ring when its slot
+   moves */
 #define NGX_CONDUIT_SWEEP_CYCLE_CLUSTER  5000
 #define NGX_CONDUIT_PATIENCE             300
 #define NGX_CONDUIT_UNUSED               60000
 
-/* polls for nothing after which a key is asked half as often, and again
-   and again, down to an eighth */
+/* after so many polls in a row without an entry a key is polled half as often,
+   and so on, down to an eighth */
 #define NGX_CONDUIT_LULL                 16
 
-/* redirections in a row before a key waits a little */
+/* redirections in a row after which a key waits for the retry timer */
 #define NGX_CONDUIT_REDIRECTS            5
 
 
@@ -123,8 +124,8 @@ ngx_conduit_shard_prepare(ngx_conduit_shard_t *shard, ngx_conduit_hub_t *hub,
 void
 ngx_conduit_shard_close_all(ngx_conduit_hub_t *hub)
 {
-    /* a feed whose key has moved may wait for a reply of another shard's: all
-       replies end before the first shard is freed */
+    /* a feed whose key has moved may wait for a reply on a link of another
+       shard: all links are closed before the first shard is freed */
 
     ngx_conduit_topology_each(&hub->topology, ngx_conduit_shard_silence, hub);
     ngx_conduit_topology_each(&hub->topology, ngx_conduit_shard_close, hub);
@@ -293,7 +294,7 @@ ngx_conduit_shard_redirect(ngx_conduit_key_t *key, redisReply *reply)
 }
 
 
-/* the topology has news: each key goes where its slot is */
+/* the topology has changed: moves each key to the server of its slot */
 
 static void
 ngx_conduit_shard_changed(void *data)
@@ -328,7 +329,7 @@ ngx_conduit_shard_settle(ngx_conduit_key_t *key)
 
     if (shard == NULL) {
 
-        /* memory is out: the next answer settles it, with news or without */
+        /* memory is out: the next topology reply tries again, changed or not */
 
         hub->topology.news = 1;
         ngx_conduit_topology_doubt(&hub->topology);
@@ -350,7 +351,8 @@ ngx_conduit_shard_failed(void *data)
 }
 
 
-/* a server that nobody reads from: without slots it won't be needed */
+/* reviews a server: closes its shard if no key is read from it and it has no
+   slots, or was unused for long */
 
 static void
 ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
@@ -361,7 +363,7 @@ ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
 
     if (shard->nkeys && !shard->doorbell.is_up) {
 
-        /* is it still the one? */
+        /* the slots of the server may have moved */
 
         ngx_conduit_topology_doubt(&shard->hub->topology);
         return;
@@ -396,8 +398,8 @@ ngx_conduit_shard_close(void *data, ngx_conduit_node_t *node)
 
     shard = node->data;
 
-    /* replies that are still to come end here: a feed without listeners
-       goes, one that has moved asks again */
+    /* replies still to come are dropped here: a feed without listeners is
+       closed, one that has moved asks again */
 
     ngx_conduit_doorbell_close(&shard->doorbell);
 
@@ -444,7 +446,8 @@ ngx_conduit_shard_down(void *data)
 }
 
 
-/* who waits for a look-up waits behind that reply, however long it takes */
+/* replies take long: listeners that wait for a look-up are started without
+   it */
 
 static void
 ngx_conduit_shard_slow(void *data)
@@ -515,7 +518,7 @@ ngx_conduit_shard_connecting(ngx_conduit_shard_t *shard)
 }
 
 
-/* calls a function for each key; any may go meanwhile */
+/* calls a function for each key; it may remove keys, this one or others */
 
 static void
 ngx_conduit_shard_each(ngx_conduit_shard_t *shard,
@@ -545,7 +548,7 @@ ngx_conduit_shard_each(ngx_conduit_shard_t *shard,
 }
 
 
-/* calls a function for each shard, that of nowhere included */
+/* calls a function for each shard, "nowhere" included */
 
 static void
 ngx_conduit_shard_all(ngx_conduit_hub_t *hub,
@@ -630,7 +633,7 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
         shard->round++;
     }
 
-    /* the part of a key that is due is kept for the next time */
+    /* the fraction of a key that is due is carried over to the next sweep */
 
     shard->sweep_due += shard->nkeys * interval;
     n = ngx_min(shard->sweep_due / cycle, shard->nkeys);
@@ -654,8 +657,8 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
 }
 
 
-/* whether a key is due in this round of the poll: one where nothing came
-   for a while less often */
+/* whether a key is due in this round of the poll: a key without new entries for
+   a while is due less often */
 
 static ngx_uint_t
 ngx_conduit_shard_lull(ngx_conduit_shard_t *shard, ngx_conduit_key_t *key)

@@ -1,6 +1,6 @@
 /*
- * A shard: what a worker reads from one server, by one doorbell: keys, which
- * belong to feeds.
+ * A shard: the keys that a worker reads from one server, and the doorbell that
+ * rings for them.  Each key belongs to a feed.
  *
  *   add, remove   a key is at the server of its slot, and moves with the slot
  *   redirect      a reply (MOVED, ASK) has named another server
@@ -23,35 +23,39 @@
 
 typedef struct ngx_conduit_key_s  ngx_conduit_key_t;
 
-/* which scripts that read a server lets the gateway run, as found out since its
-   link is up */
+/*
+ * which scripts, of those that only read, the server lets the gateway run, as
+ * found out since its link is up
+ */
 typedef enum {
-    NGX_CONDUIT_SCRIPTS_RO = 0,            /* by EVALSHA_RO, as far as known */
-    NGX_CONDUIT_SCRIPTS_ANY,               /* by EVALSHA: it is Redis 6 */
-    NGX_CONDUIT_SCRIPTS_NONE,              /* none: XRANGE and XINFO are */
-    NGX_CONDUIT_SCRIPTS_NOTHING            /* XINFO isn't, either */
+    NGX_CONDUIT_SCRIPTS_RO = 0,            /* by EVALSHA_RO, until it is
+                                              refused */
+    NGX_CONDUIT_SCRIPTS_ANY,               /* by EVALSHA: Redis 6, or EVALSHA_RO
+                                              is not allowed */
+    NGX_CONDUIT_SCRIPTS_NONE,              /* none: XRANGE and XINFO are used */
+    NGX_CONDUIT_SCRIPTS_NOTHING            /* nor XINFO: XRANGE alone is used */
 } ngx_conduit_scripts_e;
 
 /* why a key is to be read */
 typedef enum {
-    NGX_CONDUIT_RING_BELL = 0,             /* it has changed */
+    NGX_CONDUIT_RING_BELL = 0,             /* the key has changed */
     NGX_CONDUIT_RING_SWEEP,                /* a ring may have been lost */
-    NGX_CONDUIT_RING_POLL,                 /* nothing rings */
+    NGX_CONDUIT_RING_POLL,                 /* there is no doorbell */
     NGX_CONDUIT_RING_FLUSH                 /* the database was flushed */
 } ngx_conduit_ring_e;
 
-/* what a key's owner is told; it may remove the key meanwhile */
+/* the handlers of a key's owner, which may remove the key in them */
 typedef struct {
     void  (*ring)(ngx_conduit_key_t *key, ngx_conduit_ring_e why);
     /* questions can be sent: the server is up, or the key moved to another */
     void  (*ask)(ngx_conduit_key_t *key);
-    /* questions are to be sent by the retry; called while a reply is dealt
-       with, so that the key stays */
+    /* questions are to wait for the retry timer; called while a reply is
+       handled, so the key must not be removed */
     void  (*again)(ngx_conduit_key_t *key);
-    /* it is read from another server from now on: replies of the one before
-       are of no use */
+    /* the key is read from another server from now on: replies of the previous
+       one are to be ignored */
     void  (*moved)(ngx_conduit_key_t *key);
-    /* the server is away, or its replies take long */
+    /* the server is down, or its replies take long */
     void  (*down)(ngx_conduit_key_t *key);
 } ngx_conduit_key_handlers_t;
 
@@ -63,29 +67,31 @@ struct ngx_conduit_key_s {
     const ngx_conduit_key_handlers_t   *on;
     unsigned                            redirects:3;   /* in a row; 0 after a
                                                           good reply */
-    unsigned                            lull:8;        /* polls in a row for
-                                                          nothing */
-    unsigned                            skipped:1;     /* an entry was, and is
-                                                          in the log */
+    unsigned                            lull:8;        /* polls in a row without
+                                                          a new entry */
+    unsigned                            skipped:1;     /* an entry was skipped
+                                                          and logged */
 
     /* for the owner to read */
     ngx_conduit_shard_t                *shard;
     uint32_t                            moves;         /* from shard to shard */
     unsigned                            asking:1;      /* its slot is being
-                                                          moved: ASKING */
+                                                          moved: send ASKING */
 
     ngx_queue_t                         queue;         /* of the shard */
 };
 
-/* shows that what is written to a server comes back by its doorbell */
+/*
+ * a canary shows that the doorbell of a server rings for what is written to it
+ */
 typedef struct {
     ngx_str_t               key;           /* empty before the first */
-    conduit_stream_id_t     last;          /* entry seen */
+    conduit_stream_id_t     last;          /* the last entry read */
     ngx_msec_t              sent;
-    ngx_msec_t              proof;         /* when one was sent that came back;
-                                              0: none has */
-    unsigned                pending:1;     /* one is on its way */
-    unsigned                failed:1;      /* a part of it was refused */
+    ngx_msec_t              proof;         /* when the last one that came back
+                                              was sent; 0: none */
+    unsigned                pending:1;     /* one is sent and not back yet */
+    unsigned                failed:1;      /* one of its commands was refused */
     unsigned                refused:1;     /* an error was logged */
     u_char                  name[sizeof("conduit:canary:0123456789abcdef")];
 } ngx_conduit_canary_t;
@@ -93,18 +99,23 @@ typedef struct {
 /* what a worker reads from one server */
 struct ngx_conduit_shard_s {
     ngx_conduit_hub_t              *hub;
-    ngx_conduit_node_t             *node;          /* NULL: of the keys whose
-                                                      server is not known */
+    ngx_conduit_node_t             *node;          /* NULL: the shard of the
+                                                      keys whose server is not
+                                                      known */
     ngx_conduit_doorbell_t          doorbell;      /* never opened without a
                                                       node */
-    ngx_queue_t                     keys;          /* swept next: the head */
+    ngx_queue_t                     keys;          /* in the order of the
+                                                      sweep */
     ngx_uint_t                      nkeys;
-    ngx_uint_t                      round;         /* of the poll */
-    ngx_msec_t                      sweep_due;     /* keys, times ms */
+    ngx_uint_t                      round;         /* counts rounds of the
+                                                      poll */
+    ngx_msec_t                      sweep_due;     /* keys due, multiplied by
+                                                      ms */
     ngx_msec_t                      down_since;
-    ngx_msec_t                      unused_since;  /* without keys */
-    ngx_msec_t                      complained;    /* an error reply was
-                                                      logged; 0: none */
+    ngx_msec_t                      unused_since;  /* since when it has no
+                                                      keys */
+    ngx_msec_t                      complained;    /* when an error reply was
+                                                      last logged; 0: never */
     ngx_conduit_canary_t            canary;
     ngx_conduit_scripts_e           scripts;
     unsigned                        impatient:1;   /* headers are sent before
@@ -112,10 +123,13 @@ struct ngx_conduit_shard_s {
 };
 
 
-/* Makes the hub's topology and its shard of nowhere.  NGX_OK or NGX_ERROR. */
+/* Makes the hub's topology and its shard "nowhere".  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_shard_init(ngx_conduit_hub_t *hub);
 
-/* Closes all doorbells; pending replies end, and feeds without listeners. */
+/*
+ * Closes all doorbells and drops the replies still to come, which frees the
+ * feeds without listeners.
+ */
 void ngx_conduit_shard_close_all(ngx_conduit_hub_t *hub);
 
 /* Returns the key of a name, or NULL. */
@@ -123,39 +137,39 @@ ngx_conduit_key_t *ngx_conduit_shard_find(ngx_conduit_hub_t *hub,
     ngx_str_t *name);
 
 /*
- * Puts a new key where its slot is.  Returns NGX_OK, or NGX_ERROR when memory
- * is out.
+ * Adds a new key to the shard of its slot.  Returns NGX_OK, or NGX_ERROR when
+ * memory is out.
  */
 ngx_int_t ngx_conduit_shard_add(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key);
 
-/* Takes a key out. */
+/* Removes a key. */
 void ngx_conduit_shard_remove(ngx_conduit_key_t *key);
 
 /*
- * Moves a key to where an error reply says it is, and has it asked there.
- * Returns 1, or 0 when the reply does not say.
+ * Moves a key to the server that an error reply names, and has its questions
+ * sent there.  Returns 1, or 0 when the reply names none.
  */
 ngx_uint_t ngx_conduit_shard_redirect(ngx_conduit_key_t *key,
     redisReply *reply);
 
 /*
- * Whether the links are on their way up, so that an answer that needs Redis is
- * worth a little waiting.
+ * Whether the links are being opened, so that waiting a little for an answer of
+ * Redis is worthwhile.
  */
 ngx_uint_t ngx_conduit_shard_connecting(ngx_conduit_shard_t *shard);
 
 /*
- * Whether any server with keys is away.  Calls down() of the keys of those that
- * are away for more than a moment: responses that wait start then.
+ * Whether any server with keys is down.  Calls down() for the keys of servers
+ * that are down for more than a moment: responses that wait are started then.
  */
 ngx_uint_t ngx_conduit_shard_any_away(ngx_conduit_hub_t *hub);
 
-/* Rings for the keys that are due, of interval ms. */
+/* Calls ring() for the keys that are due; called every interval ms. */
 void ngx_conduit_shard_sweep(ngx_conduit_hub_t *hub, ngx_msec_t interval);
 
 /*
- * Returns the shard of a server (NULL: that of nowhere), made and opened with
- * the first call; NULL when memory is out.
+ * Returns the shard of a server (NULL: "nowhere"), which the first call makes
+ * and opens; NULL when memory is out.
  */
 ngx_conduit_shard_t *ngx_conduit_shard_of(ngx_conduit_hub_t *hub,
     ngx_conduit_node_t *node);
