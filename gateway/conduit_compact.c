@@ -29,7 +29,8 @@ typedef struct {
     const uint8_t  *end;
     conduit_buf_t  *b;
     size_t          depth;
-    uint8_t         object[CONDUIT_COMPACT_DEPTH / 8];   /* bits: no array */
+    uint8_t         object[CONDUIT_COMPACT_DEPTH / 8];   /* a bit a level: 1 is
+                                                            an object */
 } conduit_compact_t;
 
 
@@ -91,7 +92,7 @@ conduit_compact(const uint8_t *text, size_t len, conduit_buf_t *b)
 }
 
 
-/* reads one token, a key with its colon */
+/* reads one token; a key is read with its colon */
 
 static conduit_compact_state_e
 conduit_compact_step(conduit_compact_t *c, conduit_compact_state_e state)
@@ -241,7 +242,7 @@ conduit_compact_close(conduit_compact_t *c)
 }
 
 
-/* of what was opened last; something is open */
+/* whether the innermost open value is an object; there must be one */
 
 static int
 conduit_compact_in_object(const conduit_compact_t *c)
@@ -254,7 +255,7 @@ conduit_compact_in_object(const conduit_compact_t *c)
 }
 
 
-/* control characters must be escaped, so that there is no line end in it */
+/* control characters must be escaped, so a string has no line end */
 
 static int
 conduit_compact_string(conduit_compact_t *c)
@@ -297,7 +298,7 @@ conduit_compact_string(conduit_compact_t *c)
 }
 
 
-/* half of a surrogate pair is JSON, too (RFC 8259, 8.2) */
+/* a lone half of a surrogate pair is valid JSON, too (RFC 8259, 8.2) */
 
 static int
 conduit_compact_escape(conduit_compact_t *c)

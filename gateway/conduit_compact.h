@@ -1,7 +1,7 @@
 /*
- * JSON (RFC 8259) that somebody else has written, on one line.  It is checked
- * and copied, never parsed into values: numbers of any size, the order of
- * members and members given twice stay as they are.  Pure: no NGINX type.
+ * Writes JSON (RFC 8259) from others on one line.  The text is checked and
+ * copied, never parsed into values: numbers of any size, the order of members
+ * and repeated members stay as they are.  Pure: no NGINX type.
  */
 
 #ifndef CONDUIT_COMPACT_H
@@ -14,16 +14,18 @@
 
 #pragma GCC visibility push(hidden)
 
-/* objects and arrays in one another; a deeper text is refused, as parsers of
-   clients may fail on it */
+/*
+ * limit of nested objects and arrays; a deeper text is refused, as parsers of
+ * clients may fail on it
+ */
 #define CONDUIT_COMPACT_DEPTH  512
 
 
 /*
- * Appends a text without the whitespace between its tokens: what is appended
- * has no line end.  Returns 0, or -1 when the text is no JSON, is no UTF-8, or
- * is nested too deeply; what was appended by then is taken back.  A failed
- * allocation shows in b->failed.
+ * Appends a text without the whitespace between its tokens, so that it has no
+ * line end.  Returns 0, or -1 when the text is no JSON, is not UTF-8, or is
+ * nested too deeply: then nothing is appended.  A failed allocation shows in
+ * b->failed.
  */
 int conduit_compact(const uint8_t *text, size_t len, conduit_buf_t *b);
 

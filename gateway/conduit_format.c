@@ -62,7 +62,7 @@ conduit_format_conduit(const conduit_format_entry_t *e, conduit_arena_t *arena,
 
     conduit_sse_write_stream(&m, &e->id, arena, b);
 
-    /* where the arena is full, no other try would do better */
+    /* when the arena is full, another try would fail, too */
 
     if (b->failed && conduit_arena_full(arena)) {
         event->error = conduit_message_status_text(CONDUIT_MESSAGE_NO_MEMORY);
@@ -172,7 +172,7 @@ conduit_format_text(const conduit_format_entry_t *e, conduit_arena_t *arena,
 }
 
 
-/* returns whether the entry is a message; event->error says why not */
+/* returns whether the entry is a message; if not, event->error says why */
 
 static int
 conduit_format_decode(const conduit_format_entry_t *e, conduit_arena_t *arena,
@@ -227,8 +227,8 @@ conduit_format_field_end(const conduit_format_entry_t *e,
 }
 
 
-/* why a value is not even looked at; NULL: it is.  The last entry of a stream
-   needs none */
+/* why a value is refused unread; NULL: it is not.  An entry that ends the
+   stream needs no value */
 
 static const char *
 conduit_format_refused(const conduit_format_entry_t *e)
@@ -256,8 +256,8 @@ conduit_format_id(const conduit_format_entry_t *e, conduit_buf_t *b)
 
 
 /*
- * The end of an event that began at from: without data it is taken back, unless
- * the stream ends with it; then its id stays.
+ * Finishes an event that began at from.  An event without data is taken back,
+ * unless the stream ends with it: then only its id stays.
  */
 
 static void
@@ -273,7 +273,7 @@ conduit_format_finish(const conduit_format_entry_t *e, size_t from,
 
         conduit_format_id(e, b);
 
-        /* without the field nothing was meant to be sent */
+        /* an end without a data field is no error: there was nothing to send */
 
         if (e->data == NULL) {
             event->error = NULL;
@@ -289,9 +289,9 @@ conduit_format_finish(const conduit_format_entry_t *e, size_t from,
 
 
 /*
- * A line for each line of the value: LF, CR LF and CR end one, as readers see
- * it.  A value that ends with a line end has an empty line behind it, so that
- * the reader's value ends with LF, too.
+ * Writes a line for each line of the value, which ends with LF, CR LF or CR, as
+ * for the readers of event streams.  A value that ends with a line end gets an
+ * empty line after it, so that the value that readers get ends with LF, too.
  */
 
 static void
@@ -318,8 +318,8 @@ conduit_format_lines(const uint8_t *p, size_t len, conduit_buf_t *b)
 }
 
 
-/* appends the bytes up to a line end, what is no UTF-8 as U+FFFD; returns their
-   number */
+/* appends the bytes up to a line end, with invalid UTF-8 replaced by U+FFFD;
+   returns how many bytes it took */
 
 static size_t
 conduit_format_line(const uint8_t *p, size_t len, conduit_buf_t *b)

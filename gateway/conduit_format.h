@@ -1,7 +1,7 @@
 /*
  * Formats: how an entry of a stream becomes the bytes of a Server-Sent Event
- * (WHATWG HTML, 9.2.5 and 9.2.6).  One function a format, chosen once for a
- * location.  Pure: no NGINX type.
+ * (WHATWG HTML, 9.2.5 and 9.2.6).  Each format has its functions, which are
+ * chosen once for a location.  Pure: no NGINX type.
  *
  *   conduit   event: stream, id:, data: of a PublishRequest, as the contract
  *             says
@@ -10,10 +10,10 @@
  *   json      id:, data: of a field that is JSON, on one line
  *   text      id:, and a data: for each line of a field of any bytes
  *
- * A stream of json or text ends with an entry that has the field which says so,
- * whatever the value of its other field is: what can't be sent of it is left
- * out.  An event without data is an id alone, on which a client takes note of
- * its position and dispatches nothing.
+ * A stream of json or text ends with an entry that has the end field, whatever
+ * its other field holds: if that can't be sent, it is left out.  An event
+ * without data is an id alone: the client stores its position and dispatches
+ * nothing.
  */
 
 #ifndef CONDUIT_FORMAT_H
@@ -39,27 +39,29 @@ typedef enum {
 /* an entry, as it was read */
 typedef struct {
     conduit_stream_id_t  id;
-    const uint8_t       *data;   /* the field of the messages; NULL: none */
+    const uint8_t       *data;   /* the value of the data field; NULL: no such
+                                    field */
     size_t               len;
-    size_t               max;    /* of len; 0: any.  The format conduit has no
-                                    limit */
-    int                  end;    /* it has the field that ends a stream */
+    size_t               max;    /* largest len allowed; 0: any.  The format
+                                    conduit has no limit */
+    int                  end;    /* the entry has the end field */
 } conduit_format_entry_t;
 
-/* what was made of it */
+/* the event made from an entry */
 typedef struct {
     int                  sent;   /* an event was appended */
-    int                  end;    /* likewise, and the stream ends with it */
-    int                  prompt; /* likewise, and it waits for no others: it is
-                                    no delta, or it is the end */
-    const char          *error;  /* static: why the entry, or its value, was
-                                    skipped; NULL: it was not */
+    int                  end;    /* an event was appended that ends the
+                                    stream */
+    int                  prompt; /* an event was appended that is never held
+                                    back: it is no delta, or it is the end */
+    const char          *error;  /* static text: why the entry, or its value,
+                                    was skipped; NULL: it was not */
 } conduit_format_event_t;
 
 typedef struct {
     /*
-     * Appends the event of an entry to b.  Fills *event.  A failed allocation
-     * shows in b->failed; memory to decode in comes from the arena, which the
+     * Appends the event of an entry to b and fills *event.  A failed allocation
+     * shows in b->failed; decoding takes memory from the arena, which the
      * caller resets before.
      */
     void  (*write)(const conduit_format_entry_t *e, conduit_arena_t *arena,
@@ -70,7 +72,7 @@ typedef struct {
 } conduit_format_t;
 
 
-/* by conduit_format_e */
+/* indexed by conduit_format_e */
 extern const conduit_format_t  conduit_formats[CONDUIT_FORMATS];
 
 #pragma GCC visibility pop

@@ -11,10 +11,10 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Whether a text is what a browser may send as "Origin": scheme, host and port,
- * in lower case, without a path, without the port that its scheme has anyway.
- * An origin that is written otherwise would never match.  Returns NULL, or a
- * static text that says what is wrong.
+ * Checks that a text is an origin as a browser sends it in "Origin": scheme,
+ * host and port, in lower case, without a path, and without the default port of
+ * the scheme.  An origin written otherwise would never match.  Returns NULL, or
+ * a static text that says what is wrong.
  */
 const char *conduit_origin_fault(const char *text, size_t len);
 

@@ -16,8 +16,10 @@
 
 #pragma GCC visibility push(hidden)
 
-/* a comment line that keeps a connection alive; an empty line after it would be
-   an event without data to readers that are not strict */
+/*
+ * a comment line that keeps a connection alive; with an empty line after it,
+ * lax parsers would see an event without data
+ */
 #define CONDUIT_SSE_KEEPALIVE  ":\n"
 
 
@@ -30,12 +32,12 @@ void conduit_sse_write_stream(const conduit_message_t *m,
     const conduit_stream_id_t *id, conduit_arena_t *arena, conduit_buf_t *b);
 
 /*
- * Appends an event: control with the client's position as its id:
+ * Appends an "event: control" with the client's position as its id:
  *   data: {"event_type":"control","message_id":"<uuid>","control_type":"<t>"}
  * conduit-client takes its position from the last event, and would forget it
- * without an id; a client without a position (0-0) gets none.  uuid is
- * CONDUIT_UUID_LEN bytes; type and reason are plain words, e.g. history_lost
- * and trimmed.  A reason becomes the member "reason"; it may be NULL.
+ * if that had no id; for a client without a position (0-0) there is no id.
+ * uuid has CONDUIT_UUID_LEN bytes; type and reason are plain words, such as
+ * history_lost and trimmed.  reason is the member "reason", or NULL for none.
  */
 void conduit_sse_write_control(const char *uuid, const char *type,
     const char *reason, const conduit_stream_id_t *pos, conduit_buf_t *b);
@@ -44,8 +46,8 @@ void conduit_sse_write_control(const char *uuid, const char *type,
 void conduit_sse_write_retry(uint64_t ms, conduit_buf_t *b);
 
 /*
- * Appends the contract's error event: event: error, retry: <ms>, data: Too many
- * errors, closing stream.
+ * Appends the error event of the contract: event: error, retry: <ms>, data: Too
+ * many errors, closing stream.
  */
 void conduit_sse_write_error(uint64_t ms, conduit_buf_t *b);
 

@@ -1,6 +1,6 @@
 /*
- * The events of a subscriber's connection: the client has gone, or its socket
- * takes more.
+ * The events of a subscriber's connection: the client has closed it, or its
+ * socket is writable.
  */
 
 #include <ngx_config.h>
@@ -70,7 +70,8 @@ ngx_conduit_client_left(ngx_http_request_t *r)
 }
 
 
-/* whether the client has closed, as far as the read event tells */
+/* whether the client has closed the connection, as far as the read event
+   shows */
 
 static ngx_uint_t
 ngx_conduit_client_closed(ngx_http_request_t *r, ngx_err_t *err)
@@ -86,7 +87,7 @@ ngx_conduit_client_closed(ngx_http_request_t *r, ngx_err_t *err)
     c = r->connection;
     rev = c->read;
 
-    /* where NGINX has no HTTP/2, this is NULL */
+    /* this is NULL if NGINX is built without HTTP/2 */
 
     if (r->stream) {
         return c->error;
@@ -141,14 +142,14 @@ ngx_conduit_client_closed(ngx_http_request_t *r, ngx_err_t *err)
         return 1;
     }
 
-    /* poll and select would tell of bytes that nobody reads again and again */
+    /* poll and select would report bytes that are never read again and again */
 
     return (ngx_event_flags & NGX_USE_LEVEL_EVENT) && rev->active
            && ngx_del_event(rev, NGX_READ_EVENT, 0) != NGX_OK;
 }
 
 
-/* HTTP/2 and HTTP/3 tell of a client that went by a write event */
+/* HTTP/2 and HTTP/3 report a closed connection by a write event */
 
 ngx_uint_t
 ngx_conduit_client_gone(ngx_connection_t *c)

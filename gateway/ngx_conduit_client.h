@@ -12,26 +12,27 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Has the handlers called for a client that goes, or came and went with its
- * request, and for a socket that takes more.  NGX_OK or NGX_ERROR.
+ * Sets the handlers to be called when the client closes the connection, or has
+ * done so since its request, and when the socket is writable.  NGX_OK or
+ * NGX_ERROR.
  */
 ngx_int_t ngx_conduit_client_watch(ngx_http_request_t *r,
     ngx_http_event_handler_pt on_read, ngx_http_event_handler_pt on_write);
 
 /*
- * The request is NGINX's again, which may go on with it in another location
- * ("error_page", "post_action"): gives it the handlers that a content handler
+ * Gives the request back to NGINX, which may go on with it in another location
+ * ("error_page", "post_action"): sets the handlers that a content handler
  * starts with.
  */
 void ngx_conduit_client_unwatch(ngx_http_request_t *r);
 
 /*
- * For the handler of reads: whether the client has closed, as
- * ngx_http_test_reading() finds out; takes note of it in the connection.
+ * For the read handler: whether the client has closed the connection, found out
+ * as ngx_http_test_reading() does; marks the connection accordingly.
  */
 ngx_uint_t ngx_conduit_client_left(ngx_http_request_t *r);
 
-/* For the handler of writes: likewise, where such an event tells. */
+/* For the write handler: likewise, where a write event reports it. */
 ngx_uint_t ngx_conduit_client_gone(ngx_connection_t *c);
 
 #pragma GCC visibility pop

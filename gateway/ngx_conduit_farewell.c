@@ -1,9 +1,9 @@
 /*
- * The last words of a response that ends before its stream.  An EventSource
- * comes back by itself, with the token it has: where that is good, it loses
- * nothing.  Where it would be refused the EventSource would get 401 and be gone
- * for good, so that the client is told to ask for a new one: conduit-client
- * asks the application for a stream then, which may be another one.
+ * The last bytes of a response that ends before its stream.  An EventSource
+ * reconnects by itself, with the token it has: if the token is still accepted,
+ * it loses nothing.  If the token would be refused, the EventSource would get
+ * 401 and give up, so the client is told to get a new one: conduit-client then
+ * asks the application for a stream, which may be another one.
  */
 
 #include <ngx_config.h>
@@ -16,8 +16,9 @@
 #include "ngx_conduit_response.h"
 
 
-/* ms that a client's connecting takes after its "retry", clocks of servers that
-   differ included: when the token does not last so long, a new one is needed */
+/* ms that a client takes to connect after its "retry", including the difference
+   between the servers' clocks: if the token does not last that long, a new one
+   is needed */
 #define NGX_CONDUIT_RECONNECT  5000
 
 

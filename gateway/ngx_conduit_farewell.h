@@ -1,5 +1,5 @@
 /*
- * The last words of a response.
+ * The last bytes of a response that ends before its stream.
  */
 
 #ifndef NGX_CONDUIT_FAREWELL_H
@@ -13,14 +13,14 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Writes them, as the reason calls for. */
+/* Writes the last bytes of a response, by the reason for its end. */
 void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     conduit_buf_t *b);
 
 /*
- * Whether the client is sent server_draining when its response is ended and it
- * is to come back after so many ms: by drain_event, mostly whether its token
- * would be refused then.
+ * Whether the client is to be sent server_draining when its response ends and
+ * it is to reconnect after retry ms.  drain_event decides; by default, whether
+ * the client's token would be refused then.
  */
 ngx_uint_t ngx_conduit_sub_told(ngx_conduit_sub_t *sub, ngx_msec_t retry);
 

@@ -1,7 +1,7 @@
 /*
- * The page "conduit_gateway_status channels": what is going on in a worker,
- * channel by channel.  It looks at a limited number of channels and shows fewer
- * of them, and nobody waits long for it.  No token is kept that it could show.
+ * The page "conduit_gateway_status channels": what goes on in a worker, channel
+ * by channel.  It looks at a limited number of channels and shows some of them,
+ * so that no request waits long for it.  It can show no token, as none is kept.
  */
 
 #include <ngx_config.h>
@@ -14,11 +14,11 @@
 #include "ngx_conduit_gateway_worker.h"
 
 
-/* channels that are looked at, and those of them that are shown */
+/* how many channels are looked at, and how many of them are shown */
 #define NGX_CONDUIT_CHANNELS_LOOK  10000
 #define NGX_CONDUIT_CHANNELS_SHOW  100
 
-/* a line from the name of its server on */
+/* size of a line after the name of the server */
 #define NGX_CONDUIT_CHANNELS_LINE                                             \
     (sizeof("', 'clients': , 'behind': , 'blocked': , 'position': '', "       \
             "'lag_ms': }")                                                    \
@@ -34,7 +34,7 @@ typedef struct {
     ngx_conduit_channels_row_t    rows[NGX_CONDUIT_CHANNELS_SHOW];
     ngx_uint_t                    n;          /* in rows, most clients first */
     ngx_uint_t                    looked;
-    ngx_uint_t                    channels;   /* in all */
+    ngx_uint_t                    channels;   /* of all hubs */
 } ngx_conduit_channels_t;
 
 
@@ -217,7 +217,7 @@ ngx_conduit_channels_row(ngx_conduit_channels_row_t *row, conduit_buf_t *b)
 }
 
 
-/* a part of a key may be of a client: any bytes but control characters */
+/* a part of a key may come from a client: any bytes but control characters */
 
 static void
 ngx_conduit_channels_name(ngx_str_t *name, conduit_buf_t *b)

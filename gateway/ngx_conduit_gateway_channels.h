@@ -15,8 +15,8 @@
 
 /*
  * Writes the channels of this worker that have the most clients, as JSON.  Has
- * the connection closed, so that another request may come to another worker.
- * What fails shows in b->failed.
+ * the connection closed, so that the next request may reach another worker.  A
+ * failure shows in b->failed.
  */
 void ngx_conduit_gateway_channels(ngx_http_request_t *r, conduit_buf_t *b);
 

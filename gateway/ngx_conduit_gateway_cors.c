@@ -1,10 +1,10 @@
 /*
- * CORS: the pages of other origins that may read.
+ * CORS: which pages of other origins may read the gateway's answers.
  *
- * By default all may, and a browser sends no cookies.  With a list of origins
- * the answer depends on the origin that asks, and says so to caches ("Vary"); a
- * page that is not in the list gets the answer without the headers, so that its
- * browser keeps it from the page.
+ * By default all may, and browsers send no cookies.  With a list of origins the
+ * answer depends on the request's origin, which "Vary" tells to caches.  For a
+ * page not in the list the answer lacks the headers, so that its browser does
+ * not let the page read it.
  */
 
 #include <ngx_config.h>
@@ -16,8 +16,8 @@
 #include "ngx_conduit_http.h"
 
 
-/* what a page may send: anything, tracing adds its own to every fetch(); "*"
-   does not stand for "Authorization" (WHATWG Fetch, 2.2.2) */
+/* which headers a page may send: any, as tracing adds its own to every fetch();
+   "*" does not include "Authorization" (WHATWG Fetch, 2.2.2) */
 #define NGX_CONDUIT_GATEWAY_HEADERS  "*, Authorization"
 
 #define NGX_CONDUIT_GATEWAY_ALLOW    "Access-Control-Allow-"
@@ -129,7 +129,8 @@ ngx_conduit_gateway_cors(ngx_http_request_t *r)
 
     glcf = ngx_conduit_gateway_cors_conf(r);
 
-    /* of an earlier phase, or of a location before a redirect */
+    /* removes headers set in an earlier phase, or in a location before a
+       redirect */
 
     ngx_conduit_gateway_cors_clear(r);
 
@@ -175,7 +176,7 @@ ngx_conduit_gateway_cors_early(ngx_http_request_t *r)
 {
     if (ngx_conduit_gateway_cors_conf(r)->origins == NULL) {
 
-        /* nor those of a location that has led here */
+        /* headers of a location that redirected here are not kept, either */
 
         ngx_conduit_gateway_cors_clear(r);
         return NGX_OK;
@@ -204,8 +205,8 @@ ngx_conduit_gateway_cors_clear(ngx_http_request_t *r)
 }
 
 
-/* the entry of the list that the request's origin is, zero-terminated as all of
-   the configuration, or NULL */
+/* returns the list's entry that equals the request's origin, zero-terminated as
+   all of the configuration, or NULL */
 
 static const char *
 ngx_conduit_gateway_cors_origin(ngx_http_request_t *r,
@@ -236,7 +237,7 @@ ngx_conduit_gateway_cors_origin(ngx_http_request_t *r,
 }
 
 
-/* once, whatever else the answer varies by */
+/* adds "Vary: Origin" once, besides any other "Vary" */
 
 static ngx_int_t
 ngx_conduit_gateway_cors_vary(ngx_http_request_t *r)
@@ -278,8 +279,8 @@ ngx_conduit_gateway_cors_preflight(ngx_http_request_t *r)
 
 
 /*
- * With credentials "*" is the name of a header, not all of them: they are
- * answered as they were asked for.
+ * With credentials "*" is the name of a header and does not mean all: the
+ * answer repeats the headers that were asked for.
  */
 
 static ngx_int_t

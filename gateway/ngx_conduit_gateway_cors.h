@@ -1,7 +1,6 @@
 /*
- * Which pages of other origins a browser lets read the gateway's answers (CORS,
- * WHATWG Fetch 3.2): "conduit_gateway_cors" and
- * "conduit_gateway_cors_credentials".
+ * Which pages of other origins may read the gateway's answers (CORS, WHATWG
+ * Fetch 3.2): "conduit_gateway_cors" and "conduit_gateway_cors_credentials".
  */
 
 #ifndef NGX_CONDUIT_GATEWAY_CORS_H
@@ -20,22 +19,23 @@ char *ngx_conduit_gateway_cors_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 /*
- * Merges and checks both directives; common must have been merged.  Returns
+ * Merges and checks both directives; common must be merged before.  Returns
  * NGX_CONF_OK, or NGX_CONF_ERROR after logging what is wrong.
  */
 char *ngx_conduit_gateway_cors_merge(ngx_conf_t *cf,
     ngx_conduit_gateway_loc_conf_t *prev, ngx_conduit_gateway_loc_conf_t *conf);
 
 /*
- * Sets the response headers for the location that the request is in, and what a
- * preflight asks for if it is one, in place of those that were set before.
- * Returns NGX_OK or NGX_ERROR.
+ * Sets the CORS headers for the location that the request is in, replacing
+ * those set before, and answers a preflight if it is one.  Returns NGX_OK or
+ * NGX_ERROR.
  */
 ngx_int_t ngx_conduit_gateway_cors(ngx_http_request_t *r);
 
 /*
- * Does so for what NGINX itself refuses in the location.  With "*" it does
- * nothing: there are configurations that add the header for that.
+ * Sets the same headers for errors that NGINX itself returns in the location.
+ * With "*" it sets none, as there are configurations that add the header
+ * themselves.
  */
 ngx_int_t ngx_conduit_gateway_cors_early(ngx_http_request_t *r);
 

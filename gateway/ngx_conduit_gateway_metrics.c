@@ -1,5 +1,5 @@
 /*
- * What the gateway module counts.
+ * The metrics of the gateway module.
  */
 
 #include <ngx_config.h>
@@ -29,25 +29,25 @@ static const char * const  ngx_conduit_gateway_denials[] = {
     "org_or_channel", "required_claim", NULL
 };
 
-/* as ngx_conduit_close_name() has them */
+/* the names of ngx_conduit_close_name() */
 static const char * const  ngx_conduit_gateway_closes[] = {
     "client", "end", "drain", "outage", "expired", "duration", "timeout",
     "error", NULL
 };
 
-/* as the event has them */
+/* the reasons in history_lost */
 static const char * const  ngx_conduit_gateway_losses[] = {
     "trimmed", "gone", NULL
 };
 
-/* from 1 ms, which is what an entry's ID tells, to 30 s */
+/* in microseconds, from 1 ms, the resolution of an entry's ID, to 30 s */
 const uint32_t  ngx_conduit_gateway_delivery[CONDUIT_METRICS_CELLS - 1] = {
     1000, 2000, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000,
     2500000, 5000000, 10000000, 30000000, 0
 };
 
 
-/* a counter, or gauge, of one series */
+/* a counter or gauge without labels */
 #define ngx_conduit_single(type, name, cell, help)                            \
     { name, help, type, cell, NULL, NULL, NULL }
 

@@ -1,5 +1,5 @@
 /*
- * What the gateway module counts.
+ * The metrics of the gateway module.
  */
 
 #ifndef NGX_CONDUIT_GATEWAY_METRICS_H
@@ -16,8 +16,8 @@
 
 /* values of "outcome" of requests_total, in the order of their cells */
 typedef enum {
-    NGX_CONDUIT_REQUEST_ACCEPTED = 0,   /* it is a subscriber */
-    NGX_CONDUIT_REQUEST_TURNED_AWAY,    /* 200 and an end at once */
+    NGX_CONDUIT_REQUEST_ACCEPTED = 0,   /* a subscriber, or 204 at the END */
+    NGX_CONDUIT_REQUEST_TURNED_AWAY,    /* 200 that ends at once */
     NGX_CONDUIT_REQUEST_INVALID,        /* 400 */
     NGX_CONDUIT_REQUEST_UNAUTHORIZED,   /* 401 */
     NGX_CONDUIT_REQUEST_FORBIDDEN,      /* 403 */
@@ -30,9 +30,9 @@ typedef enum {
 /* values of "reason" of auth_failures_total: a status of conduit_jwt_verify(),
    or one of these */
 enum {
-    NGX_CONDUIT_DENIED_MISSING = 0,     /* in the place of CONDUIT_JWT_OK */
+    NGX_CONDUIT_DENIED_MISSING = 0,     /* replaces CONDUIT_JWT_OK */
     NGX_CONDUIT_DENIED_FORMAT = CONDUIT_JWT_NO_MEMORY + 1,
-    NGX_CONDUIT_DENIED_CLAIMS,          /* name another org or channel */
+    NGX_CONDUIT_DENIED_CLAIMS,          /* claims name another org or channel */
     NGX_CONDUIT_DENIED_REQUIRED,        /* conduit_gateway_require_claim */
     NGX_CONDUIT_DENIALS
 };
@@ -82,7 +82,7 @@ enum {
 
 extern const conduit_metric_t  ngx_conduit_gateway_metrics[];
 
-/* bounds of the delivery's histogram */
+/* bounds of the histogram delivery_seconds, in microseconds */
 extern const uint32_t  ngx_conduit_gateway_delivery[CONDUIT_METRICS_CELLS - 1];
 
 extern ngx_conduit_stats_t  ngx_conduit_gateway_stats;
@@ -96,7 +96,7 @@ extern ngx_conduit_stats_t  ngx_conduit_gateway_stats;
 #define ngx_conduit_gateway_gauge(gauge, n)                                   \
     (ngx_conduit_gateway_stats.slot->gauges[gauge] += (n))
 
-/* Counts a refusal of this status. */
+/* Counts a request refused with this status. */
 void ngx_conduit_gateway_refused(ngx_uint_t status);
 
 #pragma GCC visibility pop

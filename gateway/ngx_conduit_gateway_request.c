@@ -1,5 +1,6 @@
 /*
- * A request to the gateway: who wants to listen to which channel, from where.
+ * A request to the gateway: which channel a client wants to read, from which
+ * position, and whether it may.
  *
  *   preaccess: the token is taken out (ngx_conduit_gateway_token.c)
  *     -> handler: method, ids, position, token -> subscriber
@@ -105,7 +106,8 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    /* who was a subscriber before a redirect may have buffers in filters */
+    /* a request that was a subscriber before a redirect may have buffers in
+       filters */
 
     if (r->method == NGX_HTTP_HEAD || r->post_action
         || ngx_exiting || ngx_terminate
@@ -124,8 +126,8 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
 
 /*
- * Answers what is no GET or HEAD: a preflight (WHATWG Fetch, 3.2.2) or a wrong
- * method.  Returns NGX_DECLINED to go on.
+ * Answers a request other than GET or HEAD: a preflight (WHATWG Fetch, 3.2.2)
+ * or a wrong method.  Returns NGX_DECLINED to go on.
  */
 
 static ngx_int_t
@@ -156,12 +158,12 @@ ngx_conduit_gateway_method(ngx_http_request_t *r)
 
 
 /*
- * Where to go on from.  The header wins, as the URL's value gets stale with the
- * first reconnect.  event-source-polyfill, which sends no such header, adds
- * "lastEventId" to the URL that it was given with each reconnect: it is newer
- * than a "last_event_id" of that URL.  What is no stream ID counts as not
- * given: an EventSource would never come back after a 400.  Returns NGX_OK,
- * NGX_DECLINED without a position, or NGX_ERROR.
+ * Finds the position to go on from.  The header has precedence, as the value in
+ * the URL is out of date after the first reconnect.  event-source-polyfill,
+ * which sends no such header, adds "lastEventId" to its URL with each
+ * reconnect: it is newer than a "last_event_id" of that URL.  A value that is
+ * no stream ID is ignored, as an EventSource would not reconnect after a 400.
+ * Returns NGX_OK, NGX_DECLINED without a position, or NGX_ERROR.
  */
 
 static ngx_int_t
@@ -195,7 +197,7 @@ ngx_conduit_gateway_position(ngx_http_request_t *r, conduit_stream_id_t *pos)
 
         if (rc == NGX_ABORT) {
 
-            /* given twice, or its encoding is broken */
+            /* the argument is repeated or badly encoded */
 
             ngx_str_null(&value);
         }
@@ -228,7 +230,7 @@ ngx_conduit_gateway_is_position(ngx_http_request_t *r, const char *name,
 }
 
 
-/* counts one that is missing; NULL is success */
+/* finds the token, and counts a missing one; returns NULL, or the error text */
 
 static const char *
 ngx_conduit_gateway_token(ngx_http_request_t *r,
@@ -251,9 +253,10 @@ ngx_conduit_gateway_token(ngx_http_request_t *r,
 
 
 /*
- * Returns NGX_DECLINED to go on, or the result of an answer.  *expires is set
- * when the response is to end with the token, *refused to the first second in
- * which the token is not accepted any more (0: none that an uint32_t holds).
+ * Returns NGX_DECLINED to go on, or what the content handler returns after an
+ * answer.  *expires is set when the response is to end with the token.  Sets
+ * sub.refused to the first second in which the token is not accepted any more,
+ * or to 0 when that does not fit in uint32_t.
  */
 
 static ngx_int_t
@@ -310,7 +313,7 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
 
     if (glcf->expire) {
 
-        /* as long as the token would be taken, and a day at a time: NGINX's
+        /* as long as the token would be accepted, but a day at most: NGINX's
            timers count milliseconds in an int on some platforms */
 
         left = claims->exp + CONDUIT_JWT_LEEWAY - ngx_time();
@@ -323,7 +326,7 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
 }
 
 
-/* what a valid token is for; likewise */
+/* checks the claims of a valid token; returns the same */
 
 static ngx_int_t
 ngx_conduit_gateway_claims(ngx_http_request_t *r,
@@ -365,7 +368,7 @@ ngx_conduit_gateway_claims(ngx_http_request_t *r,
 }
 
 
-/* returns NGX_DECLINED to go on, or the result of an answer */
+/* returns NGX_DECLINED to go on, or what the content handler returns */
 
 static ngx_int_t
 ngx_conduit_gateway_discard_body(ngx_http_request_t *r)
@@ -381,7 +384,8 @@ ngx_conduit_gateway_discard_body(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    /* while a body comes in, NGINX would not see the client go */
+    /* while it discards a body, NGINX would not notice that the client has
+       gone */
 
     ngx_conduit_gateway_refused(NGX_HTTP_BAD_REQUEST);
 

@@ -19,19 +19,21 @@ typedef struct {
     ngx_conduit_gateway_settings_t   settings;
     ngx_flag_t                       expire;
     ngx_http_complex_value_t        *token;        /* NULL: not set */
-    ngx_array_t                     *origins;      /* of ngx_str_t, those that
-                                                      may read; NULL: all */
-    ngx_flag_t                       credentials;  /* and send cookies */
+    ngx_array_t                     *origins;      /* of ngx_str_t, origins
+                                                      whose pages may read;
+                                                      NULL: all */
+    ngx_flag_t                       credentials;  /* pages may also send
+                                                      cookies */
     ngx_conduit_fields_t             fields;    /* data NULL: not set */
-    ngx_flag_t                       waived;    /* "conduit_gateway_auth off" of
-                                                   an inner level than that of
-                                                   the claims, if any */
+    ngx_flag_t                       waived;    /* "conduit_gateway_auth off" is
+                                                   set on an inner level of that
+                                                   of the claims, if any */
     ngx_conduit_hub_t               *hub;
 } ngx_conduit_gateway_loc_conf_t;
 
 
 /*
- * The content handler of "conduit_gateway".  Returns what such a handler does.
+ * The content handler of "conduit_gateway".
  */
 ngx_int_t ngx_conduit_gateway_handler(ngx_http_request_t *r);
 

@@ -1,7 +1,7 @@
 /*
- * Which stream a location sends, and who may read it.  Without directives, that
- * is what the contract says: the stream of an organization's channel, to whom
- * has a token for it.
+ * Which stream a location sends, and who may read it.  Without directives, it
+ * is the stream that the contract defines: that of an organization's channel,
+ * for clients with a token for it.
  */
 
 #include <ngx_config.h>
@@ -102,7 +102,8 @@ ngx_conduit_gateway_required(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
 }
 
 
-/* a value that is empty, as that of a missing argument, is no claim's */
+/* whether a claim has the required value; an empty value, as that of a missing
+   argument, never matches */
 
 static ngx_int_t
 ngx_conduit_gateway_holds(ngx_http_request_t *r, ngx_http_complex_value_t *cv,
@@ -228,7 +229,7 @@ ngx_conduit_gateway_field_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* one of no length, but with data, is "off" */
+/* a field with data but without length is "off" */
 
 char *
 ngx_conduit_gateway_end_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -269,7 +270,7 @@ void
 ngx_conduit_gateway_waive(ngx_conduit_gateway_loc_conf_t *prev,
     ngx_conduit_gateway_loc_conf_t *conf)
 {
-    /* the level of "http" is not merged with any other */
+    /* the "http" level has no outer level to be merged with */
 
     if (prev->waived == NGX_CONF_UNSET) {
         prev->waived = prev->common.auth == 0
@@ -442,7 +443,7 @@ ngx_conduit_gateway_conflict(ngx_conf_t *cf,
 }
 
 
-/* whether entries are messages, which say themselves when a stream ends */
+/* whether entries are messages: these say themselves when a stream ends */
 
 static ngx_uint_t
 ngx_conduit_gateway_messages(ngx_conduit_gateway_loc_conf_t *glcf)

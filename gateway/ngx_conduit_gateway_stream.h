@@ -17,17 +17,18 @@
 /* the stream of a request */
 typedef struct {
     ngx_str_t                key;
-    ngx_str_t               *label;        /* NULL: the key is one of the
-                                              contract's */
+    ngx_str_t               *label;        /* NULL: the contract defines the
+                                              key */
     ngx_conduit_ids_t        ids;          /* valid without a label */
-    char                     text[CONDUIT_KEY_MAX];   /* of such a key */
+    char                     text[CONDUIT_KEY_MAX];   /* the text of such a
+                                                         key */
 } ngx_conduit_name_t;
 
 
 /*
  * Finds out which stream a request is for.  Returns NGX_OK, or NGX_ERROR when
- * memory is out; *err is NULL, or a static text for a reply that says what is
- * missing or malformed.
+ * memory is out; *err is NULL, or a static text for the reply, which says what
+ * is missing or malformed.
  */
 ngx_int_t ngx_conduit_gateway_name(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_name_t *name,
@@ -35,8 +36,8 @@ ngx_int_t ngx_conduit_gateway_name(ngx_http_request_t *r,
 
 /*
  * Compares the claims of a valid token with those that the location requires.
- * Returns NGX_OK; NGX_DECLINED, logged, when one is another, is missing or is
- * of another type; NGX_ERROR when memory is out.
+ * Returns NGX_OK; NGX_DECLINED, logged, when a claim is missing, or has another
+ * value or type; NGX_ERROR when memory is out.
  */
 ngx_int_t ngx_conduit_gateway_required(ngx_http_request_t *r,
     ngx_conduit_conf_t *conf, ngx_conduit_verified_t *v);
@@ -50,7 +51,7 @@ char *ngx_conduit_gateway_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_conduit_gateway_end_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* what a level has of its own, before it is merged with the outer one */
+/* what is set on a level itself, before it is merged with the outer one */
 typedef struct {
     unsigned                 ids:1;
     unsigned                 end_field:1;
@@ -62,9 +63,9 @@ void ngx_conduit_gateway_given(ngx_conduit_gateway_loc_conf_t *glcf,
     ngx_conduit_gateway_given_t *given);
 
 /*
- * Says, before the levels are merged, whether "conduit_gateway_auth off" is the
- * word of a level inside of that which requires claims: it may waive them.  On
- * the same level, or outside of it, it contradicts them.
+ * Finds out, before the levels are merged, whether "conduit_gateway_auth off"
+ * is set on a level inside the one that requires claims: there it may waive
+ * them.  On the same level, or an outer one, it contradicts them.
  */
 void ngx_conduit_gateway_waive(ngx_conduit_gateway_loc_conf_t *prev,
     ngx_conduit_gateway_loc_conf_t *conf);
@@ -74,13 +75,16 @@ void ngx_conduit_gateway_merge_fields(ngx_conduit_fields_t *prev,
     ngx_conduit_fields_t *conf);
 
 /*
- * Refuses what is of no use together in a location that was merged.  Returns
- * NGX_CONF_OK or NGX_CONF_ERROR.
+ * Refuses directives that conflict in a merged location.  Returns NGX_CONF_OK
+ * or NGX_CONF_ERROR.
  */
 char *ngx_conduit_gateway_check_stream(ngx_conf_t *cf,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_given_t *given);
 
-/* Settings and fields as the format of a location has use for. */
+/*
+ * Returns the settings and fields of a location without those that its format
+ * does not use.
+ */
 void ngx_conduit_gateway_effective(ngx_conduit_gateway_loc_conf_t *glcf,
     ngx_conduit_gateway_settings_t *settings, ngx_conduit_fields_t *fields);
 

@@ -1,11 +1,11 @@
 /*
- * The token of a request to the gateway: taken out of the query before anything
- * logs it, or of where "conduit_gateway_token" says; verified once, kept across
+ * The token of a request to the gateway: taken from the query before anything
+ * logs it, or from "conduit_gateway_token"; verified once, and kept across
  * internal redirects.
  *
- *   preaccess, or a variable that is asked for before: taken
- *     -> a variable, or else the handler: verified
- *       -> a subscriber, or the end of the request: forgotten
+ *   taken by the preaccess phase, or by a variable that is evaluated before
+ *     -> verified by a variable, or else by the content handler
+ *       -> forgotten when the request is a subscriber, or ends
  */
 
 #include <ngx_config.h>
@@ -34,8 +34,9 @@ static void ngx_conduit_gateway_token_cleanup(void *data);
 
 
 /*
- * NGINX logs the request line with every error of a request, limit_conn's and
- * limit_req's among them, and their handlers run in this phase, after this one.
+ * NGINX logs the request line with every error of a request, those of
+ * limit_conn and limit_req included.  Their handlers run in this phase, after
+ * this one.
  */
 
 ngx_int_t
@@ -49,8 +50,8 @@ ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    /* what limit_req and others refuse from here on is not cached, either, and
-       the pages that may read it can */
+    /* errors of limit_req and others from here on must not be cached, either,
+       and pages of allowed origins can read them */
 
     if (ngx_conduit_http_cache_control(r, "no-store") != NGX_OK
         || ngx_conduit_gateway_cors_early(r) != NGX_OK)
@@ -81,8 +82,8 @@ ngx_conduit_gateway_token_take(ngx_http_request_t *r)
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
 
-    /* elsewhere it is nobody's business here: what guards such a location
-       gets the request as it came */
+    /* without "auth" the token is not taken: what guards such a location gets
+       the request as it came */
 
     if (glcf->common.auth
         && (ngx_conduit_gateway_token_look(r, ctx) != NGX_OK
@@ -97,7 +98,7 @@ ngx_conduit_gateway_token_take(ngx_http_request_t *r)
 
 /*
  * NGINX clears the contexts of a request when it redirects it to another
- * location; the cleanup still has this one.
+ * location; the context is found again by its cleanup.
  */
 
 static ngx_conduit_gateway_ctx_t *
@@ -123,7 +124,8 @@ ngx_conduit_gateway_token_ctx(ngx_http_request_t *r)
 }
 
 
-/* looks again after a redirect, whose URI may have another one */
+/* takes the token from the query; again after a redirect, as the new URI may
+   have another one */
 
 static ngx_int_t
 ngx_conduit_gateway_token_look(ngx_http_request_t *r,
@@ -134,8 +136,8 @@ ngx_conduit_gateway_token_look(ngx_http_request_t *r,
 
     rc = ngx_conduit_http_arg(r, "token", &token);
 
-    /* a proxied location has led here (X-Accel-Redirect): NGINX quotes what it
-       has sent to the upstream, too */
+    /* a proxied location has redirected here (X-Accel-Redirect): NGINX also
+       logs the URI that it sent to the upstream */
 
     if (r->upstream != NULL) {
         ngx_conduit_gateway_token_mask(&r->upstream->uri, NULL);
@@ -153,7 +155,7 @@ ngx_conduit_gateway_token_look(ngx_http_request_t *r,
 
     if (rc == NGX_OK) {
 
-        /* one that was decoded is not masked with the query */
+        /* a decoded token is a copy, which masking the query does not cover */
 
         rc = ngx_conduit_gateway_token_copy(r, ctx, &token,
                                             token.data < r->args.data
@@ -189,9 +191,9 @@ ngx_conduit_gateway_token_look(ngx_http_request_t *r,
 
 
 /*
- * What "conduit_gateway_token" says, unless the argument has a token: looked at
- * again where nothing was there, as a later phase may set a variable of it, and
- * in a location to which a redirect leads and that has another value.
+ * Takes the value of "conduit_gateway_token", unless the argument has a token.
+ * It is evaluated again if it was empty, as a later phase may set a variable of
+ * it, and after a redirect to a location that has another value.
  */
 
 static ngx_int_t
@@ -214,7 +216,8 @@ ngx_conduit_gateway_token_value(ngx_http_request_t *r,
 
     if (glcf->token != NULL) {
 
-        /* the value may ask what the token says: nothing, meanwhile */
+        /* the value may depend on what the token says, which is nothing
+           meanwhile */
 
         if (ctx->verified.busy) {
             return NGX_OK;
@@ -234,7 +237,7 @@ ngx_conduit_gateway_token_value(ngx_http_request_t *r,
     if (ctx->value != NULL && token.len == ctx->token.len
         && ngx_conduit_gateway_token_masked(&token))
     {
-        /* an argument that was hidden before the redirect */
+        /* the value is an argument that was masked before the redirect */
 
         ctx->value = glcf->token;
         return NGX_OK;
@@ -264,8 +267,8 @@ ngx_conduit_gateway_token_value(ngx_http_request_t *r,
 
 
 /*
- * The value may be that of an argument.  A token has dots, which nothing else
- * in the query has that the module reads.
+ * Masks the token where the value is that of an argument.  A token has dots; no
+ * other argument that the module reads has any.
  */
 
 static ngx_int_t
@@ -275,7 +278,7 @@ ngx_conduit_gateway_token_hide(ngx_http_request_t *r, ngx_str_t *value)
         return NGX_OK;
     }
 
-    /* a rewrite may have taken the arguments away, and left the texts below */
+    /* a rewrite may have removed the arguments, but not the texts below */
 
     if (r->args.len >= value->len) {
 
@@ -299,8 +302,8 @@ ngx_conduit_gateway_token_hide(ngx_http_request_t *r, ngx_str_t *value)
 
 
 /*
- * On malloc(), as it is not to stay for as long as the stream lasts; own: the
- * text is a copy that nobody else reads.
+ * Copies the token to malloc(), as it must not stay for as long as the stream
+ * lasts.  own: the text is a copy that nothing else reads, and is overwritten.
  */
 
 static ngx_int_t
@@ -328,8 +331,8 @@ ngx_conduit_gateway_token_copy(ngx_http_request_t *r,
 
 
 /*
- * Arguments that are not those of the client may be a text of the
- * configuration, which is there for all requests.
+ * Makes r->args writable: arguments that do not come from the client may be a
+ * text of the configuration, which all requests share.
  */
 
 static ngx_int_t
@@ -374,7 +377,7 @@ ngx_conduit_gateway_token_masked(ngx_str_t *token)
 }
 
 
-/* in the query of a text: the argument of the contract, or that value */
+/* masks, in the query of a text, the argument "token", or that value */
 
 static void
 ngx_conduit_gateway_token_mask(ngx_str_t *uri, ngx_str_t *value)
@@ -474,7 +477,7 @@ ngx_conduit_gateway_verified(ngx_http_request_t *r, ngx_conduit_ids_t *ids,
 
     v = &ctx->verified;
 
-    /* the token of a subscriber is forgotten, what it said is not */
+    /* the token of a subscriber is forgotten, its claims are not */
 
     if (!ngx_conduit_conf_verified(&glcf->common, 1, v)) {
 

@@ -14,33 +14,33 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Of the preaccess phase: takes the token out of the request, before anything
- * logs it, in a location that asks for one.  Returns NGX_DECLINED, or
+ * The handler of the preaccess phase: takes the token out of the request before
+ * anything logs it, in a location that needs one.  Returns NGX_DECLINED, or
  * NGX_HTTP_INTERNAL_SERVER_ERROR when memory is out.
  */
 ngx_int_t ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r);
 
 /*
- * Returns the context of a main request, made with the first call, of which the
- * token was taken where the location asks for one; NULL when memory is out.
+ * Returns the context of a main request, which the first call makes, after
+ * taking the token where the location needs one; NULL when memory is out.
  */
 ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_token_take(
     ngx_http_request_t *r);
 
 /*
  * Finds the token: that of the argument or, for clients that can send headers,
- * of "Authorization", or else what "conduit_gateway_token" says.  Returns
- * NGX_OK; NGX_DECLINED without any; NGX_ABORT when the argument is repeated or
- * badly encoded, whatever else there is.
+ * of "Authorization", or else that of "conduit_gateway_token".  Returns NGX_OK;
+ * NGX_DECLINED when there is none; NGX_ABORT when the argument is repeated or
+ * badly encoded, even if there is another token.
  */
 ngx_int_t ngx_conduit_gateway_token_find(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
 
-/* Overwrites the token; what it was found to say stays. */
+/* Overwrites and frees the token; its verified claims stay. */
 void ngx_conduit_gateway_token_forget(ngx_conduit_gateway_ctx_t *ctx);
 
 /*
- * The ids of a valid token, for $conduit_verified_*; an
+ * Returns the ids of a valid token, for $conduit_verified_*; an
  * ngx_conduit_http_verified_pt.
  */
 ngx_int_t ngx_conduit_gateway_verified(ngx_http_request_t *r,

@@ -1,6 +1,6 @@
 /*
- * The gateway in a worker: opened with it, drained when it is told to quit,
- * closed when it does.
+ * The gateway in a worker: opens when the worker starts, is drained when the
+ * worker is told to quit, and closes when it exits.
  */
 
 #include <ngx_config.h>
@@ -29,7 +29,7 @@ ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
     ngx_connection_t                 *c;
     ngx_conduit_gateway_main_conf_t  *gmcf;
 
-    /* cache processes come here, too */
+    /* cache processes call this, too */
 
     if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
     {
@@ -55,7 +55,8 @@ ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
 
     if (c == NULL) {
 
-        /* the worker serves all the same, but cuts its clients when it quits */
+        /* the worker serves nevertheless, but will end all its responses at
+           once when it quits */
 
         ngx_log_error(NGX_LOG_ERR, cycle->log, ngx_errno,
                       "conduit: no notice of the end of the worker to be had");
@@ -101,7 +102,7 @@ ngx_conduit_gateway_watch(ngx_conduit_gateway_main_conf_t *gmcf)
 }
 
 
-/* the worker is as ready as the deployment that showed it least lately */
+/* the worker is as ready as the deployment with the oldest proof */
 
 static void
 ngx_conduit_gateway_proved(void *data)
@@ -134,7 +135,8 @@ ngx_conduit_gateway_proved(void *data)
 }
 
 
-/* NGINX closes idle connections when the worker is to quit: the notice */
+/* NGINX closes idle connections when the worker is to quit, and so calls
+   this */
 
 static void
 ngx_conduit_gateway_watcher_handler(ngx_event_t *ev)

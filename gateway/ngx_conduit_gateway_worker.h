@@ -19,16 +19,16 @@ typedef struct {
     ngx_conduit_main_conf_t          common;
     ngx_array_t                      hubs;     /* ngx_conduit_hub_t * */
 
-    /* of a worker: NGINX closes it, being idle, when the worker is to quit */
+    /* an idle connection, which NGINX closes when the worker is to quit */
     ngx_connection_t                *watcher;
 } ngx_conduit_gateway_main_conf_t;
 
 
-/* Of the module: a process starts, or quits.  NGX_OK or NGX_ERROR. */
+/* Handlers of the module: a process starts, or exits.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_gateway_init_process(ngx_cycle_t *cycle);
 void ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle);
 
-/* A cleanup of a main configuration: ends all that its hubs have open. */
+/* A cleanup handler of a main configuration: closes its hubs. */
 void ngx_conduit_gateway_close_hubs(void *data);
 
 #pragma GCC visibility pop

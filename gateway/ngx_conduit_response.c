@@ -1,5 +1,5 @@
 /*
- * A response of Server-Sent Events: what all of them have.
+ * A response of Server-Sent Events: what all responses share.
  */
 
 #include <ngx_config.h>
@@ -21,11 +21,11 @@ ngx_conduit_response_header(ngx_http_request_t *r)
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = NULL;
 
-    /* a charset is not to be added: event streams are UTF-8 */
+    /* no charset is to be added: event streams are UTF-8 */
 
     r->headers_out.override_charset = NULL;
 
-    /* nor is there a version that "If-Match" and the like could ask for */
+    /* "If-Match" and the like must not be applied: a stream has no version */
 
     r->disable_not_modified = 1;
 

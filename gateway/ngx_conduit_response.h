@@ -1,6 +1,6 @@
 /*
- * A response of Server-Sent Events: its header, its first and last words, and
- * one that is turned away.
+ * A response of Server-Sent Events: its header, a text of it, and a response
+ * that ends at once.
  */
 
 #ifndef NGX_CONDUIT_RESPONSE_H
@@ -14,7 +14,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Sends the header.  Returns what ngx_http_send_header() does. */
+/* Sends the header.  Returns what ngx_http_send_header() returns. */
 ngx_int_t ngx_conduit_response_header(ngx_http_request_t *r);
 
 /*
@@ -24,13 +24,16 @@ ngx_int_t ngx_conduit_response_header(ngx_http_request_t *r);
 ngx_int_t ngx_conduit_response_text(ngx_http_request_t *r, conduit_buf_t *b,
     ngx_uint_t last);
 
-/* From three quarters of it to five, so that not all come back at once. */
+/*
+ * Returns a random time from 3/4 to 5/4 of msec, so that clients do not all
+ * reconnect at once.
+ */
 ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
 
 /*
- * Answers a good request that can't be served now, or has nobody to send events
- * to (HEAD, "post_action"): 200, a jittered "retry:", the end.  Returns what
- * the content handler returns.
+ * Answers a valid request that can't be served now, or that takes no events
+ * (HEAD, "post_action"): 200, a jittered "retry:", the end.  Returns what the
+ * content handler returns.
  */
 ngx_int_t ngx_conduit_response_turn_away(ngx_http_request_t *r,
     ngx_msec_t retry);
