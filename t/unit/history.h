@@ -1,7 +1,7 @@
 /*
- * What the tables of the engine's rules have in common: a
- * stream whose entries are 1-0, 2-0, and so on, each with its number for a
- * hash; another hash is another entry.
+ * What the tables of the engine's rules share: a stream with the entries 1-0,
+ * 2-0, and so on, each with its number for a hash; an entry with another hash
+ * is another entry.
  */
 
 #ifndef HISTORY_H
@@ -22,10 +22,10 @@ typedef enum {
     READ = 0,       /* 1-0 to 5-0, number 5; asks FULL */
     FAST,           /* likewise; asks FAST */
     UNCOUNTED,      /* likewise, without the number; FULL */
-    AHEAD,          /* likewise, and that the stream had given out 9-0 */
+    AHEAD,          /* likewise, and that last-generated-id was 9-0 */
     CLAIMED,        /* a client's position, 5-0 */
     NEW,            /* that there was no stream */
-    NEW_AHEAD,      /* that there was an empty one, which had given out 9-0 */
+    NEW_AHEAD,      /* that there was an empty one with last-generated-id 9-0 */
     BLANK           /* nothing, as the first position was of another stream */
 } start_e;
 

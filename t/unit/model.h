@@ -23,7 +23,8 @@
 typedef struct {
     const char  *name;
     int          counted;           /* Redis 7 */
-    int          wild;              /* XDEL, DEL, dumps, clocks, XSETID */
+    int          wild;              /* also XDEL, DEL, RESTORE, clock changes,
+                                       XSETID */
     int          poll;              /* nothing rings */
     int          storm;             /* constant errors, for a while */
     int          apart;             /* no scripts: XRANGE, then XINFO */
@@ -32,9 +33,9 @@ typedef struct {
 /* what comes instead of an answer */
 typedef enum {
     ANSWERED = 0,
-    PASSING,                        /* an error that passes */
-    REDIRECT,                       /* the key is elsewhere */
-    TOO_LARGE                       /* for the limit of a reply */
+    PASSING,                        /* a temporary error */
+    REDIRECT,                       /* the key is at another server */
+    TOO_LARGE                       /* the reply exceeds its limit */
 } model_failure_e;
 
 /* a question or an answer on its way */
@@ -42,7 +43,8 @@ typedef struct {
     int                          batch;
     size_t                       count;       /* entries it asks for */
     model_failure_e              failed;
-    int                          half;        /* XRANGE is answered */
+    int                          half;        /* XRANGE is answered, XINFO is
+                                                 not yet */
     conduit_history_question_t   q;
     conduit_history_answer_t     a;
     conduit_history_entry_t      entries[MODEL_ENTRIES];
@@ -57,13 +59,14 @@ typedef struct {
     int                  here;
     conduit_place_t      place;
     conduit_stream_id_t  start;     /* its position; 0-0: none */
-    conduit_stream_id_t  moved;     /* in front of what was rolled back */
+    conduit_stream_id_t  moved;     /* its position after a rollback */
     int                  born;      /* entries that may be its position */
     int                  prev;      /* entry delivered last; -1: none */
     int                  told;      /* since then: conduit_place_loss_e */
     uint64_t             got;       /* entries delivered */
-    uint64_t             done;      /* these, and all before them */
-    uint64_t             came;      /* these have come back since it is here */
+    uint64_t             done;      /* these, and all before them in their
+                                       streams */
+    uint64_t             came;      /* entries brought back since it joined */
     uint64_t             twice;     /* delivered, and may be again */
     uint32_t             life;      /* at the last delivery */
 } model_sub_t;
@@ -75,7 +78,7 @@ static struct {
     int                  loud;
     int                  step;
     int                  storm;               /* all answers are errors */
-    const char          *promise;             /* that was broken, or NULL */
+    const char          *promise;             /* the broken one, or NULL */
     const char          *form;                /* of "what" */
     char                 what[256];
 
@@ -84,8 +87,8 @@ static struct {
     model_redis_t        redis;
     int                  armed;
     int                  polling;             /* nothing rings, for a while */
-    int                  bells;               /* rings on their way */
-    int                  unrung;              /* one was lost */
+    int                  bells;               /* rings not delivered yet */
+    int                  unrung;              /* a ring was lost */
     int                  down;                /* there is no link */
 
     model_packet_t       out[QUEUE];          /* to Redis, in order */
@@ -99,13 +102,14 @@ static struct {
     size_t               limit;               /* bytes of the window */
     model_packet_t       taking;              /* the answer being taken */
     size_t               taken;
-    int                  renew;               /* the link is another one than
-                                                 that of this answer */
+    int                  renew;               /* the link has changed since that
+                                                 answer came */
     int                  later;               /* the retry timer runs */
     size_t               known;               /* entries that FULL may ask for
                                                  again; 0: any */
-    int                  shift[2];            /* halves of COUNT, as a reply was
-                                                 too large: cursor, batch */
+    int                  shift[2];            /* how often COUNT is halved, as a
+                                                 reply was too large: cursor,
+                                                 batch */
 
     enum { B_IDLE, B_OUT, B_TAKING, B_WAIT }  batch_state;
     model_packet_t       batch_taking;
@@ -121,20 +125,29 @@ static struct {
 
     /* the oracle */
 
-    uint64_t             read_there[MODEL_ENTRIES];     /* when this one was */
-    uint64_t             read_trimmed[MODEL_ENTRIES];   /* likewise */
+    uint64_t             read_there[MODEL_ENTRIES];     /* the entries there
+                                                           when this one was
+                                                           read */
+    uint64_t             read_trimmed[MODEL_ENTRIES];   /* the entries trimmed
+                                                           by then */
     uint64_t             was_read;
-    uint32_t             seen_life[MODEL_ENTRIES];      /* taken in that life */
-    uint64_t             came;                /* back since the channel began */
-    uint64_t             line;                /* of the last answer */
-    uint64_t             unseen;              /* before the first look */
-    uint64_t             fooled;              /* another stream, whose numbers
-                                                 fit: its first entries */
-    uint64_t             fooled_by;           /* the one before it */
-    uint64_t             blind;               /* first ones after a GAP that was
-                                                 found without a number */
-    int                  out_now[2];          /* questions, batches under way */
-    int                  waits[2];            /* for the retry timer */
+    uint32_t             seen_life[MODEL_ENTRIES];      /* life in which this
+                                                           one was taken */
+    uint64_t             came;                /* entries brought back since the
+                                                 channel began */
+    uint64_t             line;                /* entries of the last answer's
+                                                 stream */
+    uint64_t             unseen;              /* entries trimmed before the
+                                                 first read */
+    uint64_t             fooled;              /* first entries of another
+                                                 stream, whose numbers fit */
+    uint64_t             fooled_by;           /* the stream before that */
+    uint64_t             blind;               /* first entries after a GAP that
+                                                 was found without a number */
+    int                  out_now[2];          /* questions, batches that are
+                                                 out */
+    int                  waits[2];            /* whether they wait for the retry
+                                                 timer */
     uint64_t             questions;
 } m;
 
@@ -150,7 +163,7 @@ rnd(uint32_t n)
 }
 
 
-/* every step has its own random numbers, so that others can be left out */
+/* each step has its own random numbers, so that other steps can be left out */
 
 static void
 reseed(uint64_t step)

@@ -26,7 +26,7 @@ ask(int rung)
 {
     conduit_history_question_t  q;
 
-    /* when there is a link, all is asked for */
+    /* when a link comes up, all is asked for */
 
     if (m.down || m.h.busy != CONDUIT_HISTORY_IDLE) {
         return;
@@ -84,7 +84,7 @@ trim(void)
 }
 
 
-/* the window is dropped to less, or may grow, no matter what is out */
+/* the window is dropped to fewer bytes, or may grow, whatever is out */
 
 static void
 shrink(void)
@@ -158,7 +158,7 @@ settled(void)
 }
 
 
-/* an answer is dealt with */
+/* an answer is done with */
 
 static void
 done(int ask_again)
@@ -218,7 +218,7 @@ take_one(void)
 }
 
 
-/* all of a batch is there: it serves those who are in it */
+/* all of a batch is there: it serves its subscribers */
 
 static void
 batch_taken(void)
@@ -276,7 +276,7 @@ batch_take_one(void)
 }
 
 
-/* answers are dealt with one after the other, each in several turns */
+/* answers are processed one after the other, each in several turns */
 
 static int
 is_taking(void)

@@ -1,23 +1,22 @@
 /*
  * The oracle of the model test, one step: a subscriber whose position is that
- * of entry a gets entry b.  What was it to get, or to be told of, before that?
+ * of entry a gets entry b.  What must it get, or be told of, before b?
  *
- * What nobody can tell, so that it is no broken promise (each has its function
- * or its comment below):
+ * The gateway can't know the following, so none breaks a promise (each has its
+ * function or its comment below):
  *
- *   by ID     one that comes with a position goes on after its ID, whatever
- *             stream that was of: one that is told "gone"; a position that no
- *             entry ever had; one of another stream that lies inside of this
- *             one, on Redis 6, and where it may have been deleted or rolled
- *             back; after XSETID
- *   fooled    another stream, or one that went back and on again, whose numbers
- *             fit; and a batch below the window that is of another stream
- *   back      entries that RESTORE or RENAME has brought back behind a position
- *   unseen    Redis 6: what was trimmed before the first look at a stream
- *   holes     where XDEL has left holes, or XSETID has changed entries-added,
- *             "trimmed" may be told although nothing was trimmed; before the
- *             end of a stream was reached, or an entry behind a gap was taken,
- *             too
+ *   by ID     a subscriber goes on after its position's ID, whatever stream
+ *             that was of: if it is told "gone"; if no entry ever had the ID;
+ *             if the ID is of another stream and inside of this one, on Redis
+ *             6, and where its entry may have been deleted or rolled back;
+ *             after XSETID
+ *   fooled    another stream, or one that was rolled back and went on, whose
+ *             numbers fit; and a batch below the window of another stream
+ *   back      entries that RESTORE or RENAME has brought back after a position
+ *   unseen    Redis 6: entries trimmed before the first read of a stream
+ *   holes     after XDEL has left holes, or XSETID has changed entries-added,
+ *             "trimmed" may be told although nothing was trimmed; also until
+ *             the end of a stream was reached, or an entry after a gap taken
  */
 
 #ifndef MODEL_JUDGE_H
@@ -28,15 +27,16 @@
 /* sets of entries */
 typedef struct {
     const model_sub_t  *sub;
-    int                 a;          /* -1: from the oldest on */
+    int                 a;          /* -1: it starts with the oldest entry */
     int                 b;
     int                 first;      /* it has got nothing yet */
     int                 anew;       /* b is of another life of the stream, as
                                        the channel sees it */
     uint64_t            before;     /* added before b, to the same stream */
-    uint64_t            had;        /* got, or told of */
+    uint64_t            had;        /* entries it got, or was told of */
     uint64_t            after;      /* added after a, to the same stream */
-    uint64_t            due;        /* messages to be got, or to be told of */
+    uint64_t            due;        /* messages that it must get or be told
+                                       of */
 } model_step_t;
 
 
@@ -90,7 +90,7 @@ goes_by_id(const model_step_t *s)
 }
 
 
-/* whether a and b are of two streams which the channel took for one */
+/* whether a and b are of two streams that the channel took for one */
 
 static int
 is_fooled(const model_step_t *s)
@@ -139,7 +139,7 @@ step_of(model_step_t *s, const model_sub_t *sub, int a, int b)
 }
 
 
-/* P1: it is there, and was when b was read */
+/* P1: an entry is there that was there when b was read */
 
 static uint64_t
 step_there(const model_step_t *s)
@@ -153,19 +153,19 @@ step_there(const model_step_t *s)
 
     if (sub->told == CONDUIT_PLACE_GONE && sub->place.life != m.h.life) {
 
-        /* of a life that is over it gets what the window has; what is there
-           again is of the next one */
+        /* of a life that is over it gets what the window has; entries that are
+           there again belong to the next life */
 
         return 0;
     }
 
-    /* brought back, and not read since */
+    /* entries brought back, and not read since */
 
     stale = m.came & ~r->seen;
 
     if (s->anew) {
 
-        /* from the oldest on, also what it had */
+        /* from the oldest entry on, those that it had included */
 
         there = s->before & r->messages & ~m.fooled
                 & ~(sub->told ? sub->came : 0);
@@ -178,7 +178,7 @@ step_there(const model_step_t *s)
 }
 
 
-/* P1: it is trimmed */
+/* P1: an entry is trimmed */
 
 static uint64_t
 step_trimmed(const model_step_t *s)
@@ -199,7 +199,9 @@ step_trimmed(const model_step_t *s)
 }
 
 
-/* P1: it is of another stream, which is over, and the channel had seen it */
+/*
+ * P1: an entry is of another stream, which is over, and the channel had seen it
+ */
 
 static uint64_t
 step_over(const model_step_t *s)
@@ -220,7 +222,7 @@ step_over(const model_step_t *s)
 
     for (i = 0; i < r->n; i++) {
 
-        /* not of a life that comes after b's, or that was before a's */
+        /* not entries of a life after that of b, or before that of a */
 
         if (m.seen_life[i] > s->sub->place.life
             || m.seen_life[i] < s->sub->life)
@@ -233,7 +235,7 @@ step_over(const model_step_t *s)
 }
 
 
-/* P2: what there is to be told of, or what may have been taken for that */
+/* P2: the entries that are lost, or that may be taken for lost */
 
 static uint64_t
 step_hidden(const model_step_t *s)
@@ -269,14 +271,14 @@ step_hidden(const model_step_t *s)
 
     if (sub->place.life != m.h.life) {
 
-        /* of a life that is over, of which it can't get the rest */
+        /* the rest of a life that is over can't be read any more */
 
         hidden |= s->after;
     }
 
     if (sub->life != sub->place.life) {
 
-        /* another life is read from its oldest, whatever it had */
+        /* another life is read from its oldest entry, whatever it had */
 
         hidden |= (s->before & ~r->there) | s->after;
     }
@@ -303,7 +305,7 @@ is_told_falsely(const model_step_t *s)
 
     if (sub->told == CONDUIT_PLACE_GONE) {
 
-        /* nobody has a position of another stream where there is only one */
+        /* no position is of another stream where there is only one */
 
         return !s->first || (s->a >= 0 && !m.mode->wild);
     }

@@ -1,6 +1,6 @@
 /*
- * The connection of the model test to Redis: two queues, and what may become of
- * a question and an answer on their way.
+ * The connection of the model test to Redis: two queues, and what can happen to
+ * a question and an answer in them.
  */
 
 #ifndef MODEL_LINK_H
@@ -9,7 +9,7 @@
 #include "model_oracle.h"
 
 
-/* what XINFO tells */
+/* the reply to XINFO */
 
 static void
 answer_facts(model_packet_t *p)
@@ -92,7 +92,7 @@ answer_newest(model_packet_t *p)
 }
 
 
-/* whether the facts are of another moment than the entries before them */
+/* whether XINFO saw another state of the stream than XRANGE before it */
 
 static int
 is_changed(const model_packet_t *p)
@@ -203,7 +203,7 @@ send_out(int batch, conduit_history_question_t *q)
 }
 
 
-/* the key is rung for nothing: the server's table of keys overflows */
+/* a ring without a change: the server's tracking table overflows */
 
 static void
 overflow(void)
@@ -216,7 +216,7 @@ overflow(void)
 }
 
 
-/* rings come no more; a sweep, or polling, has to find what is new */
+/* no ring comes any more: a sweep, or polling, has to find new entries */
 
 static void
 lose_tracking(void)

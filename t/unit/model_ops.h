@@ -1,5 +1,6 @@
 /*
- * What happens to the model test: to its streams, its clients, its connections.
+ * The operations of the model test: on its streams, its clients, its
+ * connections.
  */
 
 #ifndef MODEL_OPS_H
@@ -8,7 +9,7 @@
 #include "model_shell.h"
 
 
-/* what anybody may do */
+/* what any client of Redis may do */
 
 static void
 append_or_trim(int i)
@@ -201,7 +202,7 @@ hear(void)
         break;
 
     case 1:
-        say("a ring is put off");   /* too many were for nothing */
+        say("a ring is put off");   /* too many rings had no new entry */
         later();
         break;
 

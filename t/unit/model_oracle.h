@@ -1,6 +1,7 @@
 /*
- * The oracle of the model test: what each subscriber gets is judged by what the
- * streams had, the channel's plans by what was true when Redis answered.
+ * The oracle of the model test: compares what each subscriber gets with what
+ * the streams had, and the channel's plans with what was true when Redis
+ * answered.
  */
 
 #ifndef MODEL_ORACLE_H
@@ -9,7 +10,7 @@
 #include "model_judge.h"
 
 
-/* what was there when an entry was read, each time */
+/* stores which entries were there when an entry was read, each time */
 
 static void
 was_read(int e, const model_packet_t *p)
@@ -42,9 +43,9 @@ told(int n, int loss)
 
 
 /*
- * A position is that of any entry that ever had the ID, or the one in front of
- * what was rolled back: nobody can tell them apart.  One of them has to fit
- * what it gets, one what it is told.
+ * A position may be that of any entry that ever had the ID, or the one before a
+ * rollback: the ID does not tell.  One of them has to fit what the subscriber
+ * gets, one what it is told.
  */
 
 static void
@@ -106,7 +107,7 @@ next_delivered(int n, int b)
 
     if (sub->place.life != sub->life) {
 
-        /* another life, as the channel sees it, is read from its oldest */
+        /* the channel sees another life, which is read from its oldest entry */
 
         sub->twice |= sub->got;
     }
@@ -156,8 +157,8 @@ delivered(int n, int b)
 
 /*
  * Whether an answer is of the stream that had these entries, c at the cursor,
- * and one could tell: not after XDEL of that one and another one after it, nor
- * after XSETID, or what was brought back.
+ * and the channel could know it: not after XDEL of c and an entry after it, nor
+ * after XSETID, nor with entries that were brought back.
  */
 
 static int
@@ -177,8 +178,8 @@ is_same(const model_packet_t *p, uint64_t had, int c)
 
 
 /*
- * Whether the channel goes on in a stream that has not got the entry at the
- * cursor, or lacks others that it had, whose numbers fit.
+ * Whether the channel goes on in a stream that lacks the entry at the cursor,
+ * or other entries that the channel had, as the numbers fit.
  */
 
 static int
@@ -194,7 +195,7 @@ is_taken_for(const model_packet_t *p, uint64_t had, int c)
 }
 
 
-/* the channel reads again what comes after the cursor */
+/* the channel reads again the entries after the cursor */
 
 static void
 rolled_back(const model_packet_t *p)
@@ -240,7 +241,8 @@ planned(const model_packet_t *p, const conduit_history_plan_t *plan, int c,
 
     if (was_zero && !m.mode->counted) {
 
-        /* Redis 6: what was trimmed before the first look */
+        /* Redis 6: the loss of entries before the first read can't be
+           noticed */
 
         m.unseen |= before;
     }
@@ -271,8 +273,8 @@ planned(const model_packet_t *p, const conduit_history_plan_t *plan, int c,
 
 
 /*
- * A batch agrees; c is the entry at the cursor.  One that ends below the window
- * may be of another stream, before the cursor has met that.
+ * A batch agrees; c is the entry at the cursor.  A batch that ends below the
+ * window may be of another stream, before the cursor's question finds that out.
  */
 
 static void
@@ -290,8 +292,8 @@ batch_agreed(const model_packet_t *p, int c)
 
 /*
  * A batch does not agree; c is the entry at the cursor.  While nothing but XADD
- * and XTRIM happens, one that has that entry, or was asked from before it, is
- * of the same stream.
+ * and XTRIM happens, a batch that has c, or was asked for from before it, is of
+ * the same stream.
  */
 
 static void

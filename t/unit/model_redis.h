@@ -1,8 +1,8 @@
 /*
- * A small Redis stream, for test_model.c: what XADD, XTRIM, XDEL, DEL, RENAME,
- * RESTORE and XSETID leave behind, with what XINFO STREAM tells of it.  Also
- * what no server tells: which entries were ever added, which of them came
- * before which, and where each of them is now.
+ * A small Redis stream for test_model.c: the effects of XADD, XTRIM, XDEL, DEL,
+ * RENAME, RESTORE and XSETID, and what XINFO STREAM says of them.  Also what no
+ * server says: which entries were ever added, which of them came before which,
+ * and where each of them is now.
  *
  * A set of entries is a mask of 64 bits, one for each index of the log.
  */
@@ -15,7 +15,7 @@
 
 #include "conduit_id.h"
 
-#define MODEL_ENTRIES  64           /* of a run */
+#define MODEL_ENTRIES  64           /* entries of a run, at most */
 
 #define BIT(e)  ((uint64_t) 1 << (e))
 
@@ -24,40 +24,45 @@ typedef struct {
     int                  n;
     int                  list[MODEL_ENTRIES];
     int                  padded;    /* XSETID has raised entries-added */
-    int                  tip;       /* added last, there or not; -1: none */
+    int                  tip;       /* the entry added last, there or not; -1:
+                                       none */
     conduit_stream_id_t  last_id;
     conduit_stream_id_t  max_deleted;
     uint64_t             added;
-    uint64_t             trimmed;   /* masks, of a copy */
+    uint64_t             trimmed;   /* masks; valid in a copy */
     uint64_t             deleted;
 } model_stream_t;
 
 typedef struct {
     model_stream_t       now;
-    model_stream_t       dump;      /* of an earlier moment */
-    model_stream_t       aside;     /* under another name */
+    model_stream_t       dump;      /* the stream at an earlier moment */
+    model_stream_t       aside;     /* the stream under another name */
     int                  wrong;     /* the key holds no stream */
 
     conduit_stream_id_t  id[MODEL_ENTRIES];
-    uint64_t             line[MODEL_ENTRIES];   /* it, and what was added before
-                                                   it to the same stream */
+    uint64_t             line[MODEL_ENTRIES];   /* an entry, and those added
+                                                   before it to the same
+                                                   stream */
     int                  n;         /* entries ever added */
-    uint64_t             messages;  /* masks: the others are no messages */
+    uint64_t             messages;  /* masks from here on: entries that are
+                                       messages */
     uint64_t             ends;      /* messages that are an END */
 
-    uint64_t             there;     /* each entry is in one of these */
+    uint64_t             there;     /* each entry is in one of these four */
     uint64_t             trimmed;
     uint64_t             deleted;
-    uint64_t             gone;      /* DEL, RESTORE: with the stream */
+    uint64_t             gone;      /* removed with the stream: DEL, RESTORE */
 
-    uint64_t             seen;      /* by the channel, since it is there */
-    uint64_t             back;      /* was not there, and is again */
-    uint64_t             came;      /* likewise, by the last operation */
-    uint64_t             padded;    /* of a stream whose entries-added is more
-                                       than it has had */
+    uint64_t             seen;      /* read by the channel since they are
+                                       there */
+    uint64_t             back;      /* brought back */
+    uint64_t             came;      /* brought back by the last operation */
+    uint64_t             padded;    /* of a stream whose entries-added was
+                                       raised above what it has had */
     int                  setid;     /* XSETID has raised last-generated-id */
     uint64_t             clock;
-    int                  changed;   /* since it was cleared: rings */
+    int                  changed;   /* the stream changed since this was
+                                       cleared: the key rings */
 } model_redis_t;
 
 
@@ -237,7 +242,7 @@ model_dump(const model_redis_t *r, model_stream_t *s)
 }
 
 
-/* the key becomes what another one was: RESTORE REPLACE, RENAME, a failover */
+/* the key gets another stream: RESTORE REPLACE, RENAME, a failover */
 
 static void
 model_become(model_redis_t *r, const model_stream_t *s)
@@ -250,7 +255,7 @@ model_become(model_redis_t *r, const model_stream_t *s)
 
     for (e = 0; e < r->n; e++) {
 
-        /* rolled back: nobody is to be told of what came after it */
+        /* rolled back: the loss of the entries after it is told to nobody */
 
         if ((r->line[e] & line) && !(line & BIT(e))) {
             r->seen &= ~BIT(e);

@@ -1,6 +1,6 @@
 /*
- * The shell of the model test, around its feed: links that come and go, errors,
- * the retry timer, and subscribers that are served.
+ * The shell of the model test, around its feed: links that go down and come up,
+ * errors, the retry timer, and the serving of subscribers.
  */
 
 #ifndef MODEL_SHELL_H
@@ -9,14 +9,14 @@
 #include "model_feed.h"
 
 
-/* the cursor's question, if any, is of no use any more */
+/* forgets the cursor's question, if any, unless its answer is being taken */
 
 static void
 unsent(void)
 {
     if (m.h.busy == CONDUIT_HISTORY_TAKING) {
 
-        /* what has come goes to its end */
+        /* the answer being taken is taken to its end */
 
         m.renew = 1;
         m.blind |= BIT((int) m.taking.entries[0].hash - 1);
@@ -65,7 +65,7 @@ link_up(void)
 }
 
 
-/* an entry that no reply may hold, as it seems: all are sent away */
+/* an entry seems larger than a reply may be: all subscribers are sent away */
 
 static void
 give_up(void)
@@ -80,7 +80,7 @@ give_up(void)
 }
 
 
-/* the next question asks for less */
+/* the next question asks for fewer entries */
 
 static void
 too_large(const model_packet_t *p)
@@ -114,7 +114,7 @@ failed(const model_packet_t *p)
     if (p->failed == REDIRECT) {
 
         if (rnd(3) == 0) {
-            link_lost();            /* there is none to the new place yet */
+            link_lost();            /* there is no link to the new server yet */
 
         } else if (!p->batch) {
             ask(0);
@@ -137,7 +137,7 @@ deliver(void)
 {
     model_packet_t  p;
 
-    /* what is being taken comes first; errors do not wait */
+    /* the answer being taken comes first; errors do not wait for it */
 
     if (m.nin == 0 || (is_taking() && !m.in[0].failed)) {
         return;
@@ -188,8 +188,8 @@ retry(void)
 
 
 /*
- * One in a batch can't write: the batch does not wait for it, it remembers what
- * comes next.
+ * A subscriber in a batch is blocked: the batch does not wait for it, it
+ * remembers the next entry.
  */
 
 static void

@@ -1,6 +1,6 @@
 /*
- * Those below the window: what an answer says of a position, whether it and the
- * window are of one stream, and what a batch is made of.
+ * Batches: what an answer says about a position below the window, whether
+ * answer and window are of one stream, and which entries make a batch.
  */
 
 #include "history.h"
@@ -13,15 +13,15 @@
 
 typedef struct {
     const char  *what;
-    uint64_t     pos, next;         /* next of 0: not known */
+    uint64_t     pos, next;         /* a next of 0: not known */
     int          ended;             /* the newest entry is an END */
     said_t       said;
     int          verdict;
     uint64_t     then;              /* the position after it */
 } row_t;
 
-/* the channel has read 1-0 to 5-0; has rolled back 21-0 to 29-0, which are
-   after 20-0; its stream had a life before, which ended with 15-0 */
+/* the channel has read 1-0 to 5-0; 21-0 to 29-0, after 20-0, were rolled back;
+   the stream had a life before, which ended with 15-0 */
 
 static const row_t  rows[] = {
     { "is there", 3, 0, 0,
@@ -148,7 +148,7 @@ typedef struct {
     uint64_t     ahead;
 } agree_t;
 
-/* the window has 3-0 to 5-0, what was before it is dropped */
+/* the window has 3-0 to 5-0, older entries were dropped */
 
 static const agree_t  agreements[] = {
     { "one in common",
@@ -187,7 +187,7 @@ static const agree_t  agreements[] = {
       { 0, 1, 0, 2, { SAME(4), SAME(5) }, 5, 0, UINT64_MAX, 1, 0, 0 }, 1, 0 }
 };
 
-/* the window has nothing, all is dropped */
+/* the window is empty, all entries were dropped */
 
 static const agree_t  bare[] = {
     { "the newest is the cursor's",
@@ -241,9 +241,9 @@ START_TEST(a_batch_is_of_the_stream_of_the_cursor)
 END_TEST
 
 
-/* one is between those of the window: FULL finds it, and cuts the window,
-   unless it begins after that, as a larger reply can't be had.  A batch must
-   not wait for what is never found */
+/* an entry is between those of the window: FULL finds it, and cuts the window,
+   unless FULL had to begin after it, as a larger reply was refused: then a
+   batch must not wait for FULL to find it */
 
 START_TEST(a_batch_of_what_was_not_compared)
 {
@@ -281,7 +281,7 @@ START_TEST(a_batch_of_what_was_not_compared)
 END_TEST
 
 
-/* likewise, and XDEL took the cursor's entry */
+/* the same, and XDEL took the cursor's entry */
 
 START_TEST(a_batch_of_what_was_not_compared_but_deleted)
 {
@@ -313,7 +313,7 @@ START_TEST(a_batch_of_what_was_not_compared_but_deleted)
 END_TEST
 
 
-/* while nothing was read, only an empty stream is the same */
+/* while no entry was read, only an empty stream is the same */
 
 START_TEST(a_batch_before_the_first_entry)
 {
@@ -349,8 +349,8 @@ START_TEST(a_batch_before_the_first_entry)
 END_TEST
 
 
-/* one is judged by an empty stream before the channel has looked at it: it
-   misses what is added and trimmed from then on */
+/* a subscriber is judged by an empty stream before the channel has read it: it
+   misses entries that are added and trimmed from then on */
 
 typedef struct {
     said_t  said;
@@ -401,13 +401,13 @@ static const batch_t  batches[] = {
     { { 1, 0, 0, 3, { SAME(1), SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 },
       3, 3, 0 },
     { { 1, 1, 0, 3, { SAME(1), SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 },
-      2, 2, 3 },                                /* the last is kept out */
+      2, 2, 3 },                                /* the last entry is left out */
     { { 1, 1, 0, 1, { SAME(1) }, 5, 5, 5, 1, 0, 0 },
       1, 1, 0 },                                /* but not the only one */
     { { 1, 0, 0, 3, { SAME(4), SAME(5), SAME(6) }, 6, 6, 6, 1, 0, 0 },
       2, 5, 6 },                                /* not past the cursor */
     { { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 5, 5, 0, 0, 0 },
-      0, 2, 0 }                                 /* nothing: to the window */
+      0, 2, 0 }                                 /* no entry: on to the window */
 };
 
 
@@ -438,9 +438,9 @@ START_TEST(a_batch_ends_where_it_can_be_judged)
 END_TEST
 
 
-/* somebody reads a batch to its end, and the window is dropped meanwhile: what
-   he is to get next is one of the n items that go.  The window has 3-0 to 5-0,
-   a gap, 9-0; or these, and 2-0 of the next life */
+/* a batch is read while the window is dropped: the entry after the batch is one
+   of the n items dropped.  The window has 3-0 to 5-0, a gap, 9-0; or these, and
+   2-0 of the next life */
 
 typedef struct {
     const char  *what;
@@ -501,8 +501,8 @@ START_TEST(a_batch_is_read_and_the_window_dropped)
 END_TEST
 
 
-/* the stream goes back to 5-0 while a batch is read: 1-0, 2-0 and so on, of
-   which the first n are in it */
+/* the stream is rolled back to 5-0 while a batch is read, which has the first n
+   of 1-0, 2-0 and so on */
 
 static const struct {
     const char  *what;

@@ -38,7 +38,7 @@ look(conduit_coalesce_t *c, const conduit_window_t *w, uint64_t now)
 }
 
 
-/* what comes, when, and what follows; then the caller's timer */
+/* what comes, when, and what is decided; then the caller's timer */
 
 typedef struct {
     uint64_t    now;
@@ -148,7 +148,7 @@ START_TEST(events_wait_or_not)
 END_TEST
 
 
-/* the oldest may be gone before anybody has looked at them */
+/* items may be dropped before they were looked at */
 
 START_TEST(a_window_that_was_dropped_from)
 {
@@ -172,8 +172,8 @@ START_TEST(a_window_that_was_dropped_from)
 END_TEST
 
 
-/* after a cut numbers are given again: those are new, and what comes first does
-   not wait */
+/* after a cut, numbers are used again: such items are new, and the first event
+   does not wait */
 
 START_TEST(a_window_that_was_cut)
 {

@@ -16,7 +16,8 @@ typedef struct {
 } pair_t;
 
 
-/* the text has a memory of its own, so that a byte read past it is seen */
+/* the text is copied to its own memory, so that valgrind and ASan see a read
+   past it */
 
 static int
 compact(const char *text, size_t len, conduit_buf_t *b)
@@ -120,7 +121,7 @@ START_TEST(anything_else_is_refused)
 END_TEST
 
 
-/* objects and arrays by turns, so that each bit of the stack is looked at */
+/* alternates objects and arrays, so that each bit of the stack is tested */
 
 static size_t
 nested(char *text, size_t depth)

@@ -1,12 +1,13 @@
 /*
- * What is asked when, and what is dropped from the window meanwhile.
+ * Which question is asked when, and what happens when the window is dropped
+ * meanwhile.
  */
 
 #include "history.h"
 
 
-/* XINFO in a closed loop while Redis answers errors, also before the channel
-   has settled: the timer only asks again */
+/* while Redis answers with errors, also before the channel has settled, only
+   the timer asks again: XINFO must not be sent in a loop */
 
 START_TEST(an_error_waits_for_the_timer)
 {
@@ -30,7 +31,8 @@ START_TEST(an_error_waits_for_the_timer)
 END_TEST
 
 
-/* entries held back until the sweep: a ring while a question is out */
+/* a ring while a question is out leads to another one: its entries must not
+   wait for the sweep */
 
 START_TEST(a_ring_in_between_asks_again)
 {
@@ -53,7 +55,7 @@ START_TEST(a_ring_in_between_asks_again)
 END_TEST
 
 
-/* the link goes while entries are taken: the rest is read again */
+/* the link is lost while entries are taken: the rest is read again */
 
 START_TEST(what_was_not_taken_is_asked_again)
 {
@@ -74,7 +76,8 @@ START_TEST(what_was_not_taken_is_asked_again)
     conduit_history_unsent(&h);
     ck_assert_uint_eq(h.number, 6);
 
-    /* from the oldest of the window, or of what an answer may hold of it */
+    /* FULL asks from the oldest entry of the window, or of as many as a reply
+       may hold */
 
     conduit_history_ask(&h, 1, 100, &q);
     ck_assert_int_eq(q.kind, CONDUIT_HISTORY_FULL);
@@ -89,7 +92,8 @@ START_TEST(what_was_not_taken_is_asked_again)
 END_TEST
 
 
-/* a full answer, a number that is not known, an ID that was seen: ask on */
+/* a full answer, an unknown number, or an ID that was seen: another question
+   follows */
 
 START_TEST(the_end_is_looked_for)
 {
@@ -130,8 +134,8 @@ START_TEST(the_end_is_looked_for)
 END_TEST
 
 
-/* what is ahead was deleted: each FAST is followed by a FULL, which is not
-   followed by another one */
+/* the entry at "ahead" was deleted: each FAST is followed by one FULL, which is
+   not followed by another */
 
 START_TEST(what_is_ahead_was_deleted)
 {
@@ -155,7 +159,7 @@ START_TEST(what_is_ahead_was_deleted)
 END_TEST
 
 
-/* the floor is what the window begins after */
+/* the window has all entries after the floor */
 
 START_TEST(the_floor_follows_what_is_dropped)
 {
@@ -175,7 +179,7 @@ START_TEST(the_floor_follows_what_is_dropped)
     ck_assert_uint_eq(h.floor.seq, UINT64_MAX);
     conduit_history_free(&h);
 
-    /* one that was claimed begins before what follows it */
+    /* after a claimed position the floor is just before the first entry */
 
     pos = id_of(5);
     memset(&h, 0, sizeof(h));
@@ -187,8 +191,8 @@ START_TEST(the_floor_follows_what_is_dropped)
 END_TEST
 
 
-/* memory is out before the entry behind a gap is taken, and the window is
-   dropped: the mark stays, so that who is in front of it is told, whatever the
+/* memory runs out before the entry after a gap is taken, and the window is
+   dropped: the mark stays, so that a subscriber before it is told, whatever the
    next answer is */
 
 typedef struct {
@@ -197,7 +201,7 @@ typedef struct {
     const char  *why;
     int          change;
     uint64_t     marks;             /* after it */
-    int          loss;              /* of one who has 5-0, after it */
+    int          loss;              /* of a subscriber at 5-0, after it */
 } open_t;
 
 static const open_t  opens[] = {
@@ -278,7 +282,7 @@ START_TEST(a_gap_stays_until_the_entry_behind_it_is_there)
 
     if (row->marks == 2) {
 
-        /* the first one says nothing that the second does not */
+        /* the first gap can go, as the second one says the same */
 
         ck_assert_uint_eq(conduit_window_excess(&h.window, 0), 1);
         conduit_place_leave(&p, &h, 1);

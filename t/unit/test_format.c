@@ -14,7 +14,7 @@
 #define ID    "id: 1736467200000-3\n"
 #define NONE  "no such field"
 
-/* an entry of a field, or none, and what is sent of it */
+/* an entry with a field, or without, and the event sent for it */
 typedef struct {
     const char  *data;       /* NULL: no field */
     size_t       len;
@@ -29,7 +29,7 @@ typedef struct {
 static conduit_arena_t  *arena;
 
 
-/* the bytes of the value end where their memory does */
+/* copies the value, so that its memory ends with it */
 
 static void
 check_entry(conduit_format_e format, const case_t *c, int ends)
@@ -273,7 +273,7 @@ START_TEST(text_is_split_into_lines)
         { lit("a\0b"), 0, 0, lit(ID "data: a\0b\n\n"), NULL },
         { lit("abc"), 3, 1, lit(ID "data: abc\n\n"), NULL },
 
-        /* what is no UTF-8, as browsers replace it */
+        /* invalid UTF-8, replaced as browsers do */
 
         { lit("\xc3\xa9\xf0\x9f\x98\x80"), 0, 0,
           lit(ID "data: \xc3\xa9\xf0\x9f\x98\x80\n\n"), NULL },
@@ -392,7 +392,7 @@ START_TEST(an_arena_may_be_full)
     e.data = (uint8_t *) wire.data;
     e.len = wire.len;
 
-    /* from where it can't be decoded to where it can be written, too */
+    /* limits from too small to decode to large enough to write */
 
     for (i = 1000; i < 200000; i += 1000) {
         memset(&b, 0, sizeof(b));

@@ -280,7 +280,7 @@ START_TEST(an_answer_decides)
         ck_assert_int_eq(h.state, CONDUIT_HISTORY_SURE);
     }
 
-    /* the window has what is after the floor; what is sure can be compared */
+    /* the floor is not after the cursor; a SURE cursor has its entry's hash */
 
     ck_assert_int_le(conduit_stream_id_cmp(&h.floor, &h.cursor), 0);
 
@@ -293,8 +293,8 @@ START_TEST(an_answer_decides)
 END_TEST
 
 
-/* an ID that somebody was judged by is remembered until it was read: memory is
-   out before that, and the stream is rolled back, or gone */
+/* "ahead", the ID that a subscriber was judged by, is kept until it was read:
+   memory runs out before that, and the stream is rolled back, or gone */
 
 START_TEST(what_is_ahead_is_remembered)
 {
@@ -328,8 +328,8 @@ START_TEST(what_is_ahead_is_remembered)
 END_TEST
 
 
-/* DEL, small IDs, then large ones; poll mode deaf after DEL: from the oldest
-   again, whatever the IDs are */
+/* after DEL the stream gets small IDs, then large ones, as when polling misses
+   the DEL: it is read from its oldest entry again, whatever the IDs are */
 
 START_TEST(a_stream_made_anew_is_read_from_its_oldest)
 {
@@ -349,7 +349,7 @@ START_TEST(a_stream_made_anew_is_read_from_its_oldest)
     told_history(&h, &all, &plan);
     ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
 
-    /* the frames of both lives, with a mark between them */
+    /* the window has the frames of both lives, with a mark between them */
 
     ck_assert_uint_eq(conduit_window_end(&h.window), 9);
     ck_assert_int_eq(conduit_window_item(&h.window, 5)->kind,
@@ -364,8 +364,8 @@ START_TEST(a_stream_made_anew_is_read_from_its_oldest)
 END_TEST
 
 
-/* what was rolled back, up to the largest ID that was seen: stretches that
-   overlap are one; another life has none */
+/* rollbacks, up to the largest ID that was seen: those that overlap are merged;
+   another life has none */
 
 START_TEST(a_rollback_is_remembered)
 {
@@ -392,7 +392,8 @@ START_TEST(a_rollback_is_remembered)
     ck_assert_uint_eq(h.back.ms, 3);
     ck_assert_uint_eq(h.lead.ms, 9);
 
-    /* it has come back to 6-0, and is rolled back inside of the stretch */
+    /* the stream has come to 6-0 again, and is rolled back inside of the
+       stretch */
 
     conduit_history_unsent(&h);
     told_history(&h, &to_6, &plan);
@@ -412,7 +413,8 @@ START_TEST(a_rollback_is_remembered)
 END_TEST
 
 
-/* who had all of a life: entries that are no messages may follow his */
+/* a subscriber at the last message had all of a life: entries that are no
+   messages may follow that */
 
 START_TEST(the_last_message_is_all)
 {
@@ -434,7 +436,8 @@ START_TEST(the_last_message_is_all)
     ck_assert_int_eq(conduit_history_taken(&h, &r.a),
                      CONDUIT_HISTORY_NEXT_IDLE);
 
-    /* all messages are dropped, and what follows them: it is remembered */
+    /* all messages are dropped, with the entries after them: the position is
+       kept */
 
     if (_i) {
         conduit_history_drop(&h, 4 + _i);
@@ -454,8 +457,8 @@ START_TEST(the_last_message_is_all)
 END_TEST
 
 
-/* what is dropped from the window while the question is out is in the answer,
-   and is of the same stream */
+/* entries dropped from the window while the question is out are in the answer,
+   which is still of the same stream */
 
 START_TEST(the_window_is_dropped_before_the_answer)
 {
@@ -487,7 +490,8 @@ START_TEST(the_window_is_dropped_before_the_answer)
 END_TEST
 
 
-/* a position after all of a stream that has ended: it waits for what follows */
+/* a position after the end of a stream that has ended: it waits for what
+   follows */
 
 START_TEST(a_position_after_the_end)
 {

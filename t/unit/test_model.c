@@ -1,25 +1,33 @@
 /*
  * The model test of the gateway's engine: a small Redis, the connection to it
- * as two queues, a channel with its subscribers, in random interleavings by
- * seed.  What each subscriber gets is judged by what the stream had.
+ * as two queues, and a channel with its subscribers run in random
+ * interleavings, given by a seed.  An oracle compares what each subscriber gets
+ * with what the stream had.  The promises:
+ *
+ *     P1   it gets each entry that is there, and is told of each that is lost
+ *     P2   it is told of a loss only if there may be one
+ *     P3   it gets no entry twice, a stream is not read anew for no reason
+ *     P4   it gets the last entry, once all is quiet
+ *     P5   after an error only the timer asks again
+ *     P6   one question about the cursor, and one for a batch, is out at most
  *
  *     CONDUIT_MODEL_RUNS=n   runs a mode
  *     CONDUIT_MODEL_BASE=n   the first seed; 0 otherwise
  *     CONDUIT_MODEL_SEED=n   runs that seed alone, and says what happens
  *     CONDUIT_MODEL_MODE=n   this mode only (an index of "modes")
  *
- * No run may fail.  One that does is printed with its seed and the promise that
- * is broken, then made shorter, step by step, and told.
+ * No run may fail.  A failed run is printed with its seed and the promise that
+ * is broken, then shortened step by step, and explained.
  *
  *     model.h           the state of a run
  *     model_redis.h     Redis
  *     model_link.h      the connection to it
  *     model_feed.h      the feed, without sockets
- *     model_shell.h     what is around it: links, the timer, subscribers
- *     model_ops.h       what happens to all of them
+ *     model_shell.h     the parts around the feed: links, timer, subscribers
+ *     model_ops.h       the operations on all of them
  *     model_oracle.h    the oracle: deliveries, plans, questions (P3 to P6)
- *     model_judge.h     what was to be got or told before an entry (P1, P2),
- *                       and what nobody can tell
+ *     model_judge.h     what a subscriber must get or be told before an entry
+ *                       (P1, P2), and what can't be known
  */
 
 #include <sys/types.h>
@@ -48,11 +56,11 @@ static const model_mode_t  modes[] = {
 
 #define MODES  (sizeof(modes) / sizeof(modes[0]))
 
-/* steps that are left out, when a run that failed is made shorter */
+/* steps to leave out while a failed run is shortened */
 static char  left_out[STEPS + BEFORE + 1];
 
 
-/* the timer, or a sweep; or a link, when there is none */
+/* the retry timer or a sweep; or a link comes up, when there is none */
 
 static void
 time_passes(void)
@@ -200,7 +208,7 @@ quiesce(void)
 }
 
 
-/* everybody gets a last event; a lost ring costs a sweep */
+/* all subscribers must get a last event; after a lost ring, by a sweep */
 
 static void
 finish(void)
@@ -238,7 +246,8 @@ finish(void)
 }
 
 
-/* what was there before the channel is opened; returns the number of steps */
+/* makes the stream as it is before the channel is opened; returns the number of
+   steps */
 
 static int
 begin(const model_mode_t *mode, uint64_t seed, int loud)
@@ -305,7 +314,7 @@ run(const model_mode_t *mode, uint64_t seed, int loud)
 }
 
 
-/* leaves out what is not needed for the same failure, and says what happens */
+/* leaves out the steps that the failure does not need, and prints the rest */
 
 static void
 explain(const model_mode_t *mode, uint64_t seed)
@@ -394,7 +403,7 @@ run_mode(size_t k)
 }
 
 
-/* the modes of one half: both cores are used */
+/* runs the modes of one half, as two processes use two cores */
 
 static int
 run_modes(size_t mode, size_t half)

@@ -7,7 +7,7 @@
 #define count(a)  (sizeof(a) / sizeof(a[0]))
 
 
-/* text in a memory of its own, so that a byte read past it is seen */
+/* text in its own memory, so that valgrind and ASan see a read past it */
 
 static const char *
 fault(const char *s, size_t len)

@@ -1,6 +1,6 @@
 /*
- * Where a subscriber goes, what it is sent and told next: the crossings at
- * which entries were lost before.
+ * Where a subscriber goes, and what it is sent and told next: the cases in
+ * which entries were once lost.
  */
 
 #include "history.h"
@@ -35,8 +35,8 @@ static const said_t  from_4 = {
 };
 
 
-/* who joins while an answer is on its way is not judged by that: it may be
-   older than what the position was told by another worker */
+/* an answer on its way does not judge a subscriber that joins meanwhile: it may
+   be older than a position that another worker has sent */
 
 START_TEST(an_older_answer_does_not_judge)
 {
@@ -62,7 +62,8 @@ START_TEST(an_older_answer_does_not_judge)
 END_TEST
 
 
-/* one that waits for all there is goes into the window if that has all */
+/* a subscriber that waits for the whole stream goes into the window if that has
+   all of it */
 
 START_TEST(who_wants_all_is_in_a_window_that_has_all)
 {
@@ -92,8 +93,8 @@ START_TEST(who_wants_all_is_in_a_window_that_has_all)
 END_TEST
 
 
-/* a subscriber at the floor is in the window: it does not ask a batch again and
-   again until something comes */
+/* a subscriber at the floor is in the window: it must not ask for one batch
+   after another until an entry comes */
 
 START_TEST(the_floor_is_in_the_window)
 {
@@ -123,9 +124,9 @@ START_TEST(the_floor_is_in_the_window)
 END_TEST
 
 
-/* a client's position, 3-0, which the stream has: whoever comes with the same
-   one is in the window, before the answer is there or after it, and asks no
-   batch.  One just before it is not: 3-0 itself would not be sent to it */
+/* the channel begins at a client's position, 3-0, which the stream has: all
+   that come with it, before the answer or after it, are in the window and need
+   no batch.  A position just before it is not: 3-0 itself would not be sent */
 
 START_TEST(where_the_channel_began_is_in_the_window)
 {
@@ -179,8 +180,8 @@ START_TEST(where_the_channel_began_is_in_the_window)
 END_TEST
 
 
-/* the same at the newest entry: an answer that may be older does not tell
-   whether something follows that, as a 204 says that nothing does */
+/* the same at the newest entry: an answer that may be older than the position
+   does not show that nothing follows it, which a 204 would say */
 
 START_TEST(an_older_answer_does_not_tell_the_end)
 {
@@ -209,8 +210,8 @@ START_TEST(an_older_answer_does_not_tell_the_end)
 END_TEST
 
 
-/* one was below the window and was to get 4-0 next; all of the stream has been
-   trimmed since.  What the window has it does not miss */
+/* a subscriber below the window was to get 4-0 next, and all of the stream has
+   been trimmed since: it does not miss what the window has */
 
 START_TEST(the_window_has_what_was_trimmed)
 {
@@ -244,8 +245,8 @@ START_TEST(the_window_has_what_was_trimmed)
 END_TEST
 
 
-/* a slow client whose batch ends where trimming does misses nothing; one entry
-   further, it does */
+/* a slow client misses nothing when trimming went up to the end of its batch;
+   one entry further, it does */
 
 START_TEST(trimming_up_to_the_end_of_a_batch)
 {
@@ -274,8 +275,9 @@ START_TEST(trimming_up_to_the_end_of_a_batch)
 END_TEST
 
 
-/* an answer finds a gap, and one joins who had not got to it: what the window
-   has in front of the gap is gone, he is told and goes on behind it */
+/* a subscriber that joins at a position before a gap: the entries that the
+   window has before the gap are gone, so it is told, and goes on after the
+   gap */
 
 START_TEST(who_joins_before_a_gap_is_told_once)
 {
@@ -303,7 +305,7 @@ START_TEST(who_joins_before_a_gap_is_told_once)
 END_TEST
 
 
-/* one loss of two is told: the larger */
+/* of two losses the larger is told */
 
 START_TEST(gone_says_more_than_trimmed)
 {
@@ -329,7 +331,7 @@ START_TEST(gone_says_more_than_trimmed)
 END_TEST
 
 
-/* the window begins behind a gap: that is all there is for one who wants all,
+/* the window begins with a gap: a subscriber that wants all starts after it,
    also when what was before the gap is dropped */
 
 START_TEST(behind_a_gap_is_all_there_is)
@@ -348,7 +350,7 @@ START_TEST(behind_a_gap_is_all_there_is)
     ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
     ck_assert_uint_eq(p.seq, 6);
 
-    /* the gap was of a stream that is rolled back: from the oldest then */
+    /* the gap is cut off by a rollback: then it starts with the oldest entry */
 
     conduit_history_free(&h);
     has_read_five(&h);
@@ -361,7 +363,7 @@ START_TEST(behind_a_gap_is_all_there_is)
     conduit_place_cut(&p, &h);
     ck_assert_uint_eq(p.seq, 0);
 
-    /* what was known to follow is not, when that was cut */
+    /* the next entry is not known any more when it was cut off */
 
     p.pos = id_of(5);
     p.where = CONDUIT_PLACE_BELOW;
@@ -374,8 +376,8 @@ START_TEST(behind_a_gap_is_all_there_is)
 END_TEST
 
 
-/* a position at the cursor is in the window only while that is sure; one after
-   it skips what it has got */
+/* a position at the cursor is in the window only while the cursor is SURE; one
+   after it skips what it has got */
 
 START_TEST(a_position_at_or_after_the_cursor)
 {
@@ -406,7 +408,7 @@ START_TEST(a_position_at_or_after_the_cursor)
                      CONDUIT_PLACE_SEND);
     ck_assert_uint_eq(item->id.ms, 5);
 
-    /* a gap that is before it, too */
+    /* it skips a gap before it, too */
 
     conduit_history_unsent(&h);
     told_history(&h, &gap, &plan);
@@ -419,8 +421,8 @@ START_TEST(a_position_at_or_after_the_cursor)
 END_TEST
 
 
-/* a gap stands between its frames: who is before it is told in its turn, who
-   joins behind it is not */
+/* a gap is between two frames: a subscriber before it is told in its turn, one
+   that joins after it is not */
 
 START_TEST(a_gap_is_told_in_its_turn)
 {
@@ -461,9 +463,9 @@ START_TEST(a_gap_is_told_in_its_turn)
 END_TEST
 
 
-/* a stream that is over: who had all is told nothing, also of what comes next;
-   who is below the window is told "gone"; one that comes back later, likewise;
-   none of them misses what the next life has trimmed already */
+/* a stream that is over: subscribers that had all are told nothing, also not of
+   the next life; those below the window are told "gone", and so is one that
+   comes back later; none of them misses what was trimmed of the next life */
 
 static void
 next_life(conduit_history_t *h, int late)
@@ -540,8 +542,8 @@ START_TEST(a_stream_that_is_over)
 END_TEST
 
 
-/* the window's beginning of this life is dropped: who comes from the life
-   before waits for the first entry of this one */
+/* the first entries of this life were dropped from the window: a subscriber
+   from the life before waits for the first one */
 
 START_TEST(who_follows_knows_the_first_entry)
 {
@@ -568,8 +570,8 @@ START_TEST(who_follows_knows_the_first_entry)
 END_TEST
 
 
-/* the window is dropped past a reader: what it was to get next is known; of an
-   earlier life, what it has not got is gone */
+/* the window is dropped past a subscriber: its next entry is known; entries of
+   an earlier life that it has not got are gone */
 
 START_TEST(the_window_is_dropped_past_a_reader)
 {
@@ -591,7 +593,7 @@ START_TEST(the_window_is_dropped_past_a_reader)
     ck_assert_int_eq(p.known, 1);
     ck_assert_uint_eq(p.next.ms, 3);
 
-    /* entries that are no messages are passed: nothing is missed by that */
+    /* entries that are no messages are skipped, and not missed */
 
     conduit_place_join(&p, &h, &pos);
     conduit_window_item(&h.window, 2)->frame = NULL;
@@ -617,7 +619,7 @@ START_TEST(the_window_is_dropped_past_a_reader)
     ck_assert_uint_eq(all.seq, 6);
     conduit_history_free(&h);
 
-    /* a life without an entry is between them: nothing of it is missed */
+    /* a life without an entry is between the two: nothing is missed */
 
     has_read_five(&h);
     pos = id_of(5);
@@ -635,7 +637,7 @@ START_TEST(the_window_is_dropped_past_a_reader)
 END_TEST
 
 
-/* nobody misses an entry that is sent to nobody, not even of an earlier life */
+/* an entry that is not sent is never missed, not even one of an earlier life */
 
 START_TEST(an_entry_without_a_frame_is_not_missed)
 {
@@ -672,8 +674,8 @@ START_TEST(an_entry_without_a_frame_is_not_missed)
 END_TEST
 
 
-/* a rollback: who was past it goes on behind the entry that is left; who comes
-   from there later, too */
+/* a rollback: subscribers past it go on after the last entry left, and so do
+   those that come back later */
 
 START_TEST(a_rollback_moves_those_past_it)
 {
@@ -720,7 +722,7 @@ START_TEST(a_rollback_moves_those_past_it)
     conduit_place_join(&back, &h, &pos);
     ck_assert_uint_eq(back.pos.ms, 4);
 
-    /* below the window, Redis is asked whether it has one there again */
+    /* below the window, Redis is asked whether it has that entry again */
 
     conduit_history_drop(&h, 4);
     h.floor = id_of(6);
@@ -732,9 +734,9 @@ START_TEST(a_rollback_moves_those_past_it)
 END_TEST
 
 
-/* after_end is stop: one that came to the END at the cursor waits for an
-   answer, and that says that the stream was rolled back, and has come to the
-   same ID again: it gets what is there now, as one does that stands there */
+/* after_end is stop: a subscriber that joined at the END at the cursor waits
+   for an answer, which says that the stream was rolled back and has come to the
+   same ID again: it gets the entries there now, as one in the window does */
 
 START_TEST(a_rollback_moves_one_that_joins)
 {
@@ -776,8 +778,9 @@ START_TEST(a_rollback_moves_one_that_joins)
 END_TEST
 
 
-/* rolled back to 3-0, the stream has come to 4-0 again: one that has got this
-   one is at the cursor, whether the window still has it or not */
+/* the stream was rolled back to 3-0 and has come to 4-0 again: a subscriber
+   that has got the new 4-0 is at the cursor, whether the window has it or
+   not */
 
 START_TEST(at_the_cursor_after_a_rollback)
 {
@@ -804,8 +807,8 @@ START_TEST(at_the_cursor_after_a_rollback)
 END_TEST
 
 
-/* memory was out behind a gap, in front of 8-0, and the next answer is of a
-   server that has trimmed less: the gap is in front of 7-0 then */
+/* memory runs out after a gap before 8-0, and the next answer is of a server
+   that has trimmed less: the gap is before 7-0 then */
 
 START_TEST(a_gap_is_in_front_of_what_follows)
 {

@@ -163,7 +163,8 @@ START_TEST(the_oldest_go_when_it_is_too_large)
     ck_assert_uint_eq(w.n, 3);
     ck_assert_int_eq(conduit_window_open(&w), 0);
 
-    /* a GAP stays until the entry behind it is there, of two the last one */
+    /* a GAP stays until the entry after it is there; of two GAPs, the last one
+       stays */
 
     append(&w, CONDUIT_ITEM_GAP, 5, NULL);
     append(&w, CONDUIT_ITEM_GAP, 7, NULL);
@@ -176,7 +177,7 @@ START_TEST(the_oldest_go_when_it_is_too_large)
     ck_assert_int_eq(conduit_window_open(&w), 0);
     ck_assert_uint_eq(conduit_window_excess(&w, 0), 0);
 
-    /* what was freed is not used again */
+    /* memory that was freed is not used again */
 
     append(&w, CONDUIT_ITEM_ENTRY, 8, NULL);
     ck_assert_uint_eq(w.base, 6);
