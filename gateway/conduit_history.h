@@ -329,10 +329,10 @@ int conduit_history_ring(conduit_history_t *h);
 /*
  * Fills in a question and counts it as sent.  Call it only when idle, or when
  * told to.  rung: a doorbell announced an entry; at 0-0, FULL is asked then, as
- * FAST could only tell that there is nothing; it has no other effect.  known:
- * how many of the window's newest entries FULL may ask for again, at least 1;
- * all of them, unless such a reply was too large.  When the question can't be
- * sent: _failed(), or _unsent() when the link reconnects by itself.
+ * FAST takes no entries there; it has no other effect.  known: how many of the
+ * window's newest entries FULL may ask for again, at least 1; all of them,
+ * unless such a reply was too large.  When the question can't be sent:
+ * _failed(), or _unsent() when the link reconnects by itself.
  */
 void conduit_history_ask(conduit_history_t *h, int rung, size_t known,
     conduit_history_question_t *q);

@@ -142,7 +142,7 @@ ngx_conduit_client_closed(ngx_http_request_t *r, ngx_err_t *err)
         return 1;
     }
 
-    /* poll and select would report bytes that are never read again and again */
+    /* poll and select would report unread bytes again and again */
 
     return (ngx_event_flags & NGX_USE_LEVEL_EVENT) && rev->active
            && ngx_del_event(rev, NGX_READ_EVENT, 0) != NGX_OK;

@@ -97,7 +97,7 @@ struct ngx_conduit_feed_s {
 };
 
 
-/* The turn starts; and whether its time is over. */
+/* Starts the time of a turn; says whether it is over. */
 void ngx_conduit_feed_turn_start(void);
 ngx_uint_t ngx_conduit_feed_turn_over(void);
 
@@ -155,7 +155,9 @@ ngx_int_t ngx_conduit_feed_take(ngx_conduit_feed_t *feed);
 /* Asks for a batch, when one is wanted and none is in hand. */
 void ngx_conduit_feed_batch_ask(ngx_conduit_feed_t *feed);
 
-/* From now on only the retry timer asks for a batch; and: it has expired. */
+/*
+ * wait: from now on only the retry timer asks for a batch.  retry: it expired.
+ */
 void ngx_conduit_feed_batch_wait(ngx_conduit_feed_t *feed);
 void ngx_conduit_feed_batch_retry(ngx_conduit_feed_t *feed);
 

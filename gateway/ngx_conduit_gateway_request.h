@@ -26,8 +26,8 @@ typedef struct {
                                                       cookies */
     ngx_conduit_fields_t             fields;    /* data NULL: not set */
     ngx_flag_t                       waived;    /* "conduit_gateway_auth off" is
-                                                   set on an inner level of that
-                                                   of the claims, if any */
+                                                   set on a level inside that of
+                                                   the claims, if any */
     ngx_conduit_hub_t               *hub;
 } ngx_conduit_gateway_loc_conf_t;
 

@@ -36,8 +36,8 @@ struct ngx_conduit_sub_s {
     uint64_t                bytes;
     uint32_t                events;
     uint32_t                pending;       /* bytes of busy */
-    uint32_t                refused;       /* time() from which its token is;
-                                              0: never */
+    uint32_t                refused;       /* time() from which its token is
+                                              refused; 0: never */
     unsigned                close:4;       /* ngx_conduit_close_e */
     unsigned                limit:4;       /* the reason the deadline stands
                                               for */

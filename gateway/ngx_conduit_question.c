@@ -179,8 +179,8 @@ ngx_conduit_question_reply(void *data, redisReply *reply,
 }
 
 
-/* counts a reply; returns 1 if it is none, which it reports, or if the question
-   was forgotten */
+/* counts a reply; returns 1 when there is none, which the handler is told, or
+   when the question was forgotten */
 
 static ngx_uint_t
 ngx_conduit_question_closed(ngx_conduit_question_t *q,
@@ -272,7 +272,7 @@ ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
     if (ngx_strncmp(error->str, "NOPERM", 6) == 0
         && ngx_strstr(error->str, " key") != NULL)
     {
-        /* for EVALSHA, another command may be allowed: EVALSHA counts as a
+        /* XRANGE may be allowed where EVALSHA is not, as that counts as a
            write */
 
         if (q->form == NGX_CONDUIT_FORM_SHA_RO

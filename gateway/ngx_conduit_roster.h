@@ -69,7 +69,7 @@ typedef struct {
 
 void ngx_conduit_roster_init(ngx_conduit_roster_t *roster);
 
-/* Ends all members at once, as a drain does; and deletes the timers. */
+/* end_all: ends all members at once, as a drain.  close: deletes the timers. */
 void ngx_conduit_roster_end_all(ngx_conduit_roster_t *roster);
 void ngx_conduit_roster_close(ngx_conduit_roster_t *roster);
 
