@@ -76,9 +76,9 @@ conduit_redis_error_kind(const char *text, size_t len)
 
 
 /*
- * Returns the place after ": -" in an error that Redis 6 wrapped, or NULL.  The
- * code follows the second "@user_script: N: ", which the command's own words
- * cannot precede.
+ * Redis 6 wraps the error of a command in a script.  Returns where the
+ * command's error begins, behind the first ": -", or NULL if the text is not
+ * wrapped.  Nothing that the command says can precede that ": -".
  */
 
 static const char *
@@ -103,7 +103,7 @@ conduit_redis_error_in_script(const char *text, size_t len)
 }
 
 
-/* the length of the word at s */
+/* returns the length of the word at s */
 
 static size_t
 conduit_redis_error_word(const char *s, const char *end)

@@ -1,6 +1,6 @@
 /*
- * What an error reply of Redis says: its code, and what that means for a
- * command that was refused.  Pure: no NGINX type, no allocation.
+ * Error replies of Redis: finds the error code, and tells what kind of error it
+ * is.  Pure: no NGINX type, no allocation.
  */
 
 #ifndef CONDUIT_REDIS_ERROR_H
@@ -12,15 +12,15 @@
 
 /* in the order of conduit_redis_error_names */
 typedef enum {
-    CONDUIT_REDIS_ERROR_OTHER = 0,    /* another try won't do */
+    CONDUIT_REDIS_ERROR_OTHER = 0,    /* a retry would fail, too */
     CONDUIT_REDIS_ERROR_OOM,          /* maxmemory is reached */
     CONDUIT_REDIS_ERROR_READONLY,     /* the server is a replica */
-    CONDUIT_REDIS_ERROR_LOADING,      /* it reads its data into memory */
-    CONDUIT_REDIS_ERROR_BUSY,         /* it runs a slow script */
+    CONDUIT_REDIS_ERROR_LOADING,      /* the server is loading its data set */
+    CONDUIT_REDIS_ERROR_BUSY,         /* the server runs a slow script */
     CONDUIT_REDIS_ERROR_CLUSTER,      /* CLUSTERDOWN, TRYAGAIN, MOVED, ASK */
     CONDUIT_REDIS_ERROR_MASTERDOWN,
     CONDUIT_REDIS_ERROR_NOREPLICAS,   /* fewer than min-replicas-to-write */
-    CONDUIT_REDIS_ERROR_MISCONF,      /* it can't save, and takes no writes */
+    CONDUIT_REDIS_ERROR_MISCONF,      /* it can't save and refuses writes */
     CONDUIT_REDIS_ERRORS
 } conduit_redis_error_t;
 
@@ -29,8 +29,8 @@ extern const char * const  conduit_redis_error_names[];
 
 
 /*
- * Finds the code of an error, "OOM" in "OOM command not allowed".  An error of
- * a command in a script is unwrapped: Redis 6 writes
+ * Finds the code of an error, "OOM" in "OOM command not allowed".  The error of
+ * a command in a script is unwrapped, Redis 6 writes it as
  *     ERR Error running script (call to f_<sha>): @user_script:7:
  *     @user_script: 7: -OOM command not allowed
  * Returns where the code starts in text, and sets *len to its length.
@@ -38,7 +38,7 @@ extern const char * const  conduit_redis_error_names[];
 const char *conduit_redis_error_code(const char *text, size_t text_len,
     size_t *len);
 
-/* Returns the kind of an error; all but OTHER pass by themselves. */
+/* Returns the kind of an error; all kinds but OTHER are temporary. */
 conduit_redis_error_t conduit_redis_error_kind(const char *text, size_t len);
 
 #pragma GCC visibility pop

@@ -165,7 +165,7 @@ conduit_redis_url_unix(conduit_text_t rest, conduit_redis_url_t *url)
         return "no absolute path of a unix socket";
     }
 
-    /* the room in a struct sockaddr_un, with its zero byte */
+    /* sun_path of a struct sockaddr_un has 108 bytes, the zero byte included */
 
     if (url->path.len > 107) {
         return "too long path of a unix socket";
@@ -175,7 +175,7 @@ conduit_redis_url_unix(conduit_text_t rest, conduit_redis_url_t *url)
 }
 
 
-/* [user[:password]@]; the last "@" ends them, a password may hold others */
+/* [user[:password]@]; ends at the last "@", since a password may contain "@" */
 
 static const char *
 conduit_redis_url_credentials(conduit_text_t *rest, conduit_redis_url_t *url)
@@ -337,7 +337,8 @@ conduit_redis_url_host(conduit_text_t text, conduit_redis_url_t *url)
 }
 
 
-/* what follows the first "/" of the hosts: a database, a name, both */
+/* the part behind the hosts and "/": a database, a Sentinel master's name, or
+   both */
 
 static const char *
 conduit_redis_url_tail(conduit_text_t tail, conduit_redis_url_t *url)
@@ -388,7 +389,8 @@ conduit_redis_url_tail(conduit_text_t tail, conduit_redis_url_t *url)
 }
 
 
-/* more than one colon, and nothing that an IPv6 address can't have */
+/* an IPv6 address without brackets: several colons, and nothing that is foreign
+   to one */
 
 static int
 conduit_redis_url_bare_ipv6(conduit_text_t text)

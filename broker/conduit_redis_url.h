@@ -1,6 +1,7 @@
 /*
- * The URL of a Redis deployment, as the conduit_publish and conduit_gateway
- * directives take it.  Pure: no NGINX type, no allocation, no look-up of names.
+ * The URL of a Redis deployment, the parameter of the conduit_publish and
+ * conduit_gateway directives.  Pure: no NGINX type, no allocation, no name
+ * resolution.
  */
 
 #ifndef CONDUIT_REDIS_URL_H
@@ -55,20 +56,20 @@ typedef struct {
  *   redis+cluster://[user[:password]@]host[:port][,host[:port]...]
  *   redis+sentinel://[user[:password]@]host[:port][,...]/name[/db]
  * and, with TLS, "rediss" for "redis" in each.
- * A lone password is written ":password@"; a user without a password is taken.
- * The last "@" ends user and password, where "/" must be written %2F.  Host
- * names and the name of a Sentinel master may hold letters, digits, '-', '_'
- * and '.'; an IPv6 address stands in brackets.  A port is 1 to 65535, a
- * database 0 to 2147483647.  No control character is taken anywhere.
+ * A password without a user is written ":password@"; a user without a password
+ * is accepted.  The last "@" ends user and password, where "/" must be written
+ * %2F.  Host names and the name of a Sentinel master may hold letters, digits,
+ * '-', '_' and '.'; an IPv6 address stands in brackets.  A port is 1 to 65535,
+ * a database 0 to 2147483647.  Control characters are refused everywhere.
  * The result points into s.  Returns NULL, or a static text that says what is
- * wrong, fit for "invalid URL ...: <text>".
+ * wrong, to be logged as "invalid URL ...: <text>".
  */
 const char *conduit_redis_url_parse(const char *s, size_t len,
     conduit_redis_url_t *url);
 
 /*
  * Decodes %XX of text into out (text.len bytes at least).  Returns the number
- * of bytes written, or -1 when a sequence is broken or gives a zero byte.
+ * of bytes written, or -1 if a sequence is malformed or encodes a zero byte.
  */
 long conduit_redis_url_decode(conduit_text_t text, char *out);
 

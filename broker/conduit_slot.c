@@ -14,7 +14,7 @@ conduit_slot(const char *key, size_t len)
     uint16_t     crc;
     const char  *open, *close;
 
-    /* by half bytes: the table stays in one cache line */
+    /* a table for 4 bits at a time fits into one cache line */
 
     static const uint16_t  table[16] = {
         0x0000, 0x1021, 0x2042, 0x3063, 0x4084, 0x50a5, 0x60c6, 0x70e7,
@@ -78,7 +78,7 @@ conduit_redirect_parse(const char *text, size_t len, conduit_redirect_t *r)
 
     r->slot = (unsigned) n;
 
-    /* the last colon: an IPv6 address is written without brackets */
+    /* the port follows the last colon: an IPv6 address has no brackets here */
 
     for (p = last; p > text && p[-1] != ':'; p--) {
         /* void */

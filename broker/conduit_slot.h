@@ -1,6 +1,6 @@
 /*
- * Redis Cluster's arithmetic: the slot of a key, and the error replies that
- * send a client to another node.  Pure: no NGINX type, no allocation.
+ * Redis Cluster: computes the slot of a key, and parses the error replies that
+ * redirect a client to another node.  Pure: no NGINX type, no allocation.
  */
 
 #ifndef CONDUIT_SLOT_H
@@ -16,30 +16,30 @@
 
 typedef enum {
     CONDUIT_REDIRECT_NONE = 0,
-    CONDUIT_REDIRECT_MOVED,        /* the slot is that node's */
-    CONDUIT_REDIRECT_ASK           /* this key, this time; after ASKING */
+    CONDUIT_REDIRECT_MOVED,        /* the slot is now at that node */
+    CONDUIT_REDIRECT_ASK           /* only this command, after ASKING */
 } conduit_redirect_e;
 
 typedef struct {
     conduit_redirect_e  kind;
     unsigned            slot;
-    const char         *host;      /* in the reply; without brackets; may be
-                                      empty: the node that was asked */
+    const char         *host;      /* points into the reply; no brackets; empty:
+                                      the node that replied */
     size_t              host_len;
     uint16_t            port;
 } conduit_redirect_t;
 
 
 /*
- * Returns the slot of a key, 0 to 16383: CRC16 (XMODEM) of the key, or of what
- * stands in its first pair of braces when that is not empty (Redis Cluster
+ * Returns the slot of a key, 0 to 16383: CRC16 (XMODEM) of the key, or of the
+ * text in its first pair of braces if that is not empty (Redis Cluster
  * specification, "Hash tags").
  */
 unsigned conduit_slot(const char *key, size_t len);
 
 /*
  * Reads the text of an error reply.  Fills *r and returns its kind, which is
- * CONDUIT_REDIRECT_NONE for any other error and for a broken one.
+ * CONDUIT_REDIRECT_NONE for any other error and for a malformed redirection.
  */
 conduit_redirect_e conduit_redirect_parse(const char *text, size_t len,
     conduit_redirect_t *r);

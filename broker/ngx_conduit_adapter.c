@@ -1,13 +1,14 @@
 /*
  * hiredis' asynchronous API on NGINX's event loop.
  *
- * Events are level-triggered: hiredis reads 16k at most for a readable event
- * and hides EAGAIN, so that with edge-triggered events the rest would stay in
- * the socket.  A write is posted instead of registered: all commands of one
- * turn of the loop leave in one write(), mostly without an epoll_ctl().
+ * Events are level-triggered: hiredis reads at most 16k per readable event and
+ * hides EAGAIN, so with edge-triggered events the rest would stay unread in the
+ * socket.  A write is posted rather than registered: all commands of one
+ * iteration of the event loop are sent with one write(), usually without an
+ * epoll_ctl().
  *
- * hiredis may free the context in any of its functions; nothing here touches
- * the context or the adapter after calling one.
+ * hiredis may free the context in any of its functions: after a call of one
+ * neither the context nor the adapter is touched here.
  */
 
 #include <ngx_config.h>
@@ -24,7 +25,8 @@ typedef struct {
     ngx_connection_t              *connection;
     ngx_conduit_adapter_close_pt   close;
 
-    /* the write handler runs: a write asked for now met a full socket */
+    /* the write handler is running: an addWrite now means that the socket is
+       full */
     unsigned                       writing:1;
     unsigned                       tls:1;
 } ngx_conduit_adapter_t;
@@ -59,7 +61,8 @@ ngx_conduit_adapter_attach(redisAsyncContext *ac,
         return NGX_ERROR;
     }
 
-    /* hiredis before 1.4 leaves the socket open in a new binary */
+    /* hiredis before 1.4 does not set this: a new binary would inherit the
+       socket */
     (void) fcntl(ac->c.fd, F_SETFD, FD_CLOEXEC);
 
     a->ac = ac;
@@ -126,7 +129,8 @@ ngx_conduit_adapter_write_handler(ngx_event_t *wev)
         return;
     }
 
-    /* hiredis ends with either a delWrite or an addWrite, which clear it */
+    /* redisAsyncHandleWrite() ends with delWrite or addWrite, which clear
+       this */
     a->writing = 1;
 
     ngx_conduit_adapter_handle(a, redisAsyncHandleWrite);
@@ -234,7 +238,8 @@ ngx_conduit_adapter_cleanup(void *data)
 {
     ngx_conduit_adapter_t  *a = data;
 
-    /* hiredis 1.x may call this twice, and would close the socket again */
+    /* hiredis 1.x may call cleanup twice, and would close the socket once
+       more */
 
     a->ac->ev.data = NULL;
     a->ac->ev.addRead = NULL;

@@ -14,16 +14,17 @@
 #pragma GCC visibility push(hidden)
 
 /* called when NGINX wants the connection closed (worker_shutdown_timeout);
-   outside of any hiredis callback */
+   never from within a hiredis callback */
 typedef void (*ngx_conduit_adapter_close_pt)(redisAsyncContext *ac);
 
 
 /*
- * Gives a connecting context, which has a limit (ngx_conduit_limit_attach()),
- * its events; tls: it has a handshake to do, and what it reads and writes goes
- * through OpenSSL.  The socket then belongs to an NGINX connection, which lives
- * until hiredis frees the context.  Returns NGX_OK, or NGX_ERROR when NGINX has
- * no connection or memory left: the caller then frees the context.
+ * Attaches a connecting context to the event loop; ngx_conduit_limit_attach()
+ * must have been called before.  tls: the context has to do a TLS handshake,
+ * and reads and writes through OpenSSL.  The socket then belongs to an NGINX
+ * connection, which lives until hiredis frees the context.  Returns NGX_OK, or
+ * NGX_ERROR if no worker connection or memory is left: the caller then frees
+ * the context.
  */
 ngx_int_t ngx_conduit_adapter_attach(redisAsyncContext *ac,
     ngx_conduit_adapter_close_pt close, ngx_uint_t tls, ngx_log_t *log);

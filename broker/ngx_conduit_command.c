@@ -1,6 +1,6 @@
 /*
- * The commands of a link: sent in one pipeline, answered in order, each with a
- * deadline.
+ * The commands of a link: they are pipelined, replies come in order, and each
+ * command has a deadline.
  */
 
 #include <ngx_config.h>
@@ -69,8 +69,9 @@ ngx_conduit_command_is_heard(redisAsyncContext *ac, void *data)
         return 1;
     }
 
-    /* the next event finds the connection closed, and all that waits is lost;
-       this may be within a reply, where it can't be given up at once */
+    /* only shut down: this may run in a reply handler, where the context
+       must not be freed; the next event ends the connection and all pending
+       commands */
 
     (void) shutdown(ac->c.fd, SHUT_RDWR);
 
@@ -100,7 +101,7 @@ ngx_conduit_command_reply(redisAsyncContext *ac, void *reply, void *data)
 
     outcome = link->stuck ? NGX_CONDUIT_TIMED_OUT : NGX_CONDUIT_LOST;
 
-    /* replies come in order: it is that of the first one */
+    /* replies come in order: the oldest command's was the one too large */
 
     if (link->limit.exceeded) {
         link->limit.exceeded = 0;
@@ -130,8 +131,8 @@ ngx_conduit_command_done(ngx_conduit_command_t *cmd, redisReply *reply,
         cmd->wire = NULL;
     }
 
-    /* the deadlines of one link have one order, which is that of the queue:
-       a timer that fires early finds that and sets itself again */
+    /* deadlines have the order of the queue, so the timer need not be moved
+       with each reply: if it fires early, it sets itself again */
 
     if (ngx_queue_empty(&link->pending) && link->command_timer.timer_set) {
         ngx_del_timer(&link->command_timer);
@@ -168,7 +169,8 @@ ngx_conduit_link_command_timer(ngx_event_t *ev)
 
         if (cmd->ac != NULL && cmd->ac != link->ac) {
 
-            /* never: hiredis ends what it has when it gives a context up */
+            /* never happens: hiredis completes all commands of a context it
+               frees */
 
             ngx_conduit_command_done(cmd, NULL, NGX_CONDUIT_LOST);
             continue;
@@ -176,7 +178,7 @@ ngx_conduit_link_command_timer(ngx_event_t *ev)
 
         if (cmd->ac != NULL) {
 
-            /* replies come in order: nothing behind this one can come */
+            /* replies come in order: without this one no later one can come */
 
             ngx_conduit_stats_count(link->redis->stats,
                                     NGX_CONDUIT_REDIS_TIMEOUTS);
@@ -219,11 +221,11 @@ ngx_conduit_command_arm(ngx_conduit_link_t *link)
 
 
 /*
- * ms until a command is given up.  A reply of many megabytes, or one behind it,
- * may take longer than one command is given: a link that only reads waits on
- * while bytes come.  Closed and asked again, it would get the same reply as
- * late as before, for ever.  A publisher is to be answered in time, come what
- * may.
+ * Returns the ms until a command is given up.  A reply of many megabytes, or
+ * one behind it, may take longer than a command's timeout.  A link that only
+ * reads keeps waiting as long as bytes arrive: after a reconnect the same reply
+ * would be late again, for ever.  A publisher must be answered in time in any
+ * case.
  */
 
 static ngx_msec_int_t

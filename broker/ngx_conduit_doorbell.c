@@ -11,13 +11,13 @@
 
 #define NGX_CONDUIT_INVALIDATE     "__redis__:invalidate"
 
-/* ms; with the deadline of a command, a silent link is noticed within 10s */
+/* ms; together with a command's timeout a dead link is noticed within 10s */
 #define NGX_CONDUIT_PROBE_INTERVAL  5000
 
-/* CLIENT TRACKING refused so often in a row: streams are polled */
+/* after so many refusals of CLIENT TRACKING in a row streams are polled */
 #define NGX_CONDUIT_REFUSALS        3
 
-/* ms, after which it is tried again */
+/* ms, after which CLIENT TRACKING is tried again */
 #define NGX_CONDUIT_TRIAL_INTERVAL  15000
 
 
@@ -149,8 +149,8 @@ ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link)
     ngx_uint_t               refused;
     ngx_conduit_doorbell_t  *db = link->data;
 
-    /* hiredis takes an error reply to SUBSCRIBE for the end of the connection,
-       and its text for the reason */
+    /* hiredis closes the connection on an error reply to SUBSCRIBE, with the
+       text of the reply as the reason */
 
     refused = db->probing && !db->subscribed
               && ngx_conduit_doorbell_unsupported(link->why);
@@ -225,7 +225,7 @@ ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
 
 /*
  * ["subscribe", channel, count] or ["message", channel, keys]; hiredis 0.14 may
- * hand over other things as well.
+ * also pass other replies.
  */
 
 static void
@@ -267,13 +267,13 @@ ngx_conduit_doorbell_invalidate(ngx_conduit_doorbell_t *db, redisReply *keys)
     redisReply  *key;
 
     if (!db->is_up) {
-        /* all are read when it is */
+        /* up() will have all keys read */
         return;
     }
 
     if (keys->type != REDIS_REPLY_ARRAY) {
 
-        /* nil: the database was flushed */
+        /* nil instead of keys: the database was flushed */
 
         db->ring(db->data, NULL, 0);
         return;
@@ -335,7 +335,8 @@ ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db)
 
     if (ngx_strcmp(db->bell.peer, db->reader.peer) != 0) {
 
-        /* a name with several addresses; the ID is one of the bell's server */
+        /* the host has several addresses: the bell's client ID is valid only at
+           its own server, so the reader connects to that address */
 
         if (db->trial) {
             ngx_conduit_doorbell_trial_failed(db, "another address");
@@ -397,7 +398,7 @@ ngx_conduit_doorbell_bound(void *data, redisReply *reply,
     }
 
     if (!db->subscribed) {
-        /* the bell was lost on the way; it binds when it is back */
+        /* the bell was lost meanwhile; tracking is bound when it is back */
         return;
     }
 
@@ -423,7 +424,10 @@ ngx_conduit_doorbell_bound(void *data, redisReply *reply,
 
 
 /*
- * The bell's ID is gone, or a stranger's: both are made anew.  When that is
+ * CLIENT TRACKING was refused: the server has no client with the bell's ID, or
+ * the two links ended at different servers.  Both reconnect; when that does not
+ * help, as with a balancer in front of several servers, streams are polled.
+ * Temporary errors (LOADING, BUSY) do not count as refusals.
  * of no use, as with a balancer before several servers, streams are polled.  An
  * error that passes (LOADING, BUSY) is none of tracking's.
  */
@@ -495,9 +499,9 @@ ngx_conduit_doorbell_poll(ngx_conduit_doorbell_t *db)
 
 
 /*
- * Tracking is tried again beside the polling: a new bell, to where the reader
- * is.  It ends with an answer to CLIENT TRACKING, with the loss of the bell, or
- * with the next probe.
+ * Tries tracking again while streams are polled: opens a new bell, to the
+ * server of the reader.  The trial ends with a reply to CLIENT TRACKING, with
+ * the loss of the bell, or at the next probe.
  */
 
 static void
@@ -512,7 +516,7 @@ ngx_conduit_doorbell_trial(ngx_conduit_doorbell_t *db)
 
     ngx_conduit_link_open(&db->bell);
 
-    /* nobody misses it: that it can't be had is no error */
+    /* streams are polled anyway: a failure to connect is not an error */
 
     db->bell.quiet = 1;
 
@@ -520,7 +524,7 @@ ngx_conduit_doorbell_trial(ngx_conduit_doorbell_t *db)
 }
 
 
-/* the bell is closed by the next probe: this may be in one of its replies */
+/* the next probe closes the bell: this may run in one of its reply handlers */
 
 static void
 ngx_conduit_doorbell_trial_failed(ngx_conduit_doorbell_t *db, const char *why)
@@ -552,7 +556,7 @@ ngx_conduit_doorbell_lost(ngx_conduit_doorbell_t *db)
 }
 
 
-/* a link that hangs says nothing: ask both for a sign of life */
+/* a dead connection may go unnoticed: probe both links */
 
 static void
 ngx_conduit_doorbell_probe(ngx_event_t *ev)
@@ -565,7 +569,8 @@ ngx_conduit_doorbell_probe(ngx_event_t *ev)
 
     if (db->polling) {
 
-        /* outside of its replies, the bell that is of no use can go */
+        /* not in a reply handler: the bell, which is of no use, can be
+           closed */
 
         ngx_conduit_link_close(&db->bell);
 
@@ -587,8 +592,8 @@ ngx_conduit_doorbell_probe(ngx_event_t *ev)
 
     } else if (db->subscribed) {
 
-        /* a subscription is confirmed as often as it is asked for; hiredis
-           0.14 loses the reply to a PING here */
+        /* SUBSCRIBE serves as a ping, each one is confirmed; hiredis 0.14 loses
+           the reply to a PING on such a connection */
 
         if (ngx_conduit_link_subscribe(&db->bell, NGX_CONDUIT_INVALIDATE,
                                        ngx_conduit_doorbell_message)
@@ -607,7 +612,7 @@ ngx_conduit_doorbell_probe(ngx_event_t *ev)
         argv[0] = "PING";
         argvlen[0] = 4;
 
-        /* the deadline of the command does the rest */
+        /* if there is no reply, the command's deadline drops the connection */
 
         (void) ngx_conduit_link_command(&db->reader, ngx_conduit_doorbell_pong,
                                         db, 1, argv, argvlen);

@@ -12,13 +12,15 @@
  *
  * There is no order between the two connections: a ring may overtake the reply
  * of the read that armed it.  The owner keeps a "dirty" flag for that.  Nothing
- * is read before the bell's subscription is confirmed, as a ring without a
- * listener is lost.  After a loss of either link all keys must be read again.
+ * is read before the bell's subscription is confirmed, as an invalidation
+ * without a subscriber is lost.  After either link was lost all keys must be
+ * read again.
  *
- * Where the server has no tracking, or refuses it several times in a row (the
- * two links of a balancer may end at two servers), the doorbell is up without
- * a bell, and keys have to be polled.  A server that has refused is tried again
- * now and then; when tracking works, up() tells to read all keys once more.
+ * If the server has no tracking, or refuses it several times in a row (behind a
+ * balancer the two links may end at two servers), the doorbell is up without a
+ * bell, and keys have to be polled.  After refusals tracking is tried again
+ * every 15 seconds; when it works, up() is called, and all keys must be read
+ * once more.
  */
 
 #ifndef NGX_CONDUIT_DOORBELL_H
@@ -40,28 +42,28 @@ struct ngx_conduit_doorbell_s {
     void                 *data;
     ngx_uint_t            poll;     /* no tracking wanted */
 
-    /* keys may be read, and all must be, now */
+    /* keys can be read: the owner must now read all of them */
     void                (*up)(void *data);
-    /* no key can be read, or no change would ring */
+    /* keys can't be read, or changes would not be reported */
     void                (*down)(void *data);
-    /* it is up, but a reply takes longer than a command is given */
+    /* the doorbell is up, but a reply is later than a command's timeout */
     void                (*slow)(void *data);
-    /* the key has changed; NULL: all may have */
+    /* the key has changed; NULL: any key may have */
     void                (*ring)(void *data, u_char *key, size_t len);
 
-    /* to read on while up; the owner may ask, too, whether it polls */
+    /* keys are read on this link while up; polling is for the owner, too */
     ngx_conduit_link_t    reader;
     unsigned              is_up:1;
-    unsigned              polling:1;  /* nothing rings: ask now and then */
+    unsigned              polling:1;  /* no key rings: poll */
 
     /* private */
     unsigned              opened:1;
     unsigned              subscribed:1;
-    unsigned              probing:1;  /* the bell was asked for a sign */
-    unsigned              binding:1;  /* CLIENT TRACKING under way */
-    unsigned              rebind:1;   /* the bell changed meanwhile */
-    unsigned              refused:1;  /* is why it polls: tried again */
-    unsigned              trial:1;    /* that is under way: polls and binds */
+    unsigned              probing:1;  /* the bell has to confirm SUBSCRIBE */
+    unsigned              binding:1;  /* CLIENT TRACKING was sent */
+    unsigned              rebind:1;   /* to be sent again: a new bell */
+    unsigned              refused:1;  /* polls after refusals: try again */
+    unsigned              trial:1;    /* such a try is under way */
     ngx_uint_t            refusals;   /* of CLIENT TRACKING, in a row */
     ngx_msec_t            tried;
     ngx_conduit_link_t    bell;

@@ -1,19 +1,23 @@
 /*
- * Publishing: a second script.  Plain messages have one of their own, which
- * does nothing of this and costs nothing more for it.
+ * Publishing: the script for what the plain one (ngx_conduit_script.c) can't
+ * do.  Plain messages keep their own script, which is cheaper.
  *
- * The last sequence of a stream is kept beside it, in a key that lives as long.
- * It is the greatest one that was published by this script, and it is never
- * behind the stream's last entry, which another publisher may have added:
+ * The last sequence of a stream is kept in a key of its own, with the stream's
+ * expiry.  It is the greatest one that this script has published, or that of
+ * the stream's last entry if that is greater: another publisher may have added
+ * the entry, so its field 5 is read.  A sequence that is assigned here is
+ * appended to the serialized message as field 5, of which protobuf takes the
+ * last one.
  * that entry's field 5 is looked at.  A sequence that the stream gives is put
  * behind the serialized message as field 5, where the last one counts.
  *
- * Redis' scripts know numbers as doubles.  Sequences of 2^53 - 1 and more are
- * stored as they are given, and nothing goes on from them.
+ * Numbers in Redis' scripts are doubles.  Sequences of 2^53 - 1 and more are
+ * stored as they are given, but do not become the last sequence.
  *
- * Every command that is used has been used before the first XADD, with what may
- * stay when the script ends there: a user who lacks one of them is refused
- * before anything is stored.  The keys are looked at when the script is called.
+ * Each command that could end the script with an error is called once before
+ * the first XADD, in a way that does no harm if the script ends there: a user
+ * who may not call one of them is refused before anything is stored.  Access to
+ * the keys is checked by Redis when the script is called.
  */
 
 #include <ngx_config.h>
@@ -24,8 +28,8 @@
 #include "ngx_conduit_lua.h"
 
 
-/* what is in front of the first entry: EVALSHA, the sum, the number of keys,
-   four keys, seven numbers */
+/* arguments before the first entry: EVALSHA, the SHA1, the number of keys, four
+   keys, six numbers, the fingerprint */
 #define NGX_CONDUIT_ENTRIES_HEAD  14
 
 /* the message, its sequence, its message_id */
@@ -38,7 +42,7 @@ typedef struct {
     const char  **argv;
     size_t       *len;
     ngx_uint_t    n;
-    u_char       *last;          /* of the memory for what is made here */
+    u_char       *last;          /* end of the used memory */
 } ngx_conduit_entries_args_t;
 
 
@@ -55,17 +59,18 @@ static ngx_int_t ngx_conduit_entries_word(u_char **p, u_char *end, u_char stop,
 
 
 /*
- * KEYS: the stream, and those that are used of its rate key, its sequence key,
- * the key of the request.
+ * KEYS: the stream; then, if they are used, its rate key, its sequence key, the
+ * key of the request.
  * ARGV: the rate (0: none), its window in ms, the stream's length, the stream's
- * life in ms, whether the sequence is kept, how long the request is remembered
- * in ms (0: it is not), its fingerprint; then for each message its bytes, its
- * sequence (empty: the stream's next), its message_id.
- * Returns the number of ms to wait; or -1 for a request that is remembered with
- * another fingerprint; or -2 when there is no next sequence; or a list: whether
- * it is what was stored before, how many messages the rate still allows (-1:
- * any), for how many ms, the error that setting the stream's life met, and for
- * each message a line with ID, sequence and message_id.
+ * expiry in ms, whether the sequence is kept, how long the request is
+ * remembered in ms (0: it is not), its fingerprint; then for each message its
+ * bytes, its sequence (empty: assign the next one), its message_id.
+ * Returns the number of ms to wait if the rate is exceeded; or -1 if the
+ * request is remembered with another fingerprint; or -2 if no next sequence is
+ * left; or a list: 1 if an earlier request stored the messages (else 0), how
+ * many messages the rate still allows (-1: no limit), for how many ms, the
+ * error of setting the stream's expiry, and for each message a line with ID,
+ * sequence and message_id.
  */
 
 static ngx_conduit_lua_t  ngx_conduit_entries_script =
@@ -89,9 +94,9 @@ static ngx_conduit_lua_t  ngx_conduit_entries_script =
     "end\n"
 
     /*
-     * the stream's last entry, whose sequence is the last field 5 of it; a
-     * message has six fields, and one that is made of thousands, of which each
-     * takes a microsecond, must not hold up Redis
+     * returns the sequence of the stream's last entry: its last field 5; a
+     * message has six fields, and no more than 100 are read, as each takes a
+     * microsecond and a message of thousands must not hold up Redis
      */
 
     "local function last_sequence()\n"
@@ -253,7 +258,7 @@ ngx_conduit_entries_send(ngx_conduit_link_t *link, ngx_conduit_publish_t *p,
 }
 
 
-/* returns how many keys there are */
+/* adds the keys, returns their number */
 
 static ngx_uint_t
 ngx_conduit_entries_keys(ngx_conduit_entries_args_t *args,
@@ -283,7 +288,7 @@ ngx_conduit_entries_keys(ngx_conduit_entries_args_t *args,
 }
 
 
-/* the stream's key is the hash tag: all of them are in its slot */
+/* the stream's key is the hash tag of all keys, so they share its slot */
 
 static void
 ngx_conduit_entries_key(ngx_conduit_entries_args_t *args, const char *prefix,
@@ -322,7 +327,7 @@ static void
 ngx_conduit_entries_push(ngx_conduit_entries_args_t *args, const void *data,
     size_t len)
 {
-    /* an empty string of NGINX has no address, which hiredis would copy from */
+    /* the data of an empty ngx_str_t may be NULL, which hiredis can't copy */
 
     args->argv[args->n] = len ? data : "";
     args->len[args->n++] = len;

@@ -1,10 +1,11 @@
 /*
- * Limits to what a server may send.
+ * Limits on what a server may send.
  *
- * The parser of hiredis makes the objects of a reply as its parts come in, by
- * functions of the reader: they are counted and looked at there.  A function
- * that returns NULL ends the connection.  A string is made when all of it is in
- * the reader's buffer, whose size is looked at before each read.
+ * The parser of hiredis creates the objects of a reply, as they come in,
+ * through functions of the reader: here these functions count and check the
+ * objects.  If one returns NULL, hiredis ends the connection.  A string is
+ * created when it is complete in the reader's buffer, so the size of the buffer
+ * is checked before each read.
  */
 
 #include <ngx_config.h>
@@ -13,7 +14,7 @@
 #include "ngx_conduit_limit.h"
 
 
-/* what an element takes beside its bytes, roughly */
+/* memory of an element, besides its bytes, roughly */
 #define NGX_CONDUIT_LIMIT_OBJECT  64
 
 
@@ -46,7 +47,7 @@ static ngx_uint_t ngx_conduit_limit_is(const char *str, size_t len,
     const char *text);
 
 
-/* a reply whose handler runs, and wants to keep it */
+/* the reply that a running handler keeps, or NULL */
 static void                      *ngx_conduit_limit_kept;
 
 static redisReplyObjectFunctions  ngx_conduit_limit_default;
@@ -136,8 +137,8 @@ ngx_conduit_limit_keep(redisReply *reply)
 }
 
 
-/* hiredis frees each reply when its callback returns: before 1.1 nothing else
-   stops it */
+/* hiredis frees each reply when its callback returns; before 1.1 this is the
+   only way to prevent that */
 
 static void
 ngx_conduit_limit_free(void *reply)
@@ -243,8 +244,8 @@ ngx_conduit_limit_add(const redisReadTask *task, size_t n)
 
 
 /*
- * Whether an object is part of a reply that may come.  str is NULL unless it is
- * a string, n its length or the number of elements.
+ * Whether an object is part of an expected reply.  str is NULL unless the
+ * object is a string; n is the length, or the number of elements.
  */
 
 static ngx_uint_t
@@ -268,7 +269,7 @@ ngx_conduit_limit_expected(const redisReadTask *task, const char *str,
     }
 
     /* ["message", channel, ...] or ["subscribe", channel, ...]: hiredis looks
-       the channel up, and what "unsubscribe" says it would believe */
+       up the channel, and would act on an "unsubscribe" */
 
     if (str != NULL && task->type == REDIS_REPLY_STRING
         && (task->idx ? ngx_conduit_limit_is(str, n, l->channel)
@@ -293,7 +294,7 @@ ngx_conduit_limit_waited_for(const redisReadTask *task, size_t n)
 
 #if (HIREDIS_MAJOR >= 1)
     if (task->type == REDIS_REPLY_PUSH) {
-        /* of RESP3, which was not asked for */
+        /* RESP3, which was never requested */
         return 0;
     }
 #endif
@@ -304,8 +305,8 @@ ngx_conduit_limit_waited_for(const redisReadTask *task, size_t n)
 
     if (task->type == REDIS_REPLY_ERROR) {
 
-        /* a server says so that it has too many clients: hiredis closes the
-           connection, with the text as the reason */
+        /* this is how a server says that it has too many clients: hiredis
+           closes the connection, with the text as the reason */
 
         return 1;
     }

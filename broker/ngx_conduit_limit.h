@@ -1,11 +1,11 @@
 /*
- * Limits to what a server may send.  A server that breaks one loses the
- * connection:
- *  - the size of one reply, which hiredis would take into memory without asking
- *    (somebody wrote an entry of half a gigabyte to a stream);
- *  - a reply that nobody waits for, and on a link that has subscribed whatever
- *    is not a message of its channel: hiredis ends the process (assert) on most
- *    of them, and 0.14 calls the handler of the reply before on the others.
+ * Limits on what a server may send.  The connection is closed when one is
+ * broken:
+ *  - the size of one reply, which hiredis would read into memory whatever it is
+ *    (an entry of half a gigabyte in a stream);
+ *  - a reply to no command, and on a link with a subscription anything that
+ *    is not a message of its channel: most of them make hiredis end the process
+ *    (assert), for the others 0.14 calls the handler of the previous reply.
  */
 
 #ifndef NGX_CONDUIT_LIMIT_H
@@ -24,20 +24,21 @@
 typedef struct {
     redisAsyncContext  *ac;
     const char         *channel;   /* subscribed to; NULL: none */
-    size_t              bytes;     /* of the reply that is coming in */
-    ngx_uint_t          message;   /* it is one of the channel */
+    size_t              bytes;     /* of the reply being read */
+    ngx_uint_t          message;   /* it is a message of the channel */
     ngx_uint_t          exceeded;
     ngx_uint_t          unexpected;
     ngx_msec_t          read;      /* when the last bytes came */
 } ngx_conduit_limit_t;
 
 
-/* Puts limits on a context; l belongs to the caller and outlives it. */
+/* Puts limits on a context; l belongs to the caller and outlives the
+   context. */
 void ngx_conduit_limit_attach(redisAsyncContext *ac, ngx_conduit_limit_t *l);
 
 /*
- * The context is about to subscribe to a channel, a zero-terminated constant,
- * the only one it ever does, and sends no other command from now on.
+ * The context is about to subscribe to a channel (a zero-terminated constant);
+ * it subscribes to no other one, and sends no other command from now on.
  */
 void ngx_conduit_limit_subscribe(ngx_conduit_limit_t *l, const char *channel);
 
@@ -48,14 +49,14 @@ void ngx_conduit_limit_reset(ngx_conduit_limit_t *l);
 void ngx_conduit_limit_read(redisAsyncContext *ac);
 
 /*
- * Within the handler of a reply: it is not freed when that returns, but by the
- * caller, with freeReplyObject().
+ * To be called in the handler of a reply: hiredis will not free the reply when
+ * the handler returns, the caller frees it with freeReplyObject().
  */
 void ngx_conduit_limit_keep(redisReply *reply);
 
 /*
- * Whether a string that is not complete yet is over the limit: to be asked
- * before more is read.  The caller then frees the context.
+ * Whether an incomplete string is over the limit; to be called before each
+ * read.  The caller then frees the context.
  */
 ngx_uint_t ngx_conduit_limit_exceeded(redisAsyncContext *ac);
 

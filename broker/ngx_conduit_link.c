@@ -5,12 +5,12 @@
  * functions, and calls the handlers of pending replies with NULL while doing
  * so; with 0.14 and 1.0 the context must not be freed in the connect and
  * disconnect callbacks.  The rules here:
- *  - ngx_conduit_link_lost() is the one way from a connection to none: it
+ *  - ngx_conduit_link_lost() is the only way to lose a connection: it
  *    forgets the context before anything else, so that handlers which run
  *    afterwards find a link without a connection;
- *  - commands complete in one place, ngx_conduit_command_done(), whether
+ *  - all commands complete in ngx_conduit_command_done(), whether
  *    hiredis answered them, dropped them, or never saw them;
- *  - a new connection is only made from a timer, never from a callback.
+ *  - a new connection is only made by a timer, never in a callback.
  */
 
 #include <ngx_config.h>
@@ -221,7 +221,7 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
 
     ngx_add_timer(&link->connect_timer, redis->connect_timeout);
 
-    /* the log-in leaves with the first write */
+    /* the log-in is sent with the first write */
 
     if (redisAsyncSetConnectCallback(ac, ngx_conduit_link_connected)
         != REDIS_OK
@@ -234,7 +234,7 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
 }
 
 
-/* a context that connects, or NULL after a failure at once */
+/* returns a connecting context, or NULL if the attempt has failed already */
 
 static redisAsyncContext *
 ngx_conduit_link_context(ngx_conduit_link_t *link)
@@ -324,9 +324,8 @@ ngx_conduit_link_disconnected(const redisAsyncContext *ac, int status)
 
 
 /*
- * Whether the server, or a balancer before it, has closed a connection as
- * nothing went on there (Redis: "timeout").  A subscription is never closed
- * for that.
+ * Whether the server, or a balancer in front of it, has closed a connection for
+ * being idle (Redis: "timeout").  A subscription is never closed for that.
  */
 
 static ngx_uint_t
@@ -356,7 +355,8 @@ ngx_conduit_link_late(ngx_conduit_link_t *link)
 }
 
 
-/* worker_shutdown_timeout: the worker goes, and takes no new connection */
+/* worker_shutdown_timeout has passed: the worker exits and must not connect
+   again */
 
 static void
 ngx_conduit_link_shutdown(redisAsyncContext *ac)
@@ -414,15 +414,15 @@ ngx_conduit_link_login(ngx_conduit_link_t *link)
         }
     }
 
-    /* its answer shows whether the server serves: not loading, no log-in
-       wanted; hiredis 0.14 allows little in its connect callback, so that the
-       link gets ready in a reply */
+    /* the reply to PING shows whether the server is usable: not loading, no
+       AUTH required; the link gets ready in this reply, as hiredis 0.14 allows
+       little in its connect callback */
 
     return ngx_conduit_link_login_send(link, "PING", 1, argv, argvlen);
 }
 
 
-/* the first argument is the command */
+/* sets the first argument to the command */
 
 static ngx_int_t
 ngx_conduit_link_login_send(ngx_conduit_link_t *link, const char *command,
@@ -478,8 +478,10 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
 
 
 /*
- * Whether a log-in goes on.  PING only asks whether the server serves, see
- * below.  Without its SELECT a link would be one to
+ * Whether the reply to a command of the log-in is acceptable.  PING may fail,
+ * see below.  After a failed SELECT the link would use another database.  An
+ * unexpected reply belongs to another command: all that follow would be taken
+ * for replies to the wrong commands.
  * another database.  Other replies are those of another command: what follows
  * would be taken for answers to the wrong questions.
  */
@@ -502,11 +504,11 @@ ngx_conduit_link_welcome(ngx_conduit_link_t *link, const char *command,
 
 
 /*
- * Whether a server that answers PING with an error does what the link is for.
- * One who may not ask (NOPERM) is served.  A server that can't save (MISCONF)
- * is read as ever, and refuses each write by itself.  A replica that has lost
- * its master (MASTERDOWN, from Redis 7.0 on) is no reason for those who only
- * read to leave it: an older one would have let them in.
+ * Whether a server that replies to PING with an error can be used for this
+ * link.  NOPERM only forbids PING.  A server that can't save (MISCONF) serves
+ * reads, and refuses each write itself.  MASTERDOWN (a replica without its
+ * master, from Redis 7.0 on) does not matter to links that only read: older
+ * versions accept them.
  */
 
 static ngx_uint_t
@@ -543,7 +545,8 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
 
     if (link->failed || link->idle) {
 
-        /* the end of what was an error is seen by who saw that */
+        /* if the outage was logged as an error, its end is logged as a
+           warning */
 
         level = link->reasons.n ? NGX_LOG_WARN : NGX_LOG_INFO;
 
@@ -563,8 +566,8 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
         link->up(link);
     }
 
-    /* what came while connecting leaves now, unless the owner reset the link;
-       a failure of one command fails the connection and so all of them */
+    /* send the commands that came while connecting, unless up() has reset the
+       link; if one can't be sent, the connection is dropped, and all fail */
 
     for (q = ngx_queue_head(&link->pending);
          link->ac == ac && q != ngx_queue_sentinel(&link->pending);

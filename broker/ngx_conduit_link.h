@@ -28,12 +28,13 @@
 #pragma GCC visibility push(hidden)
 
 #define NGX_CONDUIT_LINK_NEXT       5       /* ms, to another address */
-#define NGX_CONDUIT_LINK_MIN_DELAY  50      /* to the first one again */
-#define NGX_CONDUIT_LINK_MAX_DELAY  2000    /* 3 s with what chance adds */
-#define NGX_CONDUIT_LINK_STABLE     5000    /* ms up, after which it is first
-                                               again */
-/* ms without a reply, after which a connection is idle: the shortest "timeout"
-   of Redis is 1 s, and a little may pass until its reply is here */
+#define NGX_CONDUIT_LINK_MIN_DELAY  50      /* after all addresses were tried */
+#define NGX_CONDUIT_LINK_MAX_DELAY  2000    /* up to 3 s with jitter */
+#define NGX_CONDUIT_LINK_STABLE     5000    /* ms up, after which the delay
+                                               starts anew */
+/* ms without a reply, after which a connection counts as idle: a bit less than
+   the shortest "timeout" of Redis, 1 s, as the last reply took some time to get
+   here */
 #define NGX_CONDUIT_LINK_IDLE       900
 
 typedef struct ngx_conduit_link_s  ngx_conduit_link_t;
@@ -49,15 +50,15 @@ typedef enum {
 typedef enum {
     NGX_CONDUIT_REPLIED = 0,
     NGX_CONDUIT_NOT_SENT,         /* there was no connection */
-    NGX_CONDUIT_LOST,             /* sent; the connection went first */
+    NGX_CONDUIT_LOST,             /* sent; the connection was lost */
     NGX_CONDUIT_TIMED_OUT,        /* sent; no reply within the deadline */
     NGX_CONDUIT_TOO_LARGE         /* sent; the reply is over the limit */
 } ngx_conduit_outcome_e;
 
 /*
- * Takes the reply of a command, exactly once for each command accepted: reply
- * is NULL unless the outcome is NGX_CONDUIT_REPLIED, and freed by the link
- * after the return.  May send new commands.
+ * Takes the reply to a command; called exactly once for each accepted command.
+ * reply is NULL unless the outcome is NGX_CONDUIT_REPLIED, and is freed by the
+ * link after the return.  May send new commands.
  */
 typedef void (*ngx_conduit_reply_pt)(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
@@ -75,38 +76,38 @@ struct ngx_conduit_link_s {
     void                      *data;
     ngx_conduit_link_pt        up;        /* may be NULL; sends commands */
     ngx_conduit_link_pt        down;      /* may be NULL; once after each up */
-    ngx_conduit_link_pt        slow;      /* may be NULL; the time of a command
-                                             is over, and it is waited for while
-                                             bytes come: again and again */
-    unsigned                   internal:1;  /* only reads; holds up no exiting
-                                               worker */
+    ngx_conduit_link_pt        slow;      /* may be NULL; a command's timeout
+                                             has passed, but bytes still arrive:
+                                             may be called repeatedly */
+    unsigned                   internal:1;  /* only reads; does not delay a
+                                               worker's exit */
 
     /* private */
-    unsigned                   failed:1;    /* the last attempt did; logged */
-    unsigned                   stuck:1;     /* closed for a deadline */
+    unsigned                   failed:1;    /* an outage, already logged */
+    unsigned                   stuck:1;     /* dropped for a deadline */
     unsigned                   quiet:1;     /* reset on purpose; not logged
                                                until all addresses failed */
-    unsigned                   idle:1;      /* closed by the server while
-                                               nothing went on; no outage */
-    unsigned                   tried_all:1; /* all addresses, in vain, once */
-    unsigned                   closing:1;   /* takes nothing new */
-    unsigned                   shut:1;      /* likewise, for good: the worker is
-                                               to end at once */
-    unsigned                   asking_refused:1;    /* the last was; logged */
+    unsigned                   idle:1;      /* closed by the server while idle;
+                                               not an outage */
+    unsigned                   tried_all:1; /* all addresses failed once */
+    unsigned                   closing:1;   /* takes no commands */
+    unsigned                   shut:1;      /* likewise, for good: the worker
+                                               has to exit at once */
+    unsigned                   asking_refused:1;    /* already logged */
     ngx_conduit_link_state_e   state;
-    const ngx_conduit_link_handlers_t  *on;    /* of its commands */
+    const ngx_conduit_link_handlers_t  *on;    /* called by its commands */
     redisAsyncContext         *ac;
     SSL                       *ssl;       /* of ac, or NULL */
     ngx_conduit_limit_t        limit;     /* of its replies */
     ngx_uint_t                 addr;      /* next address to try */
-    ngx_uint_t                 tried;     /* addresses, since the last delay */
+    ngx_uint_t                 tried;     /* addresses since the last delay */
     ngx_uint_t                 handshake; /* replies still to come */
     ngx_msec_t                 delay;
-    ngx_msec_t                 lost;      /* when it was, for logs */
+    ngx_msec_t                 lost;      /* when it was lost, for logs */
     ngx_msec_t                 ready;     /* when it got up */
     ngx_msec_t                 active;    /* when the last reply came */
-    ngx_conduit_reasons_t      reasons;   /* of the outage that lasts */
-    char                       why[64];   /* it was lost, zero-terminated */
+    ngx_conduit_reasons_t      reasons;   /* of the current outage */
+    char                       why[64];   /* why it was lost, zero-terminated */
     ngx_event_t                connect_timer;   /* deadline or next try */
     ngx_event_t                command_timer;   /* deadline of the oldest */
     ngx_queue_t                pending;   /* ngx_conduit_command_t, oldest
@@ -120,22 +121,22 @@ struct ngx_conduit_link_s {
 
 
 /*
- * Opens a closed link: connects at the next turn of the event loop.  On any
- * other state does nothing.
+ * Opens a closed link: connects in the next iteration of the event loop.  Does
+ * nothing in any other state.
  */
 void ngx_conduit_link_open(ngx_conduit_link_t *link);
 
 /*
- * Closes a link for good and frees what it holds.  Pending commands end with
- * NGX_CONDUIT_LOST or NGX_CONDUIT_NOT_SENT before the return.  Never to be
+ * Closes a link for good and frees its memory.  Pending commands end with
+ * NGX_CONDUIT_LOST or NGX_CONDUIT_NOT_SENT before the return.  Must not be
  * called from a reply handler.
  */
 void ngx_conduit_link_close(ngx_conduit_link_t *link);
 
 /*
  * Drops the connection, as if it were lost; a new one is made after a delay.
- * why is for the log; NULL: nothing is wrong, and no error is logged.  Fit for
- * reply handlers.
+ * why is for the log; NULL: nothing is wrong, and no error is logged.  May be
+ * called from reply handlers.
  */
 void ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why);
 
@@ -143,23 +144,23 @@ void ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why);
  * Sends a command; arguments are copied.  Opens a closed link; while the link
  * connects for the first time, or again after the server has closed it for
  * being idle, the command waits for it.  Returns NGX_OK when
- * the handler is going to be called, NGX_DECLINED during an outage (the handler
- * is not called), NGX_ERROR when memory is out (likewise).
+ * the handler will be called, NGX_DECLINED during an outage, NGX_ERROR when
+ * memory is out; in both cases the handler is not called.
  */
 ngx_int_t ngx_conduit_link_command(ngx_conduit_link_t *link,
     ngx_conduit_reply_pt handler, void *data, int argc, const char **argv,
     const size_t *argvlen);
 
 /*
- * Sends ASKING: the next command is for a slot of a cluster that is on its way
- * to this server.  The result is that of ngx_conduit_link_command().
+ * Sends ASKING: the next command is for a slot that a cluster is migrating to
+ * this server.  Returns what ngx_conduit_link_command() does.
  */
 ngx_int_t ngx_conduit_link_asking(ngx_conduit_link_t *link);
 
 /*
- * Subscribes to a channel (a zero-terminated word) on a link that is up.  The
- * handler gets link->data and each message of the subscription, its
- * confirmation included, until the connection is gone.  Such a link takes no
+ * Subscribes to a channel (a zero-terminated word) on a link that is up.  Until
+ * the connection is lost, the handler is called with link->data and each
+ * message of the subscription, the confirmation included.  Such a link takes no
  * commands.  Returns NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_link_subscribe(ngx_conduit_link_t *link,

@@ -1,6 +1,6 @@
 /*
- * A connection of a link that is gone or could not be made: what the log has of
- * it, whom the next try is for and when, what becomes of commands.
+ * A connection of a link was lost or could not be made: logs it, sets the time
+ * and the address of the next attempt, and fails commands.
  */
 
 #include <ngx_config.h>
@@ -60,7 +60,7 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
         link->limit.unexpected = 0;
     }
 
-    /* a connection that was of no use is no reason to hurry */
+    /* only a connection that was stable resets the back-off */
 
     if (was_up
         && ngx_current_msec - link->ready >= NGX_CONDUIT_LINK_STABLE)
@@ -71,7 +71,7 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
 
     if (idle) {
 
-        /* from the address that it was at, until all were tried */
+        /* try its address first, and then all others */
 
         if (link->addr) {
             link->addr--;
@@ -101,8 +101,8 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
 }
 
 
-/* commands that were sent are completed by hiredis, the others have waited for
-   the last address */
+/* hiredis completes the commands that were sent; the others fail here, as all
+   addresses were tried */
 
 static void
 ngx_conduit_link_give_up(ngx_conduit_link_t *link)
@@ -125,9 +125,9 @@ ngx_conduit_link_give_up(ngx_conduit_link_t *link)
 
 
 /*
- * Tells of a connection that is gone, and of a try that failed unless another
- * address may do.  A server that has closed an idle connection and can't be
- * reached then was on its way down: an outage, from that time on.
+ * Logs a lost connection, and a failed attempt (at info level while other
+ * addresses are left).  A server that has closed an idle connection, and can't
+ * be reached afterwards, was shutting down: the outage began with the close.
  */
 
 static void
@@ -162,7 +162,7 @@ ngx_conduit_link_tell(ngx_conduit_link_t *link, const char *why,
 }
 
 
-/* one line for each reason of an outage in a minute is an error */
+/* each reason of an outage is logged as an error once a minute */
 
 static void
 ngx_conduit_link_log_lost(ngx_conduit_link_t *link, const char *what,
@@ -211,7 +211,7 @@ ngx_conduit_link_wait(ngx_conduit_link_t *link, ngx_uint_t idle)
     delay = link->delay ? link->delay * 2 : NGX_CONDUIT_LINK_MIN_DELAY;
     link->delay = ngx_min(delay, NGX_CONDUIT_LINK_MAX_DELAY);
 
-    /* from half of it to one and a half */
+    /* 0.5 to 1.5 times the delay, so that workers do not reconnect at once */
 
     delay = link->delay / 2 + ngx_random() % (link->delay + 1);
 
@@ -219,7 +219,7 @@ ngx_conduit_link_wait(ngx_conduit_link_t *link, ngx_uint_t idle)
 }
 
 
-/* whether another address of the same name may do */
+/* whether there is another address to try */
 
 static ngx_uint_t
 ngx_conduit_link_next(ngx_conduit_link_t *link)

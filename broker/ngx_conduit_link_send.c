@@ -1,6 +1,6 @@
 /*
- * What a link is used for: commands and a subscription are sent by it, which is
- * opened for that, or found to be closed.
+ * Sends commands and subscribes on a link; opens the link if it is closed, and
+ * notices if the server has closed it.
  */
 
 #include <ngx_config.h>
@@ -73,9 +73,9 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
 
 
 /*
- * The server may have closed an idle connection, and the event of that may be
- * the next one: a command that is sent before it is lost.  A link whose owner
- * is told of losses is left to the event: it is not to be told from within.
+ * The server may have closed an idle connection, with the event still to come:
+ * a command sent now would be lost.  A link with a down() handler is left to
+ * the event, since its owner must not be called from within its own call.
  */
 
 static void
@@ -111,7 +111,7 @@ ngx_conduit_link_asking(ngx_conduit_link_t *link)
 }
 
 
-/* the command after it fails, too, and says MOVED: the reason is here */
+/* without ASKING the next command is answered with MOVED: log the cause */
 
 static void
 ngx_conduit_command_asked(void *data, redisReply *reply,

@@ -1,5 +1,5 @@
 /*
- * Scripts that Redis runs.
+ * Lua scripts for Redis.
  */
 
 #include <ngx_config.h>

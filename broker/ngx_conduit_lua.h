@@ -1,6 +1,6 @@
 /*
- * A script that Redis runs: called by the sum of its text, which Redis knows it
- * by once it has seen the text.
+ * A Lua script for Redis: called by the SHA1 of its text (EVALSHA), which works
+ * once Redis has seen the text.
  */
 
 #ifndef NGX_CONDUIT_LUA_H

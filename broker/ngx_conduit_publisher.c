@@ -1,5 +1,5 @@
 /*
- * A publisher: links to the servers that are published to.
+ * A publisher: the links to the servers of one deployment, and their checks.
  */
 
 #include <ngx_config.h>
@@ -10,24 +10,24 @@
 #include "ngx_conduit_time.h"
 
 
-/* ms that a server without slots may take for what it was sent */
+/* ms that a server that has lost its slots has for pending replies */
 #define NGX_CONDUIT_PUBLISHER_LINGER      10000
 
-/* ms between two lines about errors */
+/* ms between two log lines at error level */
 #define NGX_CONDUIT_PUBLISHER_COMPLAINTS  10000
 
 
 /* ms between two checks of the watch */
 #define NGX_CONDUIT_PUBLISHER_WATCH       1000
 
-/* a stream that is never there; a user who may publish may write it */
+/* keys of streams that never exist, which a user who may publish may write */
 #define NGX_CONDUIT_PUBLISHER_PREFIX      "stream:conduit:ready:"
 
-/* keys tried for one that is in a slot of the server */
+/* how many keys are tried to find one in a slot of the server */
 #define NGX_CONDUIT_PUBLISHER_TRIES       20000
 
 
-/* what a publisher keeps of a server */
+/* what a publisher keeps for each server */
 typedef struct {
     ngx_conduit_link_t        link;           /* the first member */
     ngx_conduit_publisher_t  *publisher;
@@ -70,7 +70,7 @@ ngx_conduit_publisher_node(ngx_conduit_publisher_t *pub, ngx_str_t *key,
         return NGX_OK;
     }
 
-    /* a slot that nobody serves is as good as no server */
+    /* the slot has no server, or no server could be found: do not wait */
 
     if (pub->topology.known || pub->lost) {
         return NGX_DECLINED;
@@ -161,7 +161,7 @@ ngx_conduit_publisher_close(ngx_conduit_publisher_t *pub)
         ngx_del_timer(&pub->watch_timer);
     }
 
-    /* what ends now is not sent elsewhere */
+    /* commands that end now must not be sent to another server */
 
     pub->opened = 0;
     pub->watched = 0;
@@ -211,7 +211,7 @@ ngx_conduit_publisher_wake(ngx_conduit_publisher_t *pub, ngx_uint_t ok)
 }
 
 
-/* a server that is master of nothing any more: let it answer, then let go */
+/* the server has lost all its slots: wait for pending replies, then close */
 
 static void
 ngx_conduit_publisher_review(void *data, ngx_conduit_node_t *node)
@@ -241,7 +241,7 @@ ngx_conduit_publisher_drop(void *data, ngx_conduit_node_t *node)
 
     ngx_conduit_link_close(link);
 
-    /* the peer, of which the link is the first member */
+    /* this frees the peer: the link is its first member */
 
     node->data = NULL;
     ngx_free(link);
@@ -284,7 +284,7 @@ ngx_conduit_publisher_look(ngx_event_t *ev)
 {
     ngx_conduit_publisher_t  *pub = ev->data;
 
-    /* a command holds up a worker that is to quit */
+    /* a command would delay a worker that is exiting */
 
     if (ngx_exiting) {
         pub->redis->stats->slot->leaving = 1;
@@ -298,8 +298,8 @@ ngx_conduit_publisher_look(ngx_event_t *ev)
         return;
     }
 
-    /* the walk itself is the one that holds the round open: a command may fail
-       before it returns */
+    /* counts as one check until all are sent: one that fails at once must not
+       complete the round */
 
     pub->checks = 1;
     pub->failed = 0;
@@ -317,9 +317,9 @@ ngx_conduit_publisher_look(ngx_event_t *ev)
 
 
 /*
- * XADD with NOMKSTREAM on a stream that is not there (Redis 6.2) writes
- * nothing; before that Redis looks whether it may write at all: memory, a
- * replica, a disk that is full, too few replicas.
+ * XADD with NOMKSTREAM (Redis 6.2) on a missing stream writes nothing, but
+ * Redis first checks whether it may write at all: it is out of memory, a
+ * replica, can't save to disk, or has too few replicas.
  */
 
 static ngx_int_t
@@ -367,7 +367,7 @@ ngx_conduit_publisher_check(void *data, ngx_conduit_node_t *node)
 }
 
 
-/* a key of the server's: in a cluster it stays one as long as its slot does */
+/* finds a key in a slot of the server; it is kept until its slot moves */
 
 static ngx_int_t
 ngx_conduit_publisher_key(ngx_conduit_publisher_peer_t *peer)
@@ -413,9 +413,9 @@ ngx_conduit_publisher_checked(void *data, redisReply *reply,
 
 
 /*
- * Whether an error is that of a server which serves: the user may not write
- * that key, the server does not know NOMKSTREAM, or the key's slot is not here
- * any more, and the next check has another one.
+ * Whether a server that replies with this error takes writes: the user may not
+ * write this key, the server does not know NOMKSTREAM, or the key's slot has
+ * moved (the next check uses another key).
  */
 
 static ngx_uint_t
@@ -451,12 +451,12 @@ ngx_conduit_publisher_would(ngx_conduit_publisher_peer_t *peer,
 
     if (kind != CONDUIT_REDIS_ERROR_OOM) {
 
-        /* the server may not be the one to ask any more */
+        /* the server may no longer be the master */
 
         ngx_conduit_topology_doubt(&pub->topology);
     }
 
-    /* one line, until all is well */
+    /* log once, until all checks succeed */
 
     if (!pub->refused) {
         pub->refused = 1;

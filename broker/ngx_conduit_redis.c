@@ -1,6 +1,6 @@
 /*
- * The parameter of conduit_publish and conduit_gateway, checked and resolved
- * while the configuration is read: a worker never looks a name up.
+ * The URL of conduit_publish and conduit_gateway, checked and resolved while
+ * the configuration is read: a worker never resolves a name.
  */
 
 #include <ngx_config.h>
@@ -175,7 +175,7 @@ ngx_conduit_redis_append(ngx_array_t *text, const char *data, size_t len)
 }
 
 
-/* adds the addresses of a host; *name is how it is written in logs */
+/* adds the addresses of a host, and sets *name to its name for logs */
 
 static ngx_int_t
 ngx_conduit_redis_resolve(ngx_conf_t *cf, conduit_redis_host_t *host,

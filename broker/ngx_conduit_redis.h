@@ -1,6 +1,7 @@
 /*
- * Redis as a location names it: where it is, who logs in, how long anything may
- * take.  Made at configuration time, in the master; read-only afterwards.
+ * A Redis deployment as a location configures it: addresses, credentials,
+ * timeouts.  Created by the master process with the configuration; read-only
+ * afterwards.
  */
 
 #ifndef NGX_CONDUIT_REDIS_H
@@ -19,8 +20,8 @@ typedef struct {
     ngx_str_t    host;              /* a numeric address, zero-terminated; IPv6
                                        without brackets */
     in_port_t    port;
-    ngx_str_t    name;              /* as it was given: a name or an address,
-                                       for which a certificate must be */
+    ngx_str_t    name;              /* name or address as configured; the
+                                       certificate must be for it */
 } ngx_conduit_redis_addr_t;
 
 typedef struct {
@@ -28,7 +29,7 @@ typedef struct {
                                             credentials; for logs */
     conduit_redis_scheme_t     scheme;
     ngx_uint_t                 secure;   /* "rediss" */
-    ngx_conduit_tls_t         *tls;      /* then; set by the caller */
+    ngx_conduit_tls_t         *tls;      /* with "rediss"; set by the caller */
     ngx_str_t                  path;     /* of a unix socket, zero-terminated;
                                             else empty */
     ngx_conduit_redis_addr_t  *addrs;    /* of the server, of the seeds of a
@@ -45,14 +46,14 @@ typedef struct {
 
 
 /*
- * Makes a deployment of a URL (the parameter of conduit_publish or
- * conduit_gateway), resolving its host names.  Returns NULL after logging what
- * is wrong at emerg level with file and line.  The result lives in cf->pool;
+ * Creates a deployment from a URL (the parameter of conduit_publish or
+ * conduit_gateway), and resolves its host names.  On errors logs at emerg
+ * level, with file and line, and returns NULL.  The result lives in cf->pool;
  * timeouts are left zero, and tls NULL.
  */
 ngx_conduit_redis_t *ngx_conduit_redis_create(ngx_conf_t *cf, ngx_str_t *url);
 
-/* Returns 1 if two are the same with the same log-in, times and TLS. */
+/* Returns 1 if deployment, credentials, timeouts and TLS are the same. */
 ngx_uint_t ngx_conduit_redis_equal(ngx_conduit_redis_t *a,
     ngx_conduit_redis_t *b);
 

@@ -2,11 +2,12 @@
  * Publishing: one script, one round trip.
  *
  * The rate key carries the whole stream key as its hash tag, so that both live
- * in one slot of a cluster.  A fixed window is kept there: INCR, and PEXPIRE
- * for the first.  A key that lost its expiry (a foreign write) is healed, or it
- * would refuse for ever.  The expiry of the stream is renewed with every
- * message: an abandoned stream dies by itself.  When it cannot be set, the
- * message is stored all the same, and the reply says both.
+ * in one slot of a cluster.  It counts a fixed window: INCR, with PEXPIRE for
+ * the first message.  If the key has lost its expiry (another client wrote it),
+ * the expiry is set again, or messages would be refused for ever.  The expiry
+ * of the stream is renewed with every message: an abandoned stream dies by
+ * itself.  When it cannot be set, the message is stored all the same, and the
+ * reply says both.
  */
 
 #include <ngx_config.h>
@@ -18,23 +19,23 @@
 #include "ngx_conduit_script.h"
 
 
-/* how often a message is sent elsewhere before it is given up */
+/* how many redirections are followed before a message is given up */
 #define NGX_CONDUIT_REDIRECTS    5
 
 
 struct ngx_conduit_script_op_s {
     ngx_conduit_publisher_t  *publisher;
     ngx_conduit_publish_t    *publish;      /* NULL when cancelled */
-    ngx_conduit_node_t       *node;         /* it was sent to */
+    ngx_conduit_node_t       *node;         /* the server used */
     ngx_conduit_waiter_t      waiter;
     ngx_msec_t                started;
-    ngx_event_t               timer;        /* of all there is to do, set when
-                                               it is more than one command */
+    ngx_event_t               timer;        /* deadline of the operation, if it
+                                               takes more than one command */
     ngx_uint_t                redirects;
-    unsigned                  waiting:1;    /* for the server to be known */
-    unsigned                  loading:1;    /* the text was sent, not its sum */
+    unsigned                  waiting:1;    /* until the server is known */
+    unsigned                  loading:1;    /* EVAL was sent, not EVALSHA */
     unsigned                  asking:1;     /* ASKING goes before it */
-    unsigned                  single:1;     /* with the stream's key alone */
+    unsigned                  single:1;     /* uses the stream's key only */
 };
 
 
@@ -64,9 +65,9 @@ static void ngx_conduit_script_stored(redisReply *reply,
 /*
  * KEYS: the stream, its rate key.
  * ARGV: the message, the rate (0: none), its window in ms, the stream's length,
- * the stream's life in ms.
- * Returns the entry's ID, or the number of ms to wait, or a list of the ID and
- * the error that setting the stream's life met.
+ * the stream's expiry in ms.
+ * Returns the entry's ID; or the number of ms to wait; or a list of the ID and
+ * the error of setting the stream's expiry.
  */
 
 static ngx_conduit_lua_t  ngx_conduit_script =
@@ -159,7 +160,7 @@ ngx_conduit_script_start(ngx_conduit_script_op_t *op)
 }
 
 
-/* it is known which server has the key, or that nobody tells */
+/* the server of the key has become known (ok), or could not be found */
 
 static void
 ngx_conduit_script_known(void *data, ngx_uint_t ok)
@@ -185,9 +186,9 @@ ngx_conduit_script_known(void *data, ngx_uint_t ok)
 
 
 /*
- * One command has a deadline of its own.  When a server has to be found first,
- * or the command goes to another one, all of it has the time of one command, so
- * that a publisher has its answer by then.
+ * A single command has its own deadline.  When the server has to be found
+ * first, or the command is sent again, the whole operation gets the timeout of
+ * one command, so that the publisher is answered in time.
  */
 
 static void
@@ -228,7 +229,7 @@ ngx_conduit_script_timer(ngx_event_t *ev)
     result.status = NGX_CONDUIT_REDIS_TIMED_OUT;
     result.node = ngx_conduit_script_node(op);
 
-    /* the operation goes with the reply */
+    /* the operation is freed when the reply comes, or the link is lost */
 
     p = op->publish;
     op->publish = NULL;
@@ -389,8 +390,8 @@ ngx_conduit_script_reply(void *data, redisReply *reply,
 
 
 /*
- * Sends a message once more that was not taken, but would be in another form or
- * elsewhere.  Returns NGX_OK when it is on its way, NGX_DONE when the reply is
+ * Sends a refused message once more if it may be accepted in another form or by
+ * another server.  Returns NGX_OK when it was sent, NGX_DONE when the reply is
  * final, NGX_DECLINED or NGX_ERROR when it could not be sent.
  */
 
@@ -412,7 +413,7 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
 
     if (!op->single && ngx_conduit_script_alone(op, reply)) {
 
-        /* without its key, a request could be stored twice */
+        /* without the request's key the messages could be stored twice */
 
         if (op->publish->entries && op->publish->entries->request.len) {
             return NGX_DONE;
@@ -441,11 +442,12 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
 
 
 /*
- * Whether one of several keys has gone ahead with its slot: the message does
- * not wait for the others, the rate of a moment is not counted.  Redis 6 says
- * ASK there although the stream may still be here; followed, it would begin a
- * second stream at the other server.  For the stream alone, ASK means that the
- * stream is not here.
+ * Whether the message must be sent with the stream's key alone: the slot is
+ * being migrated, and some of its keys have moved already.  The message does
+ * not wait for the others, and is not counted by the rate.  Redis 6 also
+ * replies with ASK although the stream may still be here: to follow it would
+ * begin a second stream at the other server.  With the stream's key alone, ASK
+ * means that the stream is not here.
  */
 
 static ngx_uint_t
@@ -524,7 +526,7 @@ ngx_conduit_script_result(ngx_conduit_script_op_t *op, redisReply *reply,
 
     default:
 
-        /* the server may not be the one to ask any more */
+        /* the server may no longer be the master */
 
         result->status = NGX_CONDUIT_REDIS_BUSY;
         ngx_conduit_topology_doubt(&op->publisher->topology);
@@ -532,7 +534,8 @@ ngx_conduit_script_result(ngx_conduit_script_op_t *op, redisReply *reply,
 }
 
 
-/* the plain script's reply; leaves *result for one that it does not give */
+/* reads the plain script's reply; leaves *result as it is for any other
+   reply */
 
 static void
 ngx_conduit_script_stored(redisReply *reply, ngx_conduit_published_t *result)

@@ -1,7 +1,7 @@
 /*
- * Publishing: the rate check, XADD and the expiry as one script, which Redis
- * runs in one round trip and in one piece.  A message that is stored as it came
- * has a script of its own; what needs more has that of ngx_conduit_entries.h.
+ * Publishing: rate check, XADD and expiry in one script, which Redis runs
+ * atomically and in one round trip.  A message that is stored as it came uses
+ * the plain script; everything else uses that of ngx_conduit_entries.h.
  */
 
 #ifndef NGX_CONDUIT_SCRIPT_H
@@ -25,9 +25,9 @@ typedef enum {
     NGX_CONDUIT_NO_REDIS,         /* not stored */
     NGX_CONDUIT_REDIS_LOST,       /* may have been stored */
     NGX_CONDUIT_REDIS_TIMED_OUT,  /* may have been stored */
-    NGX_CONDUIT_REDIS_BUSY,       /* not stored; another try may do */
+    NGX_CONDUIT_REDIS_BUSY,       /* not stored; a retry may succeed */
     NGX_CONDUIT_REDIS_FULL,       /* not stored: -OOM */
-    NGX_CONDUIT_REDIS_REFUSED,    /* not stored; another try won't do */
+    NGX_CONDUIT_REDIS_REFUSED,    /* not stored; a retry would fail */
     NGX_CONDUIT_REQUEST_DIFFERS,  /* not stored: the request is remembered
                                      with another fingerprint */
     NGX_CONDUIT_NO_SEQUENCE       /* not stored: the stream's last one is as
@@ -42,15 +42,16 @@ typedef struct {
                                          with counted, until its window ends */
     ngx_uint_t               left;    /* messages that the rate still allows,
                                          with counted */
-    ngx_str_t                records; /* of entries: what was stored, for
+    ngx_str_t                records; /* what was stored, with entries, for
                                          ngx_conduit_entries_next(); until the
                                          return */
-    unsigned                 counted:1;   /* the rate, by the entries' script */
+    unsigned                 counted:1;   /* left and wait are set (entries
+                                             only) */
     unsigned                 replayed:1;  /* stored by an earlier request */
-    ngx_str_t                error;   /* Redis' own words; until the return;
-                                         with PUBLISHED, why the stream's life
+    ngx_str_t                error;   /* error text of Redis; until the return;
+                                         with PUBLISHED, why the stream's expiry
                                          was not set */
-    conduit_redis_error_t    kind;    /* of a message that Redis refused */
+    conduit_redis_error_t    kind;    /* set if Redis refused the message */
     ngx_str_t               *node;    /* the server's name; likewise */
 } ngx_conduit_published_t;
 
@@ -62,16 +63,16 @@ typedef struct {
     ngx_str_t                 message;      /* the serialized PublishRequest */
     u_char                    message_id[CONDUIT_UUID_LEN];
     u_char                    sequence[NGX_INT64_LEN];   /* decimal */
-    size_t                    sequence_len; /* 0: the stream's next, which is
-                                               not in the message */
+    size_t                    sequence_len; /* 0: the stream's next, to be added
+                                               to the message */
 } ngx_conduit_entry_t;
 
-/* messages that are stored all or none, in this order */
+/* messages to be stored all or none, in this order */
 typedef struct {
     ngx_conduit_entry_t      *elts;
     ngx_uint_t                n;            /* 1 at least; not more than rate */
-    ngx_str_t                 request;      /* any bytes by which the request is
-                                               remembered; empty: it is not */
+    ngx_str_t                 request;      /* the request is remembered by
+                                               these bytes; empty: it is not */
     ngx_str_t                 fingerprint;  /* of the request */
     ngx_msec_t                remember;     /* for how long */
 } ngx_conduit_entries_t;

@@ -134,7 +134,7 @@ ngx_conduit_stream_load(ngx_conduit_link_t *link, ngx_str_t *text)
 }
 
 
-/* a script that is not there is sent with its text */
+/* a failure needs no handling: a missing script is sent with its text later */
 
 static void
 ngx_conduit_stream_loaded(void *data, redisReply *reply,

@@ -13,7 +13,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* the fields of an entry that are looked at */
+/* names of the fields of an entry that are read */
 typedef struct {
     ngx_str_t             data;
     ngx_str_t             end;      /* len 0: none */
@@ -21,30 +21,30 @@ typedef struct {
 
 typedef struct {
     conduit_stream_id_t   id;
-    ngx_str_t             data;     /* of that field, the first of its name;
-                                       data.data is NULL without such a field */
+    ngx_str_t             data;     /* value of the first such field; data.data
+                                       is NULL without one */
     unsigned              end:1;    /* it has the field end */
 } ngx_conduit_entry_t;
 
 /* what XINFO STREAM tells of a stream */
 typedef struct {
-    conduit_stream_id_t   last_id;  /* the last one given out */
+    conduit_stream_id_t   last_id;  /* last-generated-id */
     ngx_conduit_entry_t   first;    /* valid when length is not 0 */
     ngx_conduit_entry_t   last;     /* likewise */
     ngx_uint_t            length;
     uint64_t              added;    /* entries ever, valid when counted */
-    conduit_stream_id_t   deleted;  /* the largest that XDEL removed, valid when
-                                       counted; trimming is not noted there */
-    ngx_uint_t            counted;  /* not before Redis 7 */
+    conduit_stream_id_t   deleted;  /* the largest ID removed by XDEL, valid
+                                       when counted; not set by trimming */
+    ngx_uint_t            counted;  /* never before Redis 7 */
     ngx_uint_t            exists;
-    ngx_uint_t            trimmed;  /* entries are gone, or the server does not
-                                       tell */
+    ngx_uint_t            trimmed;  /* entries were removed, or the server does
+                                       not tell */
 } ngx_conduit_stream_info_t;
 
 
 /*
- * Sends XREAD COUNT count STREAMS key after, without BLOCK.  The result is that
- * of ngx_conduit_link_command().
+ * Sends XREAD COUNT count STREAMS key after, without BLOCK.  Returns what
+ * ngx_conduit_link_command() does.
  */
 ngx_int_t ngx_conduit_stream_read(ngx_conduit_link_t *link, ngx_str_t *key,
     conduit_stream_id_t *after, ngx_uint_t count, ngx_conduit_reply_pt handler,
@@ -60,8 +60,8 @@ ngx_int_t ngx_conduit_stream_info(ngx_conduit_link_t *link, ngx_str_t *key,
     ngx_conduit_reply_pt handler, void *data);
 
 /*
- * Runs a script that reads: command is EVALSHA or EVAL, with _RO or without,
- * script its sum or its text; KEYS[1] is key, ARGV are from and count;
+ * Runs a script that reads: command is EVALSHA or EVAL, with or without _RO,
+ * script is its SHA1 or its text; KEYS[1] is key, ARGV are from and count;
  * likewise.
  */
 ngx_int_t ngx_conduit_stream_eval(ngx_conduit_link_t *link,
@@ -69,7 +69,7 @@ ngx_int_t ngx_conduit_stream_eval(ngx_conduit_link_t *link,
     conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
     void *data);
 
-/* Has a script loaded, and does not care whether it was. */
+/* Sends SCRIPT LOAD; a failure is ignored. */
 void ngx_conduit_stream_load(ngx_conduit_link_t *link, ngx_str_t *text);
 
 /*

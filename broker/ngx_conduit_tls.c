@@ -2,9 +2,9 @@
  * TLS to Redis.
  *
  * hiredis does the handshake with the first writes and reads; a certificate
- * that is not accepted ends the connection there like any other failure.  Its
- * reads take up to 16k, so a whole record: nothing that was decrypted stays
- * behind without an event, as long as OpenSSL does not read ahead.
+ * that is refused ends the connection like any other failure.  hiredis reads up
+ * to 16k at once, which is a whole record: no decrypted data stays in OpenSSL
+ * without an event, as long as OpenSSL does not read ahead.
  */
 
 #include <ngx_config.h>
@@ -64,14 +64,14 @@ ngx_conduit_tls_conf_merge(ngx_conduit_tls_conf_t *prev,
 
 
 struct ngx_conduit_tls_s {
-    ngx_conduit_tls_conf_t   conf;     /* names of files in full */
+    ngx_conduit_tls_conf_t   conf;     /* with full file names */
     SSL_CTX                 *ctx;
     ngx_cycle_t             *cycle;
     ngx_conduit_tls_t       *next;
 };
 
 
-/* for messages of one that is being made */
+/* the directive, for log messages of ngx_conduit_tls_get() */
 typedef struct {
     ngx_log_t   *log;
     u_char      *file;
@@ -94,7 +94,7 @@ static ngx_int_t ngx_conduit_tls_expect(ngx_conduit_tls_t *tls, SSL *ssl,
     ngx_str_t *host);
 
 
-/* of all configurations that are in use or being read */
+/* the settings of all configurations in use or being read */
 static ngx_conduit_tls_t  *ngx_conduit_tls_all;
 
 
@@ -182,7 +182,7 @@ ngx_conduit_tls_cleanup(void *data)
         }
     }
 
-    /* connections that are left have references of their own */
+    /* connections that still exist hold their own references */
 
     SSL_CTX_free(tls->ctx);
 }
@@ -236,7 +236,7 @@ ngx_conduit_tls_init(ngx_conduit_tls_t *tls, ngx_conduit_tls_place_t *place)
                                       "certificates", NULL);
     }
 
-    /* files of the system's that are not there are no error */
+    /* missing system files leave errors in the queue, but are not an error */
     ngx_conduit_tls_clear();
 
     return ngx_conduit_tls_certificate(tls, place);
@@ -270,7 +270,7 @@ ngx_conduit_tls_certificate(ngx_conduit_tls_t *tls,
         return ngx_conduit_tls_failed(place, "cannot load certificate", crt);
     }
 
-    /* nobody is there to type one in */
+    /* there is nobody to type in a password */
     SSL_CTX_set_default_passwd_cb(tls->ctx, ngx_conduit_tls_no_password);
 
     if (SSL_CTX_use_PrivateKey_file(tls->ctx, (char *) key->data,
@@ -293,7 +293,7 @@ ngx_conduit_tls_no_password(char *buf, int size, int rwflag, void *data)
 }
 
 
-/* logs it, with OpenSSL's reason if there is one */
+/* logs the failure, with OpenSSL's reason if there is one */
 
 static ngx_int_t
 ngx_conduit_tls_failed(ngx_conduit_tls_place_t *place, const char *what,
@@ -310,7 +310,7 @@ ngx_conduit_tls_failed(ngx_conduit_tls_place_t *place, const char *what,
         p = ngx_slprintf(p, last, " \"%V\"", name);
     }
 
-    /* the first one is the reason, the others say where it was noticed */
+    /* the first error is the cause, the others were reported on the way up */
 
     err = ERR_peek_error();
 
@@ -356,7 +356,7 @@ ngx_conduit_tls_connect(ngx_conduit_tls_t *tls, redisAsyncContext *ac,
 
     } else if (redisInitiateSSL(&ac->c, ssl) != REDIS_OK) {
 
-        /* a server nearby may have answered already */
+        /* a server nearby may already have failed the handshake */
 
         *why = ngx_conduit_tls_why(ssl, ac->c.errstr);
         SSL_free(ssl);
@@ -369,7 +369,7 @@ ngx_conduit_tls_connect(ngx_conduit_tls_t *tls, redisAsyncContext *ac,
 }
 
 
-/* which certificate is expected, and what the server is told of it */
+/* sets the name or address that the certificate must have, and SNI */
 
 static ngx_int_t
 ngx_conduit_tls_expect(ngx_conduit_tls_t *tls, SSL *ssl, ngx_str_t *host)
@@ -390,7 +390,7 @@ ngx_conduit_tls_expect(ngx_conduit_tls_t *tls, SSL *ssl, ngx_str_t *host)
         return NGX_OK;
     }
 
-    /* no address */
+    /* the host is a name: drop the error of set1_ip_asc() */
     ngx_conduit_tls_clear();
 
     if (tls->conf.verify) {

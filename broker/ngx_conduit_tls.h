@@ -1,6 +1,6 @@
 /*
- * TLS to Redis ("rediss"): settings and certificates, read while the
- * configuration is; a handshake for each connection.  Needs hiredis 1.0; on
+ * TLS to Redis ("rediss"): settings and certificates are read with the
+ * configuration, and each connection does a handshake.  Needs hiredis 1.0; with
  * an older one ngx_conduit_tls_supported is 0 and nothing else is called.
  */
 
@@ -22,7 +22,7 @@
 #define ngx_conduit_tls_supported  0
 #endif
 
-/* what the directives say */
+/* the values of the directives */
 typedef struct {
     ngx_str_t     trusted_certificate;   /* a file; empty: the system's */
     ngx_flag_t    verify;
@@ -37,7 +37,7 @@ typedef struct ngx_conduit_tls_s  ngx_conduit_tls_t;
 /* Sets the fields to "not set". */
 void ngx_conduit_tls_conf_init(ngx_conduit_tls_conf_t *conf);
 
-/* Whether any field was set; to be asked before they are merged. */
+/* Whether any field was set; to be called before the fields are merged. */
 ngx_uint_t ngx_conduit_tls_conf_given(ngx_conduit_tls_conf_t *conf);
 
 /* Merges the fields. */
@@ -45,7 +45,7 @@ void ngx_conduit_tls_conf_merge(ngx_conduit_tls_conf_t *prev,
     ngx_conduit_tls_conf_t *conf);
 
 /*
- * Returns what connections with these settings are made with; equal settings
+ * Returns the object that connections with these settings use; equal settings
  * of a configuration share one, so that pointers may be compared.  It lives as
  * long as cf->cycle.  Relative file names count from the configuration.
  * Returns NULL after logging what is wrong at emerg level, with file and line
@@ -56,21 +56,22 @@ ngx_conduit_tls_t *ngx_conduit_tls_get(ngx_conf_t *cf,
 
 /*
  * Starts the handshake on a context that has just begun to connect, before it
- * is given its events.  host is what the certificate must be for, unless a name
- * is set: a name or an address.  Returns what belongs to the context from now
- * on, or NULL, and then why in *why, as ngx_conduit_tls_why() does.
+ * is given its events.  host is the name or address that the certificate must
+ * have, unless a name is set in the configuration.  Returns the SSL object,
+ * which belongs to the context from now on; or NULL with the reason in *why,
+ * see ngx_conduit_tls_why().
  */
 SSL *ngx_conduit_tls_connect(ngx_conduit_tls_t *tls, redisAsyncContext *ac,
     ngx_str_t *host, const char **why);
 
 /*
- * Why a connection failed, to be asked while hiredis tells of it: hiredis has a
- * number of the system's at best.  why is what is known already.  Returns it,
- * or a text that is good until the next call.
+ * Returns why a connection failed; to be called in the callback in which
+ * hiredis reports it, as hiredis itself knows an errno at best.  why is the
+ * reason known so far: returns it, or a text that is valid until the next call.
  */
 const char *ngx_conduit_tls_why(SSL *ssl, const char *why);
 
-/* Whether the handshake is under way; ssl may be NULL. */
+/* Whether the handshake is not yet complete; ssl may be NULL. */
 ngx_uint_t ngx_conduit_tls_shaking(SSL *ssl);
 
 /*

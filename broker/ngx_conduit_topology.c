@@ -1,8 +1,8 @@
 /*
  * Topology: which Redis server holds a key now.
  *
- * The owner is told of news by an event of its own, never from within the reply
- * that brought them: links may be closed there.
+ * Changes are reported to the owner by a posted event, never in the handler of
+ * the reply that brought them: the owner may close links.
  */
 
 #include <ngx_config.h>
@@ -18,8 +18,8 @@
 #define NGX_CONDUIT_ASK_TIMEOUT   1000
 #define NGX_CONDUIT_ASK_FIRST     20
 
-/* answers without news to a doubt, after which another one is asked: one who
-   has lost touch with the rest tells what was */
+/* after so many replies that do not confirm a doubt another node is asked: a
+   node cut off from the others replies with an outdated map */
 #define NGX_CONDUIT_ASK_IN_VAIN   5
 
 
@@ -146,7 +146,8 @@ ngx_conduit_topology_open_scout(ngx_conduit_topology_t *t)
 
     if (t->redis->scheme == CONDUIT_REDIS_SENTINEL) {
 
-        /* the log-in is the server's; the Sentinels have none */
+        /* user and password are for the servers; Sentinels are asked without
+           AUTH */
 
         ngx_str_null(&t->guides.user);
         ngx_str_null(&t->guides.password);
@@ -163,11 +164,12 @@ ngx_conduit_topology_open_scout(ngx_conduit_topology_t *t)
 
     ngx_conduit_link_open(&t->scout);
 
-    /* not all workers ask the first one; the link counts modulo all */
+    /* let each worker start with another address; the link takes this modulo
+       the number of addresses */
 
     t->scout.addr = ngx_random();
 
-    /* not all workers at the same moment */
+    /* spread the requests of the workers over time */
 
     ngx_add_timer(&t->ask_timer, NGX_CONDUIT_ASK_INTERVAL / 2
                                  + ngx_random() % NGX_CONDUIT_ASK_INTERVAL);
@@ -419,7 +421,8 @@ ngx_conduit_topology_ask(ngx_conduit_topology_t *t)
 }
 
 
-/* nothing is known until all have been asked */
+/* while nothing is known, asks again soon; reports a failure when all addresses
+   have failed */
 
 static void
 ngx_conduit_topology_unanswered(ngx_conduit_topology_t *t)
@@ -474,7 +477,7 @@ ngx_conduit_topology_reply(void *data, redisReply *reply,
                 ngx_conduit_topology_refused(t, reply);
             }
 
-            /* another one may know better */
+            /* another node or Sentinel may know */
 
             ngx_conduit_link_reset(&t->scout, NULL);
         }
@@ -557,7 +560,8 @@ ngx_conduit_topology_crier_up(ngx_conduit_link_t *link)
 }
 
 
-/* ["message", "+switch-master", "name ip port ip port"]; asked, not believed */
+/* ["message", "+switch-master", "name ip port ip port"]; the message is not
+   trusted: the scout asks again */
 
 static void
 ngx_conduit_topology_cry(void *data, redisReply *reply)
@@ -625,7 +629,7 @@ ngx_conduit_topology_review(ngx_conduit_topology_t *t)
 }
 
 
-/* in a cluster, any node can be asked: the seeds may be gone one day */
+/* in a cluster lets the scout ask any node: the seeds may be removed one day */
 
 static void
 ngx_conduit_topology_guides(ngx_conduit_topology_t *t)

@@ -8,13 +8,13 @@
  *   Cluster      the master of the key's slot (CLUSTER SLOTS); asked every
  *                second, and when a reply sends a command elsewhere
  *
- * A scout, one link of its own, asks; it goes from one seed, node or Sentinel
- * to the next when it gets no answer.  What it learns is compared with what is
- * known: an armed key does not ring when its slot moves, so that the owner is
- * told of every change, and reads again.
+ * The scout, a separate link, asks; without a reply it goes to the next seed,
+ * node or Sentinel.  The reply is compared with the known map: a tracked key is
+ * not invalidated when its slot moves, so the owner is told of every change,
+ * and reads the keys again.
  *
- * A worker looks no names up: of servers that are told by name those are known
- * that are hosts of the URL.
+ * A worker resolves no names: a server that is announced by name can only be
+ * used if it is a host of the URL.
  */
 
 #ifndef NGX_CONDUIT_TOPOLOGY_H
@@ -33,16 +33,16 @@
 
 typedef struct ngx_conduit_topology_s  ngx_conduit_topology_t;
 
-/* one server; lives as long as it has slots or the owner's data */
+/* a server; it is freed when it has neither slots nor data of the owner */
 typedef struct {
-    ngx_conduit_redis_t        redis;    /* what links to it are made of */
+    ngx_conduit_redis_t        redis;    /* for links to this server */
     void                      *data;     /* the owner's; NULL: not in use */
-    ngx_uint_t                 slots;    /* it is the master of; 0: none */
-    ngx_msec_t                 since;    /* it has had none */
+    ngx_uint_t                 slots;    /* how many it is the master of */
+    ngx_msec_t                 since;    /* when it lost the last one */
 
     /* private */
     ngx_queue_t                queue;
-    ngx_str_t                  host;     /* as the cluster writes it */
+    ngx_str_t                  host;     /* as named in replies */
     u_char                     name[NGX_CONDUIT_NODE_TEXT];
     u_char                     ip[NGX_SOCKADDR_STRLEN];
 } ngx_conduit_node_t;
@@ -54,28 +54,29 @@ struct ngx_conduit_topology_s {
     void                      *data;
     /* owners of keys have changed, or are known for the first time */
     void                     (*changed)(void *data);
-    /* nothing is known, and nobody answers */
+    /* no map is known, and all addresses have failed */
     void                     (*failed)(void *data);
-    /* now and then for each node that has data: which can be given up, and set
-       to NULL, when it is of no use */
+    /* called regularly for each node with data: the owner may free the data and
+       set it to NULL */
     void                     (*review)(void *data, ngx_conduit_node_t *node);
 
     /* private */
     unsigned                   opened:1;
     unsigned                   known:1;
-    unsigned                   asking:1;    /* a reply is to come */
-    unsigned                   again:1;     /* ask once more then */
-    unsigned                   news:1;      /* the owner is to be told */
-    unsigned                   doubted:1;   /* asked for a reason */
-    ngx_uint_t                 in_vain;     /* how often, without news */
+    unsigned                   asking:1;    /* waits for a reply */
+    unsigned                   again:1;     /* ask again after the reply */
+    unsigned                   news:1;      /* the map has changed */
+    unsigned                   doubted:1;   /* a doubt made it ask */
+    ngx_uint_t                 in_vain;     /* doubts in a row that no reply
+                                               confirmed */
     ngx_conduit_reasons_t      refusals;    /* error replies that were logged */
     ngx_msec_t                 refused;     /* when the first of them came */
-    uint32_t                   stranger;    /* a name that was logged: its
-                                               hash; 0: none */
+    uint32_t                   stranger;    /* hash of the last unusable name
+                                               logged; 0: none */
     ngx_queue_t                nodes;
-    ngx_conduit_node_t        *master;      /* of all keys, but in a cluster */
+    ngx_conduit_node_t        *master;      /* of all keys; NULL in a cluster */
     ngx_conduit_node_t       **slots;       /* of a cluster */
-    ngx_conduit_redis_t        guides;      /* whom the scout may ask */
+    ngx_conduit_redis_t        guides;      /* the addresses for the scout */
     ngx_conduit_link_t         scout;
     ngx_conduit_link_t         crier;       /* a Sentinel's +switch-master */
     ngx_msec_t                 asked;
@@ -85,14 +86,14 @@ struct ngx_conduit_topology_s {
 
 
 /*
- * Opens a topology in a worker; does nothing on an open one.  One server is
- * known at once, without a call of changed().  NGX_OK or NGX_ERROR.
+ * Opens a topology in a worker; does nothing if it is open.  A single server is
+ * known at once, without a call of changed().  Returns NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_topology_open(ngx_conduit_topology_t *t);
 
 /*
- * Closes it and frees the nodes; the owner gives up their data before.  Never
- * to be called from a reply handler.
+ * Closes a topology and frees its nodes; the owner must have freed their data.
+ * Must not be called from a reply handler.
  */
 void ngx_conduit_topology_close(ngx_conduit_topology_t *t);
 
@@ -101,17 +102,17 @@ ngx_conduit_node_t *ngx_conduit_topology_node(ngx_conduit_topology_t *t,
     ngx_str_t *key);
 
 /*
- * Follows an error reply of from to a command on a key: for MOVED takes note of
- * the new owner of its slot; sets *ask when only this command is meant (to be
- * preceded by ASKING).  Returns where to send it, or NULL when the reply says
- * nothing of that, or the node is not known yet.
+ * Parses an error reply of the node "from" to a command.  MOVED updates the
+ * map; for ASK sets *ask: only this command is sent to the other node, after
+ * ASKING.  Returns the node to send it to, or NULL if the reply is no
+ * redirection or the node can't be used.
  */
 ngx_conduit_node_t *ngx_conduit_topology_redirect(ngx_conduit_topology_t *t,
     ngx_conduit_node_t *from, redisReply *reply, ngx_uint_t *ask);
 
 /*
- * Something does not fit what is known (a redirection, a lost link, a server
- * that is no master): asks again soon.
+ * The known map may be outdated (a redirection, a lost link, a server that is
+ * no master): asks again soon.
  */
 void ngx_conduit_topology_doubt(ngx_conduit_topology_t *t);
 

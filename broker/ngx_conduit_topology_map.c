@@ -1,5 +1,5 @@
 /*
- * What a topology learns: replies of Sentinels and of a cluster's nodes.
+ * Parses the replies of Sentinels and cluster nodes, and keeps the nodes.
  */
 
 #include <ngx_config.h>
@@ -155,10 +155,10 @@ ngx_conduit_topology_range(ngx_conduit_topology_t *t, redisReply *range,
 
 
 /*
- * [host, port, id, [name, value, ...]]: an address, or, from Redis 7 on, a name
- * with its address among the values.  Nil or nothing means where the answer
- * came from, whatever the values say; "?" is a name that the server does not
- * know.
+ * [host, port, id, [name, value, ...]]: host is an address, or, from Redis 7
+ * on, a name with its address among the values.  A nil or empty host is the
+ * address that the reply came from, whatever the values say; "?" is a host
+ * whose name the server does not know.
  */
 
 static ngx_conduit_node_t *
@@ -210,8 +210,8 @@ ngx_conduit_topology_reply_node(ngx_conduit_topology_t *t, redisReply *reply)
 }
 
 
-/* the address that goes with a name; the one that answers may not know its own
-   one */
+/* finds the address among the values; it is empty if the replying node does not
+   know its own address */
 
 static void
 ngx_conduit_topology_reply_ip(redisReply *reply, ngx_str_t *peer,
@@ -269,7 +269,7 @@ ngx_conduit_topology_find(ngx_conduit_topology_t *t, ngx_str_t *host,
 }
 
 
-/* its address rather than a name that was told, which no worker looks up */
+/* prefers the address: a worker can't resolve an announced name */
 
 ngx_str_t
 ngx_conduit_topology_same_host(ngx_conduit_node_t *node)
@@ -359,7 +359,7 @@ ngx_conduit_topology_add(ngx_conduit_topology_t *t, ngx_str_t *host,
 }
 
 
-/* of a numeric address; AF_UNSPEC for anything else */
+/* returns the family of a numeric address, AF_UNSPEC for anything else */
 
 static ngx_int_t
 ngx_conduit_topology_family(ngx_str_t *ip)
@@ -386,7 +386,7 @@ ngx_conduit_topology_family(ngx_str_t *ip)
 }
 
 
-/* the *n addresses of a host of the URL, or NULL */
+/* returns the *n addresses of a host of the URL, or NULL */
 
 static ngx_conduit_redis_addr_t *
 ngx_conduit_topology_seeds(ngx_conduit_topology_t *t, ngx_str_t *name,

@@ -15,8 +15,8 @@
 /*
  * Takes a reply to SENTINEL GET-MASTER-ADDR-BY-NAME: [address, port], or nil;
  * sets t->news when the master is another one.  Returns NGX_OK, NGX_DECLINED
- * when it names nobody, NGX_ABORT when it is nobody that can be used
- * (ngx_conduit_topology_add).
+ * when the reply names no master, NGX_ABORT when the master can't be used (see
+ * ngx_conduit_topology_add()).
  */
 ngx_int_t ngx_conduit_topology_master(ngx_conduit_topology_t *t,
     redisReply *reply);
@@ -29,17 +29,18 @@ ngx_int_t ngx_conduit_topology_master(ngx_conduit_topology_t *t,
 ngx_int_t ngx_conduit_topology_slots(ngx_conduit_topology_t *t,
     redisReply *reply);
 
-/* Finds a node by what it is called and its port; NULL: there is none. */
+/* Finds a node by its host, as named in replies, and its port; else NULL. */
 ngx_conduit_node_t *ngx_conduit_topology_find(ngx_conduit_topology_t *t,
     ngx_str_t *host, in_port_t port);
 
-/* What a node is found by that has no name but is where this one is. */
+/* Returns the host of a node that is announced with an empty host by this
+   one. */
 ngx_str_t ngx_conduit_topology_same_host(ngx_conduit_node_t *node);
 
 /*
- * Adds a node: host is how the cluster calls it, ip where it is, an address or
- * the name of a host of the URL.  Returns NULL when it is neither, which is
- * logged, or memory is out.
+ * Adds a node: host is its name in replies, ip its address or the name of a
+ * host of the URL.  Returns NULL when ip is neither, which is logged, or memory
+ * is out.
  */
 ngx_conduit_node_t *ngx_conduit_topology_add(ngx_conduit_topology_t *t,
     ngx_str_t *host, ngx_str_t *ip, in_port_t port);
