@@ -11,16 +11,16 @@
 #include "ngx_conduit_time.h"
 
 
-#define NGX_CONDUIT_HTTP_LOG  10000        /* ms, between two lines */
+#define NGX_CONDUIT_HTTP_LOG  10000        /* ms between two log lines */
 
 
-/* a variable of two modules: the handler of the one that added it first */
+/* a variable that both modules add: "next" is the handler of the first one */
 typedef struct {
     ngx_conduit_http_conf_pt        conf;
     ngx_conduit_http_verified_pt    verified;
     ngx_http_get_variable_pt        next;
     uintptr_t                       next_data;
-    ngx_uint_t                      channel;  /* or else the organization */
+    ngx_uint_t                      channel;  /* 0: the organization */
 } ngx_conduit_http_variable_t;
 
 
@@ -106,7 +106,7 @@ ngx_conduit_http_raw_ids(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
 }
 
 
-/* takes the last segment off a URI */
+/* moves the last segment of *uri to *segment */
 
 static void
 ngx_conduit_http_segment(ngx_str_t *uri, ngx_str_t *segment)
@@ -175,7 +175,7 @@ ngx_conduit_http_bearer(ngx_http_request_t *r, ngx_str_t *token)
 
     value = &r->headers_in.authorization->value;
 
-    /* the scheme's case is free, RFC 9110 11.1 */
+    /* the scheme is case-insensitive, RFC 9110 11.1 */
 
     if (value->len < sizeof("Bearer ") - 1
         || ngx_strncasecmp(value->data, (u_char *) "Bearer ",
@@ -313,9 +313,9 @@ ngx_conduit_http_drop(ngx_http_request_t *r, const char *name)
 
 
 /*
- * The directive "expires" changes the headers that the response is known to
- * have, or else adds them (ngx_http_set_expires()).  It gets two to change that
- * are in no list of what is sent.
+ * The directive "expires" changes r->headers_out.expires and cache_control, or
+ * adds headers if there are none (ngx_http_set_expires()).  Here it is given
+ * two headers to change that are not in the list of headers that are sent.
  */
 
 static ngx_int_t
@@ -338,7 +338,7 @@ ngx_conduit_http_hide_expires(ngx_http_request_t *r, ngx_str_t *value)
 
     if (h != NULL) {
 
-        /* of a response that named this location, by X-Accel-Redirect */
+        /* set by a response that was redirected here by X-Accel-Redirect */
 
         h->hash = 0;
     }
@@ -351,7 +351,7 @@ ngx_conduit_http_hide_expires(ngx_http_request_t *r, ngx_str_t *value)
     h[0].key.data = expires;
     h[0].key.len = sizeof(expires) - 1;
 
-    /* $sent_http_cache_control is read from here */
+    /* $sent_http_cache_control takes its value from here */
 
     h[1].hash = 1;
     ngx_str_set(&h[1].key, "Cache-Control");
@@ -412,7 +412,8 @@ ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = NULL;
 
-    /* "If-Match" and the like: what was done is not to be called undone */
+    /* the message is stored: "If-Match" and the like must not turn the reply
+       into a 412 or 304 */
 
     r->disable_not_modified = 1;
 
@@ -495,8 +496,8 @@ ngx_conduit_http_variables(ngx_conf_t *cf, ngx_conduit_http_conf_pt conf,
     ngx_conduit_http_variable_t  *own;
 
     /*
-     * what a token is good for depends on the location, to which an internal
-     * redirect may bring another one: NGINX must not remember it
+     * not cacheable: which ids a token is valid for depends on the location,
+     * and an internal redirect may lead to another one
      */
 
     static ngx_http_variable_t  vars[] = {
@@ -565,8 +566,8 @@ ngx_conduit_http_get_variable(ngx_http_request_t *r,
         }
 
         /*
-         * not of this location; NGINX remembers "not found" for good, which
-         * a rewrite that comes first must not bring about
+         * not a location of the module; NGINX caches "not found", so it is not
+         * set while a rewrite may still lead to such a location
          */
 
         ngx_memzero(v, sizeof(ngx_http_variable_value_t));
@@ -606,7 +607,7 @@ ngx_conduit_http_get_variable(ngx_http_request_t *r,
             return NGX_OK;
         }
 
-        /* one spelling for one organization: limits count by it */
+        /* one spelling for each organization: it may be the key of a limit */
 
         len = ngx_sprintf((u_char *) p, "%uL", org) - (u_char *) p;
     }
@@ -622,8 +623,8 @@ ngx_conduit_http_get_variable(ngx_http_request_t *r,
 
 
 /*
- * A subrequest has its parent's token.  Once the response has begun, or the
- * request has ended and is logged, no token is verified any more.
+ * A subrequest uses the token of its main request.  After the header was sent,
+ * or when the request has ended and is logged, no token is verified.
  */
 
 static ngx_int_t
@@ -650,7 +651,7 @@ ngx_conduit_http_get_verified(ngx_http_request_t *r,
 
     verify = (main->count != 0 && !main->header_sent);
 
-    /* as above: empty until nothing can change that */
+    /* as above: empty, and "not found" only when that can't change any more */
 
     ngx_memzero(v, sizeof(ngx_http_variable_value_t));
     v->data = (u_char *) "";
@@ -675,7 +676,7 @@ ngx_conduit_http_get_verified(ngx_http_request_t *r,
         value.len = ngx_sprintf(org, "%uL", ids.org) - org;
     }
 
-    /* no more than it needs, for as long as a stream lasts */
+    /* the exact size: the memory is kept for as long as a stream lasts */
 
     p = ngx_pnalloc(r->pool, value.len);
     if (p == NULL) {

@@ -8,19 +8,19 @@
 #include "ngx_conduit_stats.h"
 
 
-/* workers, those that drain after reloads included */
+/* number of workers, including those that shut down after a reload */
 #define NGX_CONDUIT_STATS_SLOTS  128
 
 
 struct ngx_conduit_stats_shared_s {
     time_t                start;
-    ngx_atomic_t          generation;    /* how often it was configured */
+    ngx_atomic_t          generation;    /* counts configurations */
     ngx_conduit_slot_t    slots[NGX_CONDUIT_STATS_SLOTS];
 };
 
 
-/* of the configuration that this process was started with: by the time a slow
-   worker asks, there may be another one */
+/* the generation of this process' configuration: when a worker starts late,
+   sh->generation may already be that of the next one */
 static ngx_atomic_uint_t  ngx_conduit_stats_generation;
 
 
@@ -42,7 +42,7 @@ ngx_conduit_stats_zone(ngx_conf_t *cf, ngx_str_t *name, void *tag)
     size_t           size;
     ngx_shm_zone_t  *zone;
 
-    /* the pool of pages takes some, for itself and for each page */
+    /* room for the slab allocator's own header and page descriptors */
 
     size = sizeof(ngx_conduit_stats_shared_t);
     size = ngx_align(size + size / 64, ngx_pagesize) + 8 * ngx_pagesize;
@@ -57,7 +57,7 @@ ngx_conduit_stats_zone(ngx_conf_t *cf, ngx_str_t *name, void *tag)
 }
 
 
-/* data: that of the zone in the configuration before */
+/* data is zone->data of the previous configuration, or NULL */
 
 static ngx_int_t
 ngx_conduit_stats_init(ngx_shm_zone_t *zone, void *data)
@@ -120,7 +120,8 @@ ngx_conduit_stats_open(ngx_conduit_stats_t *stats, ngx_shm_zone_t *zone)
 
     stats->slot = slot;
 
-    /* what the workers before knew of Redis is as good as it was */
+    /* inherit the latest proof of the previous workers: a reload must not make
+       "ready" fail */
 
     ready = 0;
 
@@ -132,7 +133,7 @@ ngx_conduit_stats_open(ngx_conduit_stats_t *stats, ngx_shm_zone_t *zone)
 }
 
 
-/* the slot of the worker that this one takes the place of, or a free one */
+/* takes the slot of the worker that this one replaces, or a free one */
 
 static ngx_conduit_slot_t *
 ngx_conduit_stats_take(ngx_conduit_stats_shared_t *sh)
@@ -302,7 +303,7 @@ ngx_conduit_stats_sum(ngx_conduit_stats_t *stats, uint64_t *cells,
 }
 
 
-/* *next is where a link is that follows the one before, as in most workers */
+/* *next is a hint: workers mostly open their links in the same order */
 
 static ngx_uint_t
 ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links, ngx_uint_t n,
@@ -315,7 +316,7 @@ ngx_conduit_stats_add_link(ngx_conduit_stats_link_t *links, ngx_uint_t n,
         return n;
     }
 
-    /* another process writes it */
+    /* copied, as another process may be writing it */
 
     copy = *link;
     copy.node[sizeof(copy.node) - 1] = '\0';
@@ -350,7 +351,7 @@ ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age)
     ngx_uint_t           i, n;
     ngx_conduit_slot_t  *slot;
 
-    /* one that is not counted knows of itself at least */
+    /* a worker without a slot in shared memory checks its own proof */
 
     if (stats->slot == &stats->own
         && !ngx_conduit_stats_fresh(&stats->own, age))
@@ -381,7 +382,8 @@ ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age)
 static ngx_uint_t
 ngx_conduit_stats_fresh(ngx_conduit_slot_t *slot, ngx_msec_t age)
 {
-    /* clocks of processes are one, but read at different moments */
+    /* processes share the clock, but read it at different times: ready may be
+       in the future */
 
     return slot->ready != 0
            && (ngx_msec_int_t) (ngx_current_msec - slot->ready)

@@ -1,9 +1,9 @@
 /*
- * Counters in shared memory: over all workers, kept across reloads.
+ * Counters in shared memory: summed over all workers, kept across reloads.
  *
- * Each worker counts in a slot of its own, without locks; a page adds the slots
- * up.  A slot outlives its worker, and the next worker counts on in it, so that
- * counters never go back; gauges are those of workers that live.
+ * Each worker counts in its own slot, without locks; a page adds up the slots.
+ * A slot outlives its worker, and the next worker continues with its counters,
+ * so that they never decrease; gauges are those of running workers only.
  */
 
 #ifndef NGX_CONDUIT_STATS_H
@@ -18,15 +18,15 @@
 
 #define NGX_CONDUIT_STATS_CELLS   160
 #define NGX_CONDUIT_STATS_GAUGES  8
-#define NGX_CONDUIT_STATS_LINKS   128   /* servers and roles, of a worker */
+#define NGX_CONDUIT_STATS_LINKS   128   /* servers and roles in a worker */
 #define NGX_CONDUIT_STATS_NAME    64
 
-/* the first cells: what either module counts; the broker's own come first */
+/* the first cells: what both modules count; those of the broker come first */
 enum {
     NGX_CONDUIT_REDIS_COMMANDS = 0,
     NGX_CONDUIT_REDIS_CONNECTS,         /* connections that came up */
     NGX_CONDUIT_REDIS_FAILURES,         /* attempts that did not */
-    NGX_CONDUIT_REDIS_LOSSES,           /* connections that went */
+    NGX_CONDUIT_REDIS_LOSSES,           /* connections lost */
     NGX_CONDUIT_REDIS_TIMEOUTS,         /* for a command without a reply */
     NGX_CONDUIT_REDIS_REDIRECTS,        /* MOVED and ASK */
     NGX_CONDUIT_JWT_CACHE_HITS,
@@ -60,7 +60,7 @@ enum {
       "verified in full, refused ones included.", CONDUIT_COUNTER,            \
       NGX_CONDUIT_JWT_CACHE_MISSES, NULL, NULL, NULL }
 
-/* links of one role to one server, in a worker; open is 0: the place is free */
+/* links of one role to one server, in a worker; open 0: the place is free */
 typedef struct {
     char                      node[NGX_CONDUIT_STATS_NAME];
     char                      role[16];
@@ -68,9 +68,9 @@ typedef struct {
     uint32_t                  up;
 } ngx_conduit_stats_link_t;
 
-/* of one worker; written by it alone */
+/* the slot of one worker; only the worker writes it */
 typedef struct {
-    ngx_atomic_t              pid;       /* 0: nobody counts in it */
+    ngx_atomic_t              pid;       /* 0: the slot is free */
     ngx_atomic_t              generation;
     ngx_atomic_t              worker;
     ngx_atomic_t              leaving;   /* was told to quit */
@@ -83,11 +83,11 @@ typedef struct {
 
 typedef struct ngx_conduit_stats_shared_s  ngx_conduit_stats_shared_t;
 
-/* of a module, in each process */
+/* state of a module in each process */
 typedef struct {
-    ngx_conduit_slot_t          *slot;   /* never NULL; &own at first */
+    ngx_conduit_slot_t          *slot;   /* never NULL; initially &own */
     ngx_conduit_stats_shared_t  *shared; /* NULL: not counted */
-    ngx_conduit_slot_t           own;    /* in place of one there */
+    ngx_conduit_slot_t           own;    /* used without one there */
 } ngx_conduit_stats_t;
 
 
@@ -99,12 +99,12 @@ ngx_shm_zone_t *ngx_conduit_stats_zone(ngx_conf_t *cf, ngx_str_t *name,
     void *tag);
 
 /*
- * A worker starts: takes a slot of the zone.  With none left, or without a zone
- * (NULL), it counts for itself.
+ * Called when a worker starts: takes a slot of the zone.  Without a free slot,
+ * or without a zone (NULL), the worker counts in its own memory.
  */
 void ngx_conduit_stats_open(ngx_conduit_stats_t *stats, ngx_shm_zone_t *zone);
 
-/* A worker quits: its gauges are no more. */
+/* Called when a worker exits: clears its gauges and frees the slot. */
 void ngx_conduit_stats_close(ngx_conduit_stats_t *stats);
 
 #define ngx_conduit_stats_add(stats, cell, n)                                 \
@@ -114,8 +114,8 @@ void ngx_conduit_stats_close(ngx_conduit_stats_t *stats);
     ngx_conduit_stats_add(stats, cell, 1)
 
 /*
- * Takes note of a link: role and node are copied.  Returns the place to keep
- * the number that are up in, or NULL when there is none left.
+ * Registers a link; role and node are copied.  Returns the place whose "up" the
+ * link maintains, or NULL when no place is left.
  */
 ngx_conduit_stats_link_t *ngx_conduit_stats_link_open(
     ngx_conduit_stats_t *stats, ngx_str_t *node, const char *role);
@@ -130,12 +130,12 @@ ngx_uint_t ngx_conduit_stats_sum(ngx_conduit_stats_t *stats, uint64_t *cells,
     uint64_t *gauges, ngx_conduit_stats_link_t *links, ngx_uint_t nmax);
 
 /*
- * Whether Redis was known to work, within so many ms, to every worker that
- * lives and was not told to quit.
+ * Whether, in each running worker that was not told to quit, Redis was known to
+ * work within the last age ms.
  */
 ngx_uint_t ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age);
 
-/* Seconds since the memory was made: the start of NGINX, reloads aside. */
+/* Seconds since the zone was created: since NGINX was started, not reloaded. */
 time_t ngx_conduit_stats_uptime(ngx_conduit_stats_t *stats);
 
 #pragma GCC visibility pop
