@@ -308,6 +308,62 @@ test('what is typed is what is sent', options, async () => {
 });
 
 
+test('what is typed while a message is on its way stays', options, async () => {
+  const held = [];
+  const isHeld = () => waitFor('a message is on its way', () => held.length);
+  const values = (...ids) => Promise.all(ids.map((id) =>
+    page.inputValue(`#${id}`)));
+
+  await page.route('**/publish/**', (route) => { held.push(route); });
+
+  await page.fill('#own-message', 'first');
+  await page.click('#own-send');
+  await isHeld();
+  await page.fill('#own-message', 'second');
+  await held.pop().continue();
+  await says('own-reply', /^200, .* sequence 1$/);
+  assert.deepEqual(await values('own-message'), ['second']);
+
+  // what was said of the first message is not left to stand for the second
+
+  await page.click('#own-send');
+  await isHeld();
+  assert.equal(await page.textContent('#own-reply'), '');
+  await held.pop().continue();
+  await says('own-reply', /^200, .* sequence 2$/);
+  assert.deepEqual(await values('own-message'), ['']);
+  assert.deepEqual(await ownMessages(2), ['first', 'second']);
+
+  // in the debugger's form as well, which leaves the focus where it was put
+
+  const form = ['phase', 'sequence', 'message'];
+
+  await page.click('#debugger > summary');
+  await page.click('#publisher > summary');
+  await page.selectOption('#phase', 'START');
+  await page.fill('#sequence', '5');
+  await page.fill('#message', 'third');
+  await page.click('#send');
+  await isHeld();
+  await page.selectOption('#phase', 'ERROR');
+  await page.fill('#sequence', '6');
+  await page.fill('#message', 'fourth');
+  await page.focus('#position');
+  await held.pop().continue();
+  await says('reply', /^200, .* sequence 5$/);
+  assert.deepEqual(await values(...form), ['ERROR', '6', 'fourth']);
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'position');
+
+  await page.click('#send');
+  await isHeld();
+  assert.equal(await page.textContent('#reply'), '');
+  await held.pop().continue();
+  await says('reply', /^200, .* sequence 6$/);
+  assert.deepEqual(await values(...form), ['DELTA', '', '']);
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'message');
+});
+
+
 test('the lines for curl work as they are shown', options, async () => {
   for (const text of [await line('curl-publish'),
     await page.evaluate(() => {
@@ -571,20 +627,24 @@ for (const colorScheme of ['light', 'dark']) {
     await page.click('#debugger > summary');
     await says('state-text', /^connected$/);
     await page.click('#publisher > summary');
-    for (const phase of ['START', 'DELTA', 'ERROR']) {
-      await page.selectOption('#phase', phase);
+
+    const send = async (sequence) => {
       await page.click('#send');
-      await says('reply', /^200/);
+      await says('reply', new RegExp(`^200, .* sequence ${sequence}$`));
+    };
+
+    for (const [i, phase] of ['START', 'DELTA', 'ERROR'].entries()) {
+      await page.selectOption('#phase', phase);
+      await send(i + 1);
     }
-    await page.fill('#sequence', '9');         // a gap
-    await page.click('#send');
-    await says('missing', /^5$/);
-    await page.fill('#sequence', '7');         // late
-    await page.click('#send');
-    await says('missing', /^4$/);
-    await page.fill('#sequence', '7');         // again
-    await page.click('#send');
-    await says('repeats', /^1$/);
+    for (const [sequence, id, count] of [[9, 'missing', 5],     // a gap
+      [7, 'missing', 4],                                        // late
+      [7, 'repeats', 1]])                                       // again
+    {
+      await page.fill('#sequence', String(sequence));
+      await send(sequence);
+      await says(id, new RegExp(`^${count}$`));
+    }
     await page.fill('#sequence', 'x');         // an error
     await page.click('#send');
     await says('reply', /^The sequence is a number/);
