@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 
-import { ORG, World, launch, message, waitFor } from './lib.mjs';
+import { ORG, World, launch, message, openContext, waitFor } from './lib.mjs';
 
 let browser;
 let context;
@@ -28,7 +28,7 @@ after(async () => {
 beforeEach(async () => {
   channel = crypto.randomUUID();
   token = world.gatewayToken(ORG, channel);
-  context = await browser.newContext();
+  context = await openContext(browser);
   page = await context.newPage();
   await page.goto(`${world.pageUrl}blank`);
   assert.notEqual(new URL(world.pageUrl).origin, world.gatewayUrl);

@@ -28,9 +28,14 @@ const BLANK = '<!DOCTYPE html><link rel="icon" href="data:,">';
 const PHASES = { START: 1, DELTA: 2, END: 3, ERROR: 4 };
 
 
+// How long anything is waited for, in seconds: it is the end of a test that
+// hangs, and far more than a busy machine needs.
+
+const PATIENCE = 120;
+
 // Waits until a condition holds; gives its value.
 
-export async function waitFor(what, condition, seconds = 30) {
+export async function waitFor(what, condition, seconds = PATIENCE) {
   const deadline = Date.now() + seconds * 1000;
 
   for (;;) {
@@ -56,6 +61,15 @@ export function launch() {
       '--disable-sync',
       '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'],
   });
+}
+
+// A window of its own, which waits as long as waitFor() does.
+
+export async function openContext(browser, options) {
+  const context = await browser.newContext(options);
+
+  context.setDefaultTimeout(PATIENCE * 1000);
+  return context;
 }
 
 
@@ -299,11 +313,15 @@ http {
       '-p', this.tmp, '-c', path.join(this.tmp, 'nginx.conf'),
       '-e', path.join(this.tmp, 'logs/error.log'));
 
+    // it accepts before it takes signals; with all its workers, it does
+
+    const [, workers] = this.text.match(/^worker_processes (\d+);/m);
+
     await waitFor('nginx accepts', async () => {
-      if (this.child.exitCode !== null) {
+      if (this.child.exitCode !== null || this.child.signalCode !== null) {
         throw new Error(`nginx did not start:\n${this.errorLog()}`);
       }
-      return this.accepts();
+      return this.workers().length === Number(workers) && this.accepts();
     });
   }
 

@@ -41,7 +41,7 @@ before(async () => {
     ['worker_processes 2;', 'worker_processes 1;'],
     [/^.*limit_(?:req|conn) (?:zone=)?conduit_.*\n/mg, ''],
     ['conduit_publish_rate 20r/s;', `conduit_publish_rate 1000r/s;
-      conduit_publish_timeout 500ms; conduit_publish_idempotency 60s;`],
+      conduit_publish_timeout 15s; conduit_publish_idempotency 60s;`],
     ['conduit_gateway_retry 500ms;', `conduit_gateway_retry 500ms;
       conduit_gateway_max_duration 50ms; conduit_gateway_after_end stop;`],
   ]);
@@ -138,7 +138,8 @@ test('every answer is described: Redis is slow', async () => {
   const ready = /conduit_(publish|gateway)_health ready;/g;
   const { text } = world.nginx;
 
-  world.nginx.replace([[ready, 'return 404;']]);
+  world.nginx.replace([[ready, 'return 404;'],
+    ['conduit_publish_timeout 15s;', 'conduit_publish_timeout 500ms;']]);
   await world.nginx.reload();
   try {
     await cases('slow');

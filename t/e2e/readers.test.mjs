@@ -8,7 +8,7 @@ import path from 'node:path';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { ORG, World, launch, waitFor } from './lib.mjs';
+import { ORG, World, launch, openContext, waitFor } from './lib.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const doc = fs.readFileSync(path.resolve(here, '../../docs/clients.md'), 'utf8');
@@ -33,7 +33,7 @@ after(async () => {
 
 beforeEach(async () => {
   channel = crypto.randomUUID();
-  page = await browser.newPage();
+  page = await (await openContext(browser)).newPage();
   await page.goto(`${world.pageUrl}blank`);
   await page.evaluate(([url, id, token]) => {
     Object.assign(window, { url, channel: id, token, got: [] });
@@ -42,7 +42,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  await page.close();
+  await page.context().close();
   if (world.nginx.text !== configuration) {
     world.nginx.configure(configuration);
     await world.nginx.reload();
@@ -68,8 +68,7 @@ async function publishAll(from, to, last = 'DELTA') {
 }
 
 async function shows(count) {
-  await page.waitForFunction((n) => window.got.length >= n, count,
-    { timeout: 60000 });
+  await page.waitForFunction((n) => window.got.length >= n, count);
   assert.deepEqual(await page.evaluate(() => window.got),
     Array.from({ length: count }, (_, i) => i + 1));
 }

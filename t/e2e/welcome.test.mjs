@@ -7,7 +7,7 @@ import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { promisify } from 'node:util';
 
 import { Demo, demoLacks } from './demo.mjs';
-import { launch, waitFor } from './lib.mjs';
+import { launch, openContext, waitFor } from './lib.mjs';
 
 const options = { skip: demoLacks ? `no ${demoLacks}` : false };
 const run = promisify(execFile);
@@ -55,7 +55,7 @@ async function visit(settings = {}) {
   await context?.close();
   requests = [];
   errors = [];
-  context = await browser.newContext({ storageState,
+  context = await openContext(browser, { storageState,
     viewport: { width: 1280, height: 720 },
     permissions: ['clipboard-read', 'clipboard-write'], ...settings });
   page = await context.newPage();
@@ -79,8 +79,8 @@ function connected() {
 async function says(id, pattern, tab = page) {
   try {
     await tab.waitForFunction(([i, source]) => new RegExp(source).test(
-      document.getElementById(i).textContent), [id, pattern.source],
-    { timeout: 60000 });
+      document.getElementById(i).textContent),
+    [id, pattern.source]);
   } catch (error) {
     assert.match(await tab.textContent(`#${id}`), pattern, id);
     throw error;
@@ -91,23 +91,29 @@ function words(id) {
   return page.locator(`#${id} span`).count();
 }
 
-// Waits until some words are there, for the first viewer alone; a click more
-// then starts no second play.
+// Plays a sample answer.  When three words are there, they are for the first
+// viewer alone; a click more then starts no second play.  What is seen in between
+// is noted in the page: whoever asks for it may be too late.
 
-async function playing() {
-  await page.waitForFunction(() => {
-    const [play, first, second] = ['play', 'first', 'second']
+async function play(start) {
+  await page.evaluate(() => {
+    const [button, first, second] = ['play', 'first', 'second']
       .map((id) => document.getElementById(id));
-    const { childElementCount: n } = first;
+    const observer = new MutationObserver(() => {
+      if (button.textContent !== 'Playing…' || first.childElementCount !== 3) {
+        return;
+      }
+      observer.disconnect();
+      window.early = second.childElementCount;
+      button.click();
+    });
 
-    if (n < 3 || n > 40 || second.childElementCount > 0
-      || play.textContent !== 'Playing…')
-    {
-      return false;
-    }
-    play.click();
-    return true;
-  }, undefined, { polling: 20 });
+    window.early = undefined;
+    observer.observe(first, { childList: true });
+  });
+  await start();
+  await page.waitForFunction(() => window.early !== undefined);
+  assert.equal(await page.evaluate(() => window.early), 0);
 }
 
 // What the page's own channel has brought.
@@ -122,14 +128,22 @@ async function ownMessages(count) {
 // A line of curl, as the button copies it.
 
 async function line(id) {
+  await page.evaluate((i) => {
+    const button = document.querySelector(`[data-copy=${i}]`);
+    const observer = new MutationObserver(() => {
+      window.copied ||= button.textContent === 'Copied';
+    });
+
+    window.copied = false;
+    observer.observe(button, { childList: true });
+  }, id);
   await page.click(`[data-copy=${id}]`);
-  await page.waitForFunction((i) =>
-    document.querySelector(`[data-copy=${i}]`).textContent === 'Copied', id);
+  await page.waitForFunction(() => window.copied);
   return page.evaluate(() => navigator.clipboard.readText());
 }
 
 async function shell(text) {
-  return (await run('bash', ['-c', text], { timeout: 60000 })).stdout;
+  return (await run('bash', ['-c', text], { timeout: 120000 })).stdout;
 }
 
 function published() {
@@ -176,9 +190,7 @@ test('a sample answer, word by word; the second viewer gets all of it', options,
     const seen = new Set();
 
     await page.focus('#play');
-    await page.keyboard.press('Enter');
-
-    await playing();
+    await play(() => page.keyboard.press('Enter'));
     await says('second-note', /^\d+ \(\d+ replayed\)$/);
     await says('told', /^Done: both viewers have the whole answer/);
 
@@ -205,8 +217,7 @@ test('a sample answer, word by word; the second viewer gets all of it', options,
 
     seen.add(await page.getAttribute('#third', 'href'));
     await says('play', /^Play again, in a new channel$/);
-    await page.click('#play');
-    await playing();
+    await play(() => page.click('#play'));
     seen.add(await page.getAttribute('#third', 'href'));
     assert.equal(seen.size, 2, 'two channels');
 
@@ -217,7 +228,8 @@ test('a sample answer, word by word; the second viewer gets all of it', options,
 
     await says('state-text', /^stream has ended$/, third);
     await says('told', /^Done: both viewers have the whole answer/);
-    assert.equal(await third.textContent('#text'), texts[0]);
+    await third.waitForFunction((text) =>
+      document.getElementById('text').textContent === text, texts[0]);
     await says('state-text', /^stream has ended$/);
     await says('events', new RegExp(`^${count}$`));
     await says('last', /^-?\d+ ms$/);
@@ -512,7 +524,7 @@ test('a gateway that is gone is said in red, until it is back', options,
     demo = await Demo.start(demo.port);
     await says('own-reply', /^make demo was started anew/);
     await connected();
-    assert.ok(await page.isHidden('#gone'));
+    await page.waitForSelector('#gone', { state: 'hidden' });
     assert.notEqual(await page.textContent('#curl-publish'), before);
     await page.click('#own-send');
     assert.deepEqual(await ownMessages(1), ['a']);
