@@ -34,7 +34,10 @@ conduit_buf_reserve(conduit_buf_t *b, size_t n)
     char    *data;
     size_t   cap;
 
-    /* once failed, stays failed: a later, smaller piece must not fit again */
+    /*
+     * the failure stays until a reset: if a smaller piece were appended after
+     * one that was lost, the content would have a hole
+     */
 
     if (b->failed) {
         return NULL;
@@ -44,7 +47,7 @@ conduit_buf_reserve(conduit_buf_t *b, size_t n)
         return b->data + b->len;
     }
 
-    /* doubling must not overflow */
+    /* so that the doubling below can't overflow */
 
     if (n > SIZE_MAX / 4 - b->len) {
         b->failed = 1;

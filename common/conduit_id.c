@@ -3,7 +3,7 @@
 #include "conduit_id.h"
 
 
-/* without hyphens; and what is in front of a UUID as a URN, RFC 9562 4 */
+/* a UUID without hyphens, and the prefix of a UUID URN (RFC 9562, 4) */
 #define CONDUIT_UUID_SIMPLE_LEN  (CONDUIT_UUID_LEN - 4)
 #define CONDUIT_UUID_URN         "urn:uuid:"
 
@@ -206,7 +206,7 @@ conduit_stream_key_check(const char *key, size_t len)
 }
 
 
-/* 1 to 20 digits; strtoull() would take blanks and signs as well */
+/* 1 to 20 digits; strtoull() would accept white space and signs as well */
 
 static int
 conduit_decimal_parse(const char *s, size_t len, uint64_t *value)
@@ -261,8 +261,8 @@ conduit_decimal_write(uint64_t value, char *buf)
 
 
 /*
- * The digit in lower case, or 0.  A message has three UUIDs: each digit is one
- * look at this table.
+ * Returns a hexadecimal digit in lower case, or 0 if c is none.  This runs for
+ * each of 32 digits of several UUIDs in a request, hence the table.
  */
 
 static char
@@ -280,7 +280,7 @@ conduit_hex_lower(char c)
 }
 
 
-/* tolower() and isxdigit() ask the locale */
+/* tolower() depends on the locale */
 
 static char
 conduit_lower(char c)

@@ -10,14 +10,15 @@ conduit_jansson_load(const char *text, size_t len, size_t flags,
 {
     json_t  *json;
 
-    /* where memory is out, jansson may leave the code of *error as it was */
+    /* when memory is out, jansson may return without setting *error */
 
     memset(error, 0, sizeof(json_error_t));
 
     /*
-     * malloc() tells by errno.  jansson goes on after some failures, with a
-     * byte of a string or number lost, and clears errno for a number: one that
-     * follows such a failure hides it.
+     * A malloc() that fails sets errno to ENOMEM.  jansson continues after some
+     * failed allocations, with a byte of a string or number lost, so the result
+     * is not enough to detect them.  It also clears errno before it converts a
+     * number: a failure that a number follows remains undetected.
      */
 
     errno = 0;

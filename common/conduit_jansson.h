@@ -12,10 +12,11 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * json_loadb(), which also says when memory is out: jansson calls that a syntax
- * error, or sets no error at all.  Returns the object or array, a reference of
- * the caller, or NULL with *error set; json_error_code(error) is
- * json_error_out_of_memory when memory was out, whatever the text is.
+ * Does what json_loadb() does, and tells when memory was out, which jansson
+ * reports as a syntax error or not at all.  Returns the object or array, whose
+ * reference belongs to the caller; or NULL with *error set: then
+ * json_error_code(error) is json_error_out_of_memory if memory was out, while
+ * error->text may say something else.
  */
 json_t *conduit_jansson_load(const char *text, size_t len, size_t flags,
     json_error_t *error);

@@ -1,5 +1,5 @@
 /*
- * Metrics as pages: Prometheus' text and JSON.
+ * Writes metrics as Prometheus text and as JSON.
  */
 
 #include <inttypes.h>
@@ -10,7 +10,8 @@
 #include "conduit_metrics.h"
 
 
-/* a line but for the texts in it, which are appended by themselves */
+/* bytes that conduit_metrics_printf() may write; texts whose length is not
+   bounded are appended separately */
 #define CONDUIT_METRICS_LINE  128
 
 #define CONDUIT_USEC          1000000
@@ -359,8 +360,11 @@ conduit_metrics_text(conduit_buf_t *b, const char *s)
 }
 
 
-/* label values and JSON strings escape the same two; control characters, which
-   the name of a server has none of, become "?" */
+/*
+ * Label values and JSON strings both need '"' and '\' escaped.  Control
+ * characters, which they would write in different ways, are replaced with "?";
+ * the name of a server has none.
+ */
 
 static void
 conduit_metrics_escaped(conduit_buf_t *b, const char *s)
@@ -383,7 +387,7 @@ conduit_metrics_escaped(conduit_buf_t *b, const char *s)
 }
 
 
-/* in seconds, as short as it can be, whatever the process' locale */
+/* in seconds, without trailing zeros; a "%g" would depend on the locale */
 
 static void
 conduit_metrics_bound(conduit_buf_t *b, uint32_t usec)

@@ -1,6 +1,6 @@
 /*
- * Metrics as pages: a table says what the cells of an array stand for, and is
- * written as Prometheus' text (exposition format 0.0.4) or as JSON.  Pure: no
+ * Metrics: a table describes what the cells of an array count.  The cells are
+ * written as Prometheus text (exposition format 0.0.4) or as JSON.  Pure: no
  * NGINX type.
  */
 
@@ -21,22 +21,24 @@ typedef enum {
 } conduit_metric_type_t;
 
 /*
- * One metric.  With values it has one series for each of them, in cells that
- * follow one another.  A histogram has a cell for each bound, one for what is
- * above the last, and one for the sum; the cells are not cumulative.
+ * One metric.  A metric with a label has a series for each value of the label,
+ * in consecutive cells.  A histogram has a cell for each bound, one for values
+ * above the last bound, and one for the sum, in microseconds; its cells are not
+ * cumulative.
  */
 typedef struct {
-    const char             *name;      /* after the prefix */
+    const char             *name;      /* without the prefix */
     const char             *help;
     conduit_metric_type_t   type;
-    unsigned                cell;      /* the first one */
+    unsigned                cell;      /* index of the first one */
     const char             *label;     /* NULL: a single series */
     const char * const     *values;    /* of the label, NULL at the end */
-    const uint32_t         *bounds;    /* upper ones, microseconds, ascending,
-                                          0 at the end; of a histogram */
+    const uint32_t         *bounds;    /* of a histogram: upper bounds in
+                                          microseconds, ascending, 0 at the
+                                          end */
 } conduit_metric_t;
 
-/* what a module was made of; texts without anything to escape */
+/* versions of a module; the texts contain nothing that needs escaping */
 typedef struct {
     const char  *name;                 /* "conduit_publish/1.0.0" */
     const char  *module;               /* "publish" */
@@ -45,37 +47,40 @@ typedef struct {
     const char  *hiredis;
 } conduit_metrics_build_t;
 
-/* what metrics are written from; name NULL ends the table */
+/* what to write; the table ends with an element whose name is NULL */
 typedef struct {
     const char                     *prefix;  /* "conduit_publish_" */
     const conduit_metric_t         *table;
     const uint64_t                 *cells;   /* of counters and histograms */
     const uint64_t                 *gauges;  /* cells of gauges */
     const conduit_metrics_build_t  *build;   /* NULL: not written */
-    int                             ready;   /* 1, 0; -1: nobody looks */
+    int                             ready;   /* 1 or 0; -1: not checked, not
+                                                written */
 } conduit_metrics_t;
 
-/* links to one server */
+/* connections of one role to one server, in all workers */
 typedef struct {
     const char  *node;                 /* its name, zero-terminated */
-    const char  *link;                 /* "reader" */
-    unsigned     open;                 /* that many are wanted */
-    unsigned     up;                   /* and that many work */
+    const char  *link;                 /* the role, e.g. "reader" */
+    unsigned     open;                 /* how many there should be */
+    unsigned     up;                   /* how many of them work */
 } conduit_metrics_link_t;
 
 
-/* of a histogram with 14 bounds: one for each, what is above, the sum */
+/* cells of a histogram with 14 bounds: one for each bound, one above the last,
+   and the sum */
 #define CONDUIT_METRICS_CELLS  16
 
-/* bounds for commands and requests, 500 us to 10 s */
+/* bounds for the duration of commands and requests, from 500 us to 10 s */
 extern const uint32_t  conduit_metrics_seconds[CONDUIT_METRICS_CELLS - 1];
 
-/* Counts a value, in microseconds, in a histogram's cells. */
+/* Counts a value, in microseconds; cells are those of the histogram. */
 void conduit_metrics_observe(uint64_t *cells, const uint32_t *bounds,
     uint64_t usec);
 
 /*
- * Writes all metrics, and those of the links.  Check b->failed afterwards.
+ * Append all metrics, and those of nlinks links, to b.  b->failed is set when
+ * memory is out.
  */
 void conduit_metrics_prometheus(const conduit_metrics_t *m,
     const conduit_metrics_link_t *links, size_t nlinks, conduit_buf_t *b);

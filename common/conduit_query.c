@@ -9,8 +9,9 @@ static int conduit_query_hex(char c);
 
 
 /*
- * Finds the next argument of a name from *pos on, and moves *pos behind it.
- * Returns 1, or 0 when there is none.
+ * Finds the next argument with a name, beginning at the offset *pos, and moves
+ * *pos past it.  Returns 1 and sets *value and *value_len to the offset and
+ * length of its value, or returns 0 when there is none.
  */
 
 static int

@@ -1,6 +1,6 @@
 /*
- * The query string of a URL, as application/x-www-form-urlencoded (WHATWG URL,
- * 5.1).  Pure: no NGINX type, no allocation.
+ * Reads the query string of a URL: application/x-www-form-urlencoded (WHATWG
+ * URL, 5.1).  Pure: no NGINX type, no allocation.
  */
 
 #ifndef CONDUIT_QUERY_H
@@ -14,33 +14,37 @@ typedef enum {
     CONDUIT_QUERY_FOUND = 0,
     CONDUIT_QUERY_MISSING,
     CONDUIT_QUERY_REPEATED,
-    CONDUIT_QUERY_MALFORMED       /* broken or zero-byte percent-encoding */
+    CONDUIT_QUERY_MALFORMED       /* "%" without two hexadecimal digits, or
+                                     "%00" */
 } conduit_query_status_t;
 
 
 /*
- * Looks an argument up.  The name is compared as it is written in the query; a
- * name that comes twice is not taken.  *value points into args, still encoded.
+ * Finds an argument by its name.  Names in args are compared without decoding
+ * them.  Returns CONDUIT_QUERY_FOUND, with *value pointing into args, still
+ * encoded; CONDUIT_QUERY_MISSING; or CONDUIT_QUERY_REPEATED if there are two or
+ * more of that name, with *value set to the first one.
  */
 conduit_query_status_t conduit_query_find(const char *args, size_t len,
     const char *name, const char **value, size_t *value_len);
 
 /*
- * Decodes "%XX" and "+" into out (len bytes at least; may be value itself).
- * Returns CONDUIT_QUERY_FOUND and sets *out_len, or CONDUIT_QUERY_MALFORMED.
+ * Decodes "%XX" and "+" into out (at least len bytes; may be value itself).
+ * Returns CONDUIT_QUERY_FOUND and sets *out_len; or CONDUIT_QUERY_MALFORMED,
+ * with out undefined.
  */
 conduit_query_status_t conduit_query_decode(const char *value, size_t len,
     char *out, size_t *out_len);
 
 /*
- * Overwrites the value of every argument of that name with 'x': a secret that
- * must not reach a log.
+ * Overwrites the values of all arguments with a name with 'x', so that a secret
+ * does not get into a log.
  */
 void conduit_query_mask(char *args, size_t len, const char *name);
 
 /*
- * Overwrites with 'x' every argument whose value, as it is written in the
- * query, is this one (not empty), whatever its name.
+ * Does the same with all arguments that have a value, whatever their names.
+ * value is still encoded, and not empty.
  */
 void conduit_query_mask_value(char *args, size_t len, const char *value,
     size_t value_len);

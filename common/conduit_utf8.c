@@ -9,8 +9,10 @@ conduit_utf8_char(const uint8_t *p, size_t len, int *good)
 
     *good = 0;
 
-    /* what the second byte may be: no longer form than needed, no surrogate,
-       nothing past U+10FFFF */
+    /*
+     * The range of the second byte excludes overlong forms, surrogates and code
+     * points above U+10FFFF (RFC 3629, 4).
+     */
 
     low = 0x80;
     high = 0xbf;

@@ -1,5 +1,5 @@
 /*
- * UTF-8 (RFC 3629), character by character.  Pure: no NGINX type.
+ * Checks UTF-8 (RFC 3629), character by character.  Pure: no NGINX type.
  */
 
 #ifndef CONDUIT_UTF8_H
@@ -11,11 +11,12 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Looks at the character at p, of which len bytes, 1 at least, are there.
- * Returns its length, 1 to 4, with *good set; or with *good not set the number
- * of bytes that a decoder replaces by one U+FFFD (WHATWG Encoding, 8.1.1, the
- * "maximal subpart" of Unicode 3.9): those that begin a character and are not
- * continued, or one byte that begins none.
+ * Checks the character at p, where len bytes are available, at least 1.  If it
+ * is valid, sets *good to 1 and returns its length, 1 to 4.  Otherwise sets
+ * *good to 0 and returns the number of bytes that a decoder replaces with one
+ * U+FFFD (WHATWG Encoding, 8.1.1; "maximal subpart" in Unicode, 3.9): the
+ * beginning of a character that is not completed, or one byte that can't begin
+ * a character.
  */
 size_t conduit_utf8_char(const uint8_t *p, size_t len, int *good);
 

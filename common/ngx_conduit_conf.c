@@ -1,5 +1,6 @@
 /*
- * The part of a location's configuration that both modules have.
+ * The part of a location's configuration that both modules have in common:
+ * defaults, inheritance and checks.
  */
 
 #include <ngx_config.h>
@@ -20,7 +21,8 @@ static void ngx_conduit_conf_warn_claim(ngx_conf_t *cf,
 
 static const char  *ngx_conduit_names[] = { "publish", "gateway" };
 
-/* tokens in a cache by default: publishers are few and use one for long */
+/* default "conduit_X_jwt_cache", by ngx_conduit_kind_e: there are few
+   publishers, and each uses its token for long */
 static const ngx_uint_t  ngx_conduit_cache_sizes[] = { 1000, 10000 };
 
 static const char  *ngx_conduit_keys[] = {
@@ -88,7 +90,7 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
     ngx_conf_merge_uint_value(conf->cache_size, prev->cache_size,
                               ngx_conduit_cache_sizes[conf->kind]);
 
-    /* no default: one that nobody has written is warned of */
+    /* no default: data remains NULL, which ngx_conduit_conf_warn() reports */
 
     if (conf->issuer.data == NULL) {
         conf->issuer = prev->issuer;
@@ -110,7 +112,8 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
         return NGX_CONF_ERROR;
     }
 
-    /* an "if" or "limit_except" block shares what its location has checked */
+    /* an "if" or "limit_except" block has the conf->redis of its location,
+       where everything was checked already */
 
     if (conf->redis == NULL || conf->redis == prev->redis) {
         return NGX_CONF_OK;
@@ -127,9 +130,10 @@ ngx_conduit_conf_merge(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
 
 
 /*
- * "if" and "limit_except" make locations of their own.  In that of an "if" the
- * handler of the location around it stays in use, and finds the configuration
- * of the "if"; that of a "limit_except" has none unless it is set again.
+ * NGINX makes a location configuration for each "if" and "limit_except" block.
+ * In an "if" block, the content handler of the surrounding location is still
+ * called, with the configuration of the block.  A "limit_except" block has no
+ * content handler unless it is set again, which is done here.
  */
 
 static void
@@ -182,7 +186,7 @@ ngx_conduit_conf_check_handlers(ngx_conf_t *cf, ngx_conduit_pages_t *pages)
             continue;
         }
 
-        /* an "if" without a handler has that of its location */
+        /* an "if" block without a handler uses that of its location */
 
         if (clcf->handler == NULL && clcf->noname && !clcf->lmt_excpt) {
             continue;
@@ -251,7 +255,8 @@ ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
 }
 
 
-/* what works, and is hardly what was meant; tls: of the location itself */
+/* warns of settings that work but are probably not intended; tls: the location
+   itself has "conduit_X_redis_ssl_..." directives */
 
 static void
 ngx_conduit_conf_warn(ngx_conf_t *cf, ngx_conduit_conf_t *conf,

@@ -1,6 +1,7 @@
 /*
- * The files that directives of both modules name: passwords and keys of tokens,
- * read by the master process.
+ * Files that directives of both modules name: Redis passwords, and keys that
+ * verify tokens.  They are read while the configuration is read, before worker
+ * processes start.
  */
 
 #include <ngx_config.h>
@@ -211,7 +212,7 @@ ngx_conduit_conf_warn_secret(ngx_conf_t *cf, ngx_str_t *name,
 }
 
 
-/* the content lives in cf->pool; the caller wipes what it does not keep */
+/* content is allocated from cf->pool; callers overwrite secrets not kept */
 
 static ngx_int_t
 ngx_conduit_conf_read(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *content)
@@ -223,7 +224,7 @@ ngx_conduit_conf_read(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *content)
         return NGX_ERROR;
     }
 
-    /* the open of a FIFO that nobody writes to would wait forever */
+    /* without NGX_FILE_NONBLOCK, opening a FIFO would wait for a writer */
 
     fd = ngx_open_file(name->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
                        NGX_FILE_OPEN, 0);

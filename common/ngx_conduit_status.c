@@ -1,5 +1,5 @@
 /*
- * Pages about a module: its metrics, and whether it is well.
+ * Responses of "conduit_X_status" and "conduit_X_health".
  */
 
 #include <ngx_config.h>
@@ -64,7 +64,7 @@ ngx_conduit_status_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_str_t   *value;
     ngx_uint_t   i;
 
-    /* the other page, if there is one, is refused below */
+    /* ngx_conduit_conf_set_handler() refuses a page of another directive */
 
     if (conf->page && conf->directive == &cmd->name) {
         return "is duplicate";
@@ -152,7 +152,7 @@ ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
     ngx_uint_t     status;
     conduit_buf_t  b;
 
-    /* from the first page on */
+    /* content types of the pages, from NGX_CONDUIT_PAGE_PROMETHEUS on */
     static ngx_str_t  types[] = {
         ngx_string("text/plain; version=0.0.4; charset=utf-8"),
         ngx_string("application/json"),
@@ -244,7 +244,7 @@ ngx_conduit_status_write(ngx_http_request_t *r, ngx_uint_t page,
     m.gauges = gauges;
     m.build = pages->build;
 
-    /* without a location that asks, Redis is not looked at */
+    /* Redis is not checked unless a location has "conduit_X_health ready" */
 
     main_conf = ngx_http_get_module_main_conf(r, (*pages->module));
 
@@ -262,7 +262,7 @@ ngx_conduit_status_write(ngx_http_request_t *r, ngx_uint_t page,
 }
 
 
-/* the contract's answers; returns the status */
+/* appends a response body and returns the HTTP status */
 
 static ngx_uint_t
 ngx_conduit_health_write(ngx_uint_t page, ngx_conduit_pages_t *pages,

@@ -1,5 +1,7 @@
 /*
- * Pages about a module: "conduit_X_status" and "conduit_X_health".
+ * Pages about a module: "conduit_X_status" (metrics) and "conduit_X_health"
+ * (whether NGINX runs, and whether Redis works), where X is "publish" or
+ * "gateway".
  */
 
 #ifndef NGX_CONDUIT_STATUS_H
@@ -19,7 +21,7 @@
 #define ngx_conduit_text(number)   ngx_conduit_text_(number)
 #define ngx_conduit_text_(number)  #number
 
-/* of the library that is linked in, as its headers say */
+/* version of hiredis, by the headers that the module was compiled with */
 #define NGX_CONDUIT_HIREDIS                                                   \
     ngx_conduit_text(HIREDIS_MAJOR) "." ngx_conduit_text(HIREDIS_MINOR) "."   \
     ngx_conduit_text(HIREDIS_PATCH)
@@ -36,33 +38,36 @@ typedef enum {
 typedef struct ngx_conduit_conf_s   ngx_conduit_conf_t;
 typedef struct ngx_conduit_cache_s  ngx_conduit_cache_t;
 
-/* the first member of both modules' main configurations */
+/* must be the first member of a module's main configuration */
 typedef struct {
-    ngx_shm_zone_t          *zone;       /* of the counters; NULL: not in use */
-    ngx_conduit_conf_t      *locations;  /* of the module, linked by "next" */
-    ngx_conduit_cache_t     *caches;     /* of tokens, likewise */
-    unsigned                 used:1;     /* some location is of the module */
-    unsigned                 watched:1;  /* and one tells whether Redis works */
+    ngx_shm_zone_t          *zone;       /* counters; NULL if not used */
+    ngx_conduit_conf_t      *locations;  /* that use the module, linked by
+                                            "next" */
+    ngx_conduit_cache_t     *caches;     /* of tokens, linked by "next" */
+    unsigned                 used:1;     /* some location uses the module */
+    unsigned                 watched:1;  /* some location has "conduit_X_health
+                                            ready": workers check Redis */
 } ngx_conduit_main_conf_t;
 
-/* what a module's pages are made of */
+/* what the pages of a module show; static, one in each module */
 typedef struct {
     ngx_module_t            *module;
-    ngx_str_t                zone;       /* its name */
+    ngx_str_t                zone;       /* name of the shared memory zone */
     ngx_conduit_stats_t     *stats;
     const char              *prefix;     /* "conduit_publish_" */
-    const conduit_metric_t  *table;
-    ngx_msec_t               age;        /* of what shows that it is ready */
-    ngx_http_handler_pt      handler;    /* of locations with a page */
+    const conduit_metric_t  *table;      /* of the metrics */
+    ngx_msec_t               age;        /* "ready": Redis must have been found
+                                            to work within that time */
+    ngx_http_handler_pt      handler;    /* content handler of the pages */
     const conduit_metrics_build_t  *build;
 
-    /* writes the page "channels"; NULL: the module has none */
+    /* appends the page "channels"; NULL if the module has no such page */
     void                   (*channels)(ngx_http_request_t *r,
                                        conduit_buf_t *b);
 } ngx_conduit_pages_t;
 
-/* what pages->build points to, of "publish" or "gateway"; "strings" finds the
-   name in the .so */
+/* initializer of pages->build, module being "publish" or "gateway"; the first
+   text lets strings(1) find the version in the .so */
 #define NGX_CONDUIT_BUILD(module)                                             \
     { "conduit_" module "/" NGX_CONDUIT_VERSION, module, NGX_CONDUIT_VERSION, \
       NGINX_VERSION, NGX_CONDUIT_HIREDIS }
@@ -74,20 +79,23 @@ char *ngx_conduit_status_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* "conduit_X_health live | ready" */
 char *ngx_conduit_health_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
-/* The module's main configuration, while one is read. */
+/* Returns the main configuration of a module while it is being read. */
 ngx_conduit_main_conf_t *ngx_conduit_status_main_conf(ngx_conf_t *cf,
     ngx_conduit_pages_t *pages);
 
-/* Adds the memory of a module that is used.  NGX_OK or NGX_ERROR. */
+/*
+ * Postconfiguration: adds the shared memory zone of the counters if the module
+ * is used.  Returns NGX_OK; or NGX_ERROR when memory is out.
+ */
 ngx_int_t ngx_conduit_status_init(ngx_conf_t *cf, ngx_conduit_pages_t *pages);
 
 /*
- * Logs the versions of a module that is used, as NGINX logs its own: for
- * init_module, which is called at the start and with each new configuration.
+ * Logs the versions of a module that is used, at level "notice" as NGINX does.
+ * To be called from init_module: at the start and at each reload.
  */
 void ngx_conduit_status_log(ngx_cycle_t *cycle, ngx_conduit_pages_t *pages);
 
-/* Answers with the page.  Returns what the content handler returns. */
+/* Sends the page.  Returns what a content handler must return. */
 ngx_int_t ngx_conduit_status_send(ngx_http_request_t *r, ngx_uint_t page,
     ngx_conduit_pages_t *pages);
 

@@ -1,5 +1,5 @@
 /*
- * Moments, of which 0 means none.
+ * Times, as values of ngx_current_msec, in fields where 0 means "none".
  */
 
 #ifndef NGX_CONDUIT_TIME_H
@@ -10,7 +10,10 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Makes a moment of ngx_current_msec, never 0, and never in the future. */
+/*
+ * Returns msec, a value of ngx_current_msec, unless it is 0: then 1 ms earlier,
+ * so that the result is neither 0 nor in the future.
+ */
 #define ngx_conduit_moment(msec)  ((msec) ? (msec) : (ngx_msec_t) -1)
 
 #pragma GCC visibility pop

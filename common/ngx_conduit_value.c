@@ -1,5 +1,5 @@
 /*
- * Values of directives, with errors that say what to write.
+ * Reads values of directives; errors say what a value must look like.
  */
 
 #include <ngx_config.h>

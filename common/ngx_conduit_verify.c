@@ -1,10 +1,10 @@
 /*
- * The token of a request against what its location asks for, and the cache of
- * tokens that were verified before.
+ * Verifies the token of a request by the settings of its location, with a cache
+ * of tokens that were verified before.
  *
  * A cache belongs to the keys, the issuer and the audience that its tokens were
- * verified with.  It is part of the configuration: the next one has empty
- * caches, whatever its keys are.  Each worker fills those that it uses.
+ * verified with.  Caches are part of the configuration: after a reload they are
+ * empty, even if the keys are the same.  Each worker has its own.
  */
 
 #include <ngx_config.h>
@@ -17,7 +17,7 @@
 #define NGX_CONDUIT_CACHE_MAX  1000000
 
 
-/* where the claims of a token go */
+/* data of ngx_conduit_conf_take_claim(): where it stores values of claims */
 typedef struct {
     ngx_pool_t  *pool;
     ngx_str_t   *values;
@@ -39,7 +39,7 @@ static int ngx_conduit_conf_take_claim(void *data, size_t i, const char *text,
 static ngx_uint_t ngx_conduit_conf_equal(ngx_str_t *a, ngx_str_t *b);
 
 
-/* "1000", "off" */
+/* a number of tokens, or "off" */
 
 char *
 ngx_conduit_conf_cache_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -75,8 +75,8 @@ ngx_conduit_conf_set_cache(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
     ngx_conduit_cache_t      *cache;
     ngx_conduit_main_conf_t  *main_conf;
 
-    /* what the location asks for besides is in the token alone, see
-       conduit_jwt_cache_verify() */
+    /* values of required claims are not kept in a cache, so that tokens are
+       verified in full, see conduit_jwt_cache_verify() */
 
     if (conf->redis == NULL || !conf->auth || conf->cache_size == 0
         || conf->claims != NULL)
@@ -145,8 +145,9 @@ ngx_conduit_cache_cleanup(void *data)
 
 
 /*
- * The table of this worker, which is made with the first token.  Without the
- * memory for it tokens are verified each time, and it is tried again.
+ * Returns the table of this worker, created for its first token.  When memory
+ * is out, returns NULL: the token is verified in full, and the next token tries
+ * to create the table again.
  */
 
 static conduit_jwt_cache_t *
@@ -238,7 +239,7 @@ ngx_conduit_conf_policy(ngx_conduit_conf_t *conf, ngx_uint_t need_org,
 
     policy->need_sub = (conf->kind == NGX_CONDUIT_PUBLISH);
 
-    /* streams of another key know neither organizations nor channels */
+    /* with "conduit_gateway_key", streams have no organization and channel */
 
     if (conf->key == NULL) {
         policy->need_org = need_org;
@@ -247,7 +248,7 @@ ngx_conduit_conf_policy(ngx_conduit_conf_t *conf, ngx_uint_t need_org,
 }
 
 
-/* makes room for the claims that the location asks for */
+/* allocates the values of required claims, to be set by the callback */
 
 static ngx_int_t
 ngx_conduit_conf_claims(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
@@ -311,7 +312,8 @@ ngx_conduit_conf_verified(ngx_conduit_conf_t *conf, ngx_uint_t need_org,
         return 1;
     }
 
-    /* a level without keys of its own has those of the outer one */
+    /* a location that does not set its own keys or claims inherits the same
+       pointers */
 
     return prev->keys == conf->keys
            && prev->claims == conf->claims

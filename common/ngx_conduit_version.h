@@ -1,6 +1,6 @@
 /*
- * The version of the modules.  That of debian/changelog is the same
- * (tools/check-docs).
+ * The version of the modules; tools/check-docs checks that debian/changelog has
+ * the same.
  */
 
 #ifndef NGX_CONDUIT_VERSION_H
