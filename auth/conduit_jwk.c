@@ -1,11 +1,11 @@
 /*
- * JSON Web Keys (RFC 7517).  What is not for signatures, or of a type that is
- * not known, is no fault: sets of identity providers have keys of all kinds
- * (RFC 7517 5).  A key that could be used and is broken is one, and so is a
- * private key.
+ * JSON Web Keys (RFC 7517).  Keys that are not for signatures, or of an unknown
+ * type, are ignored: the sets that identity providers publish contain keys of
+ * all kinds (RFC 7517, 5).  A malformed key of a supported type is an error,
+ * and so is a private key.
  *
- *   kty   crv       alg, if given     is for
- *   RSA             RS256             RS256, without alg as well
+ *   kty   crv       alg (optional)    used for
+ *   RSA             RS256             RS256 (also without alg)
  *   RSA             PS256             PS256
  *   EC    P-256     ES256             ES256
  *   EC    P-384     ES384             ES384
@@ -17,7 +17,7 @@
 #include "conduit_jwt_private.h"
 
 
-/* base64url of a modulus with a zero byte in front of it */
+/* length of a modulus in base64url, with a leading zero byte */
 #define CONDUIT_JWK_TEXT_MAX  (((CONDUIT_JWT_MODULUS_MAX + 1) * 4 + 2) / 3)
 
 
@@ -45,7 +45,7 @@ static const struct {
     { "ES384", CONDUIT_JWT_ES384 },
     { "EdDSA", CONDUIT_JWT_EDDSA },
 
-    /* the same under the name that RFC 9864 gives it */
+    /* the name that RFC 9864 gives to EdDSA with Ed25519 */
     { "Ed25519", CONDUIT_JWT_EDDSA },
 
     { NULL, CONDUIT_JWT_HS256 }
@@ -95,7 +95,8 @@ conduit_jwk_read(json_t *jwk, conduit_jwk_t *key)
     json_t             *kty, *kid;
     const char         *err;
 
-    /* of RSA, EC and OKP; of RSA; of a secret; of AKP (ML-DSA) */
+    /* private members: "d" of RSA, EC and OKP; "p" to "oth" of RSA; "k" of a
+       secret; "priv" of AKP (ML-DSA) */
     static const char  *secrets[] = { "d", "p", "q", "dp", "dq", "qi", "oth",
                                       "k", "priv", NULL };
 
@@ -151,7 +152,7 @@ conduit_jwk_read(json_t *jwk, conduit_jwk_t *key)
 }
 
 
-/* "use" and "key_ops", if they are there, must let the key verify */
+/* sets *used to 0 if "use" or "key_ops" does not allow to verify signatures */
 
 static const char *
 conduit_jwk_check_use(json_t *jwk, int *used)
@@ -193,8 +194,9 @@ conduit_jwk_check_use(json_t *jwk, int *used)
 
 
 /*
- * key->alg is what the type has, also the other one that it may have.  Names
- * that are not known are of other algorithms, such as RS512 or RSA-OAEP.
+ * Applies "alg".  key->alg is the default algorithm of the key's type, "also"
+ * another one that the type allows.  A key for an unknown algorithm, such as
+ * RS512 or RSA-OAEP, is ignored.
  */
 
 static const char *
@@ -345,8 +347,9 @@ conduit_jwk_okp(json_t *jwk, conduit_jwk_t *key)
 
 
 /*
- * An unsigned number of CONDUIT_JWT_MODULUS_MAX bytes at most; a zero byte in
- * front of it is let pass, as RFC 7518 6.3.1.1 knows who writes one.
+ * Reads an unsigned number of at most CONDUIT_JWT_MODULUS_MAX bytes.  One
+ * leading zero byte is accepted, as some libraries write it (RFC 7518,
+ * 6.3.1.1).
  */
 
 static int
@@ -371,7 +374,7 @@ conduit_jwk_number(json_t *jwk, const char *name, unsigned char *number,
 }
 
 
-/* a value of exactly len bytes */
+/* reads a value that must have exactly len bytes */
 
 static int
 conduit_jwk_bytes(json_t *jwk, const char *name, unsigned char *bytes,

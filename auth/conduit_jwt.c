@@ -8,7 +8,7 @@
 #include "conduit_jwt_private.h"
 
 
-/* a double below this is a whole number of its own: 2^53 */
+/* 2^53: below it, every whole number has a double of its own */
 #define CONDUIT_JWT_WHOLE  9007199254740992.0
 
 
@@ -22,7 +22,7 @@ typedef struct {
     size_t          signature_len;
     size_t          signed_len;     /* of header, dot and payload */
 
-    unsigned char  *buf;            /* decoded: one part at a time */
+    unsigned char  *buf;            /* the part that was decoded last */
 } conduit_jwt_token_t;
 
 
@@ -187,7 +187,8 @@ conduit_jwt_check_header(const conduit_jwt_keys_t *keys, json_t *header,
 
     name = json_object_get(header, "alg");
 
-    /* extensions that must be understood (RFC 7515 4.1.11) are not */
+    /* "crit" lists extensions that must be understood (RFC 7515, 4.1.11), and
+       none is supported */
 
     if (!json_is_string(name)
         || conduit_jwt_alg_parse(json_string_value(name),
@@ -237,7 +238,7 @@ conduit_jwt_check_signature(const conduit_jwt_keys_t *keys,
 
     for (key = keys->first; key != NULL; key = key->next) {
 
-        /* the token chooses among the keys, never what is done with one */
+        /* a token only selects keys; the algorithm is always that of the key */
 
         if (key->alg != alg) {
             continue;
@@ -324,7 +325,7 @@ conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
 
     org = json_object_get(payload, "org_id");
 
-    /* an integer holds the bits of a uint64_t: conduit_jwt_json_rewrite() */
+    /* it has the bits of a uint64_t, see conduit_jwt_json_rewrite() */
 
     if (json_is_integer(org)) {
         claims->org_id = (uint64_t) json_integer_value(org);
@@ -406,7 +407,7 @@ conduit_jwt_hand_on(const conduit_jwt_policy_t *policy, json_t *payload)
             text = json_string_value(value);
             len = json_string_length(value);
 
-            /* conduit_jwt_json_rewrite() has replaced what is in it */
+            /* U+0001: conduit_jwt_json_rewrite() has replaced a character */
 
             if (memchr(text, '\1', len) != NULL) {
                 text = NULL;
@@ -431,15 +432,18 @@ conduit_jwt_hand_on(const conduit_jwt_policy_t *policy, json_t *payload)
 }
 
 
-/* a whole number, however it is spelled, in decimal; 0: it is none, or a double
-   does not tell it from its neighbours */
+/*
+ * Writes a whole number in decimal, in whatever form JSON has it ("4.2e1"), and
+ * returns the length.  Returns 0 if it is not a whole number, or a double so
+ * large that it may stand for another number.
+ */
 
 static int
 conduit_jwt_number(json_t *value, char *text, size_t size)
 {
     double  real;
 
-    /* an integer holds the bits of a uint64_t */
+    /* it has the bits of a uint64_t */
 
     if (json_is_integer(value)) {
         return snprintf(text, size, "%" PRIu64,
@@ -456,13 +460,13 @@ conduit_jwt_number(json_t *value, char *text, size_t size)
         return 0;
     }
 
-    /* no minus zero */
+    /* minus zero is written as "0" */
 
     return snprintf(text, size, "%.0f", real == 0 ? 0.0 : real);
 }
 
 
-/* an optional member: null counts as absent, as it does upstream */
+/* returns an optional member; null counts as absent, as it does upstream */
 
 static json_t *
 conduit_jwt_get(json_t *object, const char *name)
@@ -476,8 +480,8 @@ conduit_jwt_get(json_t *object, const char *name)
 
 
 /*
- * A NumericDate (RFC 7519 2): seconds, with a fraction or without.  What is
- * past CONDUIT_JWT_TIME_MAX is cut to it, so that no sum of times overflows.
+ * Reads a NumericDate (RFC 7519, 2): seconds, with or without a fraction.  A
+ * later time is reduced to CONDUIT_JWT_TIME_MAX, so that sums do not overflow.
  */
 
 static int
@@ -494,7 +498,7 @@ conduit_jwt_time(json_t *value, int64_t *seconds)
 
         real = json_real_value(value);
 
-        /* 2^63, and what is no number at all */
+        /* 2^63; also refuses a NaN */
 
         if (!(real >= 0 && real < 9223372036854775808.0)) {
             return -1;
@@ -541,8 +545,9 @@ conduit_jwt_audience(json_t *aud, const char *text, size_t len)
 
 
 /*
- * A part as a JSON object, to be released by the caller; a member given twice
- * makes it none.
+ * Decodes and parses the header or the payload, which must be a JSON object
+ * without duplicate members.  On CONDUIT_JWT_OK, sets *object to a reference
+ * that the caller must release.
  */
 
 static conduit_jwt_status_t
@@ -590,8 +595,8 @@ conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len,
 
 
 /*
- * base64url without padding (RFC 7515 2), strictly: no other character, no bits
- * left over, so that one value has one spelling.
+ * Strict, so that each value has exactly one spelling: otherwise a token could
+ * be altered without making its signature invalid.
  */
 
 int

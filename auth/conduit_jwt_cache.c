@@ -1,9 +1,10 @@
 /*
- * A table of sets.  The key says which set a token is in; a set is searched
- * from end to end, and where it is full the token that was used longest ago
- * makes room.  Nothing is ever moved, and no set grows: the table has its bound
- * by itself.  A SHA-256 spreads tokens evenly, so that with as many tokens as
- * the cache is made for a few of a hundred find their set full.
+ * A set-associative table.  The key of a token selects a set, which is searched
+ * from end to end; when it is full, the least recently used token is replaced.
+ * Tokens are never moved and sets do not grow, so that the table has a bound
+ * without further bookkeeping.  The SHA-256 distributes tokens evenly over the
+ * sets: with as many tokens as the cache was created for, about one in seven
+ * finds its set full.
  */
 
 #include <stdlib.h>
@@ -19,14 +20,14 @@
 typedef struct {
     unsigned char          key[CONDUIT_JWT_CACHE_KEY];
     conduit_jwt_claims_t   claims;
-    uint64_t               used;    /* the cache's uses by then; 0: free */
+    uint64_t               used;    /* cache->uses at its last use; 0: free */
 } conduit_jwt_cached_t;
 
 struct conduit_jwt_cache_s {
-    conduit_jwt_cached_t **sets;    /* NULL: no token in it yet */
-    size_t                 n;       /* of the sets */
-    uint64_t               uses;
-    EVP_MD_CTX            *sha256;  /* set up once, begun anew for each token */
+    conduit_jwt_cached_t **sets;    /* a set is NULL until its first token */
+    size_t                 n;       /* number of sets */
+    uint64_t               uses;    /* of tokens: found or added */
+    EVP_MD_CTX            *sha256;  /* initialized once, reused for all */
 };
 
 
@@ -216,7 +217,7 @@ conduit_jwt_cache_add(conduit_jwt_cache_t *cache, const unsigned char *key,
 }
 
 
-/* any bytes of a SHA-256 are as good as others */
+/* all bytes of a SHA-256 are distributed evenly: the first ones will do */
 
 static size_t
 conduit_jwt_cache_set(const conduit_jwt_cache_t *cache,

@@ -1,11 +1,11 @@
 /*
- * Tokens that were verified before.  What conduit_jwt_verify() has read from a
- * good token is kept under the SHA-256 of the token: who shows the same token
- * again is spared the signature and the JSON, and nothing else.  The times of
- * the token and the claims that it must have are looked at with each use.
+ * A cache of tokens that were verified before.  It maps the SHA-256 of a token
+ * to the claims that conduit_jwt_verify() has read from it.  If the same token
+ * comes again, its signature is not verified and its JSON not parsed again; its
+ * times, and the presence of org_id and channel_id, are checked with each use.
  *
- * A cache is for one key set, one issuer and one audience, and must not be used
- * with others: it is thrown away with them.
+ * A cache belongs to one key set, one issuer and one audience.  It must not be
+ * used with others, and is freed when they are.
  */
 
 #ifndef CONDUIT_JWT_CACHE_H
@@ -15,34 +15,37 @@
 
 #pragma GCC visibility push(hidden)
 
-/* bytes of a key: a SHA-256 */
+/* bytes of a key, which is a SHA-256 */
 #define CONDUIT_JWT_CACHE_KEY  32
 
-/* bytes; a longer token is verified each time, as its SHA-256 costs as much */
+/* bytes; a longer token is not cached, as computing its SHA-256 would take as
+   long as verifying it */
 #define CONDUIT_JWT_CACHE_TOKEN  4096
 
-/* tokens of one set: where a set is full, the one used longest ago goes */
+/* tokens in a set; when a set is full, the least recently used is replaced */
 #define CONDUIT_JWT_CACHE_SET  8
 
 typedef struct conduit_jwt_cache_s  conduit_jwt_cache_t;
 
 
 /*
- * Makes a cache of so many tokens (1 or more; rounded up to whole sets).  It
- * begins with a pointer for each set; the memory of a set is taken when its
- * first token comes, about 110 bytes a token.  Returns NULL when memory is out;
- * the caller frees it with conduit_jwt_cache_free(), which takes NULL too.
+ * Creates a cache for size tokens (1 or more; rounded up to whole sets), to be
+ * freed with conduit_jwt_cache_free(), which accepts NULL.  It has a pointer
+ * for each set; a set is allocated for its first token, about 110 bytes for
+ * each token that it can hold.  Returns NULL when memory is out.
  */
 conduit_jwt_cache_t *conduit_jwt_cache_create(size_t size);
 void conduit_jwt_cache_free(conduit_jwt_cache_t *cache);
 
 /*
- * Does what conduit_jwt_verify() does, with the same result: by what the cache
- * has of the token, or else in full, and a good token is kept then.  *hit tells
- * which.  policy may differ from that of other calls in what is needed, not in
- * issuer and audience.  Where it names claims that are handed on, the token is
- * verified in full, as those are not kept; cache NULL, or memory that is out:
- * likewise.
+ * Verifies a token, with the same result as conduit_jwt_verify().  A token in
+ * the cache is not verified in full, and *hit is set to 1.  Otherwise *hit is
+ * set to 0, and the claims of a good token are added to the cache.
+ *
+ * Policies used with a cache may differ in need_org and need_channel; issuer,
+ * audience and need_sub must be the same.  The cache is not used if it is NULL
+ * or memory is out, for tokens of more than CONDUIT_JWT_CACHE_TOKEN bytes, and
+ * for policies with claims to pass to a callback, as these are not kept.
  */
 conduit_jwt_status_t conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
     const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
@@ -50,11 +53,12 @@ conduit_jwt_status_t conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
     int *hit);
 
 /*
- * The table alone; key is the SHA-256 of a token.  conduit_jwt_cache_find()
- * returns what is kept under it, valid until the next call, or NULL: one whose
- * exp has passed at the time now, with CONDUIT_JWT_LEEWAY, is dropped and not
- * returned.  conduit_jwt_cache_add() copies *claims, which must not be there
- * yet; in a full set one that has expired goes first.
+ * The functions of the table, for conduit_jwt_cache_verify() and for tests; key
+ * is the SHA-256 of a token.  conduit_jwt_cache_find() returns the claims added
+ * with a key, valid until the next call, or NULL.  It drops and does not return
+ * a token that has expired at the time now, CONDUIT_JWT_LEEWAY included.
+ * conduit_jwt_cache_add() copies *claims; the key must not be in the table yet.
+ * It replaces an expired token first, and adds nothing when memory is out.
  */
 const conduit_jwt_claims_t *conduit_jwt_cache_find(conduit_jwt_cache_t *cache,
     const unsigned char *key, int64_t now);

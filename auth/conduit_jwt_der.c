@@ -1,6 +1,7 @@
 /*
- * DER (X.690) of the few things that OpenSSL takes in no other form, or not in
- * the same way in all of its versions.
+ * Writes DER (X.690).  OpenSSL accepts ECDSA signatures in no other form; and
+ * for public keys DER works in all of its versions, whose functions that make a
+ * key from numbers differ.
  */
 
 #include <string.h>
@@ -13,7 +14,7 @@
 #define CONDUIT_JWT_DER_SEQUENCE    0x30
 
 
-/* an unsigned number without the zeros in front of it */
+/* an unsigned big-endian number without leading zeros */
 typedef struct {
     const unsigned char  *data;
     size_t                len;
@@ -39,7 +40,7 @@ static const unsigned char  conduit_jwt_der_rsa_type[] = {
     0x01, 0x05, 0x00
 };
 
-/* all that is in front of x; the last byte says that x and y are given whole */
+/* everything before x; the last byte says that x and y follow (uncompressed) */
 static const unsigned char  conduit_jwt_der_p256[] = {
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02,
     0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03,
@@ -112,7 +113,7 @@ conduit_jwt_der_rsa(const unsigned char *n, size_t n_len,
     numbers = conduit_jwt_der_integer_size(modulus)
               + conduit_jwt_der_integer_size(exponent);
 
-    /* with the count of the bits that a BIT STRING does not use: none */
+    /* a BIT STRING begins with the number of its unused bits, here 0 */
 
     key = 1 + conduit_jwt_der_size(numbers);
 
@@ -182,7 +183,7 @@ conduit_jwt_der_number(const unsigned char *data, size_t len)
     number.data = data;
     number.len = len;
 
-    /* the highest bit is the sign; zero has one byte */
+    /* the highest bit is the sign; the number zero is one zero byte */
 
     number.pad = (len == 0 || (*data & 0x80)) ? 1 : 0;
 
@@ -190,7 +191,7 @@ conduit_jwt_der_number(const unsigned char *data, size_t len)
 }
 
 
-/* what a value takes with its head: at most 65535 bytes of content */
+/* returns the size of a value with tag and length; content is 65535 at most */
 
 static size_t
 conduit_jwt_der_size(size_t content)

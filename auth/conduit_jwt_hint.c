@@ -1,5 +1,6 @@
 /*
- * What people and their tools do to a file of a key.
+ * Common mistakes in files with secrets and public keys, made by hand or by the
+ * tools that write them.
  */
 
 #include <string.h>
@@ -59,7 +60,7 @@ conduit_jwt_hint_public(const char *data, size_t len)
 static const char *
 conduit_jwt_hint_around(const char *data, size_t len)
 {
-    /* of UTF-8, and of UTF-16 in both orders */
+    /* byte order marks of UTF-8, and of UTF-16 in both byte orders */
 
     if (conduit_jwt_begins(data, len, "\xef\xbb\xbf")
         || conduit_jwt_begins(data, len, "\xff\xfe")

@@ -1,27 +1,29 @@
 /*
- * JSON of a token, made readable to jansson.  jansson knows no integer beyond
- * an int64_t, no number beyond a double, no zero byte in a key and no half of a
- * surrogate pair, and refuses a whole text for one of them; a token may have
- * any of them in claims that nobody asks for, and an organization has 64 bits.
+ * Rewrites the JSON of a token so that jansson can parse it.  jansson refuses a
+ * whole text that contains an integer outside of int64_t, a number beyond the
+ * range of a double, "\u0000", or half of a surrogate pair.  A token may have
+ * any of these in claims that are not used here, and an org_id may be any
+ * uint64_t.
  *
- * A token of JSON is replaced by another of the same kind, a number by a number
- * and a character of a string by characters, and all else is copied.  So a text
- * is JSON afterwards if it was before, and jansson remains the only parser.
+ * A number is replaced with a number, and a character of a string with other
+ * characters; everything else is copied.  So the result is JSON if and only if
+ * the text is, and jansson remains the only parser.
  *
- *   number                     becomes
- *   0 ... 2^64-1               an integer with the bits of the uint64_t
- *   any other integer          the real that is next to it
- *   a real, or one of these,   the real 1e300, or -1e300
- *   from 1e300 or -1e300 on
+ *   number                       becomes
+ *   0 ... 2^64-1                 an integer with the bits of the uint64_t
+ *   another integer              the nearest real
+ *   a number of 1e300 or more    the real 1e300
+ *   a number of -1e300 or less   the real -1e300
  *
- *   in a string                becomes
- *   \u0000                     U+0001 U+0001
- *   \u0001                     U+0001 U+0002
- *   half a pair, \udxxx        U+0001 U+Exxx
+ *   in a string                  becomes
+ *   \u0000                       U+0001 U+0001
+ *   \u0001                       U+0001 U+0002
+ *   half a pair, \udxxx          U+0001 U+Exxx
  *
- * An integer of jansson's is thus one that was written as an integer and is not
- * negative.  Different strings stay different, and one that has none of these
- * three characters, as all have that are compared with, stays what it is.
+ * As a result, a value is an integer for jansson if and only if the token has
+ * it as an integer from 0 to 2^64-1.  Different strings remain different.  A
+ * string without these three characters remains unchanged; the strings that
+ * claims are compared with have none of them.
  */
 
 #include <inttypes.h>
@@ -31,24 +33,26 @@
 #include "conduit_jwt_private.h"
 
 
-/* a real of more digits before its point is above what is looked at anywhere */
+/* a number with more digits before its decimal point is huge: no claim that is
+   read can have such a value */
 #define CONDUIT_JWT_JSON_DIGITS  300
 
-/* an exponent above it is cut: no mantissa has as many digits */
+/* further digits of an exponent that has reached this value are skipped: no
+   token has room for a mantissa with as many digits */
 #define CONDUIT_JWT_JSON_EXPONENT_MAX  1000000
 
-/* "\uXXXX" */
+/* length of "\uXXXX" */
 #define CONDUIT_JWT_JSON_ESCAPE  6
 
 typedef struct {
     int  integer;          /* no fraction, no exponent */
-    int  huge;             /* 1e300 at least, whatever the sign */
+    int  huge;             /* the absolute value is at least 1e300 */
 } conduit_jwt_json_number_t;
 
-/* what was read, and what of it is not written yet */
+/* the text being read */
 typedef struct {
-    const char     *start;
-    const char     *p;
+    const char     *start;     /* not yet copied to out */
+    const char     *p;         /* not yet read */
     const char     *end;
     conduit_buf_t  *out;
 } conduit_jwt_json_t;
@@ -69,7 +73,7 @@ conduit_jwt_json_rewrite(const char *text, size_t len, conduit_buf_t *out)
 {
     conduit_jwt_json_t  j;
 
-    /* jansson skips a zero byte behind a number */
+    /* jansson would ignore a zero byte after a number */
 
     if (memchr(text, '\0', len) != NULL) {
         return -1;
@@ -99,7 +103,7 @@ conduit_jwt_json_rewrite(const char *text, size_t len, conduit_buf_t *out)
 }
 
 
-/* goes behind the string that begins at j->p, or to the end of all */
+/* moves j->p past the string that begins there, or to the end of the text */
 
 static void
 conduit_jwt_json_string(conduit_jwt_json_t *j)
@@ -154,7 +158,7 @@ conduit_jwt_json_string(conduit_jwt_json_t *j)
 }
 
 
-/* the number in a "\uXXXX" at p, or -1 */
+/* returns the code unit that "\uXXXX" at p stands for; -1: there is none */
 
 static int
 conduit_jwt_json_escape(const char *p, const char *end)
@@ -191,7 +195,7 @@ conduit_jwt_json_escape(const char *p, const char *end)
 }
 
 
-/* what is no number is left as it is: jansson refuses it */
+/* text that is not a number is copied unchanged, and jansson refuses it */
 
 static void
 conduit_jwt_json_number(conduit_jwt_json_t *j)
@@ -226,14 +230,14 @@ conduit_jwt_json_number(conduit_jwt_json_t *j)
 
     if (conduit_org_parse(j->p, len, &value) != 0) {
 
-        /* negative, or too large */
+        /* negative, or above 2^64-1 */
 
         j->p += len;
         conduit_jwt_json_replace(j, 0, "e0", 2);
 
     } else if (value > INT64_MAX) {
 
-        /* 2^64 less is a negative number of the same bits */
+        /* value - 2^64 is negative, and as an int64_t has the same bits */
 
         n = snprintf(text, sizeof(text), "-%" PRIu64, UINT64_MAX - value + 1);
         conduit_jwt_json_replace(j, len, text, n);
@@ -244,7 +248,7 @@ conduit_jwt_json_number(conduit_jwt_json_t *j)
 }
 
 
-/* RFC 8259, 6: all of the text is one number */
+/* returns whether the whole text is one number (RFC 8259, 6) */
 
 static int
 conduit_jwt_json_is_number(const char *p, size_t len,
@@ -265,7 +269,7 @@ conduit_jwt_json_is_number(const char *p, size_t len,
         return 0;
     }
 
-    /* the number is below ten to the power of digits */
+    /* the absolute value, without the exponent, is below 10^digits */
 
     digits = (*p == '0') ? 0 : (long) n;
     zeros = (digits == 0);
@@ -328,7 +332,7 @@ conduit_jwt_json_digits(const char *p, size_t len)
 }
 
 
-/* writes what was passed, and a text in place of the next len bytes */
+/* copies what was read, then appends text instead of the next len bytes */
 
 static void
 conduit_jwt_json_replace(conduit_jwt_json_t *j, size_t len, const char *text,

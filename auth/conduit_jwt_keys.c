@@ -1,5 +1,5 @@
 /*
- * A key set: secrets, public keys, and what is verified with one of either.
+ * Key sets of secrets and public keys, and verifying signatures with a key.
  */
 
 #include <errno.h>
@@ -122,7 +122,7 @@ conduit_jwt_keys_add_secret(conduit_jwt_keys_t *keys, const char *data,
 static const char *
 conduit_jwt_key_secret(conduit_jwt_key_t *key, const char *data, size_t len)
 {
-    /* OpenSSL takes lengths as an int */
+    /* OpenSSL expects the length as an int */
 
     if (len > INT_MAX) {
         return "is too long";
@@ -187,7 +187,7 @@ conduit_jwt_keys_add_public(conduit_jwt_keys_t *keys, const char *data,
     err = conduit_jwt_public_read(data, len, kid, kid_len, &added,
                                   &keys->failed);
 
-    /* NGINX logs what is left in the queue as its own failure */
+    /* NGINX would log errors that are left in OpenSSL's queue as its own */
 
     ERR_clear_error();
 
@@ -213,8 +213,8 @@ conduit_jwt_keys_failed(const conduit_jwt_keys_t *keys)
 
 
 /*
- * Keys of one file may have the same kid, those of two files may not: that is
- * most likely one file given twice.
+ * Appends a list of keys to the set.  Keys of the same file may share a kid.
+ * Keys of different files may not: most likely, one file was named twice.
  */
 
 static const char *
@@ -295,7 +295,7 @@ conduit_jwt_key_verify(const conduit_jwt_key_t *key, const char *data,
     EVP_MD_CTX     *ctx;
     unsigned char   mac[EVP_MAX_MD_SIZE];
 
-    /* not each failed allocation is in OpenSSL's queue; malloc() sets errno */
+    /* OpenSSL does not report all failed allocations; malloc() sets errno */
 
     errno = 0;
 

@@ -1,5 +1,5 @@
 /*
- * A file of public keys: PEM, or JSON Web Keys, as OpenSSL's keys.
+ * Reads a file of public keys, in PEM or as JSON Web Keys.
  */
 
 #include <string.h>
@@ -20,16 +20,16 @@
 
 /* a block of a PEM file */
 typedef struct {
-    EVP_PKEY  *pkey;        /* NULL: there is no key in it */
-    X509      *x509;        /* NULL: it is no certificate */
+    EVP_PKEY  *pkey;        /* NULL: it contains no valid public key */
+    X509      *x509;        /* NULL: it is not a certificate */
 } conduit_jwt_block_t;
 
-/* the kid of keys that have none, and where the next key goes */
+/* state of reading a file */
 typedef struct {
-    const char          *kid;
+    const char          *kid;       /* of keys without a kid of their own */
     size_t               kid_len;
-    conduit_jwt_key_t  **last;
-    size_t               number;    /* of the key that is looked at */
+    conduit_jwt_key_t  **last;      /* where to append the next key */
+    size_t               number;    /* PEM: of the current key, from 1 */
 } conduit_jwt_reader_t;
 
 
@@ -128,9 +128,9 @@ conduit_jwt_public_pem(const char *data, size_t len,
 
 
 /*
- * Each block has a key, but for certificates that have signed the one before
- * them: they complete a chain, and whoever signs certificates is not to sign
- * tokens.
+ * Each block must contain a key, which is added.  The exception is a
+ * certificate that has signed the one before it: it only completes a chain, and
+ * an authority that signs certificates must not be able to sign tokens.
  */
 
 static const char *
@@ -176,7 +176,7 @@ conduit_jwt_public_blocks(BIO *bio, conduit_jwt_reader_t *reader)
 }
 
 
-/* Returns 1 for a block, 0 when there is none left, -1 when it is broken. */
+/* returns 1 for a block, 0 if there is none left, -1 if it is malformed */
 
 static int
 conduit_jwt_public_block(BIO *bio, conduit_jwt_block_t *block)
@@ -225,7 +225,7 @@ conduit_jwt_public_decode(const char *name, const unsigned char *der, long len,
 }
 
 
-/* a JWK, or a JWK set */
+/* reads a JWK or a JWK set */
 
 static const char *
 conduit_jwt_public_json(const char *data, size_t len,
@@ -322,7 +322,7 @@ conduit_jwt_public_jwk(json_t *jwk, conduit_jwt_reader_t *reader)
 }
 
 
-/* takes pkey over; jwk is NULL for a key of PEM */
+/* takes ownership of pkey; jwk is NULL for a key in PEM */
 
 static const char *
 conduit_jwt_public_add(conduit_jwt_reader_t *reader, EVP_PKEY *pkey,
@@ -358,7 +358,7 @@ conduit_jwt_public_add(conduit_jwt_reader_t *reader, EVP_PKEY *pkey,
 }
 
 
-/* the type fixes the algorithm; OpenSSL looks whether the numbers are a key */
+/* sets the algorithm by the type of the key; OpenSSL checks that it is valid */
 
 static const char *
 conduit_jwt_public_check(EVP_PKEY *pkey, conduit_jwt_alg_t *alg)
