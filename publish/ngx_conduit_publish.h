@@ -1,6 +1,6 @@
 /*
- * The publish module's parts to each other: the location's configuration, and a
- * request on its way.
+ * Declarations shared by the files of the publish module: the configuration of
+ * a location, and the context of a request.
  */
 
 #ifndef NGX_CONDUIT_PUBLISH_H
@@ -16,7 +16,7 @@
 #include "ngx_conduit_publish_metrics.h"
 #include "ngx_conduit_script.h"
 
-/* the one name here that NGINX looks up in the .so */
+/* the only symbol that NGINX looks up in the .so */
 extern ngx_module_t  ngx_conduit_publish_module;
 
 #pragma GCC visibility push(hidden)
@@ -29,152 +29,180 @@ typedef struct {
     ngx_uint_t                rate;         /* messages per rate_window */
     ngx_msec_t                rate_window;
     ngx_uint_t                max_len;
-    ngx_uint_t                batch;        /* messages in a request */
+    ngx_uint_t                batch;        /* messages per request */
     ngx_msec_t                idempotency;  /* 0: off */
     ngx_msec_t                idle_ttl;
     ngx_msec_t                end_ttl;
 
-    ngx_conduit_publisher_t  *publisher;    /* one for equal servers */
-    ngx_conduit_http_log_t   *limited;      /* of messages over the rate */
+    ngx_conduit_publisher_t  *publisher;    /* shared by locations with the same
+                                               Redis settings */
+    ngx_conduit_http_log_t   *limited;      /* limits what is logged about
+                                               messages over the rate */
 } ngx_conduit_publish_loc_conf_t;
 
-/* what a body is, as Content-Type says */
+/* format of a request body, by its Content-Type */
 typedef enum {
-    NGX_CONDUIT_FORMAT_PROTOBUF = 0,        /* also any other type */
-    NGX_CONDUIT_FORMAT_JSON,
-    NGX_CONDUIT_FORMAT_NDJSON               /* several, one a line */
+    NGX_CONDUIT_FORMAT_PROTOBUF = 0,        /* also with any other type */
+    NGX_CONDUIT_FORMAT_JSON,                /* one message */
+    NGX_CONDUIT_FORMAT_NDJSON               /* a batch, one message per line */
 } ngx_conduit_format_e;
 
-/* what is known of a message that was not answered with 200 */
+/* whether a message that was not accepted may have been stored nevertheless */
 typedef enum {
     NGX_CONDUIT_STORED_NO = 0,
     NGX_CONDUIT_STORED_UNKNOWN
 } ngx_conduit_certainty_e;
 
-/* of a request; in its pool */
+/* context of a request, allocated from its pool */
 typedef struct {
     ngx_http_request_t       *request;
     ngx_conduit_ids_t         ids;
     ngx_conduit_format_e      format;
     ngx_conduit_publish_t     publish;
-    ngx_conduit_entries_t     entries;      /* with publish.entries set */
-    size_t                    bytes;        /* of the messages */
-    ngx_conduit_script_op_t  *op;           /* under way */
-    ngx_str_t                 id;
-    conduit_phase_t           phase;
-    uint64_t                  started;      /* microseconds */
-    ngx_msec_t                redis_time;
-    unsigned                  decoded:1;
-    unsigned                  answered:1;   /* Redis has */
-    u_char                    key[CONDUIT_KEY_MAX];
+    ngx_conduit_entries_t     entries;      /* used if publish.entries is set */
+    size_t                    bytes;        /* of all messages */
+    ngx_conduit_script_op_t  *op;           /* in progress; NULL: none */
+    ngx_str_t                 id;           /* of the entry, or the first one */
+    conduit_phase_t           phase;        /* of the last message */
+    uint64_t                  started;      /* when publishing started, us */
+    ngx_msec_t                redis_time;   /* how long it took, ms */
+    unsigned                  decoded:1;    /* phase is set */
+    unsigned                  answered:1;   /* redis_time is set */
+    u_char                    key[CONDUIT_KEY_MAX];   /* of the stream */
 } ngx_conduit_publish_ctx_t;
 
 
 extern ngx_conduit_stats_t  ngx_conduit_publish_stats;
 
-/*
- * The content handler of "conduit_publish".  Returns what such a handler does.
- */
+/* The content handler of "conduit_publish". */
 ngx_int_t ngx_conduit_publish_handler(ngx_http_request_t *r);
 
 /*
- * Returns what the token of a request came to, made with create set; NULL when
- * there is none, or memory is out.
+ * Returns the result of verifying the token of a request, which lives as long
+ * as the request.  With create set, allocates it (zeroed) if it is not there
+ * yet.  Returns NULL if it is not there, or when memory is out.
  */
 ngx_conduit_verified_t *ngx_conduit_publish_token(ngx_http_request_t *r,
     ngx_uint_t create);
 
 /*
- * The ids that a valid token lets the request publish to, for
- * $conduit_verified_*; an ngx_conduit_http_verified_pt.
+ * An ngx_conduit_http_verified_pt, for $conduit_verified_org_id and
+ * $conduit_verified_channel_id: the ids that the token allows the request to
+ * publish to.
  */
 ngx_int_t ngx_conduit_publish_verified(ngx_http_request_t *r,
     ngx_conduit_ids_t *ids, ngx_uint_t channel, ngx_uint_t verify);
 
-/* Returns the size of the body that was read, in bytes. */
+/* Returns the size, in bytes, of what was read of the request body. */
 off_t ngx_conduit_publish_body_size(ngx_http_request_t *r);
 
 /*
- * Returns whether the body was read to its end; size is what there is of it.  A
- * request may come from another location ("error_page 413 = @name", proxy_pass
- * without buffering, "post_action"), where reading or discarding it had begun:
- * NGINX takes what is there then for the whole.
+ * Returns whether the request body was read to its end; size is the result of
+ * ngx_conduit_publish_body_size().  A request may be redirected from another
+ * location ("error_page 413 = @name", "proxy_request_buffering off",
+ * "post_action") that has begun to read or discard the body: NGINX then takes
+ * the part that was read for the whole.
  */
 ngx_uint_t ngx_conduit_publish_body_whole(ngx_http_request_t *r, off_t size);
 
 /*
- * Makes one piece of the body, which NGINX has in buffers in memory or in a
- * temporary file; it lives as long as the request.  Returns NGX_OK, or
- * NGX_HTTP_INTERNAL_SERVER_ERROR.
+ * Sets *body to the request body as one string, which NGINX may have in several
+ * buffers or in a temporary file; it lives as long as the request.  Returns
+ * NGX_OK or NGX_HTTP_INTERNAL_SERVER_ERROR.
  */
 ngx_int_t ngx_conduit_publish_body(ngx_http_request_t *r, ngx_str_t *body);
 
-/* Whether an answer in JSON is asked for: "Accept" names such a type. */
+/*
+ * Returns whether the client asks for JSON: "Accept" has "application/json" or
+ * "application/problem+json", with a quality above zero.
+ */
 ngx_uint_t ngx_conduit_publish_accepts_json(ngx_http_request_t *r);
 
-/* Returns what Content-Type says that the body is. */
+/* Returns the format of the body by its Content-Type. */
 ngx_conduit_format_e ngx_conduit_publish_format(ngx_http_request_t *r);
 
-/* Whether Content-Encoding says that the body is not as it is. */
+/* Returns whether the body has a Content-Encoding other than "identity". */
 ngx_uint_t ngx_conduit_publish_encoded(ngx_http_request_t *r);
 
 /*
- * Takes the Idempotency-Key of a request that is to be published once into
- * ctx->entries.  Returns NULL, or a static text that says what is wrong.
+ * Reads the header Idempotency-Key into ctx->entries, unless
+ * "conduit_publish_idempotency" is off or there is no such header.  Returns
+ * NULL; or a static text that says what is wrong, for a response.
  */
 const char *ngx_conduit_publish_key(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx);
 
-/* Takes blanks off both ends. */
+/* Moves *start and *end so that spaces and tabs at both ends are left out. */
 void ngx_conduit_publish_trim(u_char **start, u_char **end);
 
 /*
- * Makes an entry of a message in protobuf, if the request has a key.  Returns
- * NGX_DECLINED to go on, or NGX_HTTP_INTERNAL_SERVER_ERROR.
+ * Sets ctx->bytes for a protobuf message; if the request has an
+ * Idempotency-Key, also makes it the only entry of ctx->entries.  body must
+ * live as long as the request.  Returns NGX_DECLINED to continue, or
+ * NGX_HTTP_INTERNAL_SERVER_ERROR.
  */
 ngx_int_t ngx_conduit_publish_once(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body,
     conduit_message_t *message);
 
-/* Sets the fingerprint of a request that has a key.  NGX_OK or NGX_ERROR. */
+/*
+ * Sets ctx->entries.fingerprint of a request with an Idempotency-Key.  Returns
+ * NGX_OK or NGX_ERROR.
+ */
 ngx_int_t ngx_conduit_publish_fingerprint(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
 
 /*
- * Makes ctx->entries of a body in JSON.  Returns NGX_DECLINED to go on, or the
- * result of an answer.
+ * Fills ctx->entries from a body in JSON.  Returns NGX_DECLINED to continue; or
+ * what to finalize the request with, after sending an error response.
  */
 ngx_int_t ngx_conduit_publish_json(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
 
-/* Answers that a message, or a body, of so many bytes is over the limit. */
+/*
+ * Sends a 413 response for a message, or a body, of size bytes, and logs it.
+ * Returns what to finalize the request with.
+ */
 ngx_int_t ngx_conduit_publish_too_large(ngx_http_request_t *r, off_t size,
     size_t limit);
 
 /*
- * Answers with what Redis said of a message, and logs and counts it.  Returns
- * what to finalize the request with.
+ * Sends the response for the result of publishing, and logs and counts it.
+ * Returns what to finalize the request with.
  */
 ngx_int_t ngx_conduit_publish_answer(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
 
-/* Does so for a message that was not stored, or not for certain. */
+/*
+ * Does the same, without logging, for a message that was not stored, or of
+ * which it is not known whether it was.
+ */
 ngx_int_t ngx_conduit_publish_failed(ngx_http_request_t *r,
     ngx_conduit_published_t *result);
 
 /*
- * Answers with an error, and counts the request by the status: with a text, or
- * with a problem (RFC 9457) where that is asked for.  The text is printable
- * ASCII without quotes and backslashes; it is copied.
+ * Sends an error response, and counts the request by its status.  The body is
+ * text, or a problem document (RFC 9457) with text as its detail if the client
+ * asks for JSON.  text is copied; it must be printable ASCII without quotes and
+ * backslashes.  The request body must have been read or discarded.  Returns
+ * what to finalize the request with.
  */
 ngx_int_t ngx_conduit_publish_error(ngx_http_request_t *r, ngx_uint_t status,
     const char *text, size_t len, ngx_conduit_certainty_e stored);
 
-/* Adds "RateLimit-Policy", and with left set what is left for ms. */
+/*
+ * Adds the headers "RateLimit-Policy" and "RateLimit": left messages may still
+ * be published to the channel within the next ms milliseconds.  Returns NGX_OK
+ * or NGX_ERROR.
+ */
 ngx_int_t ngx_conduit_publish_rate_headers(ngx_http_request_t *r,
     ngx_uint_t left, ngx_msec_t ms);
 
-/* Adds "WWW-Authenticate", which says what is wrong with a token. */
+/*
+ * Adds the header "WWW-Authenticate", which says what is wrong with the token;
+ * status is CONDUIT_JWT_OK if there is none, and never CONDUIT_JWT_NO_MEMORY.
+ * Returns NGX_OK or NGX_ERROR.
+ */
 ngx_int_t ngx_conduit_publish_challenge(ngx_http_request_t *r,
     conduit_jwt_status_t status);
 

@@ -1,5 +1,5 @@
 /*
- * The body of a request to publish.
+ * The body of a publish request.
  */
 
 #include <ngx_config.h>
@@ -42,7 +42,7 @@ ngx_conduit_publish_body_whole(ngx_http_request_t *r, off_t size)
         return 0;
     }
 
-    /* rest is -1 where nothing was announced, or nothing is read any more */
+    /* rest: bytes still to be read; -1: no body, or NGINX does not read it */
 
     if (rb->rest > 0 || (rb->rest == 0 && !rb->last_saved)) {
         return 0;
@@ -56,7 +56,7 @@ ngx_conduit_publish_body_whole(ngx_http_request_t *r, off_t size)
 
     } else if (announced == 0 && length != NULL) {
 
-        /* discarding a body counts that down */
+        /* content_length_n is reduced while a body is discarded */
 
         announced = ngx_atoof(length->value.data, length->value.len);
     }
@@ -102,7 +102,8 @@ ngx_conduit_publish_body(ngx_http_request_t *r, ngx_str_t *body)
             continue;
         }
 
-        /* the end of a body in chunks is a buffer of neither kind */
+        /* a chunked body ends with a buffer that is neither in memory nor in a
+           file */
 
         if (!b->in_file) {
             continue;

@@ -1,7 +1,7 @@
 /*
- * Errors of the publish module, for people and for programs: a line of text, or
- * a problem (RFC 9457); what is wrong with a token (RFC 6750); what the rate
- * still allows (draft-ietf-httpapi-ratelimit-headers).
+ * Error responses of the publish module: a line of text or a problem document
+ * (RFC 9457), the header that says what is wrong with a token (RFC 6750), and
+ * the headers about the rate limit (draft-ietf-httpapi-ratelimit-headers).
  */
 
 #include <ngx_config.h>
@@ -18,7 +18,7 @@
 typedef struct {
     ngx_uint_t   status;
     const char  *type;
-    const char  *title;      /* of the status, RFC 9110 15 */
+    const char  *title;      /* name of the status (RFC 9110, 15) */
 } ngx_conduit_problem_t;
 
 
@@ -40,7 +40,7 @@ static const ngx_conduit_problem_t  ngx_conduit_problems[] = {
 };
 
 
-/* error_description of each status of a token, in their order */
+/* error_description by conduit_jwt_status_t; NULL: there is no token */
 
 static const char * const  ngx_conduit_challenges[] = {
     NULL,
@@ -79,7 +79,7 @@ ngx_conduit_publish_error(ngx_http_request_t *r, ngx_uint_t status,
         return ngx_conduit_http_content(r, status, &plain, text, len);
     }
 
-    /* the last one stands for what is not in the table */
+    /* the last element is used for any status that is not in the table */
 
     for (problem = ngx_conduit_problems; problem->status; problem++) {
         if (problem->status == status) {
@@ -115,7 +115,7 @@ ngx_conduit_publish_challenge(ngx_http_request_t *r,
 
     text = ngx_conduit_challenges[status];
 
-    /* no token at all: RFC 6750 3.1 has no error code for that */
+    /* if there is no token, no error code should be sent (RFC 6750, 3.1) */
 
     if (text == NULL) {
         return ngx_conduit_http_header(r, "WWW-Authenticate", "Bearer");

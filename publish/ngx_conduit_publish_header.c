@@ -1,6 +1,6 @@
 /*
- * Headers of a request to publish: what the body is, and what the answer is to
- * be.
+ * Headers of a publish request that tell the format of its body, and the format
+ * that the response should have.
  */
 
 #include <ngx_config.h>
@@ -37,7 +37,8 @@ ngx_conduit_publish_accepts_json(ngx_http_request_t *r)
 }
 
 
-/* one line of "Accept": types, each with parameters, with commas between */
+/* reads one "Accept" header: a list of types with parameters (RFC 9110,
+   12.5.1) */
 
 static ngx_uint_t
 ngx_conduit_publish_accept(ngx_str_t *value)
@@ -76,7 +77,8 @@ ngx_conduit_publish_accept(ngx_str_t *value)
 }
 
 
-/* whether the parameters of a type have a quality of zero */
+/* whether the parameters of a type include a quality of zero, which means "not
+   acceptable" */
 
 static ngx_uint_t
 ngx_conduit_publish_refused(u_char *p, u_char *end)

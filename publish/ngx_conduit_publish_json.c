@@ -1,5 +1,5 @@
 /*
- * A body in JSON: one message, or one a line.
+ * A request body in JSON: one message, or a batch with one message per line.
  */
 
 #include <ngx_config.h>
@@ -40,7 +40,7 @@ ngx_conduit_publish_json(ngx_http_request_t *r,
 
     plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
 
-    /* the shortest message is "{}", and a line end */
+    /* the shortest message, "{}" and a line end, takes 3 bytes */
 
     max = (ctx->format == NGX_CONDUIT_FORMAT_NDJSON)
           ? ngx_min(plcf->batch, body->len / 3 + 1) : 1;
@@ -67,7 +67,7 @@ ngx_conduit_publish_json(ngx_http_request_t *r,
 }
 
 
-/* one message a line; lines of blanks are none */
+/* reads one message per line; blank lines are skipped */
 
 static ngx_int_t
 ngx_conduit_publish_lines(ngx_http_request_t *r,
@@ -83,7 +83,7 @@ ngx_conduit_publish_lines(ngx_http_request_t *r,
 
     plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
 
-    /* the rate would refuse a larger one for ever */
+    /* a batch of more messages than the rate allows could never be published */
 
     limit = plcf->rate ? ngx_min(plcf->rate, plcf->batch) : plcf->batch;
 
@@ -169,7 +169,11 @@ ngx_conduit_publish_too_many(ngx_http_request_t *r, ngx_uint_t limit)
 }
 
 
-/* line is 0 where there is no other; NGX_DECLINED to go on */
+/*
+ * Reads one message and adds it to ctx->entries.  line is its number in a
+ * batch, from 1, and 0 if there is no batch.  Returns NGX_DECLINED to continue,
+ * or the result of an error response.
+ */
 
 static ngx_int_t
 ngx_conduit_publish_object(ngx_http_request_t *r,
@@ -241,7 +245,7 @@ ngx_conduit_publish_entry(ngx_http_request_t *r,
 }
 
 
-/* a random UUID, version 4 of RFC 9562 */
+/* makes a random UUID (version 4, RFC 9562, 5.4) */
 
 static ngx_int_t
 ngx_conduit_publish_uuid(char *out)
@@ -273,8 +277,8 @@ ngx_conduit_publish_uuid(char *out)
 
 
 /*
- * The answer names the place.  The log does not: names of members are the
- * client's.
+ * The response says where the error is.  The log does not: it would contain
+ * names of members, which are the client's data.
  */
 
 static ngx_int_t

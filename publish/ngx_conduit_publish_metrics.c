@@ -1,5 +1,5 @@
 /*
- * What the publish module counts.
+ * Metrics of the publish module: names, descriptions, labels.
  */
 
 #include <ngx_config.h>

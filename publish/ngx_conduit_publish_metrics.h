@@ -1,5 +1,5 @@
 /*
- * What the publish module counts.
+ * Metrics of the publish module.
  */
 
 #ifndef NGX_CONDUIT_PUBLISH_METRICS_H
@@ -14,7 +14,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* a status that NGINX has no name for */
+/* a status without a name in NGINX */
 #define NGX_CONDUIT_HTTP_UNPROCESSABLE  422
 
 /* values of "outcome" of requests_total, in the order of their cells */
@@ -31,11 +31,11 @@ typedef enum {
     NGX_CONDUIT_OUTCOME_FAILED,         /* 500 */
     NGX_CONDUIT_OUTCOME_UNAVAILABLE,    /* 503 */
     NGX_CONDUIT_OUTCOME_TIMEOUT,        /* 504 */
-    NGX_CONDUIT_OUTCOME_ABORTED,        /* it ended before Redis had answered */
+    NGX_CONDUIT_OUTCOME_ABORTED,        /* it ended before Redis replied */
     NGX_CONDUIT_OUTCOMES
 } ngx_conduit_outcome_label_e;
 
-/* values of "reason" of invalid_total */
+/* values of "reason" of invalid_total, in the order of their cells */
 typedef enum {
     NGX_CONDUIT_INVALID_IDS = 0,        /* of the request */
     NGX_CONDUIT_INVALID_PROTOBUF,
@@ -43,31 +43,33 @@ typedef enum {
     NGX_CONDUIT_INVALID_DEPTH,
     NGX_CONDUIT_INVALID_CHANNEL_ID,     /* of the message */
     NGX_CONDUIT_INVALID_MESSAGE_ID,
-    NGX_CONDUIT_INVALID_MISMATCH,       /* channels of both differ */
-    NGX_CONDUIT_INVALID_INCOMPLETE,     /* a part of the body */
-    NGX_CONDUIT_INVALID_JSON,
-    NGX_CONDUIT_INVALID_FIELD,          /* of JSON */
+    NGX_CONDUIT_INVALID_MISMATCH,       /* message and request name different
+                                           channels */
+    NGX_CONDUIT_INVALID_INCOMPLETE,     /* the body was not read completely */
+    NGX_CONDUIT_INVALID_JSON,           /* syntax, or an empty batch */
+    NGX_CONDUIT_INVALID_FIELD,          /* of a message in JSON */
     NGX_CONDUIT_INVALID_KEY,            /* Idempotency-Key */
     NGX_CONDUIT_INVALIDS
 } ngx_conduit_invalid_e;
 
-/* values of "reason" of auth_failures_total: a status of conduit_jwt_verify(),
-   or one of these */
+/* values of "reason" of auth_failures_total: a conduit_jwt_status_t, or one of
+   these */
 enum {
-    NGX_CONDUIT_AUTH_MISSING = 0,       /* in the place of CONDUIT_JWT_OK */
+    NGX_CONDUIT_AUTH_MISSING = 0,       /* no token; replaces CONDUIT_JWT_OK */
     NGX_CONDUIT_AUTH_FORMAT = CONDUIT_JWT_NO_MEMORY + 1,
-    NGX_CONDUIT_AUTH_ORG,               /* of the claim, is another one */
+    NGX_CONDUIT_AUTH_ORG,               /* org_id is not that of the request */
     NGX_CONDUIT_AUTHS
 };
 
-/* values of "reason" of unavailable_total: a kind of error of Redis (the first
-   one: memory of the worker was out), or one of these */
+/* values of "reason" of unavailable_total: a conduit_redis_error_t, where the
+   first one means that the worker was out of memory, or one of these */
 enum {
     NGX_CONDUIT_UNAVAILABLE_NO_REDIS = CONDUIT_REDIS_ERRORS,
     NGX_CONDUIT_UNAVAILABLE_LOST,
     NGX_CONDUIT_UNAVAILABLES
 };
 
+/* the first cell of each metric */
 enum {
     NGX_CONDUIT_PUBLISH_REQUESTS = NGX_CONDUIT_COMMON_CELLS,
     NGX_CONDUIT_PUBLISH_INVALID = NGX_CONDUIT_PUBLISH_REQUESTS
@@ -92,7 +94,7 @@ enum {
 
 extern const conduit_metric_t  ngx_conduit_publish_metrics[];
 
-/* Returns the outcome that an answer of this status stands for. */
+/* Returns the outcome of a request by the status of its response. */
 ngx_conduit_outcome_label_e ngx_conduit_publish_outcome(ngx_uint_t status);
 
 #pragma GCC visibility pop

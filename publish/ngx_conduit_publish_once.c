@@ -1,6 +1,7 @@
 /*
- * Requests that are published once, however often they are sent: the header
- * Idempotency-Key (draft-ietf-httpapi-idempotency-key-header).
+ * Requests with an Idempotency-Key
+ * (draft-ietf-httpapi-idempotency-key-header), which are published once, no
+ * matter how often they are sent.
  */
 
 #include <ngx_config.h>
@@ -16,8 +17,8 @@
 
 
 /*
- * The draft has the key as a string of structured fields, in quotes; many
- * clients send it without.  Both are the same key.
+ * In the draft, the key is a string by RFC 8941, in quotes.  Many clients send
+ * it without quotes; that is the same key.
  */
 
 const char *
@@ -71,7 +72,8 @@ ngx_conduit_publish_key(ngx_http_request_t *r, ngx_conduit_publish_ctx_t *ctx)
 }
 
 
-/* a protobuf message is an entry only where the request is remembered */
+/* a protobuf message without an Idempotency-Key is published by the plain
+   script, which needs no entries */
 
 ngx_int_t
 ngx_conduit_publish_once(ngx_http_request_t *r,
@@ -104,7 +106,7 @@ ngx_conduit_publish_once(ngx_http_request_t *r,
 }
 
 
-/* two requests are the same one when their bodies are, byte for byte */
+/* requests with the same key must have the same body: its SHA-256 is kept */
 
 ngx_int_t
 ngx_conduit_publish_fingerprint(ngx_http_request_t *r,

@@ -1,5 +1,5 @@
 /*
- * Replies of the publish module: what Redis' answer means for a publisher.
+ * Responses of the publish module that depend on the reply of Redis.
  */
 
 #include <ngx_config.h>
@@ -10,7 +10,7 @@
 #include "ngx_conduit_publish.h"
 
 
-/* what JSON adds to a record, or more */
+/* upper bound of the bytes that JSON adds to a record */
 #define NGX_CONDUIT_STORED_JSON                                               \
     sizeof("{\"id\":\"\",\"sequence\":,\"message_id\":\"\"},")
 
@@ -147,7 +147,8 @@ ngx_conduit_publish_stored(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* who posts protobuf relies on the text, whatever its library accepts */
+    /* publishers of protobuf expect the bare ID, even if their HTTP library
+       sends an "Accept" with JSON in it */
 
     if (ctx->format == NGX_CONDUIT_FORMAT_PROTOBUF
         || !ngx_conduit_publish_accepts_json(r))
@@ -204,7 +205,7 @@ ngx_conduit_publish_stored_headers(ngx_http_request_t *r,
 }
 
 
-/* the ID alone, or for a batch one a line */
+/* writes the entry ID, or the IDs of a batch, one per line */
 
 static u_char *
 ngx_conduit_publish_stored_text(ngx_conduit_publish_ctx_t *ctx,
@@ -224,7 +225,7 @@ ngx_conduit_publish_stored_text(ngx_conduit_publish_ctx_t *ctx,
 }
 
 
-/* an object, or for a batch a list of them */
+/* writes an object, or an array of objects for a batch */
 
 static u_char *
 ngx_conduit_publish_stored_json(ngx_conduit_publish_ctx_t *ctx,
@@ -274,7 +275,7 @@ ngx_conduit_publish_ok(ngx_http_request_t *r, ngx_str_t *type, u_char *data,
 }
 
 
-/* the time of a whole request; NGINX has the millisecond of its start */
+/* counts the time since the request started, which NGINX has in ms */
 
 static void
 ngx_conduit_publish_timed(ngx_http_request_t *r)
@@ -294,7 +295,10 @@ ngx_conduit_publish_timed(ngx_http_request_t *r)
 }
 
 
-/* the message is stored: its publisher must not send it again */
+/*
+ * Logs and counts a message that was stored in a stream without expiry.  The
+ * response is 200: the publisher must not send the message again.
+ */
 
 static void
 ngx_conduit_publish_no_expiry(ngx_http_request_t *r,

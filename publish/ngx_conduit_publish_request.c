@@ -1,10 +1,10 @@
 /*
- * A request to publish: checks who sends it and what it holds, and adds it to a
+ * A publish request: verifies its token, checks the message, and adds it to a
  * Redis stream.
  *
- *   handler: method, ids, token, announced size
- *     -> body handler: size, content (proto/)
- *       -> script (broker/) -> the entry's ID, or why not
+ *   content handler: method, ids, token, Content-Length
+ *     -> body handler: size, message (proto/)
+ *       -> script (broker/) -> entry ID or error
  */
 
 #include <ngx_config.h>
@@ -15,7 +15,7 @@
 #include "ngx_conduit_publish.h"
 
 
-/* memory that decoding one message may take, a byte of it */
+/* bytes of memory that decoding may take for each byte of a message */
 #define NGX_CONDUIT_PUBLISH_ARENA  128
 
 
@@ -120,7 +120,7 @@ ngx_conduit_publish_handler(ngx_http_request_t *r)
 }
 
 
-/* returns NGX_DECLINED to go on, or the result of an answer */
+/* returns NGX_DECLINED to continue, or the result of an error response */
 
 static ngx_int_t
 ngx_conduit_publish_authenticate(ngx_http_request_t *r,
@@ -183,7 +183,10 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
 }
 
 
-/* a request without a valid token; status is that of the token, if any */
+/*
+ * Sends a 401 response.  status is that of the token, or CONDUIT_JWT_OK if
+ * there is none.
+ */
 
 static ngx_int_t
 ngx_conduit_publish_denied(ngx_http_request_t *r, ngx_uint_t reason,
@@ -201,8 +204,8 @@ ngx_conduit_publish_denied(ngx_http_request_t *r, ngx_uint_t reason,
 
 
 /*
- * What headers say of the body.  Returns NGX_DECLINED to go on, or the result
- * of an answer.
+ * Checks the headers about the body.  Returns NGX_DECLINED to continue, or the
+ * result of an error response.
  */
 
 static ngx_int_t
@@ -216,7 +219,7 @@ ngx_conduit_publish_headers(ngx_http_request_t *r,
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "conduit: client sent a body with Content-Encoding");
 
-        /* what may be sent: RFC 9110 15.5.16 */
+        /* says what is supported, see RFC 9110, 15.5.16 */
 
         if (ngx_conduit_http_header(r, "Accept-Encoding", "identity")
             != NGX_OK)
@@ -248,7 +251,7 @@ ngx_conduit_publish_headers(ngx_http_request_t *r,
 }
 
 
-/* answers before the body is read */
+/* sends an error response before the body is read; discards the body */
 
 static ngx_int_t
 ngx_conduit_publish_refuse(ngx_http_request_t *r, ngx_uint_t status,
@@ -330,7 +333,7 @@ ngx_conduit_publish_body_handler(ngx_http_request_t *r)
         rc = ngx_conduit_publish_send(r, ctx, &body);
     }
 
-    /* NGX_DONE: the answer comes with Redis' reply */
+    /* NGX_DONE: the response is sent when Redis has replied */
 
     if (rc != NGX_DONE) {
         ngx_http_finalize_request(r, rc);
@@ -356,7 +359,10 @@ ngx_conduit_publish_incomplete(ngx_http_request_t *r)
 }
 
 
-/* returns NGX_DECLINED to go on, or the result of an answer */
+/*
+ * Checks a protobuf message.  Returns NGX_DECLINED to continue, or the result
+ * of an error response.
+ */
 
 static ngx_int_t
 ngx_conduit_publish_check(ngx_http_request_t *r,
@@ -433,7 +439,10 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
 }
 
 
-/* returns NGX_DONE when the answer is to come, or the result of an answer */
+/*
+ * Sends the messages to Redis.  Returns NGX_DONE if the response will be sent
+ * when Redis has replied, or the result of an error response.
+ */
 
 static ngx_int_t
 ngx_conduit_publish_send(ngx_http_request_t *r,
@@ -476,9 +485,9 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
     }
 
     /*
-     * Whoever read the body may have left a handler that would finalize the
-     * request; with "post_action" NGINX would then go on with it in another
-     * location, while Redis' reply is still to be answered here.
+     * The code that read the body may have left an event handler that finalizes
+     * the request.  With "post_action", NGINX would then continue the request
+     * in another location, while this one still waits for Redis.
      */
 
     r->read_event_handler = ngx_http_block_reading;
@@ -518,7 +527,7 @@ ngx_conduit_publish_done(void *data, ngx_conduit_published_t *result)
 }
 
 
-/* of a clock that nobody sets */
+/* microseconds of a clock that is not affected by setting the system time */
 
 static uint64_t
 ngx_conduit_publish_clock(void)
@@ -531,7 +540,8 @@ ngx_conduit_publish_clock(void)
 }
 
 
-/* the request goes before Redis has answered */
+/* called when the request ends; if Redis has not replied yet, the client has
+   closed the connection, or NGINX ended the request */
 
 static void
 ngx_conduit_publish_cleanup(void *data)

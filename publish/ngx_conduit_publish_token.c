@@ -1,6 +1,6 @@
 /*
- * What the token of a publisher came to: verified once a request, by a variable
- * or by the handler, whichever asks first.
+ * The result of verifying a publisher's token.  A token is verified once in a
+ * request, by a variable or by the content handler, whichever needs it first.
  */
 
 #include <ngx_config.h>
@@ -53,8 +53,10 @@ ngx_conduit_publish_verified(ngx_http_request_t *r, ngx_conduit_ids_t *ids,
     }
 
     /*
-     * a token that names none is for every organization and channel: that of
-     * the request, which "conduit_publish_org_id" may want to have from here
+     * A token is valid for all channels, and unless its org_id is checked, for
+     * all organizations: the ids are those of the request.  Evaluating them may
+     * lead here again, if "conduit_publish_org_id" or
+     * "conduit_publish_channel_id" use $conduit_verified_*.
      */
 
     if (v->busy) {
@@ -83,7 +85,7 @@ ngx_conduit_publish_token(ngx_http_request_t *r, ngx_uint_t create)
 }
 
 
-/* nothing to clean up: by its address the memory is found again */
+/* does nothing: ngx_conduit_http_kept() finds the memory by this handler */
 
 static void
 ngx_conduit_publish_token_cleanup(void *data)

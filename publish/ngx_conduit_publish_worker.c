@@ -1,6 +1,7 @@
 /*
- * A worker of the publish module: it opens its publishers when it starts, if
- * "conduit_publish_health" asks for it, and closes them when it quits.
+ * The publish module in a worker process.  A worker closes its publishers when
+ * it exits.  With "conduit_publish_health ready" it starts to watch them when
+ * it starts; otherwise the first request opens them.
  */
 
 #include <ngx_config.h>
@@ -22,7 +23,7 @@ ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
     ngx_conduit_publisher_t         **pubs;
     ngx_conduit_publish_main_conf_t  *pmcf;
 
-    /* cache processes come here, too */
+    /* cache manager and cache loader processes call this, too */
 
     if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
     {
@@ -55,7 +56,10 @@ ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
 }
 
 
-/* the worker is as ready as the deployment that showed it least lately */
+/*
+ * Called when a Redis deployment has accepted a check.  The worker counts as
+ * ready since the oldest of the last successful checks of all its deployments.
+ */
 
 static void
 ngx_conduit_publish_proved(void *data)

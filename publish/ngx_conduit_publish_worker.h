@@ -1,5 +1,5 @@
 /*
- * The publish module in a worker.
+ * The publish module in a worker process.
  */
 
 #ifndef NGX_CONDUIT_PUBLISH_WORKER_H
@@ -20,11 +20,14 @@ typedef struct {
 } ngx_conduit_publish_main_conf_t;
 
 
-/* Of the module: a process starts, or quits.  NGX_OK or NGX_ERROR. */
+/* The handlers init_process and exit_process of the module. */
 ngx_int_t ngx_conduit_publish_init_process(ngx_cycle_t *cycle);
 void ngx_conduit_publish_exit_process(ngx_cycle_t *cycle);
 
-/* A cleanup of a main configuration: ends all that its publishers have open. */
+/*
+ * A pool cleanup handler that closes all publishers; data is an
+ * ngx_conduit_publish_main_conf_t.
+ */
 void ngx_conduit_publish_close_publishers(void *data);
 
 #pragma GCC visibility pop
