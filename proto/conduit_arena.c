@@ -4,7 +4,7 @@
 
 #include "conduit_arena.h"
 
-/* under AddressSanitizer, memory that is no block must not be touched */
+/* with AddressSanitizer, memory outside of blocks is poisoned */
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -23,15 +23,15 @@
 
 
 /*
- * Chunks double from the first size to the last; a block too large to share a
- * chunk gets one of its own.
+ * Each chunk is twice as large as the one before it, from the first to the
+ * second size; a block too large to share a chunk gets a chunk of its own.
  */
 #define CONDUIT_ARENA_CHUNK      (64 * 1024)
 #define CONDUIT_ARENA_CHUNK_MAX  (1024 * 1024)
 
 #define CONDUIT_ARENA_ALIGN      alignof(max_align_t)
 
-/* the size of a block is kept right in front of it */
+/* the size of a block is stored directly before it */
 #define CONDUIT_ARENA_HEAD       sizeof(size_t)
 
 #define conduit_arena_round(n)                                                \
@@ -51,11 +51,11 @@ struct conduit_arena_chunk_s {
 
 struct conduit_arena_s {
     conduit_arena_chunk_t  *first;   /* kept by a reset */
-    conduit_arena_chunk_t  *chunk;   /* the one blocks are cut from */
+    conduit_arena_chunk_t  *chunk;   /* where the next block comes from */
     size_t                  next;    /* offset of the next block in it */
     size_t                  held;    /* bytes of all chunks */
     size_t                  limit;
-    int                     full;    /* a block was refused for the limit */
+    int                     full;    /* a block was refused: the limit */
 };
 
 
@@ -76,7 +76,7 @@ conduit_arena_create(size_t limit)
         return NULL;
     }
 
-    /* sums of sizes must not overflow */
+    /* so that sums of sizes can't overflow */
 
     if (limit > SIZE_MAX / 2) {
         limit = SIZE_MAX / 2;
@@ -84,7 +84,7 @@ conduit_arena_create(size_t limit)
 
     a->limit = limit;
 
-    /* a limit below the first chunk leaves the arena without any */
+    /* the limit has no room for any block: the arena gets no chunk */
 
     if (limit < CONDUIT_ARENA_START) {
         return a;
@@ -169,7 +169,7 @@ conduit_arena_alloc(conduit_arena_t *a, size_t size)
         if (need > grow / 2) {
             chunk = conduit_arena_grow(a, need);
 
-            /* the tail of the current chunk stays in use */
+            /* the next blocks still come from the current chunk */
 
             return (chunk != NULL)
                    ? conduit_arena_block(chunk, CONDUIT_ARENA_START, size)
@@ -211,7 +211,7 @@ conduit_arena_size(const void *block)
 }
 
 
-/* adds a chunk of size bytes in all, if the limit has room for it */
+/* adds a chunk of size bytes, its head included, unless the limit is reached */
 
 static conduit_arena_chunk_t *
 conduit_arena_grow(conduit_arena_t *a, size_t size)

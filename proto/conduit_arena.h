@@ -1,9 +1,10 @@
 /*
- * A bump allocator for one decoded message, offered to protobuf-c as its
- * ProtobufCAllocator.  Freeing a block does nothing; a reset frees all and
- * keeps the first chunk, so that a worker decodes without malloc().  Every
- * block knows its size: protobuf-c's strings end at the first zero byte, the
- * block tells the length that was on the wire.  Pure: no NGINX type.
+ * A bump allocator for one decoded message, used by protobuf-c as its
+ * ProtobufCAllocator.  Single blocks are not freed.  A reset frees everything
+ * but the first chunk, so that a worker decodes most messages without malloc().
+ * The size of a block can be queried: protobuf-c does not tell the length of a
+ * string, which may contain zero bytes, but it allocates a block for it.  Pure:
+ * no NGINX type.
  */
 
 #ifndef CONDUIT_ARENA_H
@@ -17,22 +18,25 @@ typedef struct conduit_arena_s  conduit_arena_t;
 
 
 /*
- * Makes an arena that never holds more than limit bytes.  Returns NULL when
- * memory is out.  conduit_arena_free() takes NULL too.
+ * Creates an arena of at most limit bytes, to be freed with
+ * conduit_arena_free(), which accepts NULL.  Returns NULL when memory is out.
  */
 conduit_arena_t *conduit_arena_create(size_t limit);
 void conduit_arena_free(conduit_arena_t *a);
 
-/* Forgets every block; keeps the first chunk for the next message. */
+/* Discards all blocks; keeps the first chunk for the next message. */
 void conduit_arena_reset(conduit_arena_t *a);
 
-/* Returns size bytes aligned for any type, or NULL (memory out, or limit). */
+/*
+ * Returns a block of size bytes, aligned for any type and valid until the next
+ * reset; or NULL when memory is out or the limit is reached.
+ */
 void *conduit_arena_alloc(conduit_arena_t *a, size_t size);
 
-/* Whether a block was refused for the limit since the last reset. */
+/* Returns whether the limit was reached since the last reset. */
 int conduit_arena_full(const conduit_arena_t *a);
 
-/* The size a block of conduit_arena_alloc() was asked for. */
+/* Returns the size that a block was allocated with. */
 size_t conduit_arena_size(const void *block);
 
 #pragma GCC visibility pop

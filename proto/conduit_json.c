@@ -8,14 +8,15 @@
 
 
 /*
- * A member of an object while its keys are sorted.  Most comparisons end at the
- * head, without a look at the key itself, which is somewhere else in memory.
+ * A member of an object, for sorting by key.  Most comparisons only need the
+ * head; reading the key itself may miss the CPU cache.
  */
 typedef struct {
-    uint64_t     head;      /* the first bytes of the key, zeros behind them */
+    uint64_t     head;      /* the first 8 bytes of the key, padded with zeros,
+                               as a big-endian number */
     const char  *key;
     uint32_t     len;
-    uint32_t     index;     /* the place it was given at */
+    uint32_t     index;     /* position in the struct */
 } conduit_json_member_t;
 
 
@@ -61,7 +62,7 @@ conduit_json_write_struct(const Google__Protobuf__Struct *object,
 
     for (i = 0; i < n; i++) {
 
-        /* of equal keys, the one given last comes last */
+        /* of equal keys, the last one counts, which is sorted last */
 
         if (i + 1 < n
             && conduit_json_key_cmp(&members[i], &members[i + 1]) == 0)
@@ -157,7 +158,7 @@ conduit_json_write_number(double number, conduit_buf_t *b)
         return;
     }
 
-    /* parsers take "-0" for a whole number, which has no sign */
+    /* parsers may read "-0" as an integer, and so lose the sign */
 
     if (number == 0 && signbit(number)) {
         conduit_buf_lit(b, "-0.0");
@@ -205,7 +206,7 @@ conduit_json_write_string(const char *s, size_t len, conduit_buf_t *b)
 }
 
 
-/* the number of bytes before the first that is not written as it is */
+/* returns the number of bytes before the first one that must be escaped */
 
 static size_t
 conduit_json_special(const uint8_t *p, size_t len)
@@ -274,7 +275,10 @@ conduit_json_write_escape(const uint8_t *p, conduit_buf_t *b)
 }
 
 
-/* sorted by key and then by place; most publishers send keys in order */
+/*
+ * Returns the members sorted by key, and those with equal keys by position, or
+ * NULL when memory is out.  Most publishers send keys in order already.
+ */
 
 static conduit_json_member_t *
 conduit_json_members(const Google__Protobuf__Struct *object,
@@ -286,7 +290,7 @@ conduit_json_members(const Google__Protobuf__Struct *object,
 
     n = object->n_fields;
 
-    /* never so: the wire walk takes no message of 2 GiB */
+    /* can't happen: conduit_walk() refuses messages of 2 GiB */
 
     if (n > UINT32_MAX) {
         return NULL;

@@ -1,6 +1,6 @@
 /*
- * A google.protobuf.Struct as JSON (RFC 8259) on one line.  Private to this
- * room.
+ * Writes a google.protobuf.Struct as JSON (RFC 8259) on one line.  Private to
+ * proto/.
  */
 
 #ifndef CONDUIT_JSON_H
@@ -13,10 +13,10 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Appends a struct that conduit_message_decode() unpacked; its depth bounds the
- * recursion.  Keys come sorted by bytes, each once, with the last value given.
- * A failed allocation, of scratch memory from the arena too, shows in
- * b->failed.
+ * Appends a struct that conduit_message_decode() has unpacked, whose limited
+ * depth limits the recursion.  Keys are sorted by bytes; a key that occurs
+ * several times is written once, with its last value.  Scratch memory comes
+ * from the arena.  When memory is out, sets b->failed.
  */
 void conduit_json_write_struct(const Google__Protobuf__Struct *object,
     conduit_arena_t *arena, conduit_buf_t *b);

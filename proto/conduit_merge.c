@@ -1,18 +1,21 @@
 /*
- * What protobuf says of a field that is given several times: of numbers and
- * strings the last one counts, messages are merged, and merging is to read the
- * bytes of all of them as those of one message.  The kinds of a Value exclude
- * each other: another one drops those before it, the same one is merged with
- * it.
+ * Protobuf defines what it means if a field that is not repeated occurs several
+ * times.  Of numbers and strings, the last one counts.  Messages are merged:
+ * the bytes of all of them are read as those of one message.  The kinds of a
+ * Value are a oneof: a field of another kind discards those before it, and a
+ * message field of the same kind is merged with those before it.
  *
- * protobuf-c does not merge the kinds of a Value, knows no groups, and copies
- * the members collected so far for each further payload, so that a message full
- * of empty payloads takes a time that is quadratic.
+ * protobuf-c does not merge messages in the oneof of a Value, and has no
+ * groups.  Also, for each payload field after the first, it copies the members
+ * collected so far, so that a message of many small payload fields would take
+ * quadratic time.
  *
- * A message field is written when all its parts are known, its length in front.
- * The length takes as many bytes as the sum of the parts' lengths would take,
- * more than needed where unknown fields are left out.  Several lengths, each
- * with a tag, were there before: the result is never longer.
+ * A merged field is written with one tag and one length.  The length is known
+ * only after the content is written, so bytes are reserved for it: as many as
+ * the sum of the lengths of all parts needs.  If unknown fields are left out,
+ * these are more than necessary, and the length is written as a padded varint.
+ * Since in the message each part has a tag and a length, the result is never
+ * longer.
  */
 
 #include <string.h>
@@ -21,16 +24,16 @@
 #include "conduit_walk.h"
 
 
-/* the fields of the messages */
+/* field numbers */
 #define CONDUIT_MERGE_TIMESTAMP  3
 #define CONDUIT_MERGE_FIELDS     1      /* Struct */
 #define CONDUIT_MERGE_KEY        1      /* FieldsEntry */
 #define CONDUIT_MERGE_VALUE      2
-#define CONDUIT_MERGE_STRUCT     5      /* Value, its kinds being 1 to 6 */
+#define CONDUIT_MERGE_STRUCT     5      /* Value, whose kinds are 1 to 6 */
 #define CONDUIT_MERGE_LIST       6
 #define CONDUIT_MERGE_VALUES     1      /* ListValue */
 
-/* the result; it always fits, and failed guards that */
+/* the result, which always fits; failed is set should it not fit */
 typedef struct {
     uint8_t  *last;
     uint8_t  *end;
@@ -39,17 +42,18 @@ typedef struct {
 
 /* a message field whose content is being written */
 typedef struct {
-    uint8_t  *head;           /* the place of its length */
-    size_t    head_len;
+    uint8_t  *head;           /* where its length is to be written */
+    size_t    head_len;       /* bytes reserved for the length */
 } conduit_merge_field_t;
 
-/* the fields of a message whose parts are the fields of a number in another */
+/* iterates over the fields of an inner message, whose parts are all fields with
+   a given number in an outer message */
 typedef struct {
-    const uint8_t  *outer;    /* the rest of the other message */
+    const uint8_t  *outer;    /* rest of the outer message */
     const uint8_t  *outer_end;
     uint32_t        number;
-    const uint8_t  *start;    /* of the last field, with its tag */
-    const uint8_t  *p;        /* the rest of the part */
+    const uint8_t  *start;    /* field returned last, with its tag */
+    const uint8_t  *p;        /* rest of the current part */
     const uint8_t  *end;
 } conduit_merge_parts_t;
 
@@ -156,7 +160,7 @@ conduit_merge_request(conduit_merge_t *m, const uint8_t *p,
 }
 
 
-/* the recursion is as deep as the payload, which conduit_walk() has bounded */
+/* conduit_walk() has limited the depth of the payload, and so the recursion */
 
 static void
 conduit_merge_struct(conduit_merge_t *m, const uint8_t *p, const uint8_t *end)
@@ -239,9 +243,9 @@ conduit_merge_list(conduit_merge_t *m, const uint8_t *p, const uint8_t *end)
 
 
 /*
- * Writes the content of the Value whose parts are the fields of that number in
- * a message.  Of its kinds the last one counts, with all fields of the same
- * kind directly before it if it is a message.
+ * Writes the content of a Value, whose parts are the fields with that number
+ * between p and end.  Its last kind counts; if that is a message, it is merged
+ * from all fields of this kind that come after the last field of another kind.
  */
 
 static void
@@ -320,7 +324,7 @@ conduit_merge_parts(conduit_merge_parts_t *parts, const uint8_t *p,
 }
 
 
-/* returns 1 and the next field, or 0 */
+/* returns 1 and the next field of the inner message, or 0 at its end */
 
 static int
 conduit_merge_next(conduit_merge_parts_t *parts, conduit_wire_field_t *f)
@@ -358,7 +362,7 @@ conduit_merge_copy(conduit_merge_t *m, const uint8_t *p, const uint8_t *end)
 }
 
 
-/* len bytes at most will be written until the field is closed */
+/* begins a message field; its content has at most len bytes */
 
 static void
 conduit_merge_open(conduit_merge_t *m, conduit_merge_field_t *field,

@@ -1,6 +1,6 @@
 /*
- * A PublishRequest put into a form that protobuf-c reads as protobuf defines
- * it.  Private to this room.
+ * Rewrites a serialized PublishRequest so that protobuf-c decodes it as the
+ * protobuf specification requires.  Private to proto/.
  */
 
 #ifndef CONDUIT_MERGE_H
@@ -15,12 +15,13 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Writes a message that conduit_walk() has accepted anew, to memory of the
- * arena, not longer than it was: a message field that was given several times
- * is there once, with the content of all, and of the kinds of a Value the last
- * one is left.  Leaves out the timestamp, which no event has, and all unknown
- * fields, groups among them.  Returns CONDUIT_MESSAGE_OK and sets *data and
- * *len to the result, or CONDUIT_MESSAGE_NO_MEMORY.
+ * Rewrites a message that conduit_walk() has accepted, in memory of the arena.
+ * A message field that occurs several times is written once, with the content
+ * of all; of several kinds of a Value only the last one remains.  The
+ * timestamp, which is not part of an event, and unknown fields, including
+ * groups, are left out.  The result is not longer than the message.  Returns
+ * CONDUIT_MESSAGE_OK and sets *data and *len to the result; or
+ * CONDUIT_MESSAGE_NO_MEMORY.
  */
 conduit_message_status_t conduit_merge(const uint8_t **data, size_t *len,
     conduit_arena_t *arena);

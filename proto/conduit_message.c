@@ -11,10 +11,10 @@
 
 typedef SentryProtos__Conduit__V1alpha__PublishRequest  conduit_pb_request_t;
 
-/* the arena as protobuf-c sees it */
+/* the arena as an allocator of protobuf-c */
 typedef struct {
     conduit_arena_t     *arena;
-    int                  failed;   /* the arena had no memory */
+    int                  failed;   /* an allocation has failed */
     ProtobufCAllocator   allocator;
 } conduit_message_memory_t;
 
@@ -200,7 +200,7 @@ conduit_message_alloc(void *data, size_t size)
 }
 
 
-/* the arena frees by a reset only */
+/* an arena does not free single blocks */
 
 static void
 conduit_message_release(void *data, void *block)

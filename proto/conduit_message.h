@@ -1,6 +1,6 @@
 /*
- * A PublishRequest: decoded with protobuf-c, validated, written as the JSON of
- * its event.  Pure: no NGINX type.
+ * A PublishRequest: decodes it with protobuf-c, validates it, and writes it as
+ * the JSON of an event.  Pure: no NGINX type.
  */
 
 #ifndef CONDUIT_MESSAGE_H
@@ -15,13 +15,14 @@
 
 #pragma GCC visibility push(hidden)
 
-/* nesting of objects and lists in a payload, the payload itself being 1 */
+/* nesting of objects and lists in a payload; the payload itself is level 1 */
 #define CONDUIT_MESSAGE_MAX_DEPTH  100
 
 /*
- * An arena limit that is enough to decode and write any message of len bytes:
- * protobuf-c makes up to 60 bytes of one (a struct of empty entries), sorting
- * the keys adds 12, and chunks that were left have unused ends.
+ * An arena limit that is sufficient to decode and write any message of len
+ * bytes.  For a byte of a message protobuf-c allocates up to 60 bytes (a struct
+ * of empty entries), and sorting the keys 12 more; the ends of chunks may be
+ * unused.
  */
 #define CONDUIT_MESSAGE_MEMORY(len)  (65536 + 128 * (size_t) (len))
 
@@ -38,12 +39,12 @@ typedef enum {
     CONDUIT_MESSAGE_MALFORMED,    /* not a PublishRequest */
     CONDUIT_MESSAGE_DEPTH,        /* nested deeper than the limit */
     CONDUIT_MESSAGE_UTF8,         /* a string or map key is not UTF-8 */
-    CONDUIT_MESSAGE_CHANNEL_ID,   /* channel_id is no UUID */
-    CONDUIT_MESSAGE_MESSAGE_ID,   /* message_id is no UUID */
+    CONDUIT_MESSAGE_CHANNEL_ID,   /* channel_id is not a UUID */
+    CONDUIT_MESSAGE_MESSAGE_ID,   /* message_id is not a UUID */
     CONDUIT_MESSAGE_NO_MEMORY
 } conduit_message_status_t;
 
-/* a decoded message; lives as long as its arena is not reset */
+/* a decoded message; payload is valid until its arena is reset */
 typedef struct {
     char             message_id[CONDUIT_UUID_LEN];   /* lower case */
     char             channel_id[CONDUIT_UUID_LEN];   /* lower case */
@@ -54,31 +55,32 @@ typedef struct {
 
 
 /*
- * Decodes and validates a serialized PublishRequest.  The wire form is walked
- * first, without recursion, for nesting and UTF-8, so that protobuf-c never
- * sees a message that could exhaust the stack.  data is not kept.  Memory comes
- * from the arena, which the caller resets when the message is done with.
+ * Decodes and validates a serialized PublishRequest.  First checks its form,
+ * nesting and UTF-8 without recursion: protobuf-c is recursive, and a deeply
+ * nested message could exhaust the stack.  data is not kept.  Memory comes from
+ * the arena, which the caller resets when *m is no longer needed.  On any
+ * status but CONDUIT_MESSAGE_OK *m is undefined.
  */
 conduit_message_status_t conduit_message_decode(const uint8_t *data,
     size_t len, conduit_arena_t *arena, conduit_message_t *m);
 
-/* A short text for logs and replies, e.g. "channel_id is no UUID". */
+/* Returns a short text for logs, e.g. "channel_id is no UUID". */
 const char *conduit_message_status_text(conduit_message_status_t status);
 
-/* "PHASE_START" and so on. */
+/* Returns "PHASE_START" and so on; PHASE_UNSPECIFIED for an unknown phase. */
 const char *conduit_phase_name(conduit_phase_t phase);
 
 /*
- * Appends the message as one JSON object on one line, members in the order
- * event_type, message_id, channel_id, phase, sequence, payload; keys of objects
- * in the payload sorted by bytes, a key given twice taken once, with its last
- * value.  Scratch memory comes from the arena.  A failed allocation shows in
- * b->failed.
+ * Appends the message as a JSON object on one line, with the members
+ * event_type, message_id, channel_id, phase, sequence and payload, in this
+ * order.  Keys of objects in the payload are sorted by bytes; a key that occurs
+ * several times is written once, with its last value.  Scratch memory comes
+ * from the arena.  When memory is out, sets b->failed.
  */
 void conduit_message_write_json(const conduit_message_t *m,
     conduit_arena_t *arena, conduit_buf_t *b);
 
-/* Appends its payload alone, likewise; one that is absent is null. */
+/* Appends only the payload, in the same form; "null" if there is none. */
 void conduit_message_write_payload(const conduit_message_t *m,
     conduit_arena_t *arena, conduit_buf_t *b);
 

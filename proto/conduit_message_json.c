@@ -1,5 +1,5 @@
 /*
- * A PublishRequest out of JSON.
+ * Reads a PublishRequest from JSON.
  */
 
 #include <inttypes.h>
@@ -13,13 +13,13 @@
 #include "conduit_timestamp.h"
 
 
-/* from here on a double may stand for the integer next to it: 2^53 */
+/* 2^53: from here on, a double may stand for several integers */
 #define CONDUIT_JSON_EXACT  9007199254740992.0
 
 
 typedef SentryProtos__Conduit__V1alpha__PublishRequest  conduit_pb_request_t;
 
-/* one message on its way from JSON to the wire */
+/* a message while it is converted */
 typedef struct {
     conduit_json_reader_t         reader;
     const char                   *channel;
@@ -131,8 +131,9 @@ conduit_message_json_read(const char *text, size_t len, const char *channel,
 
 
 /*
- * Integers of 64 bits are read exactly, for "sequence"; one that has more is a
- * double all the same, as JSON's numbers are in a payload.
+ * Integers that fit into an int64_t are read exactly, as "sequence" needs it.
+ * If a text contains a larger one, all its integers are read as doubles, which
+ * is what a payload consists of in any case.
  */
 
 static json_t *
@@ -153,13 +154,13 @@ conduit_json_parse(const char *text, size_t len, json_error_t *error)
 }
 
 
-/* jansson's own words quote the text: they are not for a log */
+/* the error texts of jansson quote the input, which must not be logged */
 
 static conduit_message_json_status_t
 conduit_json_syntax(const json_error_t *jansson,
     conduit_message_json_error_t *error)
 {
-    /* the end of an empty text is at column 0 */
+    /* for an empty text jansson reports column 0 */
 
     error->line = jansson->line > 0 ? jansson->line : 1;
     error->column = jansson->column > 0 ? jansson->column : 1;
@@ -369,7 +370,7 @@ conduit_json_phase(conduit_json_message_t *j, json_t *value)
                                   "is no phase");
     }
 
-    /* a number that no phase has is kept, as protobuf does */
+    /* an unknown number is kept in the message, as protobuf does with enums */
 
     j->request.phase = (SentryProtos__Conduit__V1alpha__Phase) number;
     j->m->phase = (number < CONDUIT_PHASE_UNSPECIFIED
@@ -380,7 +381,7 @@ conduit_json_phase(conduit_json_message_t *j, json_t *value)
 }
 
 
-/* "PHASE_START", "START", or a number of 32 bits */
+/* reads "PHASE_START", "START", or a number that fits into an int32_t */
 
 static int
 conduit_json_phase_number(json_t *value, int32_t *number)

@@ -1,7 +1,7 @@
 /*
- * The only C++ of the project: no library that Debian 12 has for C prints the
- * shortest form of a double.  Nothing but std::to_chars() is used, so that no
- * exception, no allocation and no template ends up in the modules.
+ * The only C++ file of the project: Debian 12 ships no C library that prints
+ * the shortest form of a double.  Only std::to_chars() is used, which neither
+ * throws exceptions nor allocates memory.
  */
 
 #include <charconv>
@@ -10,7 +10,7 @@
 #include "conduit_number.h"
 
 
-/* from here on not every whole number is a double */
+/* 2^53: above it, not every whole number can be a double */
 static const double  conduit_number_whole_max = 9007199254740992.0;
 
 
@@ -21,14 +21,14 @@ conduit_number_write(double number, char *text)
 
     if (std::fabs(number) >= conduit_number_whole_max) {
 
-        /* parsers may take digits alone for an integer of 64 bits */
+        /* digits alone: a parser might read them as a 64-bit integer */
 
         end = std::to_chars(text, end, number,
                             std::chars_format::scientific).ptr;
 
     } else if (number == std::trunc(number)) {
 
-        /* 100000 and not 1e+05 */
+        /* "100000" instead of "1e+05" */
 
         end = std::to_chars(text, end, number, std::chars_format::fixed).ptr;
 

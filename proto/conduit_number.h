@@ -1,6 +1,6 @@
 /*
- * A double as decimal text, by the C++ library's std::to_chars(): the shortest
- * that a parser reads as the same double.  Private to this room.
+ * Writes a double as the shortest decimal text that a parser reads as the same
+ * double, with std::to_chars() of C++.  Private to proto/.
  */
 
 #ifndef CONDUIT_NUMBER_H
@@ -10,7 +10,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* more than the longest text: sign, 17 digits, point, e-308 */
+/* enough for the longest text: sign, 17 digits, point, "e-308" */
 #define CONDUIT_NUMBER_MAX  32
 
 #ifdef __cplusplus
@@ -18,10 +18,10 @@ extern "C" {
 #endif
 
 /*
- * Writes a finite number to text, which has CONDUIT_NUMBER_MAX bytes; returns
- * the length, there is no zero byte behind it.  Whole numbers that all doubles
- * near them are too (below 2^53) are written with all their digits.  The locale
- * does not matter, no memory is allocated.
+ * Writes a finite number to text, which has CONDUIT_NUMBER_MAX bytes, without a
+ * terminating zero.  Returns the length.  Whole numbers whose absolute value is
+ * below 2^53 are written as digits only, numbers above it with an exponent.
+ * The result does not depend on the locale; no memory is allocated.
  */
 size_t conduit_number_write(double number, char *text);
 

@@ -1,6 +1,6 @@
 /*
- * One translation unit for the generated code: it gets hidden visibility, and
- * warnings of code nobody wrote do not fail a build with -Werror.
+ * One translation unit for the generated code, which gets hidden visibility
+ * here; warnings about it must not fail a build with -Werror.
  */
 
 #include "conduit_arena.h"
@@ -24,7 +24,7 @@
 size_t
 conduit_pb_strlen(const char *s)
 {
-    /* the default of an absent field is no block of the arena */
+    /* an absent field is not a block of the arena */
 
     if (s == NULL || s == protobuf_c_empty_string) {
         return 0;

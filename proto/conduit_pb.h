@@ -1,6 +1,6 @@
 /*
- * The code protoc-c generates of publish.proto and of the two files it imports,
- * with hidden visibility.  Private to this room.
+ * The code that protoc-c generates from publish.proto and the two files that it
+ * imports, with hidden visibility.  Private to proto/.
  */
 
 #ifndef CONDUIT_PB_H
@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-/* the library's own symbols stay visible: included before the pragma */
+/* before the pragma, as the symbols of the library are not hidden */
 #include <protobuf-c/protobuf-c.h>
 
 #pragma GCC visibility push(hidden)
@@ -18,9 +18,10 @@
 #include "publish.pb-c.h"
 
 /*
- * The length a decoded string had on the wire; strlen() would stop at a zero
- * byte.  s comes from a message that was unpacked into a conduit_arena_t, or
- * is the empty string protobuf-c gives to fields that are absent.
+ * Returns the length that a decoded string had on the wire; strlen() would stop
+ * at the first zero byte.  s is a string of a message that was unpacked into a
+ * conduit_arena_t, the empty string that protobuf-c uses for absent fields, or
+ * NULL.
  */
 size_t conduit_pb_strlen(const char *s);
 

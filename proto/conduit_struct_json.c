@@ -1,6 +1,6 @@
 /*
- * A payload: JSON that jansson has parsed as the Struct that protobuf-c packs.
- * The recursion is as deep as a payload may nest.
+ * Converts a payload, parsed by jansson, to the Struct that protobuf-c
+ * serializes.  The recursion is limited by CONDUIT_MESSAGE_MAX_DEPTH.
  */
 
 #include <stdio.h>
@@ -147,7 +147,7 @@ conduit_struct_json_list(conduit_json_reader_t *reader, json_t *array,
 }
 
 
-/* depth is that of the object or list that holds the value */
+/* depth is that of the object or list that contains the value */
 
 static conduit_message_json_status_t
 conduit_struct_json_value(conduit_json_reader_t *reader, json_t *json,
@@ -237,8 +237,9 @@ conduit_json_leave(conduit_json_reader_t *reader, size_t len)
 
 
 /*
- * Keys are the client's: what could not stand in a line of text, or in a string
- * of JSON, is a question mark.  What does not fit is left out.
+ * Appends text to the path.  Keys come from the client: characters that are not
+ * printable ASCII, or would need escaping in JSON, are replaced with "?".  What
+ * does not fit is left out.
  */
 
 static void

@@ -1,5 +1,5 @@
 /*
- * JSON as a google.protobuf.Struct.  Private to this room.
+ * Converts JSON to a google.protobuf.Struct.  Private to proto/.
  */
 
 #ifndef CONDUIT_STRUCT_JSON_H
@@ -13,24 +13,28 @@
 
 #pragma GCC visibility push(hidden)
 
-/* where a reader is, for its errors */
+/* state of reading; keeps the path of the current field, for errors */
 typedef struct {
     conduit_arena_t               *arena;
-    conduit_message_json_error_t  *error;   /* error->field is the place */
-    size_t                         len;     /* of the place */
+    conduit_message_json_error_t  *error;   /* the path is error->field */
+    size_t                         len;     /* of the path */
 } conduit_json_reader_t;
 
 
 /*
- * Makes a Struct of an object, in memory of the arena; its strings are those of
- * the json_t, which must live as long.  The object is the first level of
- * CONDUIT_MESSAGE_MAX_DEPTH.  Returns what conduit_message_json_read() does.
+ * Converts an object to a Struct in memory of the arena.  The Struct points to
+ * the strings of the object, which must live as long.  The object itself is
+ * level 1 of CONDUIT_MESSAGE_MAX_DEPTH.  Returns CONDUIT_MESSAGE_JSON_OK,
+ * _DEPTH (with error->text set) or _NO_MEMORY.
  */
 conduit_message_json_status_t conduit_struct_json_read(
     conduit_json_reader_t *reader, json_t *object,
     Google__Protobuf__Struct **result);
 
-/* Goes into a member; returns where to come back to with _leave(). */
+/*
+ * conduit_json_enter() appends the key of a member to the path and returns the
+ * previous length, which conduit_json_leave() restores.
+ */
 size_t conduit_json_enter(conduit_json_reader_t *reader, const char *key);
 void conduit_json_leave(conduit_json_reader_t *reader, size_t len);
 

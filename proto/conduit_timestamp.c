@@ -1,11 +1,12 @@
 /*
- * RFC 3339, as google.protobuf.Timestamp is written in JSON.
+ * Reads a timestamp of RFC 3339, without leap seconds, as
+ * google.protobuf.Timestamp has none.
  */
 
 #include "conduit_timestamp.h"
 
 
-/* of 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z */
+/* 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, in seconds */
 #define CONDUIT_TIMESTAMP_MIN  INT64_C(-62135596800)
 #define CONDUIT_TIMESTAMP_MAX  INT64_C(253402300799)
 
@@ -95,7 +96,7 @@ conduit_timestamp_number(const char *s, unsigned digits, int *number)
 }
 
 
-/* none, or a point and one to nine digits; moves *s behind them */
+/* reads an optional fraction, "." and one to nine digits; moves *s past it */
 
 static int
 conduit_timestamp_fraction(const char **s, const char *end, int32_t *nanos)
@@ -132,7 +133,7 @@ conduit_timestamp_fraction(const char **s, const char *end, int32_t *nanos)
 }
 
 
-/* "Z" or "+hh:mm", to the end; what to take off, in seconds */
+/* reads "Z", "+hh:mm" or "-hh:mm" up to the end; *offset is in seconds */
 
 static int
 conduit_timestamp_offset(const char *s, const char *end, int64_t *offset)
@@ -164,9 +165,9 @@ conduit_timestamp_offset(const char *s, const char *end, int64_t *offset)
 
 
 /*
- * Days since the epoch in the Gregorian calendar.  The year begins with March
- * here, so that the leap day is its last one; 719468 days are from 0000-03-01
- * to 1970-01-01.
+ * Returns the days since the epoch, by the Gregorian calendar.  Years are
+ * counted from March here, so that a leap day is the last day of its year;
+ * 719468 is the number of days from 0000-03-01 to 1970-01-01.
  */
 
 static int64_t

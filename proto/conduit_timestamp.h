@@ -1,6 +1,6 @@
 /*
- * A moment as proto3 JSON spells it.  Pure: no NGINX type, no allocation.
- * Private to this room.
+ * Reads a google.protobuf.Timestamp in its JSON form (RFC 3339).  Pure: no
+ * NGINX type, no allocation.  Private to proto/.
  */
 
 #ifndef CONDUIT_TIMESTAMP_H
@@ -12,10 +12,10 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Reads a date and time of RFC 3339, "2026-01-09T20:51:07.250Z", with up to
- * nine digits of a fraction and an offset or "Z"; the year is 1 to 9999.  Sets
- * the seconds since the epoch and the nanoseconds after them.  Returns 0, or -1
- * and leaves both as they were.
+ * Reads a date and time as in "2026-01-09T20:51:07.250Z" (RFC 3339), with an
+ * optional fraction of up to nine digits, and "Z" or an offset; the year is 1
+ * to 9999.  Returns 0 and sets *seconds (since the epoch) and *nanos (0 to
+ * 999999999); or returns -1, with both unchanged.
  */
 int conduit_timestamp_parse(const char *s, size_t len, int64_t *seconds,
     int32_t *nanos);

@@ -4,8 +4,8 @@
 
 
 /*
- * What a known field holds.  The messages come first: they are the kinds of
- * frames too, and the rows of the table below.
+ * What a field contains.  The messages come first: they are also the kinds of
+ * frames, and the rows of conduit_walk_fields[].
  */
 typedef enum {
     CONDUIT_WALK_REQUEST = 0,
@@ -21,24 +21,25 @@ typedef enum {
     CONDUIT_WALK_UNKNOWN
 } conduit_walk_kind_t;
 
-/* a message the walk is in */
+/* a message that is being read; the frames are a stack */
 typedef struct {
     conduit_walk_kind_t   kind;
-    unsigned              given;    /* a bit a message field */
+    unsigned              given;    /* bit n: message field n has occurred */
     const uint8_t        *end;
 } conduit_walk_frame_t;
 
 
 #define CONDUIT_WALK_FIELDS  6
 
-/* a level is a struct, an entry and a value at most; the request comes first */
+/* the request, and for each level of nesting at most a struct, an entry and a
+   value */
 #define CONDUIT_WALK_FRAMES  (3 * CONDUIT_MESSAGE_MAX_DEPTH + 1)
 
-/* no tag and no length is longer in protobuf-c */
+/* bytes of a tag or length, and of any varint, that protobuf-c accepts */
 #define CONDUIT_WALK_TAG_MAX     5
 #define CONDUIT_WALK_VARINT_MAX  10
 
-/* protobuf-c takes no length above it */
+/* the greatest length that protobuf-c accepts */
 #define CONDUIT_WALK_LEN_MAX     0x7fffffff
 
 
@@ -58,7 +59,7 @@ static int conduit_walk_utf8(const uint8_t *p, size_t len);
 static size_t conduit_walk_utf8_char(const uint8_t *p, size_t len);
 
 
-/* the fields 1 to 6 of the messages, in the order of conduit_walk_kind_t */
+/* fields 1 to 6 of the messages; the rows are in the order of the enum */
 
 static const uint8_t
     conduit_walk_fields[CONDUIT_WALK_MESSAGES][CONDUIT_WALK_FIELDS] =
@@ -160,7 +161,7 @@ conduit_walk(const uint8_t *data, size_t len, int *merge)
 
         *merge |= conduit_walk_again(top, f.number);
 
-        /* bounded by the depth; see CONDUIT_WALK_FRAMES */
+        /* can't happen, as the depth is limited: see CONDUIT_WALK_FRAMES */
 
         if (top == stack + CONDUIT_WALK_FRAMES - 1) {
             return CONDUIT_MESSAGE_DEPTH;
@@ -175,7 +176,7 @@ conduit_walk(const uint8_t *data, size_t len, int *merge)
 }
 
 
-/* whether a field that is not repeated was given in this message before */
+/* returns whether a message field that is not repeated occurs again */
 
 static int
 conduit_walk_again(conduit_walk_frame_t *frame, uint32_t number)
@@ -291,7 +292,7 @@ conduit_wire_value(const uint8_t **p, const uint8_t *end,
 }
 
 
-/* from behind the tag of a group of that number to behind its end */
+/* moves *p from after the tag of a group to after its end */
 
 static int
 conduit_wire_group(const uint8_t **p, const uint8_t *end, uint32_t number)
@@ -333,7 +334,7 @@ conduit_wire_group(const uint8_t **p, const uint8_t *end, uint32_t number)
 }
 
 
-/* max is 10 bytes at most, the last of which may hold bit 63 alone */
+/* reads a varint of at most max bytes; of a tenth byte only bit 63 is left */
 
 static int
 conduit_wire_varint(const uint8_t **p, const uint8_t *end, size_t max,
@@ -396,7 +397,7 @@ conduit_walk_utf8(const uint8_t *p, size_t len)
 
     while (len > 0) {
 
-        /* most text is ASCII, or long runs of it */
+        /* skip ASCII, which most text consists of, in blocks of 8 bytes */
 
         while (len >= sizeof(block)) {
             memcpy(&block, p, sizeof(block));
@@ -426,7 +427,7 @@ conduit_walk_utf8(const uint8_t *p, size_t len)
 }
 
 
-/* the length of the character at p by the table of RFC 3629, 4, or 0 */
+/* returns the length of the character at p, or 0 if invalid (RFC 3629, 4) */
 
 static size_t
 conduit_walk_utf8_char(const uint8_t *p, size_t len)
@@ -448,7 +449,7 @@ conduit_walk_utf8_char(const uint8_t *p, size_t len)
         return 0;
     }
 
-    /* the second byte rules out overlong forms, surrogates, > U+10FFFF */
+    /* the second byte excludes overlong forms, surrogates, > U+10FFFF */
 
     low = (p[0] == 0xe0) ? 0xa0 : (p[0] == 0xf0) ? 0x90 : 0x80;
     high = (p[0] == 0xed) ? 0x9f : (p[0] == 0xf4) ? 0x8f : 0xbf;

@@ -1,6 +1,6 @@
 /*
- * The wire form of a PublishRequest, checked before protobuf-c sees it.
- * Private to this room.
+ * Checks a serialized PublishRequest before protobuf-c decodes it.  Private to
+ * proto/.
  */
 
 #ifndef CONDUIT_WALK_H
@@ -13,7 +13,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* wire types; a group is a field up to its end */
+/* wire types of protobuf; GROUP and END enclose the fields of a group */
 #define CONDUIT_WIRE_VARINT   0
 #define CONDUIT_WIRE_FIXED64  1
 #define CONDUIT_WIRE_BYTES    2
@@ -21,39 +21,43 @@
 #define CONDUIT_WIRE_END      4
 #define CONDUIT_WIRE_FIXED32  5
 
-/* groups in groups, as many as other decoders take */
+/* nesting of groups, the same as the limit of other decoders */
 #define CONDUIT_WIRE_MAX_GROUPS  100
 
-/* the payload's field in a PublishRequest */
+/* field number of the payload in a PublishRequest */
 #define CONDUIT_WIRE_PAYLOAD  6
 
-/* one field, as it stands on the wire */
+/* one field as it is serialized */
 typedef struct {
     uint32_t        number;
-    unsigned        type;
-    const uint8_t  *data;     /* the value, without the length in front of it;
-                                 of a group, what is behind its tag */
+    unsigned        type;     /* wire type */
+    const uint8_t  *data;     /* the value, after its length if it has one; of a
+                                 group, all after its tag, with its end */
     size_t          len;
 } conduit_wire_field_t;
 
 
 /*
- * Reads the field at *p, which is before end, and moves *p behind it.  Returns
- * 0, or -1 when it is malformed or does not end by end.  A group is read to its
- * end, without recursion, its fields for their form alone; one that is not
- * closed, is closed by another's end, or nests too deeply is malformed.
+ * Reads the field at *p, which is before end, and moves *p past it.  Returns 0;
+ * or -1 if the field is malformed or goes beyond end.  A group is read to its
+ * end, without recursion, and only the form of its fields is checked; it is
+ * malformed if it has no end, the end of another group, or is nested too
+ * deeply.
  */
 int conduit_wire_field(const uint8_t **p, const uint8_t *end,
     conduit_wire_field_t *f);
 
 /*
- * Walks a serialized PublishRequest once, without recursion, and checks the
- * form of every field, the nesting of the payload and the UTF-8 of all strings.
- * At least as strict as protobuf-c: what is a known field there is one here.
- * *merge is set to whether protobuf-c would not read the message as protobuf
- * defines it: it has a group, or a message field that is not repeated is given
- * several times.  conduit_merge() mends that.  Returns CONDUIT_MESSAGE_OK,
- * _MALFORMED, _DEPTH or _UTF8, the first fault it meets.
+ * Reads a serialized PublishRequest once, without recursion, and checks the
+ * form of all fields, the nesting of the payload, and that all strings are
+ * UTF-8.  It is at least as strict as protobuf-c, and has the same known
+ * fields.
+ *
+ * Sets *merge if protobuf-c would not decode the message as the protobuf
+ * specification requires: it contains a group, or a message field that is not
+ * repeated occurs several times.  Then conduit_merge() must rewrite it.
+ *
+ * Returns CONDUIT_MESSAGE_OK, or the first fault: _MALFORMED, _DEPTH or _UTF8.
  */
 conduit_message_status_t conduit_walk(const uint8_t *data, size_t len,
     int *merge);
