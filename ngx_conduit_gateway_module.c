@@ -1,7 +1,7 @@
 /*
- * conduit_gateway: streams Redis entries as Server-Sent Events.  The
- * directives and the variables; the way of a request is in
- * gateway/ngx_conduit_gateway_request.c, the life of a worker in
+ * The module conduit_gateway sends the entries of Redis streams as Server-Sent
+ * Events.  This file has its directives and variables.  Requests are handled in
+ * gateway/ngx_conduit_gateway_request.c, start and exit of a worker process in
  * gateway/ngx_conduit_gateway_worker.c.
  */
 
@@ -18,10 +18,11 @@
 #include "ngx_conduit_gateway_worker.h"
 
 
-/* ms: how old the last canary that came back may be */
+/* ms: "conduit_gateway_health ready" requires that the last canary of each hub
+   came back within that time */
 #define NGX_CONDUIT_GATEWAY_READY  5000
 
-/* ms: how long an event may wait for others, at most */
+/* ms: the greatest "conduit_gateway_coalesce" */
 #define NGX_CONDUIT_GATEWAY_COALESCE  1000
 
 #define NGX_CONDUIT_GATEWAY_WAKEUP_FORM                                       \
@@ -553,7 +554,7 @@ ngx_conduit_gateway_page_handler(ngx_http_request_t *r)
 }
 
 
-/* "tracking", "poll", "poll 100ms" */
+/* "tracking", which sets settings.poll to 0; or "poll" with an optional time */
 
 static char *
 ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -598,7 +599,7 @@ ngx_conduit_gateway_wakeup(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* a time, or "off" */
+/* a time, or "off", which is stored as 0 */
 
 static char *
 ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -622,7 +623,7 @@ ngx_conduit_gateway_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* "off", or a time up to that bound; 0 is "off" */
+/* a time up to NGX_CONDUIT_GATEWAY_COALESCE, or "off", which is stored as 0 */
 
 static char *
 ngx_conduit_gateway_coalesce(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -707,9 +708,10 @@ ngx_conduit_gateway_init(ngx_conf_t *cf)
 
 
 /*
- * "worker_shutdown_timeout" may stand behind the http block, so that it is
- * known here only.  The log is the one that errors of the configuration went
- * to: the level of the new one may be above warnings.
+ * Warns of a "worker_shutdown_timeout" that is too short.  It may be written
+ * after the http block, so that the value is not known before.  The warning
+ * goes to the log of the old cycle, as all messages about the configuration do;
+ * the level of the new log might suppress it.
  */
 
 static ngx_int_t
@@ -850,7 +852,8 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    /* an "if" or "limit_except" block shares what its location has checked */
+    /* an "if" or "limit_except" block has the Redis of its location, where
+       everything was checked already */
 
     if (conf->common.redis && conf->common.redis != prev->common.redis
         && ngx_conduit_gateway_check_stream(cf, conf, &given) != NGX_CONF_OK)

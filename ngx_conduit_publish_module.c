@@ -1,7 +1,8 @@
 /*
- * conduit_publish: takes a PublishRequest by POST and adds it to a Redis
- * stream.  The directives and the variables; the way of a request is in
- * publish/ngx_conduit_publish_request.c.
+ * The module conduit_publish accepts messages by POST and adds them to Redis
+ * streams.  This file has its directives and variables.  Requests are handled
+ * in publish/ngx_conduit_publish_request.c, start and exit of a worker process
+ * in publish/ngx_conduit_publish_worker.c.
  */
 
 #include <ngx_config.h>
@@ -11,10 +12,11 @@
 #include "ngx_conduit_publish_worker.h"
 
 
-/* ms: between two looks at Redis, and one more for its answer */
+/* ms: "conduit_publish_health ready" requires that Redis accepted a check
+   within that time; checks are sent once a second, and a reply takes time */
 #define NGX_CONDUIT_PUBLISH_READY  2000
 
-/* ms: the longest life of a stream, ten years */
+/* ms: the longest time to live that a directive accepts, ten years */
 #define NGX_CONDUIT_PUBLISH_TTL_MAX                                           \
     ((int64_t) 3650 * 24 * 3600 * 1000)
 
@@ -59,7 +61,7 @@ static ngx_conduit_bounds_t  ngx_conduit_publish_max_len_bounds = {
 };
 
 
-/* a script must not hold up Redis */
+/* limited, as Redis does nothing else while it runs a script */
 static ngx_conduit_bounds_t  ngx_conduit_publish_batch_bounds = {
     1, 1000
 };
@@ -389,7 +391,7 @@ ngx_conduit_publish_phase_variable(ngx_http_request_t *r,
 }
 
 
-/* in seconds, with milliseconds, as NGINX's own times */
+/* in seconds with a milliseconds resolution, like $request_time */
 
 static ngx_int_t
 ngx_conduit_publish_time_variable(ngx_http_request_t *r,
@@ -444,7 +446,7 @@ ngx_conduit_publish_page_handler(ngx_http_request_t *r)
 }
 
 
-/* "20r/s", "100r/m", "off" */
+/* a rate as in "20r/s" or "100r/m", or "off" */
 
 static char *
 ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -497,7 +499,7 @@ invalid:
 }
 
 
-/* "120s", "off" */
+/* a time, or "off", which is stored as 0 */
 
 static char *
 ngx_conduit_publish_idempotency(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -532,7 +534,7 @@ ngx_conduit_publish_idempotency(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
-/* Redis refuses an expiry that it can't add to its clock */
+/* Redis refuses an expiry so large that adding it to its clock overflows */
 
 static char *
 ngx_conduit_publish_check_ttl(ngx_conf_t *cf, void *post, void *data)
@@ -714,7 +716,7 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 }
 
 
-/* NGINX would refuse what the module is to take */
+/* warns if NGINX would refuse messages that the module would accept */
 
 static void
 ngx_conduit_publish_warn_size(ngx_conf_t *cf,
@@ -740,7 +742,7 @@ ngx_conduit_publish_warn_size(ngx_conf_t *cf,
 }
 
 
-/* locations with the same deployment have one publisher a worker */
+/* returns the publisher shared by all locations with the same Redis settings */
 
 static ngx_conduit_publisher_t *
 ngx_conduit_publish_publisher(ngx_conf_t *cf, ngx_conduit_redis_t *redis)
