@@ -1,7 +1,7 @@
 /*
- * Any bytes as the field of an entry, in each format: what is sent is one event
- * in UTF-8 that reads back as the value, as a browser reads it, and JSON is
- * what jansson takes for it.
+ * Any bytes as the field of an entry, in each format.  If an event is sent, it
+ * is a single event in UTF-8, and parsing it as a browser does returns the
+ * value.  With format "json", jansson reads the same from it as from the input.
  */
 
 #include <jansson.h>
@@ -33,7 +33,7 @@ fuzz_check(int good)
 }
 
 
-/* the lines "data: ..." behind the id, joined; the event ends the buffer */
+/* joins the "data" lines after the id in value; nothing may follow the event */
 
 static void
 fuzz_read(void)
@@ -99,7 +99,7 @@ fuzz_write(conduit_format_e format, const uint8_t *data, size_t size, int end,
 }
 
 
-/* line ends become LF, what is no UTF-8 one U+FFFD after the other */
+/* line ends become LF; each invalid part of UTF-8 becomes one U+FFFD */
 
 static void
 fuzz_text(const uint8_t *data, size_t size)
@@ -153,7 +153,7 @@ fuzz_json(const uint8_t *data, size_t size)
 
     if (!event.sent) {
 
-        /* deeper than we go; jansson skips a zero byte behind a number */
+        /* jansson accepts deeper nesting, and a zero byte after a number */
 
         fuzz_check(before == NULL || size > 2 * CONDUIT_COMPACT_DEPTH
                    || memchr(data, '\0', size) != NULL);
@@ -163,8 +163,8 @@ fuzz_json(const uint8_t *data, size_t size)
 
     fuzz_read();
 
-    /* jansson has no number beyond a double, and no half of a surrogate pair,
-       and no zero byte in a key */
+    /* jansson refuses numbers beyond a double, half of a surrogate pair, and
+       zero bytes in keys: then it must refuse both texts */
 
     after = json_loadb(value.data, value.len, flags, &error);
     fuzz_check((before == NULL) == (after == NULL));

@@ -1,6 +1,6 @@
 /*
- * Any bytes as an organization, a UUID or a stream ID: what is accepted is
- * written back, and read again gives the same.
+ * Any bytes as an organization, a UUID or a stream ID: if they are accepted,
+ * writing the result and parsing it again returns the same.
  */
 
 #include <stdint.h>

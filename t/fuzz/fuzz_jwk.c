@@ -1,7 +1,7 @@
 /*
- * Any bytes as a file of public keys, as the members of a JWK behind those that
- * make it a key, and as an ECDSA signature, whose DER is read back by OpenSSL.
- * The first byte selects the role.
+ * Any bytes as a file of public keys, as a member of an otherwise valid JWK,
+ * and as an ECDSA signature, whose DER form OpenSSL must parse.  The first byte
+ * selects the role.
  */
 
 #include <stdint.h>
@@ -48,7 +48,8 @@ fuzz_count(const conduit_jwt_keys_t *keys)
 }
 
 
-/* in a memory of its own: a byte read past it is seen */
+/* the file is copied to memory of its exact size, so that ASan sees a read past
+   its end */
 
 static void
 fuzz_file(const char *data, size_t size)
@@ -81,7 +82,10 @@ fuzz_file(const char *data, size_t size)
 }
 
 
-/* what is used has a form that OpenSSL reads to its end, or refuses as a key */
+/*
+ * The DER of a key that is used must be well-formed: OpenSSL parses all of it.
+ * It may refuse the key only if this is a point that is not on the curve.
+ */
 
 static void
 fuzz_jwk(const char *text, size_t len)

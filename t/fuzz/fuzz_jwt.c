@@ -1,9 +1,9 @@
 /*
- * Any bytes, in the roles that an attacker can give them: a whole token; a
- * header, a payload or the value of one member, in a token that is signed, so
- * that what is behind the signature is reached; a signature of a good token; a
- * key file and the body of one; a JSON text.  The first byte selects the role.
- * A cache never changes what a token is found to be.
+ * Any bytes as a token or a part of one: a whole token; a header, a payload, or
+ * the value of one member, in a token with a valid signature, so that the code
+ * after its verification is reached; the signature of an otherwise good token.
+ * Also as a key file, the content of a PEM block, and a JSON text.  The first
+ * byte selects the role.  With a cache the result must be the same.
  */
 
 #include <stdint.h>
@@ -23,7 +23,7 @@
 #define SECRET    "0123456789abcdef0123456789abcdef"
 #define HEADER    "{\"alg\":\"HS256\"}"
 #define PAYLOAD   "{\"exp\":1700000000}"
-#define FUZZ_MAX  12000                     /* bytes; a token holds them */
+#define FUZZ_MAX  12000                     /* bytes that fit into a token */
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static conduit_jwt_keys_t  *hs, *rs;
 static char                 token[TOKEN_MAX];
 
-/* the public key of RFC 7515 A.2 */
+/* the public key of RFC 7515, A.2 */
 static const char  pem[] =
     "-----BEGIN RSA PUBLIC KEY-----\n"
     "MIIBCgKCAQEAofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd/wWJcyQoTbji9k0l8W2\n"
@@ -65,7 +65,7 @@ fuzz_init(void)
 }
 
 
-/* by a cache, new to the token and then not: the result stays what it was */
+/* verifies with an empty cache, then again: the result must be the same */
 
 static void
 fuzz_cached(const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
@@ -112,7 +112,7 @@ fuzz_verify(const conduit_jwt_keys_t *keys, const char *text, size_t len,
     policy.need_org = need >> 3 & 1;
     policy.need_channel = need >> 4 & 1;
 
-    /* a memory of its own: a byte read past it is seen */
+    /* memory of the exact size, so that ASan sees a read past the end */
 
     copy = malloc(len ? len : 1);
     fuzz_check(copy != NULL);
@@ -202,7 +202,7 @@ fuzz_key(conduit_jwt_alg_t alg, const char *data, size_t size)
 }
 
 
-/* the same in base64 under each of the names that are read */
+/* the bytes as a PEM block, in base64, with each of several names */
 
 static void
 fuzz_pem(const char *data, size_t size)
@@ -225,7 +225,8 @@ fuzz_pem(const char *data, size_t size)
 }
 
 
-/* what jansson takes as it is, it takes rewritten, with as many members */
+/* if jansson parses a text, it must parse the rewritten text, with the same
+   number of members */
 
 static void
 fuzz_rewrite(const char *data, size_t size)
@@ -258,7 +259,7 @@ fuzz_rewrite(const char *data, size_t size)
 }
 
 
-/* the value of a member, the others being good */
+/* the bytes as the value of a member; the other members are valid */
 
 static void
 fuzz_member(const char *data, size_t size, unsigned select)

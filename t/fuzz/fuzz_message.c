@@ -1,8 +1,8 @@
 /*
- * Any bytes as a PublishRequest: decoding never does harm, and what is accepted
- * becomes JSON that a parser takes, and the same JSON when its fields were
- * merged before, needed or not.  Each input is tried as it is, and with good
- * ids in front, so that the fuzzer need not guess two UUIDs.
+ * Any bytes as a PublishRequest.  If it is accepted, the JSON that is written
+ * can be parsed, and is the same after conduit_merge(), whether that was
+ * necessary or not.  Each input is decoded as it is, and with valid ids before
+ * it, so that the fuzzer need not guess two UUIDs.
  */
 
 #include <jansson.h>
@@ -14,7 +14,7 @@
 #include "conduit_message.h"
 #include "conduit_walk.h"
 
-/* parsers have no sign for a zero byte in a key, so jansson refuses it */
+/* keys of jansson are C strings: it refuses a zero byte in a key */
 #define json_is_zero_key(error)                                               \
     (json_error_code(error) == json_error_null_byte_in_key)
 
@@ -45,7 +45,7 @@ fuzz_json(const conduit_message_t *m, conduit_arena_t *arena)
         abort();
     }
 
-    /* sequence may be above what jansson takes for an integer */
+    /* sequence may be above INT64_MAX, which jansson can read only as a real */
 
     parsed = json_loadb(json.data, json.len,
                         JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL
@@ -83,7 +83,7 @@ fuzz_merge(const uint8_t *data, size_t size)
         abort();
     }
 
-    /* a memory of its own: a byte read past it is seen */
+    /* memory of the exact size, so that ASan sees a read past the end */
 
     copy = malloc(len);
     if (copy == NULL) {

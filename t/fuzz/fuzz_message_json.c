@@ -1,6 +1,6 @@
 /*
- * Any bytes as a message in JSON: reading never does harm, a fault is told in a
- * line of printable text, and what is accepted is a message that decodes, whose
+ * Any bytes as a message in JSON.  An error is one line of printable ASCII.  If
+ * the message is accepted, the serialized message can be decoded, and its
  * payload, written as JSON and read again, is the same.
  */
 
@@ -48,7 +48,7 @@ fuzz_error(const conduit_message_json_error_t *error)
 }
 
 
-/* reads a text, and writes the payload as the event has it */
+/* reads a text, decodes the message, and writes {"payload":...} to b */
 
 static conduit_message_json_status_t
 fuzz_read(const char *text, size_t len, conduit_buf_t *b)
@@ -77,7 +77,7 @@ fuzz_read(const char *text, size_t len, conduit_buf_t *b)
         return status;
     }
 
-    /* a decoder has its own memory: it may be larger than the text's */
+    /* the message may be larger than the text: it needs an arena of its own */
 
     conduit_buf_reset(b);
     conduit_buf_append(b, m.data, m.len);
@@ -102,7 +102,7 @@ fuzz_read(const char *text, size_t len, conduit_buf_t *b)
     fuzz_check(!b->failed);
     conduit_arena_free(arena);
 
-    /* {"payload":...}, in place */
+    /* keep only {"payload":...} */
 
     payload = strstr(b->data, "\"payload\":");
     fuzz_check(payload != NULL);

@@ -1,6 +1,6 @@
 /*
- * Any eight bytes as a double: the text that is written for it is JSON, and the
- * C library reads the same double from it.
+ * Any eight bytes as a double: the text that is written is a JSON number, and
+ * strtod() returns the same double.
  */
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /*
- * Any bytes as a query string: an argument that is found lies inside and
- * follows its name, a mask hides every value and nothing else, and what is
- * decoded, encoded and decoded again is the same.
+ * Any bytes as a query string.  An argument that is found is inside of the
+ * string and follows its name.  Masking overwrites values and nothing else.  A
+ * value that is decoded, encoded and decoded again is the same.
  */
 
 #include <stdint.h>
@@ -39,7 +39,8 @@ fuzz_copy(const char *s, size_t size)
 }
 
 
-/* into a buffer of just the length, in place, and back */
+/* decodes into a buffer of the same length and in place; then encodes and
+   decodes the result */
 
 static void
 fuzz_decode(const char *value, size_t len)
@@ -72,7 +73,7 @@ fuzz_decode(const char *value, size_t len)
             code[3 * i + 2] = hex[(unsigned char) out[i] & 0x0f];
         }
 
-        /* a zero byte passes as it is, but never as its code */
+        /* a zero byte is accepted as it is, but "%00" is malformed */
 
         if (memchr(out, '\0', n) == NULL) {
             fuzz_check(conduit_query_decode(code, 3 * n, code, &again)
@@ -117,7 +118,7 @@ fuzz_mask(const char *args, size_t size, const char *name,
         }
     }
 
-    /* it stays as many arguments as it was, of the same lengths */
+    /* the arguments are still found at the same places */
 
     fuzz_check(conduit_query_find(masked, size, name, &again, &other)
                == status);

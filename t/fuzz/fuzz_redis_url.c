@@ -1,6 +1,6 @@
 /*
- * Any bytes as a URL: what is accepted points into the text, holds to its
- * limits and decodes; the text is not read past its end.
+ * Any bytes as a URL of Redis.  If it is accepted, all parts are inside of the
+ * text and within their limits, and can be decoded.
  */
 
 #include <stdint.h>

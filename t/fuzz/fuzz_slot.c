@@ -1,7 +1,7 @@
 /*
- * Any bytes as a key and as the text of an error: the slot is that of a CRC
- * computed bit by bit, and a redirect that is taken, written again as Redis
- * writes it, is read as the same.
+ * Any bytes as a key: the slot is the same as by a CRC computed bit by bit.
+ * Any bytes as an error text of Redis: if it is a redirect, writing it as Redis
+ * does and parsing it again returns the same.
  */
 
 #include <stdint.h>
@@ -24,7 +24,8 @@ fuzz_check(int good)
 }
 
 
-/* CRC16 of polynomial 0x1021, the highest bit first, as it is defined */
+/* CRC16 with the polynomial 0x1021, the highest bit first (XMODEM), without
+   tables */
 
 static unsigned
 fuzz_crc(const uint8_t *data, size_t size)
@@ -49,7 +50,7 @@ fuzz_crc(const uint8_t *data, size_t size)
 }
 
 
-/* the tag, byte by byte */
+/* the slot of a key, with its hash tag found byte by byte */
 
 static unsigned
 fuzz_slot(const uint8_t *key, size_t size)
@@ -96,7 +97,8 @@ fuzz_redirect(const char *text, size_t size)
     fuzz_check(r.host > text && r.host_len < size
                && (size_t) (r.host - text) < size - r.host_len);
 
-    /* brackets around brackets are not taken off twice: not written anew */
+    /* one pair of brackets was removed from the host: if there is another pair,
+       parsing it again would remove that, too */
 
     if (memchr(r.host, '\0', r.host_len) != NULL
         || (r.host_len > 2 && r.host[0] == '['
