@@ -1,3 +1,8 @@
+/*
+ * malloc(), calloc() and realloc() for unit tests: they count calls and bytes,
+ * and make a call fail; see memory.h.
+ */
+
 #include <errno.h>
 #include <stdlib.h>
 

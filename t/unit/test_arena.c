@@ -1,3 +1,8 @@
+/*
+ * Tests of proto/conduit_arena.c: alignment and sizes of blocks, the limit,
+ * resets, the sizes of chunks, and running out of memory.
+ */
+
 #include <check.h>
 #include <stdalign.h>
 #include <stddef.h>
@@ -11,7 +16,7 @@
 #define MANY  2000
 
 
-/* a size that malloc() refuses ends the program under AddressSanitizer */
+/* otherwise AddressSanitizer aborts when malloc() refuses a size */
 
 const char *__asan_default_options(void);
 
@@ -22,7 +27,7 @@ __asan_default_options(void)
 }
 
 
-/* sizes that mix small blocks, edges of chunks and blocks of their own */
+/* small blocks, blocks as large as a chunk, and blocks with their own chunk */
 
 static size_t
 block_size(size_t i)
@@ -82,7 +87,7 @@ START_TEST(limit_holds)
             ck_assert_uint_le(sum, limit);
         }
 
-        /* most of what is allowed can be used */
+        /* at least half of the limit can be used for blocks */
 
         if (limit > 1000) {
             ck_assert_uint_ge(sum, limit / 2);
@@ -132,7 +137,7 @@ START_TEST(reset_gives_all_back)
 
         conduit_arena_reset(a);
 
-        /* the first chunk is used again */
+        /* the first chunk is reused */
 
         ck_assert_ptr_eq(conduit_arena_alloc(a, 20), first);
         ck_assert_uint_eq(conduit_arena_size(first), 20);
@@ -154,7 +159,8 @@ START_TEST(full_tells_that_the_limit_refused)
 
     for (i = 0; i < 3; i++) {
 
-        /* each way a block is refused: at once, a chunk of its own, a chunk */
+        /* a block is refused as it is larger than the limit, as it needs a
+           chunk of its own, or as it needs another shared chunk */
 
         ck_assert_ptr_nonnull(conduit_arena_alloc(a, 500000));
         ck_assert_int_eq(conduit_arena_full(a), 0);
@@ -176,7 +182,7 @@ START_TEST(full_tells_that_the_limit_refused)
 
         ck_assert_int_eq(!conduit_arena_full(a), 0);
 
-        /* a smaller block may fit still: what was refused is remembered */
+        /* a smaller block may still fit, but the flag remains set */
 
         (void) conduit_arena_alloc(a, 1);
         ck_assert_int_eq(!conduit_arena_full(a), 0);
@@ -209,7 +215,7 @@ START_TEST(full_without_any_chunk)
 END_TEST
 
 
-/* the limit allows it, the system does not */
+/* malloc() fails although the limit is not reached */
 
 START_TEST(full_does_not_tell_of_memory_that_is_out)
 {
@@ -251,7 +257,7 @@ START_TEST(memory_that_is_out_is_no_block)
     first = conduit_arena_alloc(a, 1000);
     memset(first, 'x', 1000);
 
-    /* a chunk of its own, one that is shared */
+    /* no memory for a block's own chunk, then for a shared one */
 
     memory_count(1);
     ck_assert_ptr_null(conduit_arena_alloc(a, 1000000));
@@ -263,7 +269,7 @@ START_TEST(memory_that_is_out_is_no_block)
 
     ck_assert_int_eq(conduit_arena_full(a), 0);
 
-    /* all goes on when there is some */
+    /* when memory is available again, the arena still works */
 
     block = conduit_arena_alloc(a, 1000);
     ck_assert_ptr_nonnull(block);
@@ -276,7 +282,7 @@ START_TEST(memory_that_is_out_is_no_block)
 END_TEST
 
 
-/* from 64k to 1M, and no more than the limit */
+/* chunks grow from 64k to 1M; all of them do not exceed the limit */
 
 START_TEST(chunks_double)
 {
@@ -290,7 +296,7 @@ START_TEST(chunks_double)
     ck_assert_uint_ge(memory_bytes(), 64 * 1024);
     ck_assert_uint_lt(memory_bytes(), 65 * 1024);
 
-    /* 64k + 128k + 256k + 512k + 1M + 1M hold 3,000 of 1,000 bytes */
+    /* 64k + 128k + 256k + 512k + 1M + 1M hold 3,000 blocks of 1,000 bytes */
 
     for (i = 0, n = 0; i < 3000; i++) {
         memory_count(0);
@@ -305,7 +311,7 @@ START_TEST(chunks_double)
 
     ck_assert_uint_eq(n, 5);
 
-    /* a large block leaves the tail of the chunk in use */
+    /* after a large block, the next ones still come from the shared chunk */
 
     memory_count(0);
     ck_assert_ptr_nonnull(conduit_arena_alloc(a, 1024 * 1024));
@@ -317,7 +323,7 @@ START_TEST(chunks_double)
 
     conduit_arena_free(a);
 
-    /* the last chunk is what the limit leaves */
+    /* the last chunk is as large as the limit permits */
 
     memory_count(0);
     a = conduit_arena_create(100 * 1024);
@@ -333,7 +339,7 @@ START_TEST(chunks_double)
     a = conduit_arena_create(10 * 1024);
     ck_assert_ptr_nonnull(a);
 
-    /* six words tell of it */
+    /* the arena itself takes six words */
 
     ck_assert_uint_le(memory_bytes(), 10 * 1024 + 8 * sizeof(void *));
     conduit_arena_free(a);

@@ -1,6 +1,7 @@
 /*
- * Batches: what an answer says about a position below the window, whether
- * answer and window are of one stream, and which entries make a batch.
+ * Tests of gateway/conduit_batch.c and conduit_compare.c: what an answer says
+ * about a position below the window, whether the answer and the window are of
+ * the same stream, and which entries of an answer form a batch.
  */
 
 #include "history.h"
@@ -13,15 +14,17 @@
 
 typedef struct {
     const char  *what;
-    uint64_t     pos, next;         /* a next of 0: not known */
+    uint64_t     pos, next;         /* next 0: not known */
     int          ended;             /* the newest entry is an END */
     said_t       said;
     int          verdict;
-    uint64_t     then;              /* the position after it */
+    uint64_t     then;              /* the position afterwards */
 } row_t;
 
-/* the channel has read 1-0 to 5-0; 21-0 to 29-0, after 20-0, were rolled back;
-   the stream had a life before, which ended with 15-0 */
+/*
+ * The channel has read 1-0 to 5-0.  A rollback has removed 21-0 to 29-0, after
+ * 20-0.  An earlier life of the stream ended with 15-0.
+ */
 
 static const row_t  rows[] = {
     { "is there", 3, 0, 0,
@@ -401,13 +404,14 @@ static const batch_t  batches[] = {
     { { 1, 0, 0, 3, { SAME(1), SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 },
       3, 3, 0 },
     { { 1, 1, 0, 3, { SAME(1), SAME(2), SAME(3) }, 5, 5, 5, 1, 0, 0 },
-      2, 2, 3 },                                /* the last entry is left out */
+      2, 2, 3 },                                /* the last one is left out */
     { { 1, 1, 0, 1, { SAME(1) }, 5, 5, 5, 1, 0, 0 },
-      1, 1, 0 },                                /* but not the only one */
+      1, 1, 0 },                                /* but not if it is the only
+                                                   one */
     { { 1, 0, 0, 3, { SAME(4), SAME(5), SAME(6) }, 6, 6, 6, 1, 0, 0 },
       2, 5, 6 },                                /* not past the cursor */
     { { 1, 0, 0, 0, { { 0, 0, 0 } }, 0, 5, 5, 0, 0, 0 },
-      0, 2, 0 }                                 /* no entry: on to the window */
+      0, 2, 0 }                                 /* none: the window is next */
 };
 
 
@@ -438,9 +442,11 @@ START_TEST(a_batch_ends_where_it_can_be_judged)
 END_TEST
 
 
-/* a batch is read while the window is dropped: the entry after the batch is one
-   of the n items dropped.  The window has 3-0 to 5-0, a gap, 9-0; or these, and
-   2-0 of the next life */
+/*
+ * n items are dropped from the window while a batch is read, among them, maybe,
+ * the entry after the batch.  The window has 3-0 to 5-0, a gap and 9-0; with
+ * next_life set also 2-0 of the next life.
+ */
 
 typedef struct {
     const char  *what;
@@ -501,8 +507,8 @@ START_TEST(a_batch_is_read_and_the_window_dropped)
 END_TEST
 
 
-/* the stream is rolled back to 5-0 while a batch is read, which has the first n
-   of 1-0, 2-0 and so on */
+/* the stream is rolled back to 5-0 while a batch is read; the batch has the
+   first n entries of 1-0, 2-0 and so on */
 
 static const struct {
     const char  *what;

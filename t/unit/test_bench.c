@@ -1,5 +1,7 @@
 /*
- * What the benchmark's figures rest on: its parsers and its statistics.
+ * Tests of the load generator, bench/load: its parsers of event streams and
+ * responses, percentiles, and finding missing messages.  The figures of the
+ * benchmark depend on them.
  */
 
 #include <check.h>
@@ -28,7 +30,7 @@ got_text(const char *text, size_t len)
 }
 
 
-/* event streams: what comes of them, "event=data;", and the id at the end */
+/* event streams, their events as "event=data;", and the last event ID */
 
 static const struct {
     const char  *stream;
@@ -74,7 +76,7 @@ got_event(void *user, const char *event, const char *data, size_t len)
 }
 
 
-/* all of it at once, in single bytes, and in two pieces at every place */
+/* each stream is parsed at once, byte by byte, and split in two at each byte */
 
 START_TEST(streams_are_parsed)
 {
@@ -156,7 +158,7 @@ START_TEST(a_restart_drops_what_was_begun)
 END_TEST
 
 
-/* responses: "status:body", and what the parser says at the end */
+/* responses, their results as "status:body", and the parser's last result */
 
 #define HEAD  "HTTP/1.1 200 OK\r\n"
 
@@ -259,7 +261,8 @@ START_TEST(responses_that_close_say_so)
 END_TEST
 
 
-/* never below the true value, at most 1/64 above, never above the largest */
+/* a percentile is not below the true value, at most 1/64 above it, and never
+   above the largest value */
 
 START_TEST(percentiles_are_near)
 {
@@ -337,7 +340,7 @@ START_TEST(sets_tell_what_is_missing)
 END_TEST
 
 
-/* a message is found again in any form of it */
+/* the marker of a message is found in each form of the message */
 
 START_TEST(markers_are_found)
 {

@@ -1,3 +1,8 @@
+/*
+ * Tests of common/conduit_buf.c: growth, reserved space, resets, and running
+ * out of memory.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -7,7 +12,7 @@
 #include "memory.h"
 
 
-/* a size that malloc() refuses ends the program under AddressSanitizer */
+/* otherwise AddressSanitizer aborts when malloc() refuses a size */
 
 const char *__asan_default_options(void);
 
@@ -84,7 +89,7 @@ START_TEST(reserved_room_can_be_written)
     ck_assert_int_eq(b.data[0], 'x');
     ck_assert_int_eq(b.data[5000], 'y');
 
-    /* room for nothing is a place too */
+    /* reserving 0 bytes returns an address, too */
 
     ck_assert_ptr_nonnull(conduit_buf_reserve(&b, 0));
 
@@ -141,7 +146,7 @@ START_TEST(failure_stays_until_reset)
         ck_assert_ptr_null(conduit_buf_reserve(&b, sizes[i]));
         ck_assert_int_eq(b.failed, 1);
 
-        /* the piece would fit, the whole would have a hole */
+        /* "d" would fit, but the content would have a hole before it */
 
         conduit_buf_lit(&b, "d");
         ck_assert_uint_eq(b.len, 3);
@@ -171,7 +176,7 @@ START_TEST(memory_that_is_out_is_a_failure)
     conduit_buf_free(&b);
     ck_assert_int_eq(b.failed, 0);
 
-    /* what was there stays */
+    /* a failure does not change the content */
 
     conduit_buf_lit(&b, "abc");
 
@@ -200,7 +205,7 @@ START_TEST(memory_doubles_when_it_is_used_up)
     }
 
     ck_assert_uint_eq(b.cap, b.len);
-    ck_assert_uint_eq(memory_calls(), 13);     /* from 256 bytes on */
+    ck_assert_uint_eq(memory_calls(), 13);     /* the first has 256 bytes */
 
     ck_assert_ptr_nonnull(conduit_buf_reserve(&b, 0));
     ck_assert_uint_eq(memory_calls(), 13);

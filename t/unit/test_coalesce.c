@@ -1,3 +1,8 @@
+/*
+ * Tests of gateway/conduit_coalesce.c: which events are sent at once and which
+ * wait, as a table of sequences; windows that are dropped from or cut.
+ */
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,13 +43,13 @@ look(conduit_coalesce_t *c, const conduit_window_t *w, uint64_t now)
 }
 
 
-/* what comes, when, and what is decided; then the caller's timer */
+/* at time now, items are appended; result is the decision on them */
 
 typedef struct {
     uint64_t    now;
-    const char *items;    /* d: an event, D: one of 400 bytes, p: a prompt one,
-                             -: an entry that is no message, g: a mark; "!": the
-                             time is over */
+    const char *items;    /* d: event; D: event of 400 bytes; p: prompt event;
+                             -: entry that is not a message; g: mark; "!": no
+                             items, the caller's timer expires */
     int         result;
 } step_t;
 
@@ -148,7 +153,7 @@ START_TEST(events_wait_or_not)
 END_TEST
 
 
-/* items may be dropped before they were looked at */
+/* items may be dropped before the function has seen them */
 
 START_TEST(a_window_that_was_dropped_from)
 {
@@ -172,8 +177,8 @@ START_TEST(a_window_that_was_dropped_from)
 END_TEST
 
 
-/* after a cut, numbers are used again: such items are new, and the first event
-   does not wait */
+/* after a cut, sequence numbers are reused: items with these numbers are new,
+   and the first event does not wait */
 
 START_TEST(a_window_that_was_cut)
 {

@@ -1,3 +1,8 @@
+/*
+ * Tests of gateway/conduit_compact.c: JSON is copied without white space; texts
+ * that are not JSON or nested too deeply are refused.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,8 +21,8 @@ typedef struct {
 } pair_t;
 
 
-/* the text is copied to its own memory, so that valgrind and ASan see a read
-   past it */
+/* the text is copied to memory of its exact size, so that valgrind and ASan see
+   a read past its end */
 
 static int
 compact(const char *text, size_t len, conduit_buf_t *b)

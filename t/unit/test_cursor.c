@@ -1,6 +1,7 @@
 /*
- * Which question is asked when, and what happens when the window is dropped
- * meanwhile.
+ * Tests of gateway/conduit_cursor.c and conduit_history.c: which question is
+ * asked at which time, and what happens if items are dropped from the window
+ * before the answer comes.
  */
 
 #include "history.h"
@@ -31,8 +32,8 @@ START_TEST(an_error_waits_for_the_timer)
 END_TEST
 
 
-/* a ring while a question is out leads to another one: its entries must not
-   wait for the sweep */
+/* if the doorbell rings before a question is answered, another question must
+   follow: the new entries must not wait for the sweep */
 
 START_TEST(a_ring_in_between_asks_again)
 {
@@ -55,7 +56,7 @@ START_TEST(a_ring_in_between_asks_again)
 END_TEST
 
 
-/* the link is lost while entries are taken: the rest is read again */
+/* the link is lost while entries are appended: the others are read again */
 
 START_TEST(what_was_not_taken_is_asked_again)
 {
@@ -76,8 +77,8 @@ START_TEST(what_was_not_taken_is_asked_again)
     conduit_history_unsent(&h);
     ck_assert_uint_eq(h.number, 6);
 
-    /* FULL asks from the oldest entry of the window, or of as many as a reply
-       may hold */
+    /* FULL begins at the oldest entry of the window, or later if a reply could
+       not hold all of them */
 
     conduit_history_ask(&h, 1, 100, &q);
     ck_assert_int_eq(q.kind, CONDUIT_HISTORY_FULL);
@@ -92,8 +93,8 @@ START_TEST(what_was_not_taken_is_asked_again)
 END_TEST
 
 
-/* a full answer, an unknown number, or an ID that was seen: another question
-   follows */
+/* another question follows if an answer is full, if the number of entries is
+   not known, or if a greater ID was seen */
 
 START_TEST(the_end_is_looked_for)
 {

@@ -1,3 +1,8 @@
+/*
+ * Tests of gateway/conduit_format.c: the event sent for an entry in each of the
+ * formats "conduit", "payload", "json" and "text", and running out of memory.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -14,13 +19,13 @@
 #define ID    "id: 1736467200000-3\n"
 #define NONE  "no such field"
 
-/* an entry with a field, or without, and the event sent for it */
+/* an entry, with or without the field, and the event sent for it */
 typedef struct {
     const char  *data;       /* NULL: no field */
     size_t       len;
     size_t       max;
     int          end;
-    const char  *event;      /* NULL: nothing is */
+    const char  *event;      /* NULL: nothing is sent */
     size_t       event_len;
     const char  *error;
 } case_t;
@@ -29,7 +34,8 @@ typedef struct {
 static conduit_arena_t  *arena;
 
 
-/* copies the value, so that its memory ends with it */
+/* copies the value to memory of its exact size, so that valgrind and ASan see a
+   read past its end */
 
 static void
 check_entry(conduit_format_e format, const case_t *c, int ends)
@@ -95,7 +101,8 @@ check_entries(conduit_format_e format, const case_t *cases, size_t n)
 }
 
 
-/* a message of a phase; with a payload {"a":"b\nc"} or {}, or without */
+/* writes a message with a phase, and with the payload {"a":"b\nc"}, with {}, or
+   without a payload */
 
 typedef enum { ABSENT = 0, EMPTY, SOME } payload_e;
 
@@ -241,7 +248,7 @@ START_TEST(json_is_one_line)
         { lit("null "), 4, 0, NULL, 0,
           "larger than \"conduit_gateway_max_size\"" },
 
-        /* the end is told whatever the value is */
+        /* the end of the stream is detected, whatever the value is */
 
         { NULL, 0, 0, 1, lit(ID "\n"), NULL },
         { lit("x"), 0, 1, lit(ID "\n"), "no JSON" },
@@ -273,7 +280,7 @@ START_TEST(text_is_split_into_lines)
         { lit("a\0b"), 0, 0, lit(ID "data: a\0b\n\n"), NULL },
         { lit("abc"), 3, 1, lit(ID "data: abc\n\n"), NULL },
 
-        /* invalid UTF-8, replaced as browsers do */
+        /* invalid UTF-8 is replaced as browsers do */
 
         { lit("\xc3\xa9\xf0\x9f\x98\x80"), 0, 0,
           lit(ID "data: \xc3\xa9\xf0\x9f\x98\x80\n\n"), NULL },
@@ -346,7 +353,7 @@ START_TEST(memory_may_be_out)
             e.len = 1;
         }
 
-        /* the arena has its first chunk */
+        /* the arena needs no memory, as it has its first chunk */
 
         conduit_arena_reset(arena);
         memory_count(1);
@@ -365,7 +372,8 @@ START_TEST(memory_may_be_out)
 END_TEST
 
 
-/* a message that needs more than the arena may have is not tried again */
+/* a message that needs more than the limit of the arena is skipped as an error:
+   a retry, as when memory is out, would fail again */
 
 START_TEST(an_arena_may_be_full)
 {
@@ -392,7 +400,7 @@ START_TEST(an_arena_may_be_full)
     e.data = (uint8_t *) wire.data;
     e.len = wire.len;
 
-    /* limits from too small to decode to large enough to write */
+    /* from limits too small to decode the message to one that is sufficient */
 
     for (i = 1000; i < 200000; i += 1000) {
         memset(&b, 0, sizeof(b));

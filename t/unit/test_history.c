@@ -1,22 +1,27 @@
 /*
- * The table of conduit_history.h, row by row: what follows from an answer.
+ * Tests of gateway/conduit_history.c: what follows from an answer of Redis, row
+ * by row of the table in conduit_history.h.
  */
 
 #include "history.h"
 
 typedef struct {
     start_e      start;
-    const char  *why;               /* the rule, as the log has it */
+    const char  *why;               /* the rule, as it is logged */
     said_t       said;
     int          change;            /* plan.change */
     int          next;              /* plan.next */
     uint64_t     first;             /* plan.first */
-    uint64_t     cursor;            /* after it */
-    int          number;            /* likewise; -1: none */
+    uint64_t     cursor;            /* afterwards */
+    int          number;            /* afterwards; -1: not known */
 } row_t;
 
-/* the start, the rule, { Redis 7, full, missing, n, { entries },
-   length, added, last, oldest, max-deleted, tail }, what follows */
+/*
+ * the state before, the rule, the answer
+ *     { Redis 7, full, missing, n, { entries },
+ *       length, added, last, oldest, max-deleted, tail }
+ * and what follows
+ */
 
 static const row_t  rows[] = {
 
@@ -50,7 +55,7 @@ static const row_t  rows[] = {
       { 0, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 },
       RESTART, ASK, 0, 0, 0 },
 
-    /* something in common */
+    /* window and answer have entries in common */
 
     { READ, "goes on",
       { 1, 0, 0, 2, { SAME(4), SAME(5) }, 2, 5, 5, 4, 0, 0 },
@@ -293,8 +298,11 @@ START_TEST(an_answer_decides)
 END_TEST
 
 
-/* "ahead", the ID that a subscriber was judged by, is kept until it was read:
-   memory runs out before that, and the stream is rolled back, or gone */
+/*
+ * "ahead", an ID that a subscriber was judged by, is kept until the channel has
+ * read that far.  Here memory runs out before that, and then the stream is
+ * rolled back or gone.
+ */
 
 START_TEST(what_is_ahead_is_remembered)
 {
@@ -364,8 +372,8 @@ START_TEST(a_stream_made_anew_is_read_from_its_oldest)
 END_TEST
 
 
-/* rollbacks, up to the largest ID that was seen: those that overlap are merged;
-   another life has none */
+/* a rollback is kept with the largest ID that was seen; those that overlap are
+   merged; a new life has none */
 
 START_TEST(a_rollback_is_remembered)
 {
@@ -392,8 +400,8 @@ START_TEST(a_rollback_is_remembered)
     ck_assert_uint_eq(h.back.ms, 3);
     ck_assert_uint_eq(h.lead.ms, 9);
 
-    /* the stream has come to 6-0 again, and is rolled back inside of the
-       stretch */
+    /* the stream has reached 6-0 again, and is rolled back to an ID within the
+       range of an earlier rollback */
 
     conduit_history_unsent(&h);
     told_history(&h, &to_6, &plan);

@@ -1,3 +1,8 @@
+/*
+ * Tests of common/conduit_id.c: which organizations, UUIDs, stream IDs and
+ * stream keys are accepted, and how they are written.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -109,20 +114,20 @@ START_TEST(uuid_takes_nothing_else)
         { lit("-7f58c19-ce38-4c6b-8a5b-47f3405691f0") },
         { lit("97f58c19-ce38-4c6b-8a5b-47f34056@1f0") },
         { lit("97f58c19-ce38-4c6b-8a5b-47f34056`1f0") },
-        /* without all the hyphens, or digits */
+        /* hyphens or digits are missing */
         { lit("97f58c19ce384c6b8a5b47f3405691f") },
         { lit("97f58c19ce384c6b8a5b47f3405691f-") },
         { lit("97f58c19ce384c6b8a5b47f3405691\0f") },
         { lit("97f58c19-ce384c6b-8a5b-47f3405691f0") },
         { lit("97f58c19-ce38-4c6b-8a5b47f34056") },
-        /* braces: both, and hyphens between them */
+        /* braces: a pair is required, and hyphens between them */
         { lit("{" BARE "}") }, { lit("{" CHANNEL) }, { lit(CHANNEL "}") },
         { lit("{" CHANNEL "0") }, { lit("0" CHANNEL "}") },
         { lit("}" CHANNEL "{") }, { lit("(" CHANNEL ")") },
         { lit("{{" CHANNEL "}}") }, { lit("{" CHANNEL " }") },
         { lit("{urn:uuid:" CHANNEL "}") },
         { lit("{97f58c19-ce38-4c6b-8a5b-47f3405691f}0") },
-        /* a URN of another kind, or not all of one */
+        /* another URN, or an incomplete one */
         { lit("urn:uuid:" BARE) }, { lit("urn:uuid:" BARE "0000") },
         { lit("uuid:" CHANNEL) }, { lit("urn:" CHANNEL) },
         { lit("urn:uuid:{" CHANNEL "}") }, { lit("urn:guid:" CHANNEL) },
@@ -133,7 +138,7 @@ START_TEST(uuid_takes_nothing_else)
 
     for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 
-        /* a memory of its own: a byte read past it is seen */
+        /* memory of the exact size, so that ASan sees a read past the end */
 
         copy = malloc(texts[i].len ? texts[i].len : 1);
         ck_assert_ptr_nonnull(copy);

@@ -1,3 +1,9 @@
+/*
+ * Tests of proto/conduit_json.c: a payload written as JSON.  Numbers must be
+ * short and read back as the same double; strings and the order of keys are
+ * compared byte by byte.
+ */
+
 #include <check.h>
 #include <float.h>
 #include <jansson.h>
@@ -48,7 +54,7 @@ teardown(void)
 }
 
 
-/* writes the message with the payload of object; returns the payload's text */
+/* writes a message whose payload is object; returns the JSON of the payload */
 
 static const char *
 payload_text(size_t *len)
@@ -115,7 +121,7 @@ parse(void)
 }
 
 
-/* payload {"k": number}; returns the text of the number */
+/* writes the payload {"k": number}; returns the text of the number */
 
 static const char *
 number_text(double number, size_t *len)
@@ -239,7 +245,8 @@ START_TEST(numbers_round_trip)
 END_TEST
 
 
-/* where the distance to the next double changes, and where digits are added */
+/* powers of 2, where the distance between doubles changes, and powers of 10,
+   where the number of digits changes */
 
 START_TEST(powers_and_neighbours_round_trip)
 {
@@ -252,7 +259,7 @@ START_TEST(powers_and_neighbours_round_trip)
         assert_round_trip(number);
         assert_round_trip(nextafter(number, INFINITY));
 
-        /* not of the least double, which is next to zero */
+        /* not for the least double, whose neighbour is zero */
 
         if (i > -1074) {
             assert_round_trip(-nextafter(number, 0));
@@ -271,7 +278,7 @@ START_TEST(powers_and_neighbours_round_trip)
 END_TEST
 
 
-/* halfway between two doubles, as text: a parser takes the even one */
+/* numbers halfway between two doubles: parsers round them to the even one */
 
 START_TEST(halves_round_trip)
 {
@@ -333,7 +340,7 @@ START_TEST(random_bits_round_trip)
 END_TEST
 
 
-/* compiles a locale with a decimal point; returns 0 where that can't be done */
+/* compiles a locale with this decimal point; returns 0 if that is impossible */
 
 static int
 make_locale(const char *dir, const char *name, const char *point)
@@ -353,7 +360,7 @@ make_locale(const char *dir, const char *name, const char *point)
     snprintf(text, sizeof(text), "localedef -c -i %s/%s.src -f UTF-8 %s/%s"
              " >/dev/null 2>&1", dir, name, dir, name);
 
-    /* other categories are missing, of which it complains */
+    /* localedef warns that other categories are missing: ignore its result */
 
     return system(text) >= 0 && setlocale(LC_NUMERIC, name) != NULL;
 }
@@ -461,7 +468,7 @@ START_TEST(empty_things)
 
     assert_payload(lit("{\"a\":{},\"b\":[],\"c\":\"\"}"));
 
-    /* an empty key, and an entry with nothing in it: the same key */
+    /* an empty key, and an entry without a key, are the same key */
 
     conduit_buf_reset(&object);
     wire_entry(&object, "", 0, &value);
@@ -489,7 +496,7 @@ START_TEST(escapes)
 END_TEST
 
 
-/* each character of Unicode that ends in a text comes back from a parser */
+/* each character of Unicode, written in a string, is returned by a parser */
 
 START_TEST(every_character_comes_back)
 {
@@ -606,7 +613,7 @@ START_TEST(last_of_equal_keys_is_taken)
 
     assert_payload(lit("{\"a\":4,\"b\":5,\"c\":7}"));
 
-    /* in order already: nothing is sorted */
+    /* keys that are in order already are not sorted */
 
     conduit_buf_reset(&object);
 
@@ -632,7 +639,7 @@ START_TEST(many_keys)
     const char    *before, *name;
     static double  last[5000];
 
-    /* each key some ten times, in no order */
+    /* each key about ten times, in random order */
 
     x = 12345;
 

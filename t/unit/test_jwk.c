@@ -1,3 +1,9 @@
+/*
+ * Tests of auth/conduit_jwk.c and auth/conduit_jwt_public.c: which JSON Web
+ * Keys, key sets and PEM files are accepted, and the error for each that is
+ * not; the DER of keys and signatures; hints about key files.
+ */
+
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +19,7 @@
 
 #define lit(s)  s, sizeof(s) - 1
 
-/* the keys of RFC 7515 A.3 and A.2, and of RFC 8037 A.2 */
+/* the keys of RFC 7515, A.3 and A.2, and of RFC 8037, A.2 */
 #define X256  "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"
 #define Y256  "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"
 #define N2048 \
@@ -24,7 +30,7 @@
     "Zlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9ia" \
     "GNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"
 
-/* the same with a zero byte in front of it */
+/* the same with a leading zero byte */
 #define ZERO \
     "AKH4Fgri48m0Zc6NLWViYzYrkn2-KeHwJHf8FiXMkKE244vZNJfFtupj3XcR" \
     "5nx0KflWsPuKjwia3EtpiTzBMz9T7dAZuHeEJS_skU_khXdpWUvqQoDTLA9V" \
@@ -78,7 +84,7 @@ teardown(void)
 }
 
 
-/* a set of its own with this file, which is gone afterwards */
+/* adds a file to a new key set; the memory of the file is freed */
 
 static const char *
 add_kid(const char *data, size_t len, const char *kid)
@@ -128,7 +134,7 @@ count(void)
 }
 
 
-/* keys, and what is made of them */
+/* members of a JWK, and the algorithm of the key or the error */
 
 static const struct {
     const char         *members;
@@ -148,7 +154,7 @@ static const struct {
       "\"x5t\":\"AAAA\",\"x5c\":[\"!\"],\"ext\":true,\"a\":{\"d\":1}",
       NULL, CONDUIT_JWT_ES256 },
 
-    /* for something else, or of another type */
+    /* ignored: not for signatures, or of another type */
 
     { EC ",\"use\":\"enc\"", NONE, 0 },
     { EC ",\"use\":\"\"", NONE, 0 },
@@ -171,7 +177,7 @@ static const struct {
     { "\"kty\":\"ec\"", NONE, 0 },
     { "\"kty\":\"\"", NONE, 0 },
 
-    /* an algorithm of another type is a mistake */
+    /* error: an algorithm of another type */
 
     { RSA_ ",\"alg\":\"HS256\"", ALG, 0 },
     { RSA_ ",\"alg\":\"ES256\"", ALG, 0 },
@@ -181,7 +187,7 @@ static const struct {
     { ED ",\"alg\":\"ES256\"", ALG, 0 },
     { ED ",\"alg\":\"HS256\"", ALG, 0 },
 
-    /* private keys, and secrets */
+    /* error: private keys and secrets */
 
     { EC ",\"d\":\"AA\"", PRIVATE, 0 },
     { EC ",\"d\":null", PRIVATE, 0 },
@@ -197,7 +203,7 @@ static const struct {
     { "\"kty\":\"oct\",\"k\":\"AA\"", PRIVATE, 0 },
     { "\"kty\":\"AKP\",\"priv\":\"AA\"", PRIVATE, 0 },
 
-    /* of a wrong type */
+    /* error: members of a wrong JSON type */
 
     { "\"kty\":7,\"kid\":\"a\"", "has no \"kty\"", 0 },
     { EC ",\"kid\":7", "has a \"kid\" that is no string", 0 },
@@ -210,7 +216,8 @@ static const struct {
     { "\"kty\":\"EC\"", "has no \"crv\"", 0 },
     { "\"kty\":\"OKP\"", "has no \"crv\"", 0 },
 
-    /* coordinates: none, short, long, with other characters, no point */
+    /* coordinates: missing, too short, too long, not base64url, not a point of
+       the curve */
 
     { "\"kty\":\"EC\",\"crv\":\"P-256\",\"y\":\"" Y256 "\"", XY, 0 },
     { "\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" X256 "\"", XY, 0 },
@@ -230,7 +237,8 @@ static const struct {
       "has no \"x\" of 32 bytes in base64url", 0 },
     { ED_OF(XED "AA"), "has no \"x\" of 32 bytes in base64url", 0 },
 
-    /* RSA: no number, short, even, an exponent that signs nothing */
+    /* RSA: missing or malformed numbers, a short or even modulus, an exponent
+       that can't be used */
 
     { "\"kty\":\"RSA\",\"e\":\"AQAB\"", MODULUS, 0 },
     { RSA_OF("", "AQAB"), MODULUS, 0 },
@@ -245,7 +253,7 @@ static const struct {
 };
 
 
-/* each alone and in a set, and behind a good key */
+/* each key as a JWK, as the only key of a set, and after a good key */
 
 START_TEST(members_of_a_key)
 {
@@ -306,7 +314,7 @@ START_TEST(a_short_rsa_key_is_refused)
 END_TEST
 
 
-/* as many digits as there is room for, and more */
+/* moduli and exponents of about as many digits as there is room for */
 
 START_TEST(a_long_rsa_key_is_refused)
 {
@@ -324,7 +332,7 @@ START_TEST(a_long_rsa_key_is_refused)
 
         err = add(text);
 
-        /* no number has one digit more than a multiple of four */
+        /* base64url never has one digit more than a multiple of four */
 
         ck_assert_str_eq(err, digits > 2732 || digits % 4 == 1
                          ? MODULUS
@@ -398,7 +406,7 @@ START_TEST(the_kid_of_a_jwk_is_its_own)
     ck_assert_ptr_nonnull(keys->first->kid);
     ck_assert_uint_eq(keys->first->kid_len, 0);
 
-    /* one that is given is for keys without one */
+    /* the kid in the directive is for keys without their own */
 
     ck_assert_ptr_null(add_kid(lit("{" EC "}"), "b"));
     ck_assert_int_eq(keys->first->kid[0], 'b');
@@ -461,7 +469,7 @@ START_TEST(public_keys_have_a_limit)
         }
     }
 
-    /* of all files; secrets are not counted */
+    /* the limit is for the keys of all files; secrets are not counted */
 
     ck_assert_ptr_null(add("{" EC "}"));
 
@@ -522,13 +530,13 @@ START_TEST(all_keys_of_a_pem_file_are_used)
     ck_assert_int_eq(keys->first->next->alg, CONDUIT_JWT_ES256);
     ck_assert_int_eq(keys->first->next->next->alg, CONDUIT_JWT_EDDSA);
 
-    /* what is broken at the end is no end */
+    /* an incomplete block at the end is an error */
 
     ck_assert_str_eq(add_kid(text, n - len - 5, NULL),
                      "is no public key in PEM");
     ck_assert_uint_eq(conduit_jwt_keys_failed(keys), 3);
 
-    /* a private key anywhere */
+    /* a private key is an error, wherever it is */
 
     n -= len;
     data = pem_private(key[0], NULL, 0, &len);
@@ -536,7 +544,7 @@ START_TEST(all_keys_of_a_pem_file_are_used)
     free(data);
     ck_assert_str_eq(add_kid(text, n + len, NULL), PRIVATE);
 
-    /* the first of several is told as well */
+    /* an error is in the first of several keys */
 
     data = pem_public(key[3], &len);
     memcpy(text, data, len);
@@ -554,7 +562,7 @@ START_TEST(all_keys_of_a_pem_file_are_used)
 END_TEST
 
 
-/* a certificate of key, signed by ca */
+/* makes a certificate of key, signed with ca */
 
 static size_t
 certify(EVP_PKEY *key, EVP_PKEY *ca, char *out)
@@ -587,7 +595,8 @@ START_TEST(of_a_chain_the_first_is_used)
     ck_assert_uint_eq(count(), 1);
     ck_assert_int_eq(EVP_PKEY_eq(keys->first->pkey, key[0]), 1);
 
-    /* one that signs itself is another key, and the other order no chain */
+    /* a self-signed certificate is another key; and certificates in the wrong
+       order are not a chain */
 
     n += certify(key[3], key[3], text + n);
     ck_assert_ptr_null(add_kid(text, n, NULL));
@@ -606,7 +615,7 @@ START_TEST(of_a_chain_the_first_is_used)
 END_TEST
 
 
-/* OpenSSL's own writing of the same keys */
+/* the DER of a key is the same as OpenSSL writes it */
 
 START_TEST(keys_are_written_as_openssl_writes_them)
 {
@@ -689,7 +698,7 @@ START_TEST(lengths_in_der)
     unsigned char  n[CONDUIT_JWT_MODULUS_MAX], e[CONDUIT_JWT_MODULUS_MAX];
     unsigned char  der[CONDUIT_JWT_DER_KEY_MAX];
 
-    /* up to the longest, which has room */
+    /* up to the longest number that there is room for */
 
     memset(n, 0xff, sizeof(n));
     memset(e, 0xff, sizeof(e));
@@ -860,7 +869,7 @@ START_TEST(nothing_leaks_when_memory_is_out)
     static const char  text[] = "{\"keys\":[{" EC ",\"kid\":\"a\"},"
                                 "{" RSA_ ",\"kid\":\"b\"}]}";
 
-    /* the key set, two keys, their kids */
+    /* allocations: the key set (1), then two keys and their kids */
 
     for (i = 2; i <= 5; i++) {
         conduit_jwt_keys_free(keys);

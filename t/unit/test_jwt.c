@@ -1,3 +1,8 @@
+/*
+ * Tests of auth/conduit_jwt.c with HS256: the form of a token, its header and
+ * its claims, and the status of each fault.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -39,11 +44,12 @@ typedef struct {
 static const conduit_jwt_policy_t  any;
 static const conduit_jwt_policy_t  org = { .need_org = 1 };
 
-static conduit_jwt_keys_t  *hs;         /* SECRET alone, without a kid */
+static conduit_jwt_keys_t  *hs;         /* has one key, SECRET, without a kid */
 static char                 token[TOKEN_MAX];
 
 
-/* the token has a memory of its own, so that a byte read past it is seen */
+/* the token is copied to memory of its exact size, so that ASan sees a read
+   past its end */
 
 static conduit_jwt_status_t
 verify_at(const conduit_jwt_policy_t *policy, const char *text, size_t len,
@@ -94,7 +100,7 @@ sign_hs(const char *header, size_t header_len, const char *payload, size_t len)
 }
 
 
-/* each text is a payload of a good token */
+/* verifies tokens with each text as the payload and a good signature */
 
 static void
 check_payloads(const conduit_jwt_policy_t *policy, const case_t *cases,
@@ -472,7 +478,7 @@ START_TEST(other_claims_hold_any_json)
             ck_assert_int_eq(claims.exp, 1700000000);
             ck_assert_uint_eq(claims.org_id, 7);
 
-            /* in a header too */
+            /* the same in a header */
 
             n = snprintf(header, sizeof(header), "{");
             n += snprintf(header + n, sizeof(header) - n, places[j],
@@ -488,7 +494,8 @@ START_TEST(other_claims_hold_any_json)
 END_TEST
 
 
-/* what looks like a number, and like one that is replaced for jansson */
+/* texts that look like numbers, also like those that are rewritten for jansson,
+   but are not */
 
 START_TEST(what_is_no_number_makes_a_token_malformed)
 {
@@ -518,7 +525,7 @@ START_TEST(what_is_no_number_makes_a_token_malformed)
 END_TEST
 
 
-/* a number of as many digits as a token has room for */
+/* a number with as many digits as fit into a token */
 
 START_TEST(long_numbers_are_read)
 {
@@ -675,7 +682,7 @@ START_TEST(header_names_the_sets_algorithm)
 END_TEST
 
 
-/* the parts of a good token, and what is between and around them */
+/* a good token with characters added, changed or missing in and around parts */
 
 START_TEST(form_is_strict)
 {
@@ -713,7 +720,7 @@ START_TEST(form_is_strict)
                       conduit_jwt_status_name(status));
     }
 
-    /* a zero byte ends nothing */
+    /* a zero byte does not end the token */
 
     *dot1 = '.';
     *dot2 = '.';
@@ -725,7 +732,7 @@ START_TEST(form_is_strict)
 END_TEST
 
 
-/* the payload is signed as it is spelled */
+/* other spellings of the payload in base64url are refused, even if signed */
 
 START_TEST(payload_is_spelled_in_one_way)
 {
@@ -779,7 +786,7 @@ START_TEST(length_has_a_limit)
     memset(payload, ' ', CONDUIT_JWT_MAX_LEN);
     memcpy(payload, lit(GOOD));
 
-    /* 20 of the header, 43 of the signature, two dots */
+    /* the header has 20 bytes, the signature 43, and there are two dots */
 
     len = sign_hs(lit(HS256), payload, 12239);
     ck_assert_uint_eq(len, CONDUIT_JWT_MAX_LEN);
@@ -820,7 +827,7 @@ START_TEST(nesting_has_a_limit)
         len = sign_hs(json, n, lit(GOOD));
         ck_assert_int_eq(verify(token, len), cases[i].status);
 
-        /* without an end */
+        /* the same text without its end */
 
         len = sign_hs(json, n - cases[i].depth, lit(GOOD));
         ck_assert_int_eq(verify(token, len), MALFORMED);

@@ -1,6 +1,7 @@
 /*
- * Each key has one algorithm: what RFC 8725 has about mixing them, and RFC 7518
- * about the form of signatures.
+ * Tests of auth/conduit_jwt.c and its other files with all algorithms.  A key
+ * is used with its own algorithm only (RFC 8725, 3.1), and signatures must have
+ * the form that RFC 7518 and RFC 8037 define.
  */
 
 #include <check.h>
@@ -54,7 +55,7 @@ verify(const conduit_jwt_keys_t *keys, const char *text, size_t len)
 }
 
 
-/* adds the key of a kind; with other members if there are any */
+/* adds the key of a kind; more is NULL, or further members of its JWK */
 
 static void
 add(conduit_jwt_keys_t *keys, int kind, const char *more)
@@ -87,7 +88,7 @@ set_of(int kind)
 }
 
 
-/* the signature of a kind over token, made with a key that may be another's */
+/* signs token as a kind of algorithm does, with a key that may be of another */
 
 static size_t
 sign_with(int kind, EVP_PKEY *key, size_t n, unsigned char *signature)
@@ -115,7 +116,7 @@ sign_with(int kind, EVP_PKEY *key, size_t n, unsigned char *signature)
 }
 
 
-/* a token with this header, signed as the kind is */
+/* makes a token with this header, and signs it with the key of a kind */
 
 static size_t
 sign(const char *header, int kind)
@@ -155,7 +156,7 @@ START_TEST(examples_of_the_rfcs_are_taken)
     conduit_jwt_claims_t   claims;
     conduit_jwt_policy_t   policy;
 
-    /* RFC 7515 A.3 */
+    /* RFC 7515, A.3 */
 
     static const char      ec[] = "{\"kty\":\"EC\",\"crv\":\"P-256\","
         "\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\","
@@ -167,7 +168,8 @@ START_TEST(examples_of_the_rfcs_are_taken)
         "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSA"
         "pmWQxfKTUJqPP3-Kg6NU1Q";
 
-    /* RFC 8037 A.4: its payload is no JSON, which is seen last */
+    /* RFC 8037, A.4: the payload is not JSON, which is an error only after the
+       signature was verified */
 
     static const char      okp[] = "{\"kty\":\"OKP\",\"crv\":\"Ed25519\","
         "\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}";
@@ -192,7 +194,8 @@ START_TEST(examples_of_the_rfcs_are_taken)
 END_TEST
 
 
-/* tokens of each algorithm that say each, to a set of one key and to all */
+/* tokens with each algorithm in the header, signed with each algorithm, are
+   verified with key sets of one key, and with a set of all keys */
 
 START_TEST(a_key_has_one_algorithm)
 {
@@ -232,7 +235,7 @@ START_TEST(a_key_has_one_algorithm)
 END_TEST
 
 
-/* one RSA key signs both ways, and is used in the one that it is for */
+/* an RSA key can sign with both paddings, but only one is accepted */
 
 START_TEST(an_rsa_key_is_for_one_padding)
 {
@@ -296,7 +299,7 @@ START_TEST(eddsa_has_two_names)
 END_TEST
 
 
-/* what is published of a key, as the secret of an HS256 token */
+/* an attacker signs an HS256 token with a public key as the secret */
 
 START_TEST(a_public_key_is_never_a_secret)
 {
@@ -357,7 +360,7 @@ START_TEST(a_public_key_is_never_a_secret)
 END_TEST
 
 
-/* the number r or s of an ECDSA signature, as bytes */
+/* writes the order of the curve, plus add, as r or s of an ECDSA signature */
 
 static void
 number(unsigned char *out, int half, const char *curve_order, int add)
@@ -405,14 +408,14 @@ START_TEST(ecdsa_signatures_are_two_numbers)
         ck_assert_uint_eq(len, (size_t) (2 * half));
         ck_assert_int_eq(verify(keys, token, end(n, good, len)), OK);
 
-        /* of another length */
+        /* signatures of another length */
 
         for (i = 1; i <= 200; i++) {
             ck_assert_int_eq(verify(keys, token, end(n, good, i)),
                              i == len ? OK : SIGNATURE);
         }
 
-        /* in DER, as it is and filled up to the length */
+        /* in DER, as it is and cut to the correct length */
 
         sig = ECDSA_SIG_new();
         ck_assert_int_eq(ECDSA_SIG_set0(sig, BN_bin2bn(good, half, NULL),
@@ -424,7 +427,7 @@ START_TEST(ecdsa_signatures_are_two_numbers)
         ck_assert_int_eq(verify(keys, token, end(n, other, i)), SIGNATURE);
         ck_assert_int_eq(verify(keys, token, end(n, other, len)), SIGNATURE);
 
-        /* r or s is zero, one, the order of the curve and around it */
+        /* r or s is zero, one, the order of the curve, or more */
 
         for (i = 0; i < 12; i++) {
             memcpy(other, good, len);
@@ -448,7 +451,7 @@ START_TEST(ecdsa_signatures_are_two_numbers)
         memset(other, 0, sizeof(other));
         ck_assert_int_eq(verify(keys, token, end(n, other, len)), SIGNATURE);
 
-        /* exchanged */
+        /* r and s are exchanged */
 
         memcpy(other, good + half, (size_t) half);
         memcpy(other + half, good, (size_t) half);
@@ -523,7 +526,7 @@ START_TEST(kid_and_algorithm_select_together)
         { "ES256", "", P256, KEY }
     };
 
-    /* one kid twice, one of another type, and a key without one */
+    /* two keys with the same kid, one of another type, one without a kid */
 
     keys = conduit_jwt_keys_create();
     add(keys, RS, ",\"kid\":\"b\"");
@@ -547,7 +550,7 @@ START_TEST(kid_and_algorithm_select_together)
 END_TEST
 
 
-/* keys of one type and one kid, and of none: each is tried */
+/* several keys of one type, with the same kid or without one */
 
 START_TEST(all_keys_that_fit_are_tried)
 {

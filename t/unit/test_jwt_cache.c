@@ -1,3 +1,8 @@
+/*
+ * Tests of auth/conduit_jwt_cache.c: the table, which token is replaced, and
+ * that a cached token is still checked for its times and required claims.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -57,7 +62,7 @@ teardown(void)
 }
 
 
-/* a key of the number n: with one set all are in it */
+/* makes a key from a number; all keys are in one set, as the cache has one */
 
 static const unsigned char *
 key_of(unsigned n)
@@ -110,7 +115,8 @@ sign(const char *payload, const char *secret)
 }
 
 
-/* the token has a memory of its own, so that a byte read past it is seen */
+/* the token is copied to memory of its exact size, so that ASan sees a read
+   past its end */
 
 static conduit_jwt_status_t
 verify(const conduit_jwt_policy_t *policy, int64_t now,
@@ -184,7 +190,7 @@ START_TEST(an_entry_dies_at_exp)
         add(i, cases[i].exp);
         ck_assert_int_eq(has(i, cases[i].now), cases[i].there);
 
-        /* one that has died does not come back with the clock */
+        /* an expired token does not come back if the clock is set back */
 
         ck_assert_int_eq(has(i, 0), cases[i].there);
     }
@@ -204,7 +210,7 @@ START_TEST(the_one_used_longest_ago_makes_room)
         ck_assert_int_eq(has(n, NOW), 1);
     }
 
-    /* 0 is used, so that 1 goes, and then 2 */
+    /* token 0 is used, so that first 1 and then 2 are replaced */
 
     ck_assert_int_eq(has(0, NOW), 1);
     add(100, NOW);
@@ -240,7 +246,7 @@ START_TEST(one_that_has_expired_makes_room_first)
 END_TEST
 
 
-/* many more than there is room for: bounded, in whole sets, and mostly used */
+/* 20000 tokens are added to each cache, which must keep exactly its size */
 
 START_TEST(a_cache_holds_as_many_as_it_is_made_for)
 {
@@ -306,7 +312,7 @@ START_TEST(a_good_token_is_verified_once)
     ck_assert_int_eq(first.exp, second.exp);
     ck_assert_int_eq(first.nbf, second.nbf);
 
-    /* another signature, or another payload, is another token */
+    /* a token with another signature, or another payload, is not cached */
 
     token[token_len - 2] = token[token_len - 2] == 'A' ? 'B' : 'A';
     ck_assert_int_eq(verify(&any, NOW, &second, &hit), CONDUIT_JWT_SIGNATURE);
@@ -315,7 +321,7 @@ START_TEST(a_good_token_is_verified_once)
 END_TEST
 
 
-/* at each time the result is that of conduit_jwt_verify() */
+/* at any time the result is the same as that of conduit_jwt_verify() */
 
 START_TEST(times_are_looked_at_with_each_use)
 {
@@ -434,7 +440,7 @@ START_TEST(long_tokens_are_not_kept)
     conduit_jwt_claims_t  claims;
     char                  payload[CONDUIT_JWT_CACHE_TOKEN];
 
-    /* around the bound, by what is in the payload */
+    /* payloads that make tokens of about CONDUIT_JWT_CACHE_TOKEN bytes */
 
     for (i = 2900; i < 3100; i++) {
         n = (size_t) snprintf(payload, sizeof(payload),
@@ -473,7 +479,7 @@ START_TEST(without_a_cache_tokens_are_verified)
 END_TEST
 
 
-/* each allocation of the table fails in turn: tokens are verified anyway */
+/* each allocation of the table fails in turn: tokens are verified in full */
 
 START_TEST(memory_that_is_out_means_no_cache)
 {
@@ -495,7 +501,7 @@ START_TEST(memory_that_is_out_means_no_cache)
     memory_count(0);
     ck_assert_ptr_nonnull(cache);
 
-    /* the last one of a verification is that of the set */
+    /* the allocation after those of a verification is that of the set */
 
     (void) conduit_jwt_verify(keys, &any, token, token_len, NOW, &claims);
     fail = memory_calls() + 1;

@@ -1,3 +1,8 @@
+/*
+ * Tests of auth/conduit_jwt.c: claims that are passed to a callback, for
+ * "conduit_gateway_require_claim".
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,11 +23,12 @@
 #define EXPIRED  CONDUIT_JWT_EXPIRED
 
 
-static conduit_jwt_keys_t  *hs;         /* SECRET alone, without a kid */
+static conduit_jwt_keys_t  *hs;         /* has one key, SECRET, without a kid */
 static char                 token[TOKEN_MAX];
 
 
-/* what was handed on: "name=value" a line, "name" alone without a value */
+/* claims passed to the callback: a line "name=value" each, or "name" if there
+   is no value */
 
 typedef struct {
     char         text[512];
@@ -97,7 +103,7 @@ START_TEST(claims_are_handed_on)
         { "-9007199254740991", "a=-9007199254740991\n" },
         { "9007199254740991.0", "a=9007199254740991\n" },
 
-        /* another type, or a number that is not whole or not exact */
+        /* no value: another type, or a number that is not whole or not exact */
 
         { "4.25", "a\n" }, { "18446744073709551616", "a\n" },
         { "-9007199254740992", "a\n" }, { "-9007199254740993", "a\n" },
@@ -105,7 +111,7 @@ START_TEST(claims_are_handed_on)
         { "true", "a\n" }, { "false", "a\n" }, { "null", "a\n" },
         { "[\"x\"]", "a\n" }, { "{\"x\":1}", "a\n" }, { "[]", "a\n" },
 
-        /* what jansson can't hold is not compared */
+        /* no value: strings with characters that jansson can't represent */
 
         { "\"x\\u0000\"", "a\n" }, { "\"\\u0001\"", "a\n" },
         { "\"\\ud800x\"", "a\n" }
@@ -139,7 +145,7 @@ START_TEST(claims_are_handed_on_in_order)
                                          "\"\":7}")), OK);
     ck_assert_str_eq(taken.text, "b=c\nnone\nexp=1700000000\n=7\n");
 
-    /* not of a token that is refused */
+    /* claims of a token that is refused are not passed */
 
     ck_assert_int_eq(take(&taken, 4, lit("{\"exp\":1,\"b\":\"c\"}")),
                      EXPIRED);

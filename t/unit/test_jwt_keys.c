@@ -1,3 +1,9 @@
+/*
+ * Tests of auth/conduit_jwt_keys.c and auth/conduit_jwt_public.c: secrets and
+ * PEM files, selection of keys by kid, changed tokens and signatures, and
+ * running out of memory.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,10 +37,10 @@
 
 static const conduit_jwt_policy_t  any;
 
-static EVP_PKEY            *rsa;        /* made once, for every test */
-static char                *pem;        /* its public part */
+static EVP_PKEY            *rsa;        /* created once, for all tests */
+static char                *pem;        /* its public key */
 static size_t               pem_len;
-static conduit_jwt_keys_t  *hs, *rs;    /* SECRET; pem */
+static conduit_jwt_keys_t  *hs, *rs;    /* hs has SECRET, rs has pem */
 static char                 token[TOKEN_MAX];
 
 
@@ -46,7 +52,7 @@ verify_at(const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
 
     status = conduit_jwt_verify(keys, policy, text, len, now, claims);
 
-    /* NGINX would log what is left */
+    /* NGINX would log errors that are left */
 
     ck_assert_uint_eq(ERR_peek_error(), 0);
 
@@ -89,7 +95,8 @@ sign_rs(const char *header, size_t header_len, EVP_PKEY *key)
 }
 
 
-/* adds to a set of its own; the text or NULL, the set checked to go with it */
+/* adds a file to a new key set, checks that the set verifies tokens if there is
+   no error, and returns the error text or NULL */
 
 static const char *
 add(conduit_jwt_alg_t alg, const char *data, size_t len)
@@ -109,7 +116,7 @@ add(conduit_jwt_alg_t alg, const char *data, size_t len)
           : conduit_jwt_keys_add_public(keys, copy, len, "k", 1);
     ck_assert_uint_eq(ERR_peek_error(), 0);
 
-    /* the data is the caller's again */
+    /* the file must not be used after the call */
 
     memset(copy, 0, len);
     free(copy);
@@ -247,7 +254,7 @@ START_TEST(other_keys_are_refused)
     ck_assert_str_eq(add_free(data, len), OTHER_TYPE);
     EVP_PKEY_free(key);
 
-    /* all but the line end is needed */
+    /* a file without its last bytes, of which only the line end is optional */
 
     for (i = 0; i < pem_len - 1; i++) {
         ck_assert_str_eq(add(CONDUIT_JWT_RS256, pem, i), i < 11
@@ -341,7 +348,7 @@ START_TEST(key_files_have_a_limit)
 {
     conduit_jwt_keys_t  *keys;
 
-    /* the data is not read */
+    /* a file that is too long is not read */
 
     keys = conduit_jwt_keys_create();
     ck_assert_str_eq(conduit_jwt_keys_add_secret(keys, "x",
@@ -362,7 +369,7 @@ START_TEST(kid_selects_the_keys)
     char                 header[64];
     conduit_jwt_keys_t  *keys;
     static const struct {
-        const char            *kid;        /* NULL: none in the token */
+        const char            *kid;        /* of the token; NULL: none */
         const char            *secret;
         conduit_jwt_status_t   status;
         conduit_jwt_status_t   with_default;
@@ -504,7 +511,7 @@ START_TEST(signatures_have_their_size)
         ck_assert_int_eq(verify(rs, token, len), i == 256 ? OK : SIGNATURE);
     }
 
-    /* a number that begins with a zero byte more, none, and the largest */
+    /* RSA signatures: a leading zero byte, zero, one, the largest number */
 
     other[0] = 0;
     memcpy(other + 1, good, 256);
@@ -557,7 +564,8 @@ START_TEST(no_byte_of_a_token_can_be_changed)
                           "byte %zu as 0x%02x", i, (unsigned char) bytes[j]);
         }
 
-        /* the next of the alphabet: bits past the last byte count too */
+        /* a neighbour in the alphabet; it is refused even if it differs only in
+           unused bits */
 
         token[i] = (char) (was ^ 1);
         ck_assert_int_ne(verify(hs, token, len), OK);
@@ -598,7 +606,7 @@ START_TEST(no_bit_of_a_signature_can_be_changed)
 END_TEST
 
 
-/* how much of what jansson has allocated is not freed */
+/* number of allocations of jansson that are not freed */
 
 static size_t  live;
 
@@ -623,7 +631,7 @@ jansson_free(void *p)
 }
 
 
-/* each allocation fails once: that is told, and is no fault of the token */
+/* each allocation fails once; the result must be CONDUIT_JWT_NO_MEMORY */
 
 static void
 fails(const char *claims, size_t len)
@@ -663,14 +671,14 @@ START_TEST(memory_that_is_out_is_no_fault_of_a_token)
     fails(lit("{\"exp\":1700000000,\"a\":{\"b\":[true,null,1e1]},"
               "\"sub\":\"abcdefghijklmnopqrstuvwxyz\"}"));
 
-    /* what is rewritten for jansson */
+    /* numbers that are rewritten for jansson */
 
     fails(lit("{\"a\":18446744073709,\"b\":-1,\"exp\":1700000000}"));
 }
 END_TEST
 
 
-/* OpenSSL's allocations, of which few are made again in another call */
+/* allocations of OpenSSL; many are only made by its first call */
 
 static int  openssl_counted;
 
@@ -737,7 +745,8 @@ signature_fails(const conduit_jwt_keys_t *keys, size_t len,
 
     openssl_counted = 0;
 
-    /* the token's own buffer, those of its two parts, and at least one more */
+    /* the buffer of the token, those of its two parts, and at least one of
+       OpenSSL */
 
     ck_assert_uint_gt(out, 3);
     ck_assert_int_eq(verify(keys, token, len), expected);
@@ -771,7 +780,7 @@ START_TEST(memory_that_is_out_is_no_key)
     keys = conduit_jwt_keys_create();
     len = sign_hs(lit(HS256), lit(SECRET));
 
-    /* the key, its kid, its secret */
+    /* allocations: the key, its kid, its secret */
 
     for (i = 1; i <= 3; i++) {
         memory_count(i);

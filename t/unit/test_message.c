@@ -1,3 +1,9 @@
+/*
+ * Tests of proto/conduit_message.c and proto/conduit_merge.c: decoding,
+ * defaults of absent fields, fields that occur several times, and limits of
+ * memory and time.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -149,7 +155,7 @@ START_TEST(faults_are_told_in_order)
 {
     ck_assert_int_eq(decode(), CONDUIT_MESSAGE_CHANNEL_ID);
 
-    /* neither id, then one of them */
+    /* without ids, then with channel_id only */
 
     wire_uint(&wire, 4, 1);
     ck_assert_int_eq(decode(), CONDUIT_MESSAGE_CHANNEL_ID);
@@ -157,7 +163,7 @@ START_TEST(faults_are_told_in_order)
     wire_bytes(&wire, 1, WIRE_CHANNEL, 36);
     ck_assert_int_eq(decode(), CONDUIT_MESSAGE_MESSAGE_ID);
 
-    /* the wire form comes before the ids */
+    /* a fault of the form is found before the ids are checked */
 
     conduit_buf_reset(&wire);
     wire_bytes(&wire, 1, "\xff", 1);
@@ -216,14 +222,14 @@ START_TEST(repeated_fields_merge)
 
     memset(&value, 0, sizeof(value));
 
-    /* of numbers and strings the last is taken */
+    /* of numbers and strings, the last one counts */
 
     wire_bytes(&wire, 1, "x", 1);
     wire_bytes(&wire, 2, "", 0);
     wire_uint(&wire, 4, 1);
     wire_uint(&wire, 5, 1);
 
-    /* payloads are put together, in their order, whatever is between */
+    /* payloads are merged in their order, whatever is between them */
 
     wire_uint(&value, 4, 1);
     wire_entry(&part, "a", 1, &value);
@@ -301,7 +307,7 @@ END_TEST
 
 START_TEST(another_kind_replaces)
 {
-    /* every kind over every other: the last one counts, nothing leaks */
+    /* every kind after every other: the last one counts, and nothing leaks */
 
     size_t  i, j;
     static const struct {
@@ -324,7 +330,7 @@ START_TEST(another_kind_replaces)
     for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         for (j = 0; j < sizeof(kinds) / sizeof(kinds[0]); j++) {
 
-            /* two objects, two lists: the next test */
+            /* two objects and two lists are merged: see the next test */
 
             if (i >= 6 && j >= 6 && (i & 1) == (j & 1)) {
                 continue;
@@ -338,7 +344,7 @@ START_TEST(another_kind_replaces)
             ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
             assert_payload(kinds[j].json);
 
-            /* the last one was given before: what was in between dropped it */
+            /* the last kind also occurs first: the other kind discarded that */
 
             conduit_buf_reset(&part);
             conduit_buf_append(&part, kinds[j].bytes, kinds[j].len);
@@ -357,7 +363,7 @@ START_TEST(another_kind_replaces)
 END_TEST
 
 
-/* the payload is an object of one member, k */
+/* checks that the payload is an object with one member, "k", with this value */
 
 static void
 assert_member(const char *text)
@@ -373,7 +379,7 @@ assert_member(const char *text)
 }
 
 
-/* the content of a Value, and what protobuf's own decoders make of it */
+/* the content of a Value, and the JSON that protobuf's own decoders return */
 
 START_TEST(the_same_kind_is_merged)
 {
@@ -383,7 +389,7 @@ START_TEST(the_same_kind_is_merged)
         size_t       len;
         const char  *json;
     } values[] = {
-        /* objects: all keys; the last value of a key, which is not merged */
+        /* objects: all keys, with the last value, which is not merged */
         { lit("\x2a\x05\x0a\x03\x0a\x01""a\x2a\x05\x0a\x03\x0a\x01""b"),
           "{\"a\":null,\"b\":null}" },
         { lit("\x2a\x00\x2a\x05\x0a\x03\x0a\x01""b"), "{\"b\":null}" },
@@ -395,13 +401,13 @@ START_TEST(the_same_kind_is_merged)
         { lit("\x2a\x0e\x0a\x0c\x0a\x01""a\x12\x07\x2a\x05\x0a\x03\x0a\x01x"
               "\x2a\x0e\x0a\x0c\x0a\x01""a\x12\x07\x2a\x05\x0a\x03\x0a\x01y"),
           "{\"a\":{\"y\":null}}" },
-        /* lists: one behind the other */
+        /* lists are concatenated */
         { lit("\x32\x04\x0a\x02\x20\x01\x32\x04\x0a\x02\x20\x00"),
           "[true,false]" },
         { lit("\x32\x00\x32\x02\x0a\x00\x32\x04\x0a\x00\x0a\x00\x32\x00"),
           "[null,null,null]" },
         { lit("\x32\x00\x32\x00"), "[]" },
-        /* another kind in between, and an unknown field, which is none */
+        /* another kind between them, and unknown fields, which are not kinds */
         { lit("\x32\x02\x0a\x00\x08\x00\x32\x02\x0a\x00"), "[null]" },
         { lit("\x32\x02\x0a\x00\x2a\x00\x32\x04\x0a\x00\x0a\x00"),
           "[null,null]" },
@@ -415,7 +421,7 @@ START_TEST(the_same_kind_is_merged)
           "[null,null]" },
         { lit("\x32\x02\x0a\x00\x3b\x2a\x00\x3c\x32\x02\x0a\x00"),
           "[null,null]" },
-        /* merging in what was merged; neighbours are not */
+        /* merging within merged fields; neighbours are not merged */
         { lit("\x32\x0a\x0a\x08\x32\x02\x0a\x00\x32\x02\x0a\x00"
               "\x32\x06\x0a\x04\x32\x02\x0a\x00"),
           "[[null,null],[null]]" },
@@ -438,7 +444,7 @@ START_TEST(the_same_kind_is_merged)
 END_TEST
 
 
-/* the same with the content of an entry, whose key is k */
+/* the same with the content of an entry, whose key is "k" */
 
 START_TEST(values_of_an_entry_are_merged)
 {
@@ -467,7 +473,7 @@ START_TEST(values_of_an_entry_are_merged)
         { lit("\x0a\x01k\x12\x07\x2a\x05\x0a\x03\x0a\x01""a"
               "\x12\x07\x2a\x05\x0a\x03\x0a\x01""b"),
           "{\"a\":null,\"b\":null}" },
-        /* of the keys the last one counts, unknown fields do not */
+        /* the last key counts; unknown fields are ignored */
         { lit("\x0a\x01x\x0a\x01k\x12\x02\x20\x01\x12\x00"), "true" },
         { lit("\x0a\x01k\x1a\x00\x12\x02\x20\x01\x1b\x12\x00\x1c\x12\x00"),
           "true" }
@@ -487,7 +493,7 @@ START_TEST(values_of_an_entry_are_merged)
 END_TEST
 
 
-/* an object in two halves: its length, as any below, takes one byte to three */
+/* an object in two parts; its length, and those inside, take 1 to 3 bytes */
 
 START_TEST(merged_kinds_have_every_length)
 {
@@ -554,7 +560,7 @@ START_TEST(kinds_without_end_are_merged_fast)
     for (i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
         for (j = 0; j < 2; j++) {
 
-            /* kinds in one value, or each in a value of the same entry */
+            /* kinds in one Value, or each in another Value of the same entry */
 
             conduit_buf_reset(&part);
             conduit_buf_reset(&wire);
@@ -625,7 +631,7 @@ START_TEST(merging_is_needed_for_what_protobuf_c_does_not_do)
 END_TEST
 
 
-/* fills a message with a piece again and again */
+/* fills a message with repetitions of a piece */
 
 static void
 fill(size_t size, const char *piece, size_t len, int in_payload)
@@ -699,7 +705,7 @@ START_TEST(memory_is_bounded)
             conduit_message_write_json(&message, small, &json);
             ck_assert_int_eq(json.failed, 0);
 
-            /* far more than it takes, far less than anything quadratic */
+            /* seconds: much more than needed, much less than quadratic time */
 
             ck_assert_int_lt((clock() - begin) / CLOCKS_PER_SEC, 3);
 
@@ -716,7 +722,7 @@ START_TEST(memory_that_runs_out_is_told)
     conduit_arena_t           *small;
     conduit_message_status_t   status;
 
-    /* unsorted keys: writing takes memory too; two payloads: so does joining */
+    /* sorting keys needs memory, and so does merging two payloads */
 
     for (i = 0; i < 200; i++) {
         wire_entry(&wire, (i & 1) ? "b" : "a", 1, &part);

@@ -1,3 +1,8 @@
+/*
+ * Tests of proto/conduit_message_json.c: which messages in JSON are accepted,
+ * the serialized message, and the error for each that is refused.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,7 +28,10 @@ static conduit_message_json_t         posted;
 static conduit_message_json_error_t   error;
 
 
-/* from memory of the exact size, gone afterwards: nothing of it is kept */
+/*
+ * Reads a text in memory of its exact size, so that ASan sees a read past its
+ * end; the memory is freed, so that it also sees any use after the call.
+ */
 
 static conduit_message_json_status_t
 read_bytes(const char *text, size_t len)
@@ -73,7 +81,7 @@ bad(const char *text, size_t len, conduit_message_json_status_t status,
 }
 
 
-/* what a gateway makes of the message, sequence apart */
+/* checks the JSON that the gateway writes for the message, without sequence */
 
 static void
 event(const char *text)
@@ -237,7 +245,7 @@ START_TEST(sequences)
         "-1", "\"-1\"", "1.5", "\"\"", "\"x\"", "\"1.0\"", "1e300",
         "18446744073709551616", "\"18446744073709551616\"", "true", "[1]",
 
-        /* may be 2^53 + 1, which no double is */
+        /* 2^53 may stand for 2^53 + 1, which is not a double */
 
         "9007199254740993.0", "9007199254740992.0",
         "9007199254740993,\"payload\":{\"a\":100000000000000000000}"
@@ -274,12 +282,12 @@ START_TEST(payloads)
             "{\"a\":[1,-0.5,1e+308,[{\"b\":[]}],"
             "\"\xc3\xa9\xf0\x9f\x98\x80\"]}");
 
-    /* integers beyond 64 bits are doubles as well */
+    /* larger integers are read as doubles */
 
     payload("{\"payload\":{\"a\":10000000000000000000000,\"b\":4}}",
             "{\"a\":1e+22,\"b\":4}");
 
-    /* names of fields mean nothing there */
+    /* in a payload, names of fields have no meaning */
 
     payload("{\"payload\":{\"phase\":1,\"sequence\":\"x\"}}",
             "{\"phase\":1,\"sequence\":\"x\"}");
@@ -356,7 +364,7 @@ START_TEST(faults_tell_where)
 END_TEST
 
 
-/* levels of lists and objects in turn; the payload is the first one */
+/* nests lists and objects alternately; the payload is the first level */
 
 static void
 nested(conduit_buf_t *b, size_t levels)
@@ -429,7 +437,7 @@ START_TEST(long_names_are_cut)
 END_TEST
 
 
-/* the limit that the header promises is enough, whatever the text is made of */
+/* CONDUIT_MESSAGE_JSON_MEMORY() is sufficient, whatever the text contains */
 
 START_TEST(memory_is_bounded)
 {
@@ -468,7 +476,7 @@ START_TEST(memory_is_bounded)
 END_TEST
 
 
-/* there is no block of which the arena may not be at its end */
+/* the arena may reach its limit at any block */
 
 START_TEST(an_arena_may_end_anywhere)
 {
@@ -501,7 +509,7 @@ START_TEST(an_arena_may_end_anywhere)
 END_TEST
 
 
-/* each allocation fails once, the arena's chunks and jansson's all alike */
+/* each allocation, of chunks and of jansson, fails once */
 
 static void
 fails(const char *text, conduit_message_json_status_t status)
@@ -533,7 +541,7 @@ START_TEST(memory_that_is_out_is_no_fault_of_the_text)
     fails("{\"sequence\":1,\"phase\":\"END\",\"payload\":"
           "{\"abcdefghijklmnopqrst\":\"abcdefghijklmnopqrstuvwxyz\"}}", OK);
 
-    /* what is not the text's fault is told before what is */
+    /* out of memory is reported before a fault of the text */
 
     fails("{", SYNTAX);
     fails("{\"payload\":{\"a\":[1,2]},}", SYNTAX);

@@ -1,3 +1,8 @@
+/*
+ * Tests of common/conduit_metrics.c: histograms, and metrics written as
+ * Prometheus text and as JSON.
+ */
+
 #include <check.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -36,7 +41,7 @@ static const conduit_metrics_link_t  links[] = {
     { "redis:1", "reader", 3, 3 }
 };
 
-/* the table as text, without links */
+/* the expected text of the table, without links */
 static const char  text[] =
     "# HELP m_here Things that are here.\n"
     "# TYPE m_here gauge\n"
@@ -65,7 +70,7 @@ static const writer_t  writers[] = {
 };
 
 
-/* what is written, zero-terminated; to be freed by the caller */
+/* returns what is written, zero-terminated, to be freed by the caller */
 
 static char *
 written(writer_t writer, const conduit_metrics_t *m,
@@ -99,7 +104,7 @@ parsed(const conduit_metrics_t *m, const conduit_metrics_link_t *l, size_t n)
 }
 
 
-/* an integer at a path of names that ends with NULL */
+/* returns the integer at a path of member names */
 
 static json_int_t
 number(json_t *json, const char *name, const char *below)
@@ -565,7 +570,7 @@ START_TEST(memory_that_is_out_is_told)
 
     for (i = 0; i < count(writers); i++) {
 
-        /* nothing more fits after as many bytes */
+        /* no more bytes can be appended to a buffer of this length */
 
         conduit_buf_t  b = { NULL, SIZE_MAX / 4, 0, 0 };
 

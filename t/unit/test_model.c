@@ -1,23 +1,24 @@
 /*
- * The model test of the gateway's engine: a small Redis, the connection to it
- * as two queues, and a channel with its subscribers run in random
- * interleavings, given by a seed.  An oracle compares what each subscriber gets
- * with what the stream had.  The promises:
+ * The model test of the gateway's engine.  A small model of Redis, a connection
+ * to it (two queues), and a channel with subscribers are run in random
+ * interleavings, which a seed determines.  An oracle compares what each
+ * subscriber receives with what the stream contained.  The promises:
  *
- *     P1   it gets each entry that is there, and is told of each that is lost
- *     P2   it is told of a loss only if there may be one
- *     P3   it gets no entry twice, a stream is not read anew for no reason
- *     P4   it gets the last entry, once all is quiet
- *     P5   after an error only the timer asks again
- *     P6   one question about the cursor, and one for a batch, is out at most
+ *     P1   a subscriber gets each entry that is there, and is told of each loss
+ *     P2   it is told of a loss only if entries may have been lost
+ *     P3   it gets no entry twice; a stream is not read again without a reason
+ *     P4   it gets the last entry after all activity has stopped
+ *     P5   after an error, only the timer leads to another question
+ *     P6   at most one question about the cursor and one for a batch are open
  *
- *     CONDUIT_MODEL_RUNS=n   runs a mode
- *     CONDUIT_MODEL_BASE=n   the first seed; 0 otherwise
- *     CONDUIT_MODEL_SEED=n   runs that seed alone, and says what happens
- *     CONDUIT_MODEL_MODE=n   this mode only (an index of "modes")
+ *     CONDUIT_MODEL_RUNS=n   number of runs in each mode
+ *     CONDUIT_MODEL_BASE=n   the first seed, 0 by default
+ *     CONDUIT_MODEL_SEED=n   run this seed only, and print all steps
+ *     CONDUIT_MODEL_MODE=n   run this mode only (an index of "modes")
  *
- * No run may fail.  A failed run is printed with its seed and the promise that
- * is broken, then shortened step by step, and explained.
+ * No run may fail.  A failed run is printed with its seed and the broken
+ * promise; then the steps that are not necessary for the failure are removed,
+ * and the others are printed.
  *
  *     model.h           the state of a run
  *     model_redis.h     Redis
@@ -27,7 +28,7 @@
  *     model_ops.h       the operations on all of them
  *     model_oracle.h    the oracle: deliveries, plans, questions (P3 to P6)
  *     model_judge.h     what a subscriber must get or be told before an entry
- *                       (P1, P2), and what can't be known
+ *                       (P1, P2), and what nobody can know
  */
 
 #include <sys/types.h>
@@ -37,11 +38,11 @@
 #include "model_ops.h"
 
 #ifndef RUNS
-#define RUNS       2000             /* a mode */
+#define RUNS       2000             /* of each mode */
 #endif
 
 #define STEPS      120              /* of a run, at most */
-#define BEFORE     12               /* operations before it */
+#define BEFORE     12               /* operations before the channel opens */
 
 static const model_mode_t  modes[] = {
     { "append and trim, Redis 7", 1, 0, 0, 0, 0 },
@@ -56,11 +57,11 @@ static const model_mode_t  modes[] = {
 
 #define MODES  (sizeof(modes) / sizeof(modes[0]))
 
-/* steps to leave out while a failed run is shortened */
+/* by step: 1 if a failed run is repeated without it */
 static char  left_out[STEPS + BEFORE + 1];
 
 
-/* the retry timer or a sweep; or a link comes up, when there is none */
+/* the retry timer expires, a sweep comes, or a lost link comes up again */
 
 static void
 time_passes(void)
@@ -141,7 +142,7 @@ step(void)
 }
 
 
-/* nothing happens any more, but for what is due */
+/* runs what is due, without new operations; returns whether anything was due */
 
 static int
 is_due(void)
@@ -208,7 +209,8 @@ quiesce(void)
 }
 
 
-/* all subscribers must get a last event; after a lost ring, by a sweep */
+/* adds a last entry, which all subscribers must get; what a lost ring was for
+   must be found by a sweep */
 
 static void
 finish(void)
@@ -246,8 +248,8 @@ finish(void)
 }
 
 
-/* makes the stream as it is before the channel is opened; returns the number of
-   steps */
+/* runs operations on the stream, then opens the channel; returns the number of
+   steps to run */
 
 static int
 begin(const model_mode_t *mode, uint64_t seed, int loud)
@@ -314,7 +316,7 @@ run(const model_mode_t *mode, uint64_t seed, int loud)
 }
 
 
-/* leaves out the steps that the failure does not need, and prints the rest */
+/* finds the steps that are necessary for a failure, and prints them */
 
 static void
 explain(const model_mode_t *mode, uint64_t seed)
@@ -403,7 +405,7 @@ run_mode(size_t k)
 }
 
 
-/* runs the modes of one half, as two processes use two cores */
+/* runs a single mode, or every other mode: two processes share the work */
 
 static int
 run_modes(size_t mode, size_t half)

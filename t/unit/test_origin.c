@@ -1,3 +1,8 @@
+/*
+ * Tests of gateway/conduit_origin.c: which origins "conduit_gateway_cors"
+ * accepts, and the error for each that is refused.
+ */
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +12,8 @@
 #define count(a)  (sizeof(a) / sizeof(a[0]))
 
 
-/* text in its own memory, so that valgrind and ASan see a read past it */
+/* the text is copied to memory of its exact size, so that valgrind and ASan see
+   a read past its end */
 
 static const char *
 fault(const char *s, size_t len)

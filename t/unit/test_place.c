@@ -1,6 +1,7 @@
 /*
- * Where a subscriber goes, and what it is sent and told next: the cases in
- * which entries were once lost.
+ * Tests of gateway/conduit_place.c: where a subscriber is served from, and what
+ * it is sent and told next.  Each test is a case in which entries were once
+ * lost.
  */
 
 #include "history.h"
@@ -35,8 +36,8 @@ static const said_t  from_4 = {
 };
 
 
-/* an answer on its way does not judge a subscriber that joins meanwhile: it may
-   be older than a position that another worker has sent */
+/* an answer does not judge a subscriber that joins after its question was sent:
+   it may be older than a position that another worker has sent */
 
 START_TEST(an_older_answer_does_not_judge)
 {
@@ -62,8 +63,8 @@ START_TEST(an_older_answer_does_not_judge)
 END_TEST
 
 
-/* a subscriber that waits for the whole stream goes into the window if that has
-   all of it */
+/* a subscriber that wants the whole stream is served from the window if the
+   window has all of it */
 
 START_TEST(who_wants_all_is_in_a_window_that_has_all)
 {
@@ -124,9 +125,12 @@ START_TEST(the_floor_is_in_the_window)
 END_TEST
 
 
-/* the channel begins at a client's position, 3-0, which the stream has: all
-   that come with it, before the answer or after it, are in the window and need
-   no batch.  A position just before it is not: 3-0 itself would not be sent */
+/*
+ * The channel begins at the position of a client, 3-0, which the stream has.
+ * All subscribers with this position, whether they join before or after the
+ * answer, are served from the window without a batch.  One at the ID just
+ * before it is not, as 3-0 itself would not be sent.
+ */
 
 START_TEST(where_the_channel_began_is_in_the_window)
 {
@@ -245,8 +249,8 @@ START_TEST(the_window_has_what_was_trimmed)
 END_TEST
 
 
-/* a slow client misses nothing when trimming went up to the end of its batch;
-   one entry further, it does */
+/* a slow client has lost nothing if the stream was trimmed up to the end of its
+   batch, but has if it was trimmed one entry further */
 
 START_TEST(trimming_up_to_the_end_of_a_batch)
 {
@@ -305,7 +309,7 @@ START_TEST(who_joins_before_a_gap_is_told_once)
 END_TEST
 
 
-/* of two losses the larger is told */
+/* of two losses, "trimmed" and "gone", only "gone" is told */
 
 START_TEST(gone_says_more_than_trimmed)
 {
@@ -363,7 +367,7 @@ START_TEST(behind_a_gap_is_all_there_is)
     conduit_place_cut(&p, &h);
     ck_assert_uint_eq(p.seq, 0);
 
-    /* the next entry is not known any more when it was cut off */
+    /* if the next entry was cut off, it is no longer known */
 
     p.pos = id_of(5);
     p.where = CONDUIT_PLACE_BELOW;
@@ -463,9 +467,11 @@ START_TEST(a_gap_is_told_in_its_turn)
 END_TEST
 
 
-/* a stream that is over: subscribers that had all are told nothing, also not of
-   the next life; those below the window are told "gone", and so is one that
-   comes back later; none of them misses what was trimmed of the next life */
+/*
+ * The stream is gone and is made anew.  Subscribers that had all of it are told
+ * nothing.  Those below the window are told "gone", and so is one that comes
+ * back later.  None of them is told of entries trimmed in the next life.
+ */
 
 static void
 next_life(conduit_history_t *h, int late)
@@ -699,7 +705,7 @@ START_TEST(a_rollback_moves_those_past_it)
     told_history(&h, &said, &plan);
     ck_assert_int_eq(plan.change, CONDUIT_HISTORY_CUT);
 
-    /* as the caller does before it takes the entries */
+    /* the caller does so before it appends the entries */
 
     h.cursor = id_of(3);
     conduit_place_cut(&past, &h);
@@ -722,7 +728,7 @@ START_TEST(a_rollback_moves_those_past_it)
     conduit_place_join(&back, &h, &pos);
     ck_assert_uint_eq(back.pos.ms, 4);
 
-    /* below the window, Redis is asked whether it has that entry again */
+    /* for a position below the window, Redis is asked for that entry again */
 
     conduit_history_drop(&h, 4);
     h.floor = id_of(6);
@@ -734,9 +740,12 @@ START_TEST(a_rollback_moves_those_past_it)
 END_TEST
 
 
-/* after_end is stop: a subscriber that joined at the END at the cursor waits
-   for an answer, which says that the stream was rolled back and has come to the
-   same ID again: it gets the entries there now, as one in the window does */
+/*
+ * With "conduit_gateway_after_end stop", a subscriber whose position is the END
+ * at the cursor waits for an answer.  The answer says that the stream was
+ * rolled back and has reached the same ID again: the subscriber gets the new
+ * entries, as one in the window does.
+ */
 
 START_TEST(a_rollback_moves_one_that_joins)
 {
@@ -778,9 +787,8 @@ START_TEST(a_rollback_moves_one_that_joins)
 END_TEST
 
 
-/* the stream was rolled back to 3-0 and has come to 4-0 again: a subscriber
-   that has got the new 4-0 is at the cursor, whether the window has it or
-   not */
+/* the stream was rolled back to 3-0 and has reached 4-0 again: a subscriber at
+   the new 4-0 is at the cursor, whether the window has this entry or not */
 
 START_TEST(at_the_cursor_after_a_rollback)
 {

@@ -1,3 +1,8 @@
+/*
+ * Tests of common/conduit_query.c: finding, decoding and masking arguments of a
+ * query string.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,8 +27,8 @@ typedef struct {
 
 
 /*
- * Text in a memory of its own, without a zero behind it, so that a byte read
- * or written past it is seen.  To be freed by the caller.
+ * Returns a copy in memory of its exact size, without a terminating zero, so
+ * that ASan sees an access past its end.  To be freed by the caller.
  */
 
 static char *
@@ -39,7 +44,7 @@ copy(const char *s, size_t len)
 }
 
 
-/* looks "token" up; the offset of its value is what tells two apart */
+/* finds "token" and sets *offset to the offset of its value */
 
 static conduit_query_status_t
 find(const char *args, size_t len, size_t *offset, size_t *value_len)
@@ -89,7 +94,7 @@ START_TEST(arguments_are_found)
         { lit("a=b&token"), 9, 0 },
         { lit("a=b&token="), 10, 0 },
 
-        /* the first "=" ends the name, the rest is the value, as it stands */
+        /* the first "=" ends the name; the value is not decoded */
 
         { lit("token=a=b"), 6, 3 },
         { lit("token=="), 6, 1 },
@@ -98,7 +103,7 @@ START_TEST(arguments_are_found)
         { lit("token=a?token=b"), 6, 9 },
         { lit("token=a\0b"), 6, 3 },
 
-        /* another name that only begins or ends alike */
+        /* other names with the same beginning or end */
 
         { lit("tokens=1&token=2"), 15, 1 },
         { lit("atoken=1&token=2"), 15, 1 },
@@ -130,7 +135,7 @@ START_TEST(missing_arguments_are_missing)
         { lit(" token=1") }, { lit("token =1") }, { lit("token%3d1") },
         { lit("?token=1") }, { lit("a;token=1") },
 
-        /* names are compared as they are written */
+        /* names are not decoded */
 
         { lit("%74oken=1") }, { lit("t%6fken=1") }
     };
@@ -191,7 +196,7 @@ START_TEST(arguments_end_at_their_length)
 END_TEST
 
 
-/* decodes twice: into another buffer of just the length, and in place */
+/* decodes into another buffer of the same length, and in place */
 
 static conduit_query_status_t
 decode(const char *s, size_t len, char *out, size_t *out_len)
@@ -296,7 +301,7 @@ START_TEST(broken_values_are_malformed)
         { lit("%\xc1\x31") }, { lit("%\x31\xe1") },
         { lit("%11%") }, { lit("%11%1") },
 
-        /* a zero byte would end a string for whom comes next */
+        /* a zero byte would end the string in other programs */
 
         { lit("%00") }, { lit("a%00b") }, { lit("%41%00") }
     };
@@ -309,7 +314,7 @@ START_TEST(broken_values_are_malformed)
 END_TEST
 
 
-/* every byte that is no hexadecimal digit, at both places */
+/* every byte, as the first and the second digit */
 
 START_TEST(hexadecimal_digits_alone_are_digits)
 {
@@ -352,7 +357,7 @@ START_TEST(values_are_masked)
         { "token=%41%", "token=xxxx" },
         { "tokens=a&token=b&Token=c", "tokens=a&token=x&Token=c" },
 
-        /* all of them, also those that are refused for it */
+        /* all values of a repeated argument, too */
 
         { "token=ab&token=c&token=", "token=xx&token=x&token=" },
         { "&token=ab&&token=c&", "&token=xx&&token=x&" }
@@ -372,7 +377,7 @@ START_TEST(values_are_masked)
 END_TEST
 
 
-/* whatever the name of the argument, and nothing but whole values */
+/* arguments of any name; only a whole value is masked */
 
 START_TEST(arguments_of_a_value_are_masked)
 {

@@ -1,3 +1,8 @@
+/*
+ * Tests of broker/conduit_redis_error.c: the code and the kind of error replies
+ * as different versions of Redis write them.
+ */
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +23,7 @@ typedef struct {
     conduit_redis_error_t   kind;
 } row_t;
 
-/* as 6.2, 7.0, 8.0 and Valkey write them */
+/* errors as Redis 6.2, 7.0 and 8.0, and Valkey, write them */
 static const row_t  rows[] = {
     { "OOM command not allowed when used memory > 'maxmemory'.", "OOM",
       CONDUIT_REDIS_ERROR_OOM },
@@ -49,7 +54,7 @@ static const row_t  rows[] = {
     { "MASTERDOWN Link with MASTER is down", "MASTERDOWN",
       CONDUIT_REDIS_ERROR_MASTERDOWN },
 
-    /* another try won't do */
+    /* errors that a retry would get again */
     { "WRONGTYPE Operation against a key", "WRONGTYPE",
       CONDUIT_REDIS_ERROR_OTHER },
     { V6 "-WRONGTYPE Operation against a key ", "WRONGTYPE",
@@ -59,7 +64,7 @@ static const row_t  rows[] = {
     { "NOPERM this user has no permissions", "NOPERM",
       CONDUIT_REDIS_ERROR_OTHER },
 
-    /* a code is the first word, and a whole one */
+    /* only the whole first word is the code */
     { "ERR a key is named OOM ", "ERR", CONDUIT_REDIS_ERROR_OTHER },
     { "ERR it is - said: -OOM so", "ERR", CONDUIT_REDIS_ERROR_OTHER },
     { "OOMPH is no code", "OOMPH", CONDUIT_REDIS_ERROR_OTHER },
@@ -70,7 +75,7 @@ static const row_t  rows[] = {
     { "", "", CONDUIT_REDIS_ERROR_OTHER },
     { " OOM", "", CONDUIT_REDIS_ERROR_OTHER },
 
-    /* a wrapped one that ends too early */
+    /* an incomplete wrapped error */
     { "ERR Error running script ", "ERR", CONDUIT_REDIS_ERROR_OTHER },
     { "ERR Error running script (call", "ERR", CONDUIT_REDIS_ERROR_OTHER },
     { V6, "ERR", CONDUIT_REDIS_ERROR_OTHER },
@@ -86,7 +91,7 @@ START_TEST(code_and_kind_of_an_error)
     const row_t  *row = &rows[_i];
     const char   *code;
 
-    /* in memory of the exact size: nothing behind it may be read */
+    /* memory of the exact size, so that ASan sees a read past the end */
 
     len = strlen(row->text);
     text = malloc(len ? len : 1);

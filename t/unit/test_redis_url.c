@@ -1,3 +1,8 @@
+/*
+ * Tests of broker/conduit_redis_url.c: the parts of each form of URL, and the
+ * error for each URL that is refused.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,8 +34,9 @@ typedef struct {
 
 
 /*
- * The URL has a memory of its own, so that a byte read past it is seen; it
- * lives until the next call, as the result points into it.
+ * The URL is copied to memory of its exact size, so that ASan sees a read past
+ * its end.  The copy is valid until the next call, as the result points into
+ * it.
  */
 
 static const char *
@@ -54,7 +60,7 @@ parse(const char *s, size_t len, conduit_redis_url_t *url)
 }
 
 
-/* NULL is an absent piece */
+/* expected is NULL if the part is absent */
 
 static void
 check_text(const char *url, conduit_text_t text, const char *expected)
@@ -71,7 +77,7 @@ check_text(const char *url, conduit_text_t text, const char *expected)
 }
 
 
-/* each URL with its result written out as one host */
+/* each URL with the expected parts */
 
 START_TEST(urls_are_split)
 {
@@ -444,7 +450,7 @@ START_TEST(pieces_are_decoded)
         ck_assert_int_eq(out[text.len], '#');
     }
 
-    /* what follows the text is not a part of it */
+    /* bytes after the end of the text are not read */
 
     text.data = "%41";
     text.len = 2;

@@ -1,3 +1,8 @@
+/*
+ * Tests of broker/conduit_slot.c: the hash slot of a key, and redirects (MOVED,
+ * ASK) of Redis Cluster.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,8 +32,8 @@ typedef struct {
 
 
 /*
- * Text in a memory of its own, without a zero behind it, so that a byte read
- * past it is seen.  To be freed by the caller.
+ * Returns a copy in memory of its exact size, without a terminating zero, so
+ * that ASan sees a read past its end.  To be freed by the caller.
  */
 
 static char *
@@ -58,7 +63,7 @@ slot(const char *key, size_t len)
 }
 
 
-/* what "CLUSTER KEYSLOT" of Redis 7.0 answers */
+/* keys, and the replies of Redis 7.0 to CLUSTER KEYSLOT */
 
 START_TEST(slots_are_those_of_redis)
 {
@@ -118,7 +123,7 @@ START_TEST(hash_tags_are_those_of_redis)
         { lit("{ }"), 9314 },
         { lit("{a\0}b"), 14363 },
 
-        /* no tag, or an empty first one: the whole key counts */
+        /* without a tag, or if the first tag is empty, the whole key counts */
 
         { lit("{}"), 15257 },
         { lit("{}a"), 10875 },
@@ -167,7 +172,7 @@ START_TEST(key_ends_at_its_length)
 {
     ck_assert_uint_eq(conduit_slot("foobar", 3), 12182);
 
-    /* a brace behind the key does not close a tag */
+    /* a brace after the end of the key does not close a tag */
 
     ck_assert_uint_eq(conduit_slot("a{b}", 3), 13340);
 }
@@ -240,7 +245,7 @@ START_TEST(redirects_are_read)
         { lit("MOVED 5 [::1]:6379"), MOVED, 5, "::1", 6379 },
         { lit("ASK 5 [fd00::1]:6379"), ASK, 5, "fd00::1", 6379 },
 
-        /* the node that was asked */
+        /* an empty host is the node that sent the redirect */
 
         { lit("MOVED 9 :6379"), MOVED, 9, "", 6379 },
         { lit("ASK 9 :6379"), ASK, 9, "", 6379 }
@@ -267,7 +272,7 @@ START_TEST(other_and_broken_errors_are_no_redirects)
         { lit("MOVED1 h:1") }, { lit("MOVEDX 1 h:1") }, { lit("ASKING 1 h:1") },
         { lit("MOVED\0001 h:1") },
 
-        /* the slot */
+        /* malformed slot */
 
         { lit("MOVED h:1") }, { lit("MOVED  1 h:1") }, { lit("MOVED -1 h:1") },
         { lit("MOVED +1 h:1") }, { lit("MOVED 1x h:1") },
@@ -277,7 +282,7 @@ START_TEST(other_and_broken_errors_are_no_redirects)
         { lit("ASK 16384 h:1") }, { lit("MOVED 1,h:1") },
         { lit("MOVED 1\th:1") },
 
-        /* the port */
+        /* malformed port */
 
         { lit("MOVED 1 h") }, { lit("MOVED 1 h:") }, { lit("MOVED 1 h:0") },
         { lit("MOVED 1 h:65536") }, { lit("MOVED 1 h:100000") },
@@ -299,7 +304,7 @@ START_TEST(other_and_broken_errors_are_no_redirects)
 END_TEST
 
 
-/* every digit of a port makes a port; what is shorter makes nothing */
+/* a redirect that is cut within the port is valid, a shorter one is not */
 
 START_TEST(truncated_redirects_are_none)
 {

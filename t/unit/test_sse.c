@@ -1,3 +1,7 @@
+/*
+ * Tests of gateway/conduit_sse.c: the bytes of an event, and random UUIDs.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -25,7 +29,7 @@ START_TEST(stream_event)
 
     arena = conduit_arena_create(100000);
 
-    /* a line break in the payload must not break the line */
+    /* a line break in the payload must not end the "data" line */
 
     wire_bytes(&value, 3, "a\nb\r\n\ndata: c", 13);
     wire_entry(&wire, "value", 5, &value);

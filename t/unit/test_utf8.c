@@ -1,3 +1,8 @@
+/*
+ * Tests of common/conduit_utf8.c: characters of each length, and how many bytes
+ * one U+FFFD replaces.
+ */
+
 #include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -8,7 +13,7 @@
 #define lit(s)    s, sizeof(s) - 1
 
 
-/* what the bytes at the start are, at their exact end */
+/* checks the result for bytes in memory of their exact size */
 
 static void
 is_char(const char *bytes, size_t len, size_t n, int good)
@@ -46,7 +51,7 @@ START_TEST(characters_of_each_length)
 END_TEST
 
 
-/* the examples of Unicode 15, table 3-8 to 3-11, among them */
+/* includes the examples of Unicode 15, tables 3-8 to 3-11 */
 
 START_TEST(what_is_replaced_at_once)
 {

@@ -1,3 +1,8 @@
+/*
+ * Tests of proto/conduit_walk.c: malformed messages, UTF-8, limits of nesting,
+ * unknown fields and groups.
+ */
+
 #include <check.h>
 #include <jansson.h>
 #include <stdint.h>
@@ -19,20 +24,20 @@ START_TEST(malformed_is_refused)
     } faults[] = {
         /* field number 0, in one byte and in more */
         { lit("\x00\x00") }, { lit("\x02\x00") }, { lit("\x80\x00\x00") },
-        /* wire types that are none, and in a group */
+        /* wire types that do not exist, also in a group */
         { lit("\x7e") }, { lit("\x7f") }, { lit("\x7b\x7e\x7c") },
         { lit("\x7b\x7f\x7c") },
-        /* groups: no begin, no end, another's end, an end in between */
+        /* groups: without a start, without an end, with the end of another */
         { lit("\x7c") }, { lit("\x7b") }, { lit("\x7b\x08\x01") },
         { lit("\x7b\x84\x01") }, { lit("\x7b\x83\x01\x7c\x84\x01") },
         { lit("\x7b\x83\x01\x84\x01") }, { lit("\x7b\x7b\x7c") },
         { lit("\x7b\x7c\x7c") },
-        /* their fields: number 0, not whole, longer than the group */
+        /* fields in a group: number 0, incomplete, longer than the group */
         { lit("\x7b\x00\x00\x7c") }, { lit("\x7b\x03\x04\x7c") },
         { lit("\x7b\x08\x80\x7c") }, { lit("\x7b\x09\0\0\0\0\x7c") },
         { lit("\x7b\x0a\x02\x7c") },
         { lit("\x7b\x80\x80\x80\x80\x80\x00\x7c") },
-        /* a group that the message around it does not hold to its end */
+        /* a group that goes beyond the end of the message that contains it */
         { lit("\x32\x01\x7b\x7c") }, { lit("\x1a\x02\x7b\x08\x01\x7c") },
         { lit("\x32\x06\x0a\x04\x12\x02\x7b\x08") },
         /* known fields as groups, in each message */
@@ -40,18 +45,18 @@ START_TEST(malformed_is_refused)
         { lit("\x32\x02\x0b\x0c") }, { lit("\x32\x04\x0a\x02\x13\x14") },
         { lit("\x32\x06\x0a\x04\x12\x02\x2b\x2c") },
         { lit("\x32\x08\x0a\x06\x12\x04\x32\x02\x0b\x0c") },
-        /* a tag that does not end, is too long, is above 32 bits */
+        /* a tag that is incomplete, too long, above 32 bits */
         { lit("\x80") }, { lit("\xff\xff\xff\xff") },
         { lit("\x88\x80\x80\x80\x80\x00\x00") },
         { lit("\xf8\xff\xff\xff\x1f\x00") },
-        /* a value that does not end, is too long, is above 64 bits */
+        /* a value that is incomplete, too long, above 64 bits */
         { lit("\x28") }, { lit("\x28\x80") },
         { lit("\x28\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00") },
         { lit("\x28\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02") },
         { lit("\x78\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f") },
         /* fixed values that are too short */
         { lit("\x79\0\0\0\0\0\0\0") }, { lit("\x7d\0\0\0") },
-        /* lengths: none, past the end, too long, above 31, 32, 63 bits */
+        /* lengths: missing, past the end, too long, above 31, 32, 63 bits */
         { lit("\x7a") }, { lit("\x7a\x01") }, { lit("\x7a\x05""abcd") },
         { lit("\x7a\x81\x80\x80\x80\x80\x00x") },
         { lit("\x7a\xff\xff\xff\xff\x07") },
@@ -62,7 +67,7 @@ START_TEST(malformed_is_refused)
         { lit("\x08\x00") }, { lit("\x09\0\0\0\0\0\0\0\0") },
         { lit("\x10\x00") }, { lit("\x18\x00") }, { lit("\x22\x01\x01") },
         { lit("\x25\0\0\0\0") }, { lit("\x2a\x01\x01") }, { lit("\x30\x00") },
-        /* Timestamp: a string, a number that does not end inside */
+        /* Timestamp: a string, an incomplete number */
         { lit("\x1a\x02\x0a\x00") }, { lit("\x1a\x02\x08\x80\x00") },
         /* Struct: fields is a number; an entry longer than its Struct */
         { lit("\x32\x02\x08\x00") }, { lit("\x32\x02\x0a\x01\x00") },
@@ -100,14 +105,15 @@ START_TEST(strings_are_utf8)
         size_t       len;
         int          good;
     } texts[] = {
-        /* the edges of each length */
+        /* the first and last character of each length */
         { lit("\x7f"), 1 }, { lit("\xc2\x80"), 1 }, { lit("\xdf\xbf"), 1 },
         { lit("\xe0\xa0\x80"), 1 }, { lit("\xed\x9f\xbf"), 1 },
         { lit("\xee\x80\x80"), 1 }, { lit("\xef\xbf\xbf"), 1 },
         { lit("\xf0\x90\x80\x80"), 1 }, { lit("\xf4\x8f\xbf\xbf"), 1 },
         { lit("\0"), 1 }, { lit("1234567\xc3\xa9"), 1 },
         { lit("12345678\xf0\x9f\x98\x80""12345678"), 1 },
-        /* a lone byte, one cut off, one in place of a follower */
+        /* a continuation byte alone, an incomplete character, another byte
+           instead of a continuation byte */
         { lit("\x80"), 0 }, { lit("\xbf"), 0 }, { lit("\xc2"), 0 },
         { lit("\xe2\x80"), 0 }, { lit("\xf0\x9f\x98"), 0 },
         { lit("\xc2\x41"), 0 }, { lit("\xe2\x80\x41"), 0 },
@@ -132,7 +138,7 @@ START_TEST(strings_are_utf8)
             conduit_buf_reset(&part);
 
             if (place < 2) {
-                /* replaced by the right id at once */
+                /* a valid id follows, but this one is checked, too */
                 wire_bytes(&wire, 1 + place, texts[i].text, texts[i].len);
 
             } else if (place == 2) {
@@ -167,7 +173,7 @@ START_TEST(depth_is_bounded)
              levels <= CONDUIT_MESSAGE_MAX_DEPTH + 1;
              levels++)
         {
-            /* the payload itself is a level */
+            /* the payload itself is one level */
 
             conduit_buf_free(&part);
             nest(&part, levels - 1, patterns[i]);
@@ -190,7 +196,7 @@ START_TEST(depth_is_of_nesting_alone)
 {
     size_t  i;
 
-    /* many neighbours at full depth, and another payload */
+    /* many members of the full depth, and another payload */
 
     for (i = 0; i < 50; i++) {
         conduit_buf_free(&part);
@@ -209,7 +215,7 @@ START_TEST(depth_is_of_nesting_alone)
     wire_bytes(&wire, 6, part.data, part.len);
     ck_assert_int_eq(decode(), CONDUIT_MESSAGE_OK);
 
-    /* too deep in the second payload */
+    /* the second payload is nested too deeply */
 
     conduit_buf_free(&part);
     nest(&part, CONDUIT_MESSAGE_MAX_DEPTH, "l");
@@ -218,7 +224,7 @@ START_TEST(depth_is_of_nesting_alone)
     wire_bytes(&wire, 6, part.data, part.len);
     ck_assert_int_eq(decode(), CONDUIT_MESSAGE_DEPTH);
 
-    /* in an unknown field nothing nests */
+    /* the content of an unknown field does not count */
 
     conduit_buf_reset(&wire);
     wire_ids(&wire);
@@ -228,7 +234,7 @@ START_TEST(depth_is_of_nesting_alone)
 END_TEST
 
 
-/* puts the tag and the length of a field in front of what follows up to end */
+/* writes the tag and the length of a field before its content, p to end */
 
 static char *
 prepend(char *p, const char *end, unsigned tag)
@@ -256,7 +262,7 @@ START_TEST(nesting_of_a_megabyte_is_refused_fast)
     char    *p, *end;
     clock_t  begin;
 
-    /* nothing but lists in lists, written from the end to the front */
+    /* lists in lists, written from the end to the beginning */
 
     p = conduit_buf_reserve(&part, MIB);
     ck_assert_ptr_nonnull(p);
@@ -295,7 +301,7 @@ START_TEST(unknown_fields_are_skipped)
     conduit_buf_append(&junk, "abcd", 4);
     wire_bytes(&junk, 536870911, "", 0);
 
-    /* groups, with any field in them; nothing in them is looked at */
+    /* groups may contain any fields, which are not checked */
 
     wire_tag(&junk, 15, 3);
     wire_tag(&junk, 15, 4);
@@ -314,12 +320,12 @@ START_TEST(unknown_fields_are_skipped)
     wire_tag(&junk, 536870911, 3);
     wire_tag(&junk, 536870911, 4);
 
-    /* a number of a known field with more bits is another number */
+    /* field numbers whose low bits are those of a known field */
 
     wire_bytes(&junk, 6 + 256, "\xff", 1);
     wire_uint(&junk, 1 + 65536, 1);
 
-    /* in the request, a Timestamp, Struct, FieldsEntry, Value, ListValue */
+    /* unknown fields in each kind of message */
 
     wire_bytes(&part, 3, "x", 1);
     conduit_buf_append(&part, junk.data, junk.len);
@@ -372,7 +378,7 @@ START_TEST(groups_nest_to_a_limit)
                                    : CONDUIT_MESSAGE_MALFORMED);
     }
 
-    /* a megabyte of beginnings, of pairs, of groups in a group */
+    /* a megabyte of group starts, of empty groups, and these in a group */
 
     conduit_buf_reset(&wire);
     memset(conduit_buf_reserve(&wire, MIB), 0x7b, MIB);
@@ -398,7 +404,7 @@ END_TEST
 
 START_TEST(long_tags_and_lengths_are_taken)
 {
-    /* sequence and an id with all the bytes that a varint may have */
+    /* padded varints: a tag and a length may have up to 5 bytes */
 
     wire_ids(&wire);
     conduit_buf_append(&wire, "\xa8\x80\x80\x80\x00\x87\x80\x00", 8);
@@ -423,7 +429,7 @@ START_TEST(every_cut_is_refused)
     wire_uint(&wire, 5, 300);
     wire_uint(&wire, 4, (uint64_t) -1);
 
-    /* the ids come last, so that no shorter message is good */
+    /* the ids come last, so that no shorter message is valid */
 
     wire_ids(&wire);
 
@@ -492,7 +498,7 @@ START_TEST(flipped_bits_do_no_harm)
 END_TEST
 
 
-/* one after the other, each with where its value is and how long */
+/* reads one field after the other, and checks where each value is */
 
 START_TEST(fields_tell_their_value)
 {

@@ -1,3 +1,8 @@
+/*
+ * Tests of gateway/conduit_window.c: sequence numbers, searches, dropping
+ * items, and releasing frames.
+ */
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +46,7 @@ append(conduit_window_t *w, conduit_item_e kind, uint64_t ms, void *frame)
 }
 
 
-/* numbers stay while the array grows, moves and is dropped from */
+/* items keep their numbers while the array grows, moves and loses items */
 
 START_TEST(items_keep_their_numbers)
 {
@@ -81,18 +86,18 @@ typedef struct {
     uint64_t  found, after;
 } look_t;
 
-/* 0: 3   1: 5   2: GAP before 9   3: 9   4: LIFE   5: 1   6: 5 */
+/* the items: 0: 3   1: 5   2: GAP before 9   3: 9   4: LIFE   5: 1   6: 5 */
 
 static const look_t  looks[] = {
     { 0, 4, 1, CONDUIT_WINDOW_NONE, 0 },
     { 0, 4, 3, 0, 1 },
     { 0, 4, 4, CONDUIT_WINDOW_NONE, 1 },
-    { 0, 4, 5, 1, 2 },                          /* meets the gap */
+    { 0, 4, 5, 1, 2 },                          /* before the gap */
     { 0, 4, 8, CONDUIT_WINDOW_NONE, 2 },
-    { 0, 4, 9, 3, 4 },                          /* has passed it */
+    { 0, 4, 9, 3, 4 },                          /* after the gap */
     { 0, 4, 99, CONDUIT_WINDOW_NONE, 4 },
-    { 2, 4, 5, CONDUIT_WINDOW_NONE, 2 },        /* only from there on */
-    { 5, 7, 5, 6, 7 },                          /* of the other life */
+    { 2, 4, 5, CONDUIT_WINDOW_NONE, 2 },        /* 5 is before "from" */
+    { 5, 7, 5, 6, 7 },                          /* in the next life */
     { 5, 7, 3, CONDUIT_WINDOW_NONE, 6 },
     { 5, 7, 0, CONDUIT_WINDOW_NONE, 5 },
     { 5, 6, 5, CONDUIT_WINDOW_NONE, 6 },
@@ -177,7 +182,7 @@ START_TEST(the_oldest_go_when_it_is_too_large)
     ck_assert_int_eq(conduit_window_open(&w), 0);
     ck_assert_uint_eq(conduit_window_excess(&w, 0), 0);
 
-    /* memory that was freed is not used again */
+    /* the window is still usable after its array was freed */
 
     append(&w, CONDUIT_ITEM_ENTRY, 8, NULL);
     ck_assert_uint_eq(w.base, 6);
