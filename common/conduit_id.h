@@ -12,7 +12,7 @@
 #pragma GCC visibility push(hidden)
 
 #define CONDUIT_ORG_MAX        20    /* digits of a uint64_t */
-#define CONDUIT_UUID_LEN       36    /* hyphenated text form, RFC 9562 4 */
+#define CONDUIT_UUID_LEN       36    /* hyphenated text form, RFC 9562, 4 */
 #define CONDUIT_STREAM_ID_MAX  41    /* 20 digits, '-', 20 digits */
 /* bytes of a key that conduit_stream_key_check() accepts */
 #define CONDUIT_STREAM_KEY_MAX  1024

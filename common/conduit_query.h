@@ -43,8 +43,8 @@ conduit_query_status_t conduit_query_decode(const char *value, size_t len,
 void conduit_query_mask(char *args, size_t len, const char *name);
 
 /*
- * Does the same with all arguments that have a value, whatever their names.
- * value is still encoded, and not empty.
+ * Does the same with all arguments whose value is this one, whatever their
+ * names.  value is not decoded, and not empty.
  */
 void conduit_query_mask_value(char *args, size_t len, const char *value,
     size_t value_len);
