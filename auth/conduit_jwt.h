@@ -68,8 +68,8 @@ typedef struct conduit_jwt_keys_s  conduit_jwt_keys_t;
  * Called with the value of the claim policy->names[i]: a string as it is, or a
  * whole number in decimal ("-5", "42").  text is NULL if the token has no such
  * claim, if it is of another type, or if jansson can't represent its value
- * exactly.  text is valid until the return.  Returns 0; or -1 when memory is
- * out.
+ * exactly.  text has len bytes and is valid until the return.  Returns 0; or -1
+ * when memory is out.
  */
 typedef int (*conduit_jwt_claim_pt)(void *data, size_t i, const char *text,
     size_t len);
@@ -128,8 +128,8 @@ const char *conduit_jwt_keys_add_secret(conduit_jwt_keys_t *keys,
  * says so; P-256 keys for ES256, P-384 keys for ES384, Ed25519 keys for EdDSA.
  * Of a certificate chain, the first certificate is used.  Keys in a JWK set
  * that are of another type, or not for signatures, are ignored.  The argument
- * kid, unless NULL, is the ID of keys that have none of their own, as a JWK may
- * have; it is copied.
+ * kid, unless NULL, becomes the ID of all keys, and is copied; a JWK with
+ * another ID is an error.  If it is NULL, a JWK may have an ID of its own.
  *
  * Returns NULL; or a static text that says what is wrong with the file, or with
  * one of its keys, see conduit_jwt_keys_failed(), and adds nothing.

@@ -53,9 +53,10 @@ int conduit_wire_field(const uint8_t **p, const uint8_t *end,
  * UTF-8.  It is at least as strict as protobuf-c, and has the same known
  * fields.
  *
- * Sets *merge if protobuf-c would not decode the message as the protobuf
- * specification requires: it contains a group, or a message field that is not
- * repeated occurs several times.  Then conduit_merge() must rewrite it.
+ * Sets *merge to 1 if protobuf-c would not decode the message as the protobuf
+ * specification requires, and else to 0: the message contains a group, or a
+ * message field that is not repeated occurs several times.  Then
+ * conduit_merge() must rewrite it.
  *
  * Returns CONDUIT_MESSAGE_OK, or the first fault: _MALFORMED, _DEPTH or _UTF8.
  */
