@@ -485,6 +485,18 @@ test('more plays than the demo has channels', options, async () => {
   await says('notice', /^All channels of the demo were used/);
   assert.equal(await page.textContent('#curl-publish'), old);
 
+  // the channel that is left is not the new one, even if it is not marked
+
+  await page.evaluate(() => {
+    const { run: id, value } = JSON.parse(localStorage.getItem('conduit'));
+    const own = new URLSearchParams(location.hash).get('channel');
+
+    localStorage.setItem('conduit', JSON.stringify({ run: id,
+      value: value.filter(([channel]) => channel !== own) }));
+    document.getElementById('own-fresh').click();
+  });
+  await says('notice', /^All channels of the demo were used/);
+
   // one that has expired is as good as new
 
   await pass(100);
