@@ -294,6 +294,8 @@ http {
             conduit_publish_jwt_issuer ${ISSUER};
             conduit_publish_jwt_audience ${AUDIENCE};
             conduit_publish_rate off;
+            conduit_publish_idle_ttl 1h;
+            conduit_publish_end_ttl 1h;
         }
 
         location /events/ {

@@ -24,8 +24,8 @@ let endedId;
 before(async () => {
   world = await World.start({ example: true });
 
-  // pages that the example has not; streams that end soon; no limits of NGINX's
-  // own, which are not described
+  // pages that the example has not; responses that end soon, and streams that are
+  // kept until the last test; no limits of NGINX's own, which are not described
 
   const { nginx, redis } = world;
 
@@ -41,6 +41,7 @@ before(async () => {
     ['worker_processes 2;', 'worker_processes 1;'],
     [/^.*limit_(?:req|conn) (?:zone=)?conduit_.*\n/mg, ''],
     ['conduit_publish_rate 20r/s;', `conduit_publish_rate 1000r/s;
+      conduit_publish_idle_ttl 1h; conduit_publish_end_ttl 1h;
       conduit_publish_timeout 15s; conduit_publish_idempotency 60s;`],
     ['conduit_gateway_retry 500ms;', `conduit_gateway_retry 500ms;
       conduit_gateway_max_duration 50ms; conduit_gateway_after_end stop;`],
