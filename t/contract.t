@@ -136,14 +136,30 @@ for my $case (['another channel than the path', channel_id => uuid()],
     is post(body => message(@fields))->{status}, 400, "a message with $name";
 }
 
-my $other = uuid();
-my @statuses = map { post(path => "/publish/7/$other",
-                          body => message(channel_id => $other)) } 1 .. 21;
+# sent at once, since they count that come within a second; a machine that is too
+# slow for them has other tries
 
-is join(' ', map { $_->{status} } @statuses), '200 ' x 20 . 429,
+my @sent;
+
+for (1 .. 20) {
+    my $channel = uuid();
+    my %request = (
+        later => 1,
+        body => message(channel_id => $channel),
+        headers => { Authorization => 'Bearer ' . publish_token() });
+
+    @sent = map { Conduit::SSE->open($nginx->port, 'POST',
+                                     "/publish/7/$channel", %request) } 1 .. 21;
+    $_->end for @sent;
+    @sent = sort { $a->status <=> $b->status } @sent;
+
+    last if $sent[-1]->status == 429;
+}
+
+is join(' ', map { $_->status } @sent), '200 ' x 20 . 429,
     'twenty messages a second are taken, one more is not';
-is $statuses[-1]{headers}{'retry-after'}, 1, 'it tells when to try again';
-like $statuses[-1]{body}, qr/\b20\b/, 'and the limit';
+is $sent[-1]->headers->{'retry-after'}, 1, 'it tells when to try again';
+like $sent[-1]->body, qr/\b20\b/, 'and the limit';
 
 my $end = uuid();
 post(path => "/publish/7/$end",
