@@ -70,7 +70,7 @@ TESTS = $(sort $(wildcard t/*.t t/faults/*.t))
 # has the time for these
 TESTS_62 = t/publish-redis.t t/publish-json.t t/publish-batch.t \
 	t/publish-idempotency.t t/events-lost.t t/events-resume.t \
-	t/events-rollback.t t/random.t $(addprefix t/faults/,acl.t \
+	t/events-rollback.t $(wildcard t/random*.t) $(addprefix t/faults/,acl.t \
 	acl-cluster.t cluster.t cluster-entries.t doorbell.t redis-errors.t)
 REDIS62 = $(BUILD)/redis-6.2/redis-server
 
@@ -252,12 +252,14 @@ constructs: all  ## the modules' locations in CONSTRUCTS (2000) NGINX configurat
 	@$(NEW_SEED) CONDUIT_CONSTRUCTS=$(CONSTRUCTS) $(SUITE_ENV) \
 	    tools/prove -It/lib t/constructs.t
 
-# random operations on streams, judged (t/random.t has its variables)
+# random operations on streams, judged, on one Redis, a cluster, with Sentinels
+# (t/random.t has the variables); REDIS_SERVER is another version, or Valkey
 RANDOM_SECONDS = 600
 
-random: all  ## t/random.t for RANDOM_SECONDS (600)
+random: all  ## t/random*.t, each for RANDOM_SECONDS (600)
 	@$(NEW_SEED) CONDUIT_RANDOM_SECONDS=$(RANDOM_SECONDS) $(SUITE_ENV) \
-	    tools/prove -vIt/lib t/random.t
+	    tools/prove -vIt/lib $(if $(filter file,$(origin TESTS)),$(wildcard \
+	    t/random*.t),$(TESTS))
 
 soak: all  ## faults at random under load, for SOAK_SECONDS (120)
 	@$(SUITE_ENV) perl t/soak.pl

@@ -26,7 +26,7 @@ my $PROMPT = 8;
 my $IDLE = 3;
 
 my $random = Conduit::Random->new;
-my $proxy = $random->{proxy};
+my ($proxy) = @{ $random->{server}{ways} };
 my ($stream, %fates);
 
 # Before Redis 7, XDEL and a rollback are taken for another stream where a window
@@ -55,7 +55,8 @@ sub stage {
     $proxy->tell('forget');
     @$random{qw(faults ways clients mode seed)} = ([], [], [], 'test', 0);
     $stream = Conduit::Random::Stream->new(n => 0, where => $where,
-                                           channel => uuid());
+                                           channel => uuid(),
+                                           server => $random->{server});
     $random->{streams} = [$stream];
     $stream->do('burst', { n => $n, size => $o{size} // 10 }) if $n;
 }

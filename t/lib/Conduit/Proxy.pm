@@ -10,7 +10,8 @@ package Conduit::Proxy;
 # A question is a command with a stream's key among its words.  The link is the
 # connection that asks, the bell the one that is told of changes.  Commands and
 # replies are held one by one, and what comes after them on their connection
-# waits behind, as the network would have it:
+# waits behind, as the network would have it.  Replicas and Sentinels may use it,
+# too; what is sent to a replica is passed as it is.
 #
 #     hold KEY N       the reply to the Nth question from now on about the key
 #     before KEY N     the Nth question itself: Redis does not see it
@@ -25,6 +26,7 @@ package Conduit::Proxy;
 #     error TEXT       questions are answered with this error; "" no more
 #     error-for KEY TEXT   those about one key
 #     cut ROLE         connections of the role are closed, a reply is cut short
+#     freeze           what Redis sends to its replicas is held
 #     calm             none of these any more
 #
 #     stats            { key => { n, flight, errors } }: questions asked, the
@@ -159,8 +161,12 @@ sub control {
         $self->cut($_) for grep { ($_->{role} // '') eq $o[0] }
                            @{ $self->{pairs} };
 
+    } elsif ($what eq 'freeze') {
+        $self->{frozen} = 1;
+
     } elsif ($what eq 'calm') {
         $self->{wait} = {};
+        $self->{frozen} = 0;
         $self->{error_for} = {};
         $self->{error} = '';
         $self->{split} = 0;
@@ -247,12 +253,27 @@ sub data {
     sysread $pair->{$side}, $$in, 1 << 20, length $$in
         or return $self->close($pair);
 
+    return $self->replicate($pair, $side, $in) if $pair->{replica};
+
     while (defined(my $end = complete($$in))) {
         my $data = substr $$in, 0, $end, '';
 
         $side eq 'client' ? $self->command($pair, $data)
                           : $self->reply($pair, $data);
     }
+}
+
+
+# What a master sends to a replica, and what comes back, is no commands with
+# replies.
+
+sub replicate {
+    my ($self, $pair, $side, $in) = @_;
+
+    push @{ $pair->{$side eq 'client' ? 'up' : 'down'} },
+        { data => $$in, due => 0,
+          held => $side eq 'server' && $self->{frozen} };
+    $$in = '';
 }
 
 
@@ -292,8 +313,10 @@ sub command {
     my $item = { data => $data, due => $self->due('ask'), held => 0,
                  key => $key };
 
-    if ($data =~ /^\*\d+\r\n\$9\r\nSUBSCRIBE\r\n/i) {
+    if ($data =~ /^\*\d+\r\n\$9\r\nSUBSCRIBE\r\n.*__redis__:invalidate/is) {
         $pair->{role} = 'bell';
+    } elsif ($data =~ /^\*\d+\r\n\$5\r\nPSYNC\r\n/i) {
+        $pair->{replica} = 1;
     } elsif (defined $key) {
         $pair->{role} //= 'link';
     }
@@ -307,7 +330,6 @@ sub command {
         my $error = $self->{error_for}{$key} || $self->{error};
 
         if ($error) {
-            $stats->{errors}++;
             $item->{data} = join '', "*4\r\n",
                 map { '$' . length($_) . "\r\n$_\r\n" }
                 'EVAL', 'return {err=ARGV[1]}', 0, $error;
@@ -355,6 +377,7 @@ sub reply {
 
         if (defined $question->{key}) {
             $item->{question} = $question->{key};
+            $self->{stats}{$question->{key}}{errors}++ if $data =~ /^-/;
 
             if ($question->{hold}) {
                 $item->{held} = 1;

@@ -3,7 +3,7 @@ package Conduit::Random;
 # A round of random operations on streams, random clients of these, and random
 # faults of the way between, all of it decided by a seed before it begins.
 #
-#     my $random = Conduit::Random->new;
+#     my $random = Conduit::Random->new('cluster');      # or single, sentinel
 #     my @faults = $random->round('all', 4711);
 #     $random->stop;
 #
@@ -14,9 +14,9 @@ use strict;
 use warnings;
 
 use Conduit;
-use Conduit::Proxy;
 use Conduit::Random::Client;
 use Conduit::Random::Oracle;
+use Conduit::Random::Server;
 use Conduit::Random::Stream;
 use List::Util qw(max min);
 use Time::HiRes qw(sleep time);
@@ -55,7 +55,12 @@ our %MODES = (
     delete => { ops => \%DELETE },
     rollback => { ops => \%BACK },
     links => { ops => \%APPEND, links => 1 },
-    all => { ops => { %DELETE, %BACK }, links => 1 },
+    all => { ops => { %DELETE, %BACK }, links => 1, servers => 1 },
+
+    # of a cluster, or with Sentinels: a failover after which some entries are lost
+    # is one that an older dump is restored by
+    moves => { ops => \%APPEND, links => 1, servers => 1 },
+    lossy => { ops => \%APPEND, servers => 1 },
 );
 
 my %PASSING = (
@@ -67,11 +72,11 @@ my %PASSING = (
 
 
 sub new {
-    my ($class) = @_;
+    my ($class, $kind) = @_;
 
     my $self = bless { slow_port => free_port() }, $class;
 
-    $self->{proxy} = Conduit::Proxy->start($Conduit::REDIS_PORT);
+    $self->{server} = Conduit::Random::Server->of($kind // 'single');
 
     my $level = $ENV{CONDUIT_RANDOM_DEBUG} ? 'debug' : 'info';
 
@@ -83,7 +88,7 @@ sub new {
             gateway_location('conduit_gateway_auth off;'
                              . 'conduit_gateway_drain 200ms;'
                              . $LOCATIONS{$name},
-                             redis => $self->{proxy}->url)
+                             redis => $self->{server}->url)
                 =~ s{/events/}{/$name/}r
         } sort keys %LOCATIONS);
 
@@ -96,7 +101,7 @@ sub stop {
 
     my $status = $self->{nginx}->stop('QUIT', 20);
 
-    $self->{proxy}->stop;
+    $self->{server}->stop;
     return $status;
 }
 
@@ -185,6 +190,8 @@ sub way_back {
 # What happens to the way to Redis.
 
 sub plan_links {
+    my ($single) = @_;
+
     my @plan;
 
     push @plan, [0, 'way', 'wait', $_, int 60 * rand() ** 2]
@@ -193,14 +200,15 @@ sub plan_links {
 
     for (1 .. int rand 4) {
         my $at = rand $LENGTH;
-        my $what = pick(cut => 4, kill => 3, error => 3, replica => 1,
+        my $what = pick(cut => 4, kill => 3, error => 3,
+                        replica => $single,
                         calm => 1);
 
         push @plan,
             $what eq 'cut' ? [$at, 'way', 'cut', ('link', 'bell')[rand 2]]
             : $what eq 'kill' ? [$at, 'kill', ('pubsub', 'normal')[rand 2]]
             : $what eq 'calm' ? [$at, 'way', 'calm']
-            : $what eq 'replica' ? [$at, 'replica', rand 0.3]
+            : $what eq 'replica' ? [$at, 'server', 'replica', rand 0.3]
             : ([$at, 'way', 'error', $PASSING{(sort keys %PASSING)[rand 4]}],
                [$at + 0.1 + rand 0.5, 'way', 'error', '']);
     }
@@ -222,11 +230,14 @@ sub round {
     @$self{qw(streams clients faults mode seed ways)}
         = ([], [], [], $mode, $seed, []);
 
-    my @plan = $settings->{links} ? plan_links() : ();
+    my $server = $self->{server};
+    my @plan = $settings->{links} ? plan_links($server->lacks('moves') ? 1 : 0)
+                                  : ();
 
     for my $n (0 .. $STREAMS - 1) {
         my $stream = Conduit::Random::Stream->new(
-            n => $n, where => $where[$n % @where], channel => uuid());
+            n => $n, where => $where[$n % @where], channel => uuid(),
+            server => $server);
         my @clients = map {
             Conduit::Random::Client->new(
                 stream => $stream, n => $_, slow => rand() < 0.25,
@@ -240,9 +251,15 @@ sub round {
                     plan_stream($settings->{ops}, scalar @clients);
     }
 
-    redis('FLUSHALL');
-    $self->{proxy}->tell('forget');
-    $self->{proxy}->tell('seed', $seed);
+    if ($settings->{servers}) {
+        push @plan, map { [$_->[0], 'server', @$_[1 .. $#$_]] }
+                    $server->plan($mode, $LENGTH, @{ $self->{streams} });
+        $_->{lost_next} = next_ids() for @{ $self->{streams} };
+    }
+
+    $server->ready;
+    $server->tell('forget');
+    $server->tell('seed', $seed);
     $self->play(sort { $a->[0] <=> $b->[0] } @plan);
     $self->finish;
     $self->judge;
@@ -342,32 +359,39 @@ sub way {
     my ($self, @what) = @_;
 
     push @{ $self->{ways} }, [time, "proxy: @what"];
-    $self->{proxy}->tell(@what);
+    $self->{server}->tell(@what);
 }
 
 sub kill {
     my ($self, $type) = @_;
 
     push @{ $self->{ways} }, [time, "CLIENT KILL TYPE $type"];
-    eval { redis('CLIENT', 'KILL', 'TYPE', $type, 'SKIPME', 'yes') };
+    $self->{server}->kill($type);
 }
 
 
-# Redis is a replica that has no master, for some time: nothing can be read or
-# written.
+# Something happens to a server.  Clients read on meanwhile.
 
-sub replica {
-    my ($self, $seconds) = @_;
+sub server {
+    my ($self, $what, @o) = @_;
 
-    push @{ $self->{ways} }, [time, "REPLICAOF for ${seconds}s"];
-    redis('CONFIG', 'SET', 'replica-serve-stale-data', 'no');
-    redis('REPLICAOF', '127.0.0.1', free_port());
+    push @{ $self->{ways} }, [time, "server: $what @o"];
 
-    my $until = time + $seconds;
-    $self->read($until - time) while time < $until;
+    my %gone = map { $_ => 1 } $self->{server}->$what(sub {
+        my ($seconds, $condition) = @_;
 
-    redis('REPLICAOF', 'NO', 'ONE');
-    redis('CONFIG', 'SET', 'replica-serve-stale-data', 'yes');
+        my $until = time + $seconds;
+
+        while (time < $until) {
+            return 1 if eval { $condition->() };
+            $self->read(min(0.05, max(0, $until - time)));
+        }
+
+        return 0;
+    }, @o);
+
+    push @{ $self->{ways} }, [time, "server: $what is done"];
+    $_->taken_over for grep { $gone{$_->key} } @{ $self->{streams} };
 }
 
 
@@ -376,6 +400,7 @@ sub replica {
 sub finish {
     my $self = shift;
 
+    $self->{server}->calm;
     $self->way('calm');
 
     for my $client (@{ $self->{clients} }) {
@@ -461,7 +486,7 @@ sub judge {
         $self->fault($client, @$_) for Conduit::Random::Oracle->judge($client);
     }
 
-    my $stats = $self->{proxy}->stats;
+    my $stats = $self->{server}->stats;
 
     for my $stream (@{ $self->{streams} }) {
         my $s = $stats->{$stream->key} or next;

@@ -22,6 +22,7 @@ use strict;
 use warnings;
 
 use Conduit::Fake;
+use Conduit::Proxy;
 use IO::Socket::INET;
 use POSIX ();
 use Socket qw(SOL_SOCKET SO_RCVTIMEO);
@@ -45,7 +46,8 @@ sub new {
 
 
 # Starts a redis-server with the options given; returns its port.  Where an
-# option is "TLS_PORT", a free port stands instead, see tls_port().
+# option is "TLS_PORT", a free port stands instead, see tls_port(); "WAY_PORT":
+# that of a Conduit::Proxy to this server, see way().
 
 sub start {
     my ($self, @options) = @_;
@@ -56,11 +58,16 @@ sub start {
     mkdir $dir or die "$dir: $!";
 
     my $tls = grep({ $_ eq 'TLS_PORT' } @options) && unused_port();
-    @options = map { $_ eq 'TLS_PORT' ? $tls : $_ } @options;
+    my $way = grep({ $_ eq 'WAY_PORT' } @options) && Conduit::Proxy->start($port);
+    @options = map { $_ eq 'TLS_PORT' ? $tls
+                     : $_ eq 'WAY_PORT' ? $way->port : $_ } @options;
+
+    $self->{behind}{$way->port} = $port if $way;
 
     $self->{servers}{$port} = {
         dir => $dir,
         tls => $tls,
+        way => $way,
         command => ['--port', $port, '--bind', '127.0.0.1', '--dir', $dir,
                     '--save', '', '--appendonly', 'no', @options],
     };
@@ -193,6 +200,20 @@ sub pause_for {
 
 # the port where a server expects TLS
 sub tls_port { $_[0]{servers}{$_[1]}{tls} }
+
+# the proxy to a server, and the port for others to use
+sub way { $_[0]{servers}{$_[1]}{way} }
+
+sub way_port {
+    my ($self, $port) = @_;
+
+    my $way = $self->way($port);
+
+    return $way ? $way->port : $port;
+}
+
+# the port of the server that others know by this one
+sub behind { $_[0]{behind}{$_[1]} // $_[1] }
 
 sub ports { sort { $a <=> $b } keys %{ $_[0]{servers} } }
 

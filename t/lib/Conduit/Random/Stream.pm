@@ -2,7 +2,7 @@ package Conduit::Random::Stream;
 
 # A stream, what is done to it, and all that ever was in it.
 #
-# Its clock counts what is done.  An entry is a hash: serial (its message's
+# What holds it is a Conduit::Random::Server.  Its clock counts what is done.  An entry is a hash: serial (its message's
 # sequence number), id (the first half of its ID, the second one is 0), life (of
 # the stream), at (when it was added), junk (no message), end, seen (when the
 # first client had it), and gone: a list of [how, from, to], to undef for ever.
@@ -85,16 +85,20 @@ sub commit {
 
     my $queue = delete $self->{queue} or return;
 
-    redis('MULTI');
-    redis(@$_) for @$queue;
-    redis('EXEC');
+    $self->{server}->at_once($self->key, @$queue);
+}
+
+sub command {
+    my ($self, @command) = @_;
+
+    return $self->{server}->command($self->key, @command);
 }
 
 sub send {
     my ($self, @command) = @_;
 
     push(@{ $self->{queue} }, \@command), return if $self->{queue};
-    return redis(@command);
+    return $self->command(@command);
 }
 
 
@@ -244,10 +248,10 @@ sub end_life {
 sub do_expire {
     my ($self, $next) = @_;
 
-    my $there = redis('PEXPIRE', $self->key, 1);
+    my $there = $self->command('PEXPIRE', $self->key, 1);
     my $until = time + 20;
 
-    sleep 0.001 while redis('EXISTS', $self->key) && time < $until;
+    sleep 0.001 while $self->command('EXISTS', $self->key) && time < $until;
     $self->note("expired, next $next");
     $self->end_life('expire', $next) if $there;
 }
@@ -261,13 +265,23 @@ sub do_ttl {
 }
 
 
+# A key beside the stream's, of the same slot, for a command that names both.
+
+sub other {
+    my ($self, $name) = @_;
+
+    $self->{server}->keep_together($self->key);
+    return '{' . $self->key . "}:$name";
+}
+
+
 sub do_rename_out {
     my ($self, $next) = @_;
 
     return if !@{ $self->{present} };
 
     $self->note("RENAME from here, next $next");
-    $self->send('RENAME', $self->key, $self->key . ':other');
+    $self->send('RENAME', $self->key, $self->other('gone'));
     $self->end_life('rename', $next);
 }
 
@@ -275,14 +289,14 @@ sub do_rename_out {
 sub do_rename_in {
     my ($self, $o) = @_;
 
-    my $other = $self->key . ':new';
+    my $other = $self->other('new');
 
     $self->note("RENAME to here, next $o->{next}");
-    redis('DEL', $other);
+    $self->command('DEL', $other);
     $self->end_life('rename', $o->{next});
     $self->put($other, size => 10) for 1 .. $o->{n};
     $_->{at} = $self->{clock} for @{ $self->{present} };
-    redis('RENAME', $other, $self->key);
+    $self->command('RENAME', $other, $self->key);
 }
 
 
@@ -302,7 +316,7 @@ sub do_xsetid {
 sub do_dump {
     my $self = shift;
 
-    my $dump = redis('DUMP', $self->key) // return;
+    my $dump = $self->command('DUMP', $self->key) // return;
 
     $self->note('DUMP');
     push @{ $self->{dumps} }, {
@@ -323,7 +337,7 @@ sub do_restore {
     my $dump = $dumps->[$o->{which} * $#$dumps] or return;
 
     $self->note("RESTORE, $o->{next} IDs follow");
-    redis('RESTORE', $self->key, 0, $dump->{dump}, 'REPLACE');
+    $self->command('RESTORE', $self->key, 0, $dump->{dump}, 'REPLACE');
     push @{ $self->{anew} }, $self->{clock};
 
     my %there = map { $_->{serial} => 1 } @{ $dump->{present} };
@@ -340,6 +354,59 @@ sub do_restore {
 
     $self->{present} = [@{ $dump->{present} }];
     $self->{next} = $dump->{next} if $o->{next} eq 'the same';
+    $self->{dumps} = [];
+}
+
+
+# Another server has taken over, which may not have got all that was done to the
+# stream: as if an older dump of it was restored there.  What it has is asked for;
+# an entry's serial is in its message.
+
+sub taken_over {
+    my ($self) = @_;
+
+    if (!$self->command('EXISTS', $self->key)) {
+        return if !@{ $self->{lives}[-1]{entries} };
+        $self->note('lost by a failover');
+        $self->{server}{counts}{'streams lost'}++;
+        return $self->end_life('del', $self->{lost_next});
+    }
+
+    my %there = map { $_ => 1 }
+                map { join(' ', @{ $_->[1] })
+                      =~ /no\ message\ (\d+)|"sequence":(\d+)
+                          |00000000-0000-4000-8000-([0-9a-f]{12})/x
+                      ? $1 // $2 // hex $3 : die "whose is @$_?" }
+                @{ $self->command('XRANGE', $self->key, '-', '+') };
+    my @before = @{ $self->{present} };
+    my %before = map { $_->{serial} => 1 } @before;
+    my @lost = grep { !$there{$_->{serial}} } @before;
+    my @back = grep { !$before{$_} } sort { $a <=> $b } keys %there;
+    my %info = @{ $self->command('XINFO', 'STREAM', $self->key) };
+    my ($last) = $info{'last-generated-id'} =~ /^(\d+)-/;
+
+    # those that were trimmed here never were there
+
+    my @never = grep { !$there{$_->{serial}} && $_->{id} > $last }
+                @{ $self->{lives}[-1]{entries} };
+
+    return if !@lost && !@back && !@never;
+
+    $self->note('a failover: lost '
+                . (join(', ', map { $_->{id} } @lost) || 'nothing')
+                . ', back ' . (join(', ', map { $self->entry($_)->{id} } @back)
+                               || 'nothing'));
+    push @{ $self->{anew} }, $self->{clock};
+    $self->{server}{counts}{'streams set back'}++;
+    $self->gone('rollback', @never);
+
+    for my $e (map { $self->entry($_) } @back) {
+        $e->{gone}[-1][2] //= $self->{clock};
+    }
+
+    $self->{present} = [grep { $there{$_->{serial}} }
+                        @{ $self->{lives}[-1]{entries} }];
+    $self->{next} = $last + 1 if $self->{lost_next} eq 'same';
     $self->{dumps} = [];
 }
 

@@ -21,7 +21,8 @@ our $NODE_TIMEOUT = 2500;
 
 # Starts masters, each with a replica unless "replicas" says 0, that share the
 # slots evenly.  Other options: masters, options (a reference to a list, for
-# redis-server).
+# redis-server), ways (whether all but this test reach each node by a
+# Conduit::Proxy).
 
 sub create {
     my ($class, %o) = @_;
@@ -35,6 +36,7 @@ sub create {
                    '--repl-ping-replica-period', 1,
                    '--repl-diskless-sync', 'yes',
                    '--repl-diskless-sync-delay', 0,
+                   $o{ways} ? ('--cluster-announce-port', 'WAY_PORT') : (),
                    @{ $o{options} // [] });
 
     my $n = $o{masters} // 3;
@@ -81,7 +83,8 @@ sub url {
 
     @ports = $self->masters if !@ports;
 
-    return 'redis+cluster://' . join ',', map { "127.0.0.1:$_" } @ports;
+    return 'redis+cluster://' . join ',',
+           map { '127.0.0.1:' . $self->way_port($_) } @ports;
 }
 
 
@@ -101,7 +104,7 @@ sub slots {
     $port //= ($self->answering)[0];
 
     return map { my ($first, $last, @nodes) = @$_;
-                 [$first, $last, map { $_->[1] } @nodes] }
+                 [$first, $last, map { $self->behind($_->[1]) } @nodes] }
            @{ $self->command($port, 'CLUSTER', 'SLOTS') };
 }
 
@@ -155,35 +158,43 @@ sub replicas {
 sub agree {
     my ($self, $nodes) = @_;
 
-    Conduit::wait_for($Conduit::Servers::PATIENCE, sub {
-        my %maps;
+    Conduit::wait_for($Conduit::Servers::PATIENCE,
+                      sub { $self->agreed($nodes) })
+        or die "the cluster does not agree";
+}
 
-        for my $port ($self->answering) {
-            my $info = { map { /^(\w+):(.*)/ ? ($1 => $2) : () }
-                         split /\r\n/,
-                         $self->command($port, 'CLUSTER', 'INFO') };
 
-            return 0 if $info->{cluster_state} ne 'ok'
-                        || $nodes && $info->{cluster_known_nodes} != $nodes;
+# Whether they do.
 
-            my $r = $self->info($port, 'replication');
+sub agreed {
+    my ($self, $nodes) = @_;
 
-            return 0 if ($r->{master_link_status} // 'up') ne 'up';
+    my %maps;
 
-            $maps{join ' ', sort map { my ($first, $last, $master, @others)
-                                           = @$_;
-                                       join ',', $first, $last, $master,
-                                           sort @others }
-                            $self->slots($port)} = 1;
-        }
+    for my $port ($self->answering) {
+        my $info = { map { /^(\w+):(.*)/ ? ($1 => $2) : () }
+                     split /\r\n/,
+                     $self->command($port, 'CLUSTER', 'INFO') };
 
-        my ($map) = keys %maps;
+        return 0 if $info->{cluster_state} ne 'ok'
+                    || $nodes && $info->{cluster_known_nodes} != $nodes;
 
-        return keys %maps == 1
-               && (!$nodes || $nodes == keys %{ { map { $_ => 1 }
-                       map { (split /,/)[2 .. ($_ =~ tr/,//)] }
-                       split ' ', $map } });
-    }) or die "the cluster does not agree";
+        my $r = $self->info($port, 'replication');
+
+        return 0 if ($r->{master_link_status} // 'up') ne 'up';
+
+        $maps{join ' ', sort map { my ($first, $last, $master, @others) = @$_;
+                                   join ',', $first, $last, $master,
+                                       sort @others }
+                        $self->slots($port)} = 1;
+    }
+
+    my ($map) = keys %maps;
+
+    return keys %maps == 1
+           && (!$nodes || $nodes == keys %{ { map { $_ => 1 }
+                   map { (split /,/)[2 .. ($_ =~ tr/,//)] }
+                   split ' ', $map } });
 }
 
 

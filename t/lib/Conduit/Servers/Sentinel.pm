@@ -11,7 +11,8 @@ use warnings;
 our @ISA = 'Conduit::Servers';
 
 
-# Options: replicas (1), sentinels (3), name (mymaster).
+# Options: replicas (1), sentinels (3), name (mymaster), ways (whether all but this
+# test reach each server with data by a Conduit::Proxy).
 
 sub create {
     my ($class, %o) = @_;
@@ -22,11 +23,13 @@ sub create {
 
     my $replicas = $o{replicas} // 1;
     my @options = ('--repl-diskless-sync', 'yes',
-                   '--repl-diskless-sync-delay', 0);
+                   '--repl-diskless-sync-delay', 0,
+                   $o{ways} ? ('--replica-announce-port', 'WAY_PORT') : ());
 
     my $master = $self->start(@options);
 
-    $self->start(@options, '--replicaof', '127.0.0.1', $master)
+    $self->start(@options, '--replicaof', '127.0.0.1',
+                 $self->way_port($master))
         for 1 .. $replicas;
 
     $self->{data} = [$self->ports];
@@ -52,6 +55,7 @@ sub start_sentinel {
     my $port = Conduit::Servers::unused_port();
     my $dir = "$Conduit::TMP/sentinel-$port";
     my $name = $self->{name};
+    my $way = $self->way_port($master);
 
     mkdir $dir or die "$dir: $!";
 
@@ -61,7 +65,7 @@ sub start_sentinel {
 port $port
 bind 127.0.0.1
 dir $dir
-sentinel monitor $name 127.0.0.1 $master 2
+sentinel monitor $name 127.0.0.1 $way 2
 sentinel down-after-milliseconds $name 2500
 sentinel failover-timeout $name 5000
 sentinel parallel-syncs $name 1
@@ -136,8 +140,8 @@ sub master {
 
     $port //= (grep { $self->{servers}{$_}{pid} } $self->sentinels)[-1];
 
-    return $self->command($port, qw(SENTINEL GET-MASTER-ADDR-BY-NAME),
-                          $self->{name})->[1];
+    return $self->behind($self->command($port,
+               qw(SENTINEL GET-MASTER-ADDR-BY-NAME), $self->{name})->[1]);
 }
 
 1;

@@ -1,0 +1,134 @@
+package Conduit::Random::Server;
+
+# The Redis of a random test: one server, and what its kinds share.
+#
+#     my $server = Conduit::Random::Server->of('cluster');
+#     $server->url                     for NGINX, by ways that are told to fail
+#     $server->command($key, WORD...)  to where the key is
+#     $server->at_once($key, COMMAND...)
+#     $server->keep_together($key)     from now on commands may name other keys
+#                                      of its slot
+#     $server->ready                   at the begin of a round: all serve, and
+#                                      have nothing
+#     $server->tell(WORD...)           to all ways, see Conduit::Proxy
+#     $server->stats                   of all ways
+#     $server->kill($type)             connections of others
+#     $server->plan(@streams)          what happens to servers: a list of
+#                                      [time, method, ...]
+#     $server->calm                    all that is under way comes to its end
+#
+# What has happened is counted in {counts}.  A method that waits gets a function, wait(SECONDS, CONDITION), that reads from
+# clients meanwhile.  A failover may lose entries: the method returns the keys of
+# which it may have.
+
+use strict;
+use warnings;
+
+use Conduit;
+use Conduit::Proxy;
+use List::Util qw(max sum0);
+
+
+sub of {
+    my ($class, $kind) = @_;
+
+    return $class->new if $kind eq 'single';
+
+    my %kinds = (cluster => 'Cluster', sentinel => 'Sentinel');
+    my $name = $kinds{$kind} or die "no server of the kind $kind";
+
+    require "Conduit/Random/Server/$name.pm";
+    return "Conduit::Random::Server::$name"->new;
+}
+
+
+sub new {
+    my ($class) = @_;
+
+    return bless { ways => [Conduit::Proxy->start($Conduit::REDIS_PORT)] },
+                 $class;
+}
+
+
+# a mode that it can't have
+sub lacks { return $_[1] =~ /^(?:moves|lossy)$/ }
+
+sub url { $_[0]{ways}[0]->url }
+
+sub command {
+    my ($self, $key, @command) = @_;
+
+    return redis(@command);
+}
+
+sub at_once {
+    my ($self, $key, @commands) = @_;
+
+    redis('MULTI');
+    redis(@$_) for @commands;
+    redis('EXEC');
+}
+
+sub keep_together { }
+
+sub ready { redis('FLUSHALL') }
+
+sub plan { }
+
+sub calm { }
+
+
+# The ways were started one after the other, and each has the ends of those
+# before it.
+
+sub stop { $_->stop for reverse @{ $_[0]{ways} } }
+
+sub tell {
+    my ($self, @what) = @_;
+
+    $_->tell(@what) for @{ $self->{ways} };
+}
+
+sub stats {
+    my $self = shift;
+
+    my (%all, %of);
+
+    for my $stats (map { $_->stats } @{ $self->{ways} }) {
+        push @{ $all{$_} }, $stats->{$_} for keys %$stats;
+    }
+
+    for my $key (keys %all) {
+        my @s = @{ $all{$key} };
+
+        $of{$key} = { n => sum0(map { $_->{n} } @s),
+                      errors => sum0(map { $_->{errors} // 0 } @s),
+                      flight => max(map { $_->{flight} } @s) };
+    }
+
+    return \%of;
+}
+
+sub kill {
+    my ($self, $type) = @_;
+
+    eval { redis('CLIENT', 'KILL', 'TYPE', $type, 'SKIPME', 'yes') };
+}
+
+
+# Redis is a replica that has no master, for some time: nothing can be read or
+# written.
+
+sub replica {
+    my ($self, $wait, $seconds) = @_;
+
+    $self->{counts}{replica}++;
+    redis('CONFIG', 'SET', 'replica-serve-stale-data', 'no');
+    redis('REPLICAOF', '127.0.0.1', free_port());
+    $wait->($seconds, sub { 0 });
+    redis('REPLICAOF', 'NO', 'ONE');
+    redis('CONFIG', 'SET', 'replica-serve-stale-data', 'yes');
+    return;
+}
+
+1;

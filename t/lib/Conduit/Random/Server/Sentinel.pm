@@ -1,0 +1,175 @@
+package Conduit::Random::Server::Sentinel;
+
+# A master, a replica, and three Sentinels.  What happens to them:
+#
+#     failover             by hand, when the replica has all there is
+#     freeze, take_over    the replica gets nothing more, and later the Sentinels
+#                          make it the master: what came since is lost
+
+use strict;
+use warnings;
+
+use parent 'Conduit::Random::Server';
+
+use Conduit;
+use Conduit::Servers;
+
+
+sub new {
+    my ($class) = @_;
+
+    my $set = Conduit::Servers->sentinel(ways => 1);
+    my @data = $set->data;
+
+    return bless { set => $set, data => \@data, master => $set->master,
+                   ways => [map { $set->way($_) } @data], keys => {} }, $class;
+}
+
+
+sub lacks { 0 }
+
+sub url { $_[0]{set}->url }
+
+sub command {
+    my ($self, $key, @command) = @_;
+
+    $self->{keys}{$key} = 1 if defined $key;
+    return $self->{set}->command($self->{master}, @command);
+}
+
+sub at_once {
+    my ($self, $key, @commands) = @_;
+
+    # on one connection; command() makes a new one each time
+
+    my $s = $self->{set};
+
+    $s->Conduit::Servers::command($self->{master}, @$_)
+        for ['MULTI'], @commands, ['EXEC'];
+}
+
+
+sub other { (grep { $_ != $_[0]{master} } @{ $_[0]{data} })[0] }
+
+sub follows {
+    my $self = shift;
+
+    my $info = $self->{set}->info($self->other, 'replication');
+
+    return $info->{role} eq 'slave' && $info->{master_link_status} eq 'up'
+           && $self->{set}->behind($info->{master_port}) == $self->{master};
+}
+
+
+# The Sentinels agree about the master, have no failover under way, and know its
+# replica as one.
+
+sub at_peace {
+    my $self = shift;
+
+    my $set = $self->{set};
+
+    for my $port ($set->sentinels) {
+        my %h = @{ $set->command($port, qw(SENTINEL MASTER mymaster)) };
+
+        return 0 if $h{flags} ne 'master'
+                    || $set->behind($h{port}) != $self->{master};
+
+        for my $reply (@{ $set->command($port, qw(SENTINEL REPLICAS
+                                                  mymaster)) })
+        {
+            my %r = @$reply;
+            return 0 if $r{flags} ne 'slave' || $r{'master-link-status'} ne 'ok';
+        }
+    }
+
+    return $self->follows;
+}
+
+
+sub ready {
+    my $self = shift;
+
+    $self->{keys} = {};
+    wait_for($Conduit::Servers::PATIENCE, sub { $self->at_peace })
+        or die 'the Sentinels do not agree';
+    $self->command(undef, 'FLUSHALL');
+}
+
+
+sub kill {
+    my ($self, $type) = @_;
+
+    for my $port (@{ $self->{data} }) {
+        eval { $self->{set}->command($port, 'CLIENT', 'KILL', 'TYPE', $type,
+                                     'SKIPME', 'yes') };
+    }
+}
+
+
+sub plan {
+    my ($self, $mode, $length) = @_;
+
+    return if rand() > ($mode eq 'all' ? 0.2 : 0.6);
+
+    my $at = rand $length;
+
+    return $mode eq 'lossy' ? ([$at / 2, 'freeze'], [$at, 'take_over'])
+                            : [$at, 'failover'];
+}
+
+
+sub calm { delete $_[0]{frozen} }
+
+
+# Waits until the Sentinels have made the replica the master.
+
+sub change {
+    my ($self, $wait) = @_;
+
+    my $set = $self->{set};
+    my $next = $self->other;
+
+    eval { $set->command(($set->sentinels)[-1], qw(SENTINEL FAILOVER
+                                                   mymaster)) } or return 0;
+    $wait->(60, sub {
+        $set->master == $next
+        && $set->info($next, 'replication')->{role} eq 'master'
+    }) or die 'no failover';
+    $self->{master} = $next;
+    return 1;
+}
+
+
+sub failover {
+    my ($self, $wait) = @_;
+
+    return if $self->{frozen} || !$wait->(10, sub { $self->at_peace });
+
+    $self->{set}->settle($self->{master});
+    $self->{counts}{failovers}++ if $self->change($wait);
+    return;
+}
+
+
+sub freeze {
+    my ($self, $wait) = @_;
+
+    return if !$wait->(10, sub { $self->at_peace });
+
+    $self->{frozen} = 1;
+    $self->{set}->way($self->{master})->tell('freeze');
+    return;
+}
+
+
+sub take_over {
+    my ($self, $wait) = @_;
+
+    return if !delete $self->{frozen};
+    $self->change($wait) or return;
+    $self->{counts}{'taken over'}++;
+    return keys %{ $self->{keys} };
+}
+
+1;

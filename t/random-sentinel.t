@@ -1,0 +1,11 @@
+# t/random.t on a master that Sentinels watch, and its replica, which takes over.
+# It has the settings.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Conduit::Random::Suite;
+
+run('sentinel', 15, qw(moves lossy all delete rollback append links));
