@@ -77,6 +77,18 @@ sub plan { }
 
 sub calm { }
 
+# How a master loses its place, with a replica that may have been frozen some time
+# before: a replica is told to take over, the master is killed, or hangs.
+
+sub plan_loss {
+    my ($self, $at, @which) = @_;
+
+    my $how = ('told', 'told', 'kill', 'hang')[rand 4];
+
+    return (rand() < 0.7 ? [$at / 2, 'freeze', @which] : (),
+            [$at, 'lose', $how, @which]);
+}
+
 
 # The ways were started one after the other, and each has the ends of those
 # before it.

@@ -5,7 +5,7 @@ package Conduit::Random::Server::Cluster;
 #     open, move, close    the steps of a slot's way to another master, with
 #                          operations and clients in between
 #     failover             by hand: nothing is lost
-#     freeze, take_over    a replica gets nothing more, and later takes its
+#     freeze, lose         a replica gets nothing more, and later takes its
 #                          master's place: what came since is lost
 
 use strict;
@@ -17,8 +17,8 @@ use Conduit;
 use Conduit::Servers;
 use Time::HiRes qw(sleep time);
 
-# s, of a command that is redirected, or refused for what passes
-my $PATIENCE = 60;
+# s, of a command that is redirected, or refused for what passes; of a failover
+my $PATIENCE = 90;
 
 
 sub new {
@@ -147,21 +147,26 @@ sub plan {
 
     my @plan;
 
-    for my $stream (grep { $mode ne 'lossy' && rand() < 0.4 } @streams) {
-        my $at = rand $length;
-        my ($move, $close) = map { rand() ** 2 * $length / 2 } 1 .. 2;
+    # one slot after the other goes, some go again
 
-        push @plan, [$at, 'open', $stream->key, int rand 2],
-                    [$at + $move, 'move', $stream->key],
-                    [$at + $move + $close, 'close', $stream->key];
+    for my $key ($mode eq 'lossy' ? () : map { $_->key } @streams) {
+        my $at = rand $length / 2;
+
+        while (rand() < 0.4) {
+            push @plan, [$at, 'open', $key, int rand 2];
+            $at += rand() ** 2 * $length / 2;
+            push @plan, [$at, 'move', $key];
+            $at += rand() ** 2 * $length / 2;
+            push @plan, [$at, 'close', $key];
+            $at += rand() ** 3 * $length / 2;
+        }
     }
 
     if (rand() < ($mode eq 'all' ? 0.3 : 0.7)) {
         my $at = rand $length;
 
-        push @plan, $mode eq 'lossy'
-            ? ([$at / 2, 'freeze', int rand 3], [$at, 'take_over'])
-            : [$at, 'failover', int rand 3];
+        push @plan, $mode eq 'lossy' ? $self->plan_loss($at, int rand 3)
+                                     : [$at, 'failover', int rand 3];
     }
 
     return @plan;
@@ -241,25 +246,9 @@ sub is_master {
 }
 
 
-sub failover {
-    my ($self, $wait, $which) = @_;
+# a master, and the replica that is to take its place
 
-    my $cluster = $self->{cluster};
-
-    return if $self->{frozen} || !$self->at_peace($wait);
-
-    my $master = ($cluster->masters)[$which] or return;
-    my ($replica) = $cluster->replicas($master) or return;
-
-    eval { $cluster->command($replica, 'CLUSTER', 'FAILOVER') } or return;
-    $wait->(20, sub { $self->is_master($replica) });
-    $self->{counts}{failovers}++;
-    $self->{owner} = {};
-    return;
-}
-
-
-sub freeze {
+sub pair {
     my ($self, $wait, $which) = @_;
 
     my $cluster = $self->{cluster};
@@ -269,27 +258,57 @@ sub freeze {
     my $master = ($cluster->masters)[$which] or return;
     my ($replica) = $cluster->replicas($master) or return;
 
-    $self->{frozen} = { master => $master, replica => $replica };
-    $cluster->way($master)->tell('freeze');
+    return { master => $master, replica => $replica };
+}
+
+
+sub failover {
+    my ($self, $wait, $which) = @_;
+
+    my $cluster = $self->{cluster};
+    my $pair = $self->pair($wait, $which) or return;
+
+    eval { $cluster->command($pair->{replica}, 'CLUSTER', 'FAILOVER') }
+        or return;
+    $wait->(20, sub { $self->is_master($pair->{replica}) });
+    $self->{counts}{failovers}++;
+    $self->{owner} = {};
     return;
 }
 
 
-# All keys of the master: its successor lacks the last of what it took.
+sub freeze {
+    my ($self, $wait, $which) = @_;
 
-sub take_over {
-    my ($self, $wait) = @_;
+    $self->{frozen} = $self->pair($wait, $which) or return;
+    $self->{cluster}->way($self->{frozen}{master})->tell('freeze');
+    return;
+}
 
-    my $frozen = delete $self->{frozen} or return;
+
+# All keys of the master: its successor may lack the last of what it took.
+
+sub lose {
+    my ($self, $wait, $how, $which) = @_;
+
+    my $pair = delete $self->{frozen} // $self->pair($wait, $which) or return;
     my $cluster = $self->{cluster};
-    my @keys = grep { $self->owner($_) == $frozen->{master} }
-               keys %{ $self->{slots} };
+    my ($master, $replica) = @$pair{qw(master replica)};
+    my @keys = grep { $self->owner($_) == $master } keys %{ $self->{slots} };
 
-    $cluster->command($frozen->{replica}, 'CLUSTER', 'FAILOVER', 'TAKEOVER');
-    $wait->(20, sub { $self->is_master($frozen->{replica}) })
+    $how eq 'kill' ? $cluster->kill($master)
+    : $how eq 'hang' ? $cluster->pause($master)
+    : $cluster->command($replica, 'CLUSTER', 'FAILOVER', 'TAKEOVER');
+
+    $wait->($PATIENCE, sub { $self->is_master($replica) })
         or die 'the replica does not take over';
-    $self->{counts}{'taken over'}++;
-    $self->{owner}{$self->slot($_)} = $frozen->{replica} for @keys;
+
+    $cluster->run($master) if $how eq 'kill';
+    $cluster->resume($master) if $how eq 'hang';
+
+    $self->{counts}{"lost: $how"}++;
+    $self->{owner} = {};
+    $self->{owner}{$self->slot($_)} = $replica for @keys;
 
     return @keys;
 }

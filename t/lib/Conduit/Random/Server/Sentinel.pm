@@ -3,7 +3,7 @@ package Conduit::Random::Server::Sentinel;
 # A master, a replica, and three Sentinels.  What happens to them:
 #
 #     failover             by hand, when the replica has all there is
-#     freeze, take_over    the replica gets nothing more, and later the Sentinels
+#     freeze, lose         the replica gets nothing more, and later the Sentinels
 #                          make it the master: what came since is lost
 
 use strict;
@@ -13,6 +13,9 @@ use parent 'Conduit::Random::Server';
 
 use Conduit;
 use Conduit::Servers;
+
+# s, of a failover
+my $PATIENCE = 90;
 
 
 sub new {
@@ -114,8 +117,7 @@ sub plan {
 
     my $at = rand $length;
 
-    return $mode eq 'lossy' ? ([$at / 2, 'freeze'], [$at, 'take_over'])
-                            : [$at, 'failover'];
+    return $mode eq 'lossy' ? $self->plan_loss($at) : [$at, 'failover'];
 }
 
 
@@ -125,17 +127,31 @@ sub calm { delete $_[0]{frozen} }
 # Waits until the Sentinels have made the replica the master.
 
 sub change {
-    my ($self, $wait) = @_;
+    my ($self, $wait, $how) = @_;
 
     my $set = $self->{set};
-    my $next = $self->other;
+    my ($master, $next) = ($self->{master}, $self->other);
 
-    eval { $set->command(($set->sentinels)[-1], qw(SENTINEL FAILOVER
-                                                   mymaster)) } or return 0;
-    $wait->(60, sub {
+    if ($how eq 'kill') {
+        $set->kill($master);
+
+    } elsif ($how eq 'hang') {
+        $set->pause($master);
+
+    } else {
+        eval { $set->command(($set->sentinels)[-1], qw(SENTINEL FAILOVER
+                                                       mymaster)) } or return;
+    }
+
+    $wait->($PATIENCE, sub {
         $set->master == $next
         && $set->info($next, 'replication')->{role} eq 'master'
     }) or die 'no failover';
+
+    $set->run($master) if $how eq 'kill';
+    $set->resume($master) if $how eq 'hang';
+
+    $self->{counts}{"failover: $how"}++;
     $self->{master} = $next;
     return 1;
 }
@@ -144,10 +160,10 @@ sub change {
 sub failover {
     my ($self, $wait) = @_;
 
-    return if $self->{frozen} || !$wait->(10, sub { $self->at_peace });
+    return if !$wait->(10, sub { $self->at_peace });
 
     $self->{set}->settle($self->{master});
-    $self->{counts}{failovers}++ if $self->change($wait);
+    $self->change($wait, 'told');
     return;
 }
 
@@ -163,13 +179,11 @@ sub freeze {
 }
 
 
-sub take_over {
-    my ($self, $wait) = @_;
+sub lose {
+    my ($self, $wait, $how) = @_;
 
-    return if !delete $self->{frozen};
-    $self->change($wait) or return;
-    $self->{counts}{'taken over'}++;
-    return keys %{ $self->{keys} };
+    return if !delete $self->{frozen} && !$wait->(10, sub { $self->at_peace });
+    return $self->change($wait, $how) ? keys %{ $self->{keys} } : ();
 }
 
 1;
