@@ -12,8 +12,8 @@
 #                              what is decided is the same, the moments are not
 #     CONDUIT_SEED             the seed of the first round (1), the next ones have
 #                              those after it; "random": by chance
-#     CONDUIT_RANDOM_MODE      append, delete, rollback, links, all; of a cluster or
-#                              with Sentinels: moves, lossy, too (by turns)
+#     CONDUIT_RANDOM_MODE      append, delete, rollback, lossy, links, all; but for one
+#                              Redis moves, too (by turns)
 #     CONDUIT_RANDOM_WHERE     events, small, tiny, poll, json (all at once)
 #     CONDUIT_RANDOM_STRICT    what is known to fail does fail the test
 #     CONDUIT_RANDOM_STORIES   so many failures of a kind are told in full (1)
@@ -27,4 +27,4 @@ use lib 't/lib';
 
 use Conduit::Random::Suite;
 
-run('single', 60, qw(all append delete links rollback));
+run('single', 60, qw(all append delete links lossy rollback));

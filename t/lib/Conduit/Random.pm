@@ -57,10 +57,10 @@ our %MODES = (
     links => { ops => \%APPEND, links => 1 },
     all => { ops => { %DELETE, %BACK }, links => 1, servers => 1 },
 
-    # of a cluster, or with Sentinels: a failover after which some entries are lost
-    # is one that an older dump is restored by
+    # slots move, a replica takes over and has all; or a failover or a restart has
+    # lost the last entries
     moves => { ops => \%APPEND, links => 1, servers => 1 },
-    lossy => { ops => \%APPEND, servers => 1 },
+    lossy => { ops => \%APPEND, links => 1, servers => 1 },
 );
 
 my %PASSING = (

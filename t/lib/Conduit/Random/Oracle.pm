@@ -159,7 +159,8 @@ sub anew {
 
 # Whether this life of the stream may have been read again from its oldest entry:
 # the window had no entry, as a small one, or that of one who came to the end of
-# the stream; that of its position was deleted, and others which nobody had read.
+# the stream; that of its position was deleted, and others which nobody had read
+# (or, before Redis 7, no other).
 # Likewise when it was served from a new life before the window was known to be
 # of the one before.
 
@@ -174,8 +175,9 @@ sub bare {
         if $self->{stream}{where} =~ /^(?:small|tiny)$/;
     $$again ||= $self->deleted($item) if $self->{stream}{where} eq 'tiny';
     $$again ||= (went($from, $item) // '') eq 'xdel'
-                && grep { $_->{id} > $from->{id} && !defined $_->{seen} }
-                   $self->deleted($item)
+                && (!$self->{counts}
+                    || grep { $_->{id} > $from->{id} && !defined $_->{seen} }
+                       $self->deleted($item))
         if $from;
 
     return $$again;

@@ -13,13 +13,14 @@ package Conduit::Random::Server;
 #     $server->tell(WORD...)           to all ways, see Conduit::Proxy
 #     $server->stats                   of all ways
 #     $server->kill($type)             connections of others
-#     $server->plan(@streams)          what happens to servers: a list of
+#     $server->plan($mode, $seconds, @streams)
+#                                      what happens to servers: a list of
 #                                      [time, method, ...]
 #     $server->calm                    all that is under way comes to its end
 #
-# What has happened is counted in {counts}.  A method that waits gets a function, wait(SECONDS, CONDITION), that reads from
-# clients meanwhile.  A failover may lose entries: the method returns the keys of
-# which it may have.
+# What has happened is counted in {counts}.  A method that waits gets a function,
+# wait(SECONDS, CONDITION), that reads from clients meanwhile.  Where entries may
+# be lost, it returns the keys of their streams.
 
 use strict;
 use warnings;
@@ -51,19 +52,21 @@ sub new {
 
 
 # a mode that it can't have
-sub lacks { return $_[1] =~ /^(?:moves|lossy)$/ }
+sub lacks { return $_[1] eq 'moves' }
 
 sub url { $_[0]{ways}[0]->url }
 
 sub command {
     my ($self, $key, @command) = @_;
 
+    $self->{keys}{$key} = 1;
     return redis(@command);
 }
 
 sub at_once {
     my ($self, $key, @commands) = @_;
 
+    $self->{keys}{$key} = 1;
     redis('MULTI');
     redis(@$_) for @commands;
     redis('EXEC');
@@ -71,9 +74,24 @@ sub at_once {
 
 sub keep_together { }
 
-sub ready { redis('FLUSHALL') }
+sub ready {
+    my $self = shift;
 
-sub plan { }
+    $self->{keys} = {};
+    unlink "$Conduit::TMP/dump.rdb";
+    redis('FLUSHALL');
+}
+
+sub plan {
+    my ($self, $mode, $length) = @_;
+
+    return if $mode ne 'lossy' || rand() < 0.2;
+
+    my $at = rand $length;
+
+    return (rand() < 0.7 ? [$at / 2, 'save'] : (),
+            [$at, 'restart', ('KILL', 'TERM')[rand 2]]);
+}
 
 sub calm { }
 
@@ -125,6 +143,27 @@ sub kill {
     my ($self, $type) = @_;
 
     eval { redis('CLIENT', 'KILL', 'TYPE', $type, 'SKIPME', 'yes') };
+}
+
+
+# Redis ends, and comes back with what it had when it was saved.
+
+sub save {
+    my $self = shift;
+
+    redis('SAVE');
+    return;
+}
+
+sub restart {
+    my ($self, $wait, $signal) = @_;
+
+    $self->{counts}{restarts}++;
+    redis_stop($signal);
+    $wait->(0.1, sub { 0 });
+    redis_start();
+
+    return keys %{ $self->{keys} };
 }
 
 

@@ -359,7 +359,7 @@ sub do_restore {
 
 
 # Another server has taken over, which may not have got all that was done to the
-# stream: as if an older dump of it was restored there.  What it has is asked for;
+# stream, or the same one has an older file: as if an older dump was restored.  What it has is asked for;
 # an entry's serial is in its message.
 
 sub taken_over {
@@ -367,7 +367,7 @@ sub taken_over {
 
     if (!$self->command('EXISTS', $self->key)) {
         return if !@{ $self->{lives}[-1]{entries} };
-        $self->note('lost by a failover');
+        $self->note("lost, next $self->{lost_next}");
         $self->{server}{counts}{'streams lost'}++;
         return $self->end_life('del', $self->{lost_next});
     }
@@ -392,7 +392,7 @@ sub taken_over {
 
     return if !@lost && !@back && !@never;
 
-    $self->note('a failover: lost '
+    $self->note('taken over: lost '
                 . (join(', ', map { $_->{id} } @lost) || 'nothing')
                 . ', back ' . (join(', ', map { $self->entry($_)->{id} } @back)
                                || 'nothing'));

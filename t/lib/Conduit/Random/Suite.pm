@@ -53,7 +53,7 @@ sub known {
 
     my ($promise) = $kind =~ /^(\S+)/;
     my $known = $KNOWN{$kind} // $KNOWN{$promise};
-    return if !$known || $ENV{CONDUIT_RANDOM_STRICT};
+    return undef if !$known || $ENV{CONDUIT_RANDOM_STRICT};
 
     my %in = map { $_ => 1 } split ' ', $known->{modes};
     return (grep { !$in{$_} } @modes) ? undef : $known->{why};

@@ -43,9 +43,11 @@ sub command {
 sub at_once {
     my ($self, $key, @commands) = @_;
 
-    # on one connection; command() makes a new one each time
-
     my $s = $self->{set};
+
+    $self->{keys}{$key} = 1;
+
+    # on one connection; command() makes a new one each time
 
     $s->Conduit::Servers::command($self->{master}, @$_)
         for ['MULTI'], @commands, ['EXEC'];
