@@ -72,6 +72,19 @@ sub post {
 
 sub redirects { return metrics($nginx, $_[0])->{redis_redirects_total} }
 
+sub is_redirected {
+    my $ch = shift;
+
+    my $before = redirects('publish');
+
+    publish($nginx, channel_id => $ch->{id});
+
+    return redirects('publish') > $before;
+}
+
+# the connections of gateways that hear of new messages
+sub bells { return grep { $_->{flags} eq 'P' } $cluster->clients($_[0]) }
+
 sub answer {
     my ($port, $key) = @_;
 
@@ -150,6 +163,25 @@ my $ch = channel_on($there);
 my $slot = $cluster->slot($ch->{key});
 
 follows('MOVED by a server with a name', $ch, "MOVED $slot :$there");
+stop();
+
+# what MOVED told holds until the seed tells again that all is at the first
+# master; after that nothing is at the second one, which is left by the gateway
+# once it reads nothing there
+
+start(\'127.0.0.1');
+
+$ch = channel_on($there);
+
+ok wait_for(20, sub { is_redirected($ch) && !is_redirected($ch) }),
+    'a message after a MOVED goes straight to the second master';
+
+my $client = sse_open($nginx, channel_id => $ch->{id});
+
+ok $client->event(20), 'a client of the second master is served';
+ok wait_for(20, sub { bells($there) }), 'by a connection';
+$client->close;
+ok wait_for(20, sub { !bells($there) }), 'which is closed after it';
 stop();
 
 # a migration that was broken off: either server sends what is new to the other
