@@ -308,6 +308,10 @@ subtest 'TEST 7: an answer that can be of no stream is refused' => sub {
                              array())],
         ['a stream that has a first entry and no last one', '-@scripting',
          XRANGE => "*0\r\n", XINFO => $xinfo],
+        ['a last ID that is none', '-@scripting',
+         XRANGE => "*0\r\n",
+         XINFO => array(bulk('length'), ":0\r\n",
+                        bulk('last-generated-id', '9-x'))],
         ['IDs that do not grow', '-@scripting -xinfo',
          XRANGE => array($entry->('9-2'), $entry->('9-1'))],
     );
