@@ -113,10 +113,16 @@ sub is_stored {
               [[$r->{body}, ['data', $body]]], 'what was posted is stored');
 }
 
+sub connect_to {
+    my $to = shift;
+
+    return IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $to->port)
+        || die "connect: $!";
+}
+
 sub raw {
     my $text = shift;
-    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port)
-        or die "connect: $!";
+    my $s = connect_to($nginx);
 
     $s->syswrite($text);
     return $s;
@@ -652,30 +658,49 @@ subtest 'TEST 26: a reload while Redis is stalled: the old worker answers' => su
 
 
 subtest 'TEST 27: a worker that has no time to wait for Redis' => sub {
-    my $hasty = nginx_start(main => 'worker_shutdown_timeout 300ms;',
-                            server => publish_location());
-    my ($old) = $hasty->workers;
-    my $channel = uuid();
-    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $hasty->port);
+    # NGINX closes its connections in the order in which it has opened them: to
+    # Redis after the client's, or before it if another client came first
 
-    redis_pause();
-    $s->syswrite(request("/publish/$ORG/$channel",
-                         message(channel_id => $channel), bearer()));
+    for my $comes_first (0, 1) {
+        my $name = $comes_first ? 'Redis is left first' : 'the client is cut';
 
-    ok(wait_for(20, \&redis_input), 'the message is on its way to Redis');
-    $hasty->reload;
+        # the worker leaves long before it gives Redis up
+        my $hasty = nginx_start(main => 'worker_shutdown_timeout 300ms;',
+            server => publish_location('conduit_publish_timeout 60s;'));
+        my ($old) = $hasty->workers;
+        my $channel = uuid();
+        my $request = request("/publish/$ORG/$channel",
+                              message(channel_id => $channel), bearer());
+        my $first;
 
-    # it depends on whose connection NGINX closes first
-    like(read_until($s), qr{\A(?:HTTP/1\.1 503 .*)?\z}s,
-         'the client is cut, or told so');
-    ok(wait_for(20, sub { !grep { $_ == $old } $hasty->workers }),
-       'the old worker leaves');
+        if ($comes_first) {
+            $first = connect_to($hasty);
+            $first->syswrite($request);
+            $first->sysread(my $answer, 1024);
+            like($answer, qr{\AHTTP/1\.1 200 }, "$name: a message is stored");
+        }
 
-    redis_resume();
-    is(http($hasty, 'POST', "/publish/$ORG/$channel",
-            body => message(channel_id => $channel),
-            headers => { bearer() })->{status},
-       200, 'the new one works');
+        my $s = connect_to($hasty);
+
+        redis_pause();
+        $s->syswrite($request);
+
+        ok(wait_for(20, \&redis_input),
+           "$name: the message is on its way to Redis");
+        $hasty->reload;
+
+        like(read_until($s), $comes_first ? qr{\AHTTP/1\.1 503 } : qr{\A\z},
+             'the end of the request');
+        ok(wait_for(20, sub { !grep { $_ == $old } $hasty->workers }),
+           'the old worker leaves');
+
+        redis_resume();
+        is(http($hasty, 'POST', "/publish/$ORG/$channel",
+                body => message(channel_id => $channel),
+                headers => { bearer() })->{status},
+           200, 'the new one works');
+        $hasty->stop;
+    }
 };
 
 
