@@ -7,6 +7,7 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
+use Conduit::H2;
 use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(time);
@@ -21,6 +22,8 @@ my $COOKIE = 'conduit_gateway_token $cookie_conduit;';
 my $fixed = gateway_token();
 
 my $auth_port = free_port();
+my $h2_port = free_port();
+my $old = nginx_version() < 1025001 ? ' http2' : '';
 
 sub place {
     my ($name, $extra) = @_;
@@ -35,7 +38,9 @@ my $nginx = nginx_start(
     . '[$conduit_verified_org_id] [$cookie_conduit_not]\';'
     . 'access_log logs/lines.log line;'
     . "server { listen 127.0.0.1:$auth_port; location / {"
-    . ' add_header X-Token $http_x_session always; return 204; } }',
+    . ' add_header X-Token $http_x_session always; return 204; } }'
+    . "server { listen 127.0.0.1:$h2_port$old; @{[$old ? '' : 'http2 on;']}"
+    . place('/argument/', 'conduit_gateway_token $arg_jwt;') . '}',
     server => gateway_location($COOKIE)
     . place('@second', $COOKIE)
     . place('@none')
@@ -223,6 +228,15 @@ for my $name (qw(argument argument-twice rewritten)) {
         'Token expired', 'that expired';
 }
 
+# NGINX makes up the line of a request that comes by HTTP/2
+
+my $h2 = Conduit::H2->connect($h2_port);
+my $stream = $h2->get("/argument/$ORG?jwt=$good&$query");
+
+ok $h2->until(20, sub { $stream->body =~ /^data:/m }),
+    'HTTP/2: of an argument, events arrive';
+$h2->close;
+
 my $verified = "[$ORG][$CHANNEL]";
 like header_of(GET => "/verified/$ORG?$query", cookie($good)),
     qr/^X-Verified: \Q$verified\E\r$/m, 'variables have what a cookie says';
@@ -230,8 +244,8 @@ like header_of(GET => "/verified/$ORG?$query", cookie($bad)),
     qr/^X-Verified: \[\]\[\]\r$/m, 'and nothing of one that is not valid';
 
 my $log = $nginx->root . '/logs/lines.log';
-ok wait_for(20, sub { read_file($log) =~ /jwt=(x+)\b/ }),
-    'an argument is masked in the logs';
+ok wait_for(20, sub { read_file($log) =~ /"GET \S+jwt=x+&\S+ $_"/ }),
+    "$_: an argument is masked in the logs" for 'HTTP/1.1', 'HTTP/2.0';
 unlike read_file($log), qr/jwt=(?!x+\b)/, 'all of it';
 
 
