@@ -398,3 +398,15 @@ publishing is limited to 20 messages in 1000ms
 --- key eval: ::rate_key(123, channel(12))
 --- error_code: 200
 --- ttl: 50000-60000
+
+
+
+=== TEST 21: a limit of as many digits as there can be
+--- location: conduit_publish_rate 9200000000000000000r/m;
+--- init
+redis('SET', ::rate_key(123, channel(21)), '9220000000000000000', 'PX', 60000);
+--- publish eval: {}
+--- error_code: 429
+--- response_body chop
+Rate limit of 9200000000000000000 messages per 60 seconds exceeded
+--- not_stored
