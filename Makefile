@@ -436,7 +436,14 @@ mutate:  ## change lines of FILES, tell what no test notices (SEED, COUNT)
 	@tools/install-deps build suites mutate
 	@tools/mutate $(if $(SEED),--seed $(SEED)) --count $(COUNT) $(MUTATE_FILES)
 
-install: all  ## install modules into MODULES_DIR, the command into PREFIX
+# documentation, and contrib/ with what is for other programs; RUNBOOKS is where
+# the documentation is read: what the links of alerts begin with
+DOC_DIR = $(PREFIX)/share/doc/conduit-nginx
+DOCS = CHANGELOG.md CONTRIBUTING.md LICENSE README.md SECURITY.md Dockerfile \
+	compose.yml nginx.conf.example contrib docs samples
+RUNBOOKS = $(DOC_DIR)
+
+install: all  ## install modules into MODULES_DIR, command and docs into PREFIX
 	install -d $(DESTDIR)$(MODULES_DIR)
 	install -m 644 $(MODULE_FILES) $(DESTDIR)$(MODULES_DIR)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
@@ -445,6 +452,15 @@ install: all  ## install modules into MODULES_DIR, the command into PREFIX
 	install -m 644 cli/conduit.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 cli/conduit_cli/*.py \
 	    $(DESTDIR)$(PREFIX)/share/conduit/conduit_cli
+	install -d $(DESTDIR)$(DOC_DIR)/demo $(DESTDIR)$(DOC_DIR)/proto
+	tar -c --exclude=node_modules $(DOCS) | tar -x --no-same-owner \
+	    --no-same-permissions -C $(DESTDIR)$(DOC_DIR)
+	install -m 644 demo/index.html $(DESTDIR)$(DOC_DIR)/demo
+	install -m 644 proto/publish.proto $(DESTDIR)$(DOC_DIR)/proto
+	ln -sfn ../docs $(DESTDIR)$(DOC_DIR)/demo/docs
+	ln -sfn ../samples $(DESTDIR)$(DOC_DIR)/demo/samples
+	sed -i 's,runbook_url: docs/,runbook_url: $(RUNBOOKS:/=)/docs/,' \
+	    $(DESTDIR)$(DOC_DIR)/contrib/prometheus/*.yml
 
 clean:  ## remove build/
 	rm -rf $(BUILD)

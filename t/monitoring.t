@@ -21,6 +21,7 @@ for my $command ('check rules alerts.yml', 'test rules alerts_test.yml') {
     is $?, 0, "promtool $command" or diag $said;
 }
 
+my $said;
 my $rules = read_file("$DIR/prometheus/alerts.yml");
 my $tests = read_file("$DIR/prometheus/alerts_test.yml");
 my @alerts = $rules =~ /^\s+- alert: (\w+)$/mg;
@@ -35,8 +36,7 @@ for my $alert (@alerts) {
     my ($rule) = $rules =~ /^\s+- alert: $alert\n(.*?)(?=^\s+- alert:|\z)/ms;
     my $anchor = lc $alert;
 
-    like $rule, qr{^\s+runbook_url:\ https://conduit\.invalid
-                   /docs/troubleshooting\.md\#$anchor$}mx,
+    like $rule, qr{^\s+runbook_url:\ docs/troubleshooting\.md\#$anchor$}m,
         "$alert has its runbook";
     like $troubleshooting, qr/^### $alert$/m, 'which is there';
     like $rule, qr/^\s+summary: /m, 'and a summary';
@@ -52,6 +52,36 @@ is_deeply [sort $monitoring =~ /^\| \[(Conduit\w+)\]\(troubleshooting/mg],
     [sort @alerts], 'no row is of an alert that there is not';
 is_deeply [sort $troubleshooting =~ /^### (Conduit\w+)$/mg],
     [sort @alerts], 'nor is a section';
+
+
+# --- as it is installed: modules are made already, so nothing is built
+
+my $dest = "$Conduit::TMP/installed";
+my $docs = "$dest/usr/share/doc/conduit-nginx";
+
+for my $case (['' => '/usr/share/doc/conduit-nginx'],
+              ['RUNBOOKS=https://wiki.example.com/'
+                   => 'https://wiki.example.com'])
+{
+    my ($variable, $base) = @$case;
+
+    my $make = "make -o all BUILD=$Conduit::MODULES DESTDIR=$dest";
+
+    my $said = `cd $Conduit::ROOT && $make $variable install 2>&1`;
+    is $?, 0, "make install $variable" or diag $said;
+
+    my @runbooks = read_file("$docs/contrib/prometheus/alerts.yml")
+        =~ m{^\s+runbook_url: \Q$base\E/docs/troubleshooting\.md#}mg;
+    is scalar @runbooks, scalar @alerts, "runbooks are of $base";
+
+    $said = `cd $docs/contrib/prometheus && promtool test rules *_test.yml 2>&1`;
+    is $?, 0, 'and the tests of the rules know' or diag $said;
+}
+
+$said = `$Conduit::ROOT/tools/check-docs --links $docs 2>&1`;
+is $?, 0, 'links of the installed documentation' or diag $said;
+
+ok -s "$docs/contrib/live/channels.html", 'the live view is installed';
 
 
 # --- dashboard
@@ -134,7 +164,7 @@ my $file = write_file("$Conduit::TMP/panels.yml", JSON::PP->new->canonical
         expr => $asked[$_] =~ s/\$__rate_interval/5m/gr =~ s/\$instance/a/gr,
     } } 0 .. $#asked] }] }));
 
-my $said = `promtool check rules $file 2>&1`;
+$said = `promtool check rules $file 2>&1`;
 is $?, 0, 'Prometheus reads what panels ask for' or diag $said;
 
 done_testing();
