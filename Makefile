@@ -231,10 +231,12 @@ suites-valkey: all  ## run the same, and all of t/faults, on Valkey
 	@REDIS_SERVER=$(VALKEY) $(SUITE_ENV) $(PROVE) \
 	    $(if $(filter file,$(origin TESTS)),$(TESTS_VALKEY),$(TESTS))
 
-# what other compilers say to the sources; nothing is run
-compilers:  ## build with clang, and as strict C11
+# what other compilers say to the sources, and what is unused where NGINX has no
+# --with-debug, as that of its makers; nothing is run
+compilers:  ## build with clang, as strict C11, and without debug logging
 	@$(MAKE) BUILD=$(BUILD)/clang CC=clang all
 	@$(MAKE) BUILD=$(BUILD)/c11 CC_OPT='$(CC_OPT) -std=c11 -pedantic' all
+	@$(MAKE) BUILD=$(BUILD)/nodebug NGINX_CONF_FLAGS=--with-compat all
 
 load: all  ## run the load suites of t/load at a size for two cores
 	@$(SUITE_ENV) tools/prove -It/lib $(LOAD_TESTS)

@@ -140,6 +140,7 @@ static void
 ngx_conduit_stream_loaded(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome)
 {
+#if (NGX_DEBUG)
     ngx_conduit_link_t  *link = data;
 
     if (outcome == NGX_CONDUIT_REPLIED && reply->type == REDIS_REPLY_ERROR) {
@@ -147,6 +148,7 @@ ngx_conduit_stream_loaded(void *data, redisReply *reply,
                        "conduit: redis %V: SCRIPT LOAD: %s",
                        &link->redis->name, reply->str);
     }
+#endif
 }
 
 

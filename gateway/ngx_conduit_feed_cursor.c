@@ -337,17 +337,16 @@ static void
 ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
     conduit_history_plan_t *plan, conduit_stream_id_t *cursor)
 {
-    conduit_history_t         *h;
-    conduit_history_answer_t  *a;
+    conduit_history_t  *h;
 
     h = &feed->history;
-    a = &feed->question->answer;
 
     ngx_log_debug7(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                    "conduit: feed \"%V\" %s, change %d, next %d, takes %uz of "
                    "%uz, cursor %uL", &feed->key.node.str, plan->why,
                    (int) plan->change, (int) plan->next,
-                   a->nentries - plan->first, a->nentries, h->cursor.ms);
+                   feed->question->answer.nentries - plan->first,
+                   feed->question->answer.nentries, h->cursor.ms);
 
     if (plan->change == CONDUIT_HISTORY_CUT
         || plan->change == CONDUIT_HISTORY_RESTART)
