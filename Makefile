@@ -101,7 +101,8 @@ help:  ## list the targets
 	@echo 'Variables: NGINX_SRC, NGINX_CONF_FLAGS, NGINX_BIN, HIREDIS_SRC,' \
 	      'HIREDIS_LINK, CC_OPT, LD_OPT,' \
 	      'FUZZ_SECONDS, JOBS, CONSTRUCTS, RANDOM_SECONDS, FILES, SEED,' \
-	      'COUNT, REDIS62, VALKEY, DESTDIR, MODULES_DIR, PREFIX'
+	      'COUNT, REDIS62, VALKEY, VANILLA_STABLE, VANILLA_MAINLINE,' \
+	      'DESTDIR, MODULES_DIR, PREFIX, RUNBOOKS'
 
 deps:  ## install what a build needs (Debian)
 	@tools/install-deps build
@@ -353,6 +354,27 @@ test-container:  ## build the images of the Dockerfile, try one (as root)
 test-kubernetes:  ## check contrib/kubernetes against the schema
 	@tools/test-kubernetes
 
+# NGINX's own releases, with the options of its packages: sources come by
+# tools/fetch-vanilla.  Where NGINX_RELEASES has others, say which
+VANILLA_STABLE = 1.30.4
+VANILLA_MAINLINE = 1.31.4
+
+vanilla-stable: VANILLA = $(VANILLA_STABLE)
+vanilla-mainline: VANILLA = $(VANILLA_MAINLINE)
+
+vanilla-stable:  ## build for NGINX's own stable release, run the suites with it
+vanilla-mainline:  ## the same for its mainline (TESTS, VANILLA_MAINLINE)
+vanilla-stable vanilla-mainline:
+	@tools/install-deps build asan
+	@MAKE='$(MAKE)' tools/vanilla $(VANILLA) $(BUILD)/vanilla-$(VANILLA)
+
+# the sources alone
+vanilla-sources: $(BUILD)/vanilla-$(VANILLA_STABLE)/src/src/core/nginx.h \
+		$(BUILD)/vanilla-$(VANILLA_MAINLINE)/src/src/core/nginx.h
+
+$(BUILD)/vanilla-%/src/src/core/nginx.h:
+	@tools/fetch-vanilla $* $(BUILD)/vanilla-$*/src
+
 matrix:  ## build and test on Debian 13 and sid, in chroots (as root)
 	@tools/install-deps matrix
 	@tools/matrix
@@ -471,5 +493,6 @@ FORCE:
 
 .PHONY: all help deps unit model test test-build symbols suites suites-6.2 \
 	suites-valkey compilers load load-full constructs random soak valgrind \
-	asan conf-fuzz e2e samples openapi docs deb deb-chroot test-package test-container test-kubernetes matrix demo lint fuzz mutate \
+	asan conf-fuzz e2e samples openapi docs deb deb-chroot test-package test-container test-kubernetes \
+	vanilla-stable vanilla-mainline vanilla-sources matrix demo lint fuzz mutate \
 	bench bench-full bench-check bench-deps bench-json install clean FORCE
