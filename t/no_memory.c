@@ -1,7 +1,8 @@
 /*
  * Preloaded into NGINX by t/faults/memory.t: makes one allocation fail.  The
- * file named by CONDUIT_NO_MEMORY holds an int: the allocation of that number,
- * counted from when it was written, fails.  0 means that none will.
+ * file named by CONDUIT_NO_MEMORY holds three ints.  The first is the number of
+ * the allocation that fails, counted from when it was written, and 0 if none
+ * will.  The others are the sizes, from and to, of those that count.
  */
 
 #define _GNU_SOURCE
@@ -24,13 +25,20 @@ void *__libc_memalign(size_t alignment, size_t size);
 #define SMALLEST  4
 
 
-static int  none;
-static int *countdown = &none;
+typedef struct {
+    int  countdown;
+    int  from;
+    int  to;
+} orders_t;
+
+
+static orders_t  none;
+static orders_t *orders = &none;
 
 
 __attribute__((constructor))
 static void
-open_countdown(void)
+open_orders(void)
 {
     int          fd;
     void        *p;
@@ -43,10 +51,10 @@ open_countdown(void)
         return;
     }
 
-    p = mmap(NULL, sizeof(int), PROT_READ|PROT_WRITE, MAP_SHARED, fd, 0);
+    p = mmap(NULL, sizeof(orders_t), PROT_READ|PROT_WRITE, MAP_SHARED, fd, 0);
 
     if (p != MAP_FAILED) {
-        countdown = p;
+        orders = p;
     }
 
     close(fd);
@@ -58,7 +66,12 @@ open_countdown(void)
 static int
 fails(size_t size)
 {
-    if (size <= SMALLEST || *countdown == 0 || --*countdown != 0) {
+    if (orders->countdown == 0
+        || size <= SMALLEST
+        || size < (size_t) orders->from
+        || size > (size_t) orders->to
+        || --orders->countdown != 0)
+    {
         return 0;
     }
 

@@ -1,6 +1,7 @@
-# Memory that is out while a worker publishes: each allocation fails in turn.
-# What fails is answered with an error, and a reply never goes to another
-# message: hiredis sends a command even if it has no memory for its callback.
+# Memory that is out.  While a worker publishes, each allocation fails in turn:
+# what fails is answered with an error, and a reply never goes to another message
+# (hiredis sends a command even if it has no memory for its callback).  A channel
+# that can't move to another server for lack of memory moves later.
 
 use strict;
 use warnings;
@@ -8,34 +9,37 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
+use Conduit::Fake;
+use Conduit::Servers;
 use Test::More;
 
 plan skip_all => 'allocations are the sanitizer\'s, or valgrind\'s'
     if $ENV{CONDUIT_CHECKED} || $ENV{TEST_NGINX_USE_VALGRIND};
 
 my $library = "$Conduit::TMP/no_memory.so";
-my $countdown = "$Conduit::TMP/countdown";
+my $orders = "$Conduit::TMP/orders";
 
 system(qw(cc -Wall -Wextra -Werror -O1 -shared -fPIC -o), $library,
        't/no_memory.c') == 0 or die 'cc failed';
 
-write_file($countdown, pack 'i', 0);
+write_file($orders, pack 'i3', 0, 0, 0);
 
-my $nginx = do {
+sub start {
     local $ENV{LD_PRELOAD} = $library;
-    local $ENV{CONDUIT_NO_MEMORY} = $countdown;
+    local $ENV{CONDUIT_NO_MEMORY} = $orders;
 
-    nginx_start(expect => qr/\[emerg\].* (?:malloc|posix_memalign)\(/);
-};
+    return nginx_start(expect => qr/\[emerg\].* (?:malloc|posix_memalign)\(/,
+                       @_);
+}
 
-my ($worker) = $nginx->workers;
+open my $file, '+<', $orders or die "$orders: $!";
 
-open my $file, '+<', $countdown or die "$countdown: $!";
-
-# the allocation of that number fails, none if it is 0
+# the allocation of that number fails, of those of that size, or any size
 sub fail_at {
+    my ($n, $from, $to) = @_;
+
     sysseek $file, 0, 0;
-    syswrite $file, pack 'i', $_[0];
+    syswrite $file, pack 'i3', $n, $from // 0, $to // 0x7fffffff;
 }
 
 sub has_failed {
@@ -43,6 +47,12 @@ sub has_failed {
     sysread $file, my $left, 4;
     return unpack('i', $left) == 0;
 }
+
+
+# --- each allocation of a worker that publishes
+
+my $nginx = start();
+my ($worker) = $nginx->workers;
 
 # the milliseconds of the IDs that each channel's messages get: in the future, so
 # that Redis goes on with them
@@ -118,5 +128,53 @@ cmp_ok $results{503}, '>', 0, 'some with 503';
 is $alone, undef, 'messages are stored again after each of them';
 is_deeply [$nginx->workers], [$worker], 'the worker lives';
 is publish_one($other), 200, 'and publishes';
+$nginx->stop;
+
+
+# --- the memory for a server that is the master now
+
+my $servers = Conduit::Servers->new;
+my ($old, $new) = map { $servers->start } 1 .. 2;
+my $master = "$Conduit::TMP/master";
+
+write_file($master, $old);
+
+my $sentinel = Conduit::Fake->start(sub {
+    my ($name, @words) = map { uc } @_;
+
+    return $name eq 'PING' ? "+PONG\r\n"
+           : $name eq 'SUBSCRIBE'
+             ? Conduit::Fake::encode(['subscribe', '+switch-master', 1])
+           : Conduit::Fake::encode(['127.0.0.1', \read_file($master)]);
+});
+
+$nginx = start(server => gateway_location('conduit_gateway_timeout 60s;',
+    redis => 'redis+sentinel://127.0.0.1:' . $sentinel->port . '/mymaster'));
+
+sub add {
+    my ($id, @ports) = @_;
+
+    my $message = message();
+
+    $servers->command($_, 'XADD', stream_key(), $id, 'data', $message)
+        for @ports;
+}
+
+add('1-1', $old, $new);
+my $client = sse_open($nginx, last_event_id => '0-0');
+my $event = $client->event(20);
+is $event && $event->{id}, '1-1', 'a client of the old master is served';
+
+# what a worker keeps of a server; nothing else of that size is allocated
+# without a request
+
+fail_at(1, 1500, 2040);
+write_file($master, $new);
+ok wait_for(20, \&has_failed), 'there is no memory for the new master';
+
+add('1-2', $new);
+$event = $client->event(20);
+is $event && $event->{id}, '1-2', 'the client is served by it later';
+is $nginx->stop, 0, 'NGINX quits';
 
 done_testing();
