@@ -8,6 +8,7 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
+use Conduit::Fake;
 use Conduit::Metrics qw(metrics pages);
 use Conduit::Servers;
 use Test::More;
@@ -71,16 +72,6 @@ sub post {
 }
 
 sub redirects { return metrics($nginx, $_[0])->{redis_redirects_total} }
-
-sub is_redirected {
-    my $ch = shift;
-
-    my $before = redirects('publish');
-
-    publish($nginx, channel_id => $ch->{id});
-
-    return redirects('publish') > $before;
-}
 
 # the connections of gateways that hear of new messages
 sub bells { return grep { $_->{flags} eq 'P' } $cluster->clients($_[0]) }
@@ -165,16 +156,46 @@ my $slot = $cluster->slot($ch->{key});
 follows('MOVED by a server with a name', $ch, "MOVED $slot :$there");
 stop();
 
-# what MOVED told holds until the seed tells again that all is at the first
-# master; after that nothing is at the second one, which is left by the gateway
-# once it reads nothing there
+# what MOVED told is used while nobody tells more: the seed, which tells of the
+# first master only, does not answer any more
+
+my $silent = "$Conduit::TMP/silent";
+my $fake = Conduit::Fake->start(sub {
+    my $name = uc $_[0];
+
+    return "+PONG\r\n" if $name eq 'PING';
+    return Conduit::Fake::encode([
+        [0, 16383, [\'127.0.0.1', $here, \('0' x 40), []]]]) if !-e $silent;
+
+    write_file("$silent-asked", '');
+    return;
+});
+
+$nginx = nginx_start(server => pages() . publish_location(
+    'conduit_publish_rate off;',
+    redis => 'redis+cluster://127.0.0.1:' . $fake->port));
+($worker) = $nginx->workers;
+
+publish($nginx);
+$ch = channel_on($there);
+write_file($silent, '');
+ok wait_for(20, sub { -e "$silent-asked" }), 'the seed is asked again';
+publish($nginx, channel_id => $ch->{id});
+
+my $before = redirects('publish');
+
+publish($nginx, channel_id => $ch->{id});
+is redirects('publish'), $before,
+    'the second message goes straight to the second master';
+$nginx->stop;
+$fake->stop;
+
+# nothing is at the second master, says the seed: the gateway leaves it once it
+# reads nothing there
 
 start(\'127.0.0.1');
-
 $ch = channel_on($there);
-
-ok wait_for(20, sub { is_redirected($ch) && !is_redirected($ch) }),
-    'a message after a MOVED goes straight to the second master';
+post($ch, 'a message is taken');
 
 my $client = sse_open($nginx, channel_id => $ch->{id});
 
