@@ -198,13 +198,14 @@ sub agreed {
 }
 
 
-# A live migration of a key's slot; see Conduit::Servers::Migration.
+# A live migration of a key's slot, from its owner unless that is given (a replica
+# may not have heard who it is); see Conduit::Servers::Migration.
 
 sub migration {
-    my ($self, $key, $to) = @_;
+    my ($self, $key, $to, $from) = @_;
 
     return bless { cluster => $self, slot => $self->slot($key), to => $to,
-                   from => $self->owner($key) },
+                   from => $from // $self->owner($key) },
                  'Conduit::Servers::Migration';
 }
 

@@ -20,6 +20,9 @@ use Time::HiRes qw(sleep time);
 # s, of a command that is redirected, or refused for what passes; of a failover
 my $PATIENCE = 90;
 
+# s, after which a failover by hand is tried again
+my $RETRY = 6;
+
 
 sub new {
     my ($class) = @_;
@@ -178,13 +181,13 @@ sub open {
 
     my $cluster = $self->{cluster};
     my $slot = $self->slot($key);
-    my $from = $cluster->owner($key);
+    my $from = $self->owner($key);
 
     return if $self->{steps}{$slot} || $self->{frozen} || !$from;
 
     my $to = (grep { $_ != $from } $cluster->masters)[$which] or return;
 
-    $self->{steps}{$slot} = $cluster->migration($key, $to);
+    $self->{steps}{$slot} = $cluster->migration($key, $to, $from);
     $self->{steps}{$slot}->open;
     $self->{counts}{'slots moved'}++;
     return;
@@ -268,9 +271,21 @@ sub failover {
     my $cluster = $self->{cluster};
     my $pair = $self->pair($wait, $which) or return;
 
-    eval { $cluster->command($pair->{replica}, 'CLUSTER', 'FAILOVER') }
-        or return;
-    $wait->(20, sub { $self->is_master($pair->{replica}) });
+    my $sent = 0;
+
+    # it is given up after 5 s, as when the machine is busy, and tried again
+
+    $wait->($PATIENCE, sub {
+        return $cluster->agreed if $self->is_master($pair->{replica});
+
+        if (time > $sent + $RETRY) {
+            $sent = time;
+            $cluster->command($pair->{replica}, 'CLUSTER', 'FAILOVER');
+        }
+
+        return 0;
+    }) or die 'the cluster does not agree about a failover';
+
     $self->{counts}{failovers}++;
     $self->{owner} = {};
     return;

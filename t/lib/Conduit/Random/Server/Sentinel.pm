@@ -13,9 +13,13 @@ use parent 'Conduit::Random::Server';
 
 use Conduit;
 use Conduit::Servers;
+use Time::HiRes qw(time);
 
 # s, of a failover
 my $PATIENCE = 90;
+
+# s, after which a failover by hand is tried again
+my $RETRY = 15;
 
 
 sub new {
@@ -133,6 +137,7 @@ sub change {
 
     my $set = $self->{set};
     my ($master, $next) = ($self->{master}, $self->other);
+    my @told = (($set->sentinels)[-1], qw(SENTINEL FAILOVER mymaster));
 
     if ($how eq 'kill') {
         $set->kill($master);
@@ -141,13 +146,19 @@ sub change {
         $set->pause($master);
 
     } else {
-        eval { $set->command(($set->sentinels)[-1], qw(SENTINEL FAILOVER
-                                                       mymaster)) } or return;
+        eval { $set->command(@told) } or return;
     }
 
+    my $sent = time;
+
     $wait->($PATIENCE, sub {
-        $set->master == $next
-        && $set->info($next, 'replication')->{role} eq 'master'
+        if ($how eq 'told' && time > $sent + $RETRY) {
+            $sent = time;
+            eval { $set->command(@told) };
+        }
+
+        return $set->master == $next
+               && $set->info($next, 'replication')->{role} eq 'master';
     }) or die 'no failover';
 
     $set->run($master) if $how eq 'kill';
