@@ -164,8 +164,8 @@ sub anew {
 # the window had no entry, as a small one, or that of one who came to the end of
 # the stream; that of its position was deleted, and others which nobody had read
 # (or, before Redis 7, no other).
-# Likewise when it was served from a new life before the window was known to be
-# of the one before.
+# Likewise when it was served from a new life, or after the stream had gone back
+# further than a small window goes, before that was known.
 
 sub bare {
     my ($self, $item) = @_;
@@ -173,8 +173,8 @@ sub bare {
     my $from = $self->{at}{entry};
     my $again = \$self->{again}{$self->{life}{n}};
 
-    $$again ||= $self->{life}{n} && $self->{told}
-                && $self->{told}{reason} eq 'gone'
+    $$again ||= ($self->{life}{n} || @{ $self->{stream}{anew} })
+                && $self->{told} && $self->{told}{reason} eq 'gone'
         if $self->{stream}{where} =~ /^(?:small|tiny)$/;
     $$again ||= $self->deleted($item) if $self->{stream}{where} eq 'tiny';
     $$again ||= (went($from, $item) // '') eq 'xdel'
