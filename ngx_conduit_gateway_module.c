@@ -380,6 +380,13 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.after_end),
       &ngx_conduit_gateway_after_end },
 
+    { ngx_string("conduit_gateway_resume_only"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_gateway_resume_only_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, resume_only),
+      NULL },
+
     { ngx_string("conduit_gateway_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
       ngx_conduit_status_slot,
@@ -817,6 +824,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
 
     glcf->expire = NGX_CONF_UNSET;
     glcf->token = NGX_CONF_UNSET_PTR;
+    glcf->resume_only = NGX_CONF_UNSET_PTR;
     glcf->waived = NGX_CONF_UNSET;
     glcf->origins = NGX_CONF_UNSET_PTR;
     glcf->credentials = NGX_CONF_UNSET;
@@ -841,6 +849,7 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->expire, prev->expire, 0);
     ngx_conf_merge_ptr_value(conf->token, prev->token, NULL);
+    ngx_conf_merge_ptr_value(conf->resume_only, prev->resume_only, NULL);
 
     ngx_conduit_gateway_merge_settings(&prev->settings, &conf->settings);
     ngx_conduit_gateway_merge_fields(&prev->fields, &conf->fields);

@@ -193,6 +193,40 @@ conduit_history_begins(conduit_history_t *h,
 }
 
 
+conduit_history_newest_e
+conduit_history_newest(const conduit_history_t *h,
+    const conduit_history_answer_t *a, int ended)
+{
+    if (a->full) {
+        return CONDUIT_HISTORY_UNKNOWN;
+    }
+
+    if (!h->facts) {
+
+        /* FAST: either its first entry is the cursor's, and the others were
+           taken; or there is no entry yet; or FULL follows */
+
+        if (h->state != CONDUIT_HISTORY_SURE) {
+            return CONDUIT_HISTORY_UNKNOWN;
+        }
+
+        return (ended || conduit_history_is_zero(&h->cursor))
+               ? CONDUIT_HISTORY_RESTING : CONDUIT_HISTORY_RUNNING;
+    }
+
+    if (a->nentries == 0 && !a->has_tail) {
+
+        /* a server that answers XRANGE alone has no entry at or after "from",
+           but may have some before it: the next question begins at 0-0 */
+
+        return (!a->missing && conduit_stream_id_cmp(&a->last_id, &a->from) < 0)
+               ? CONDUIT_HISTORY_UNKNOWN : CONDUIT_HISTORY_RESTING;
+    }
+
+    return a->ended ? CONDUIT_HISTORY_RESTING : CONDUIT_HISTORY_RUNNING;
+}
+
+
 /* the stream has not got as far as the position */
 
 static void

@@ -289,6 +289,15 @@ typedef struct {
     const char               *why;      /* the rule, for the log; never NULL */
 } conduit_history_plan_t;
 
+/* what an answer about the cursor says of the stream's newest entry */
+typedef enum {
+    CONDUIT_HISTORY_UNKNOWN = 0,   /* the answer does not tell; another question
+                                      follows */
+    CONDUIT_HISTORY_RUNNING,       /* there is one, and it is no END */
+    CONDUIT_HISTORY_RESTING        /* it is an END, or the stream has no
+                                      entry */
+} conduit_history_newest_e;
+
 /* what an answer says about a position in the stream */
 typedef enum {
     CONDUIT_HISTORY_OK = 0,        /* go on from there */
@@ -366,6 +375,14 @@ int conduit_history_take(conduit_history_t *h,
 /* All of an answer was taken.  Returns NEXT_IDLE or NEXT_ASK. */
 conduit_history_next_e conduit_history_taken(conduit_history_t *h,
     const conduit_history_answer_t *a);
+
+/*
+ * What an answer says of the newest entry there was when it was given; after
+ * _answer(), and _taken() where entries were taken.  ended: the entry at the
+ * cursor is an END.
+ */
+conduit_history_newest_e conduit_history_newest(const conduit_history_t *h,
+    const conduit_history_answer_t *a, int ended);
 
 /*
  * A temporary error, or memory is out: only the retry timer asks again, rings

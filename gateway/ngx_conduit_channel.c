@@ -10,6 +10,7 @@
 #include "ngx_conduit_channel.h"
 #include "ngx_conduit_feed_core.h"
 #include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_resuming.h"
 
 
 /* clients of a queue that ngx_conduit_channel_look() counts, at most */
@@ -19,6 +20,7 @@
 struct ngx_conduit_channel_s {
     ngx_conduit_feed_t       feed;
     ngx_conduit_listeners_t  listeners;
+    ngx_conduit_resuming_t   resuming;
     ngx_uint_t               holds;        /* calls under way that still use
                                               it */
 };
@@ -36,6 +38,8 @@ static void ngx_conduit_channel_changed(void *data,
     conduit_history_change_e change);
 static void ngx_conduit_channel_judged(void *data,
     const conduit_history_answer_t *answer, ngx_uint_t batch);
+static void ngx_conduit_channel_settled(void *data, uint32_t serial,
+    ngx_uint_t resting);
 static void ngx_conduit_channel_outage(void *data);
 static void ngx_conduit_channel_failed(void *data);
 static void ngx_conduit_channel_released(void *data);
@@ -46,6 +50,7 @@ static const ngx_conduit_feed_handlers_t  ngx_conduit_channel_feed = {
     ngx_conduit_channel_appended,
     ngx_conduit_channel_changed,
     ngx_conduit_channel_judged,
+    ngx_conduit_channel_settled,
     ngx_conduit_channel_outage,
     ngx_conduit_channel_failed,
     ngx_conduit_channel_released
@@ -90,6 +95,7 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
     ls->after_end = hub->settings.after_end;
 
     ngx_conduit_listeners_init(ls);
+    ngx_conduit_resuming_init(&ch->resuming, ls);
 
     ch->feed.key.label = label ? *label : str;
 
@@ -135,7 +141,13 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
     ngx_int_t   rc;
     ngx_msec_t  away;
 
-    rc = ngx_conduit_listeners_add(&ch->listeners, l);
+    if (l->resumes) {
+        ngx_conduit_resuming_add(&ch->resuming, l);
+        rc = NGX_AGAIN;
+
+    } else {
+        rc = ngx_conduit_listeners_add(&ch->listeners, l);
+    }
 
     if (rc == NGX_DONE) {
         ngx_conduit_channel_release(ch);
@@ -145,7 +157,9 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
     ngx_conduit_roster_add(&ch->feed.hub->roster, m,
                            ngx_conduit_feed_is_up(&ch->feed, &away));
 
-    ngx_conduit_listeners_place(&ch->listeners, l);
+    if (!l->resumes) {
+        ngx_conduit_listeners_place(&ch->listeners, l);
+    }
 
     ngx_conduit_feed_start(&ch->feed);
 
@@ -241,7 +255,8 @@ ngx_conduit_channel_later(void *data, ngx_uint_t max)
 }
 
 
-/* the handlers of the feed: each calls the listeners' function of that name */
+/* the handlers of the feed: each calls the function of that name of those it
+   concerns */
 
 static ngx_uint_t
 ngx_conduit_channel_below(void *data, conduit_stream_id_t *pos)
@@ -281,6 +296,15 @@ ngx_conduit_channel_judged(void *data, const conduit_history_answer_t *answer,
 
 
 static void
+ngx_conduit_channel_settled(void *data, uint32_t serial, ngx_uint_t resting)
+{
+    ngx_conduit_channel_t  *ch = data;
+
+    ngx_conduit_resuming_settled(&ch->resuming, serial, resting);
+}
+
+
+static void
 ngx_conduit_channel_outage(void *data)
 {
     ngx_conduit_channel_t  *ch = data;
@@ -288,6 +312,7 @@ ngx_conduit_channel_outage(void *data)
     ch->holds++;
 
     ngx_conduit_listeners_start(&ch->listeners);
+    ngx_conduit_resuming_start(&ch->resuming);
 
     ch->holds--;
 
@@ -301,6 +326,7 @@ ngx_conduit_channel_failed(void *data)
     ngx_conduit_channel_t  *ch = data;
 
     ngx_conduit_listeners_send_away(&ch->listeners);
+    ngx_conduit_resuming_send_away(&ch->resuming);
 }
 
 

@@ -41,7 +41,8 @@ ngx_conduit_channel_t *ngx_conduit_channel_get(ngx_conduit_hub_t *hub,
 
 /*
  * Adds a listener, and its member to the roster.  Returns NGX_OK: start it at
- * once; NGX_AGAIN: its position is being looked up, it is started later;
+ * once; NGX_AGAIN: its position, or whether there is anything to resume, is
+ * being looked up, it is started later;
  * NGX_DONE: it has seen the end of the stream, and was not added (only where
  * after_end is stop).
  */

@@ -182,6 +182,13 @@ ngx_conduit_feed_start(ngx_conduit_feed_t *feed)
 }
 
 
+void
+ngx_conduit_feed_renew(ngx_conduit_feed_t *feed)
+{
+    ngx_conduit_feed_ring(feed, NGX_CONDUIT_CAUSE_NONE);
+}
+
+
 static void
 ngx_conduit_feed_release_frame(void *frame)
 {

@@ -5,6 +5,7 @@
  * and reports to its owner through handlers.  It knows nothing of listeners.
  *
  *   open, start, close   its life; its key is at a shard meanwhile
+ *   renew                asks Redis what the newest entry is
  *   history              what is in memory: the window and the cursor
  *   catch_up, served     a batch: entries read from below the window
  *   drop                 drops the oldest items of the window
@@ -39,6 +40,9 @@ typedef struct {
        are below the window */
     void        (*judged)(void *data, const conduit_history_answer_t *answer,
                           ngx_uint_t batch);
+    /* an answer, of that serial or to a later question, has told whether the
+       newest entry is an END, or there is none: then resting is 1 */
+    void        (*settled)(void *data, uint32_t serial, ngx_uint_t resting);
     /* no answer comes for a while: no listener is to wait for one */
     void        (*outage)(void *data);
     /* the stream can't be read: send all listeners away */
@@ -58,6 +62,12 @@ ngx_int_t ngx_conduit_feed_open(ngx_conduit_feed_t *feed,
 
 /* Sends the first question, once the first listener was added. */
 void ngx_conduit_feed_start(ngx_conduit_feed_t *feed);
+
+/*
+ * Asks about the cursor now, or when the question that is out is answered:
+ * settled() will be called for a question asked after this call.
+ */
+void ngx_conduit_feed_renew(ngx_conduit_feed_t *feed);
 
 /* Closes a feed that is not held, and forgets its questions. */
 void ngx_conduit_feed_close(ngx_conduit_feed_t *feed);

@@ -451,19 +451,27 @@ ngx_conduit_feed_append(ngx_conduit_feed_t *feed, size_t i)
 }
 
 
-/* an answer to FULL judges the listeners that join */
+/* an answer to FULL judges the listeners that join; that to FAST, too, may tell
+   what the newest entry is */
 
 static void
 ngx_conduit_feed_settled(ngx_conduit_feed_t *feed)
 {
-    ngx_conduit_question_t  *q;
+    ngx_conduit_question_t    *q;
+    conduit_history_newest_e   newest;
 
     q = feed->question;
+    newest = conduit_history_newest(&feed->history, &q->answer, feed->ended);
 
     if (q->ask.kind == CONDUIT_HISTORY_FULL
         && conduit_history_agrees(&feed->history, &q->answer))
     {
         feed->on->judged(feed->data, &q->answer, 0);
+    }
+
+    if (newest != CONDUIT_HISTORY_UNKNOWN) {
+        feed->on->settled(feed->data, q->ask.serial,
+                          newest == CONDUIT_HISTORY_RESTING);
     }
 }
 

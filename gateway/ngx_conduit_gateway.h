@@ -5,7 +5,7 @@
  * through handlers (tools/arrows checks it):
  *
  *   request -> subscriber -> channel -> listeners -> feed -> shard -> doorbell
- *              response                              hub -> roster, schedule
+ *              response            resuming          hub -> roster, schedule
  *              client                                canary -> hub
  *              output -> frame
  *

@@ -16,7 +16,7 @@
 
 /* values of "outcome" of requests_total, in the order of their cells */
 typedef enum {
-    NGX_CONDUIT_REQUEST_ACCEPTED = 0,   /* a subscriber, or 204 at the END */
+    NGX_CONDUIT_REQUEST_ACCEPTED = 0,   /* a subscriber, or 204 */
     NGX_CONDUIT_REQUEST_TURNED_AWAY,    /* 200 that ends at once */
     NGX_CONDUIT_REQUEST_INVALID,        /* 400 */
     NGX_CONDUIT_REQUEST_UNAUTHORIZED,   /* 401 */

@@ -23,6 +23,9 @@
 
 
 static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_gateway_from(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    conduit_stream_id_t *pos);
 static ngx_int_t ngx_conduit_gateway_position(ngx_http_request_t *r,
     conduit_stream_id_t *pos);
 static ngx_int_t ngx_conduit_gateway_is_position(ngx_http_request_t *r,
@@ -87,7 +90,7 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         return ngx_conduit_gateway_refuse(r, NGX_HTTP_BAD_REQUEST, err);
     }
 
-    resumes = ngx_conduit_gateway_position(r, &pos);
+    resumes = ngx_conduit_gateway_from(r, glcf, ctx, &pos);
     if (resumes == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -154,6 +157,33 @@ ngx_conduit_gateway_method(ngx_http_request_t *r)
 
     return ngx_conduit_gateway_refuse(r, NGX_HTTP_NOT_ALLOWED,
                                       "Method not allowed");
+}
+
+
+/*
+ * Finds the position to go on from, or else whether the client comes only for
+ * what is running.  Returns NGX_OK, NGX_DECLINED without a position, or
+ * NGX_ERROR.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_from(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    conduit_stream_id_t *pos)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_conduit_gateway_position(r, pos);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    rc = ngx_conduit_gateway_resumes(r, glcf);
+
+    ctx->sub.listener.resumes = (rc == NGX_OK);
+
+    return rc == NGX_ERROR ? NGX_ERROR : NGX_DECLINED;
 }
 
 

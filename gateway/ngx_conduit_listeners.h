@@ -50,6 +50,11 @@ struct ngx_conduit_listener_s {
     conduit_stream_id_t                     id;        /* of the last event that
                                                           its client has got;
                                                           0-0: of none */
+    ngx_uint_t                              resumes;   /* comes for what is
+                                                          running, and has no
+                                                          position: see
+                                                          ngx_conduit_resuming.h
+                                                          */
 
     /* private but for blocked */
     conduit_place_t                         place;

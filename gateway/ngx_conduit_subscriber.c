@@ -258,7 +258,8 @@ ngx_conduit_sub_listener_end(ngx_conduit_listener_t *l,
 
     if (why == NGX_CONDUIT_CLOSE_END && !sub->started) {
 
-        /* the client has seen the end of the stream, and after_end is stop */
+        /* the client has seen the end of the stream, and after_end is stop; or
+           it comes to resume, and nothing is running */
 
         ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END,
                                NGX_HTTP_NO_CONTENT);

@@ -298,6 +298,105 @@ START_TEST(an_answer_decides)
 END_TEST
 
 
+/* what is said of the newest entry is so, and is said at once, or another
+   question follows.  The second half of the rows: the newest entry is an END */
+
+START_TEST(the_newest_entry_is_known)
+{
+    int                         n, end, none;
+    size_t                      i;
+    answer_t                    r;
+    const row_t                *row;
+    conduit_history_t           h;
+    conduit_history_plan_t      plan;
+    conduit_history_newest_e    newest, wanted;
+    conduit_history_question_t  q;
+
+    n = sizeof(rows) / sizeof(rows[0]);
+    row = &rows[_i % n];
+    end = (_i >= n);
+
+    start(&h, row->start);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &row->said, &q);
+
+    none = (r.a.missing || (q.kind == CONDUIT_HISTORY_FULL
+                            && r.a.length == 0));
+    r.a.ended = (end && !none && !r.a.full);
+
+    if (q.kind == CONDUIT_HISTORY_FULL && r.a.length && r.a.nentries == 0
+        && !r.a.has_tail)
+    {
+        /* the table leaves the tail out where it decides nothing */
+
+        r.a.has_tail = 1;
+        r.a.tail.id = r.a.oldest;
+    }
+
+    conduit_history_answer(&h, &r.a, &plan);
+
+    if (plan.next == CONDUIT_HISTORY_NEXT_TAKE) {
+        for (i = plan.first; i < r.a.nentries; i++) {
+            ck_assert_int_eq(conduit_history_take(&h, &r.e[i], NULL, 0), 0);
+        }
+
+        plan.next = conduit_history_taken(&h, &r.a);
+    }
+
+    newest = conduit_history_newest(&h, &r.a, end);
+    wanted = (end || none) ? CONDUIT_HISTORY_RESTING : CONDUIT_HISTORY_RUNNING;
+
+    if (newest == CONDUIT_HISTORY_UNKNOWN) {
+        ck_assert_msg(plan.next == CONDUIT_HISTORY_NEXT_ASK,
+                      "row %d, %s: next %d", _i, row->why, plan.next);
+
+    } else {
+        ck_assert_msg(newest == wanted, "row %d, %s: newest %d", _i, row->why,
+                      newest);
+    }
+
+    /* what FULL says to its end needs no other question, but where a server
+       may have entries before the position */
+
+    if (q.kind == CONDUIT_HISTORY_FULL && !r.a.full
+        && (r.a.nentries || r.a.has_tail || r.a.missing
+            || conduit_stream_id_cmp(&r.a.last_id, &r.a.from) >= 0))
+    {
+        ck_assert_msg(newest == wanted, "row %d, %s: not known", _i, row->why);
+    }
+
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* an answer to FAST at 0-0, as a sweep asks it */
+
+START_TEST(nothing_is_the_newest_entry)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  nothing = { 0, 0, 0, 0, { { 0, 0, 0 } },
+                                     0, 0, 0, 0, 0, 0 };
+    static const said_t  one = { 0, 0, 0, 1, { SAME(1) }, 0, 0, 0, 0, 0, 0 };
+
+    start(&h, NEW);
+    conduit_history_ask(&h, 0, 100, &q);
+    ck_assert_int_eq(q.kind, CONDUIT_HISTORY_FAST);
+    answer_of(&r, _i ? &one : &nothing, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+
+    ck_assert_int_eq(plan.next, _i ? ASK : IDLE);
+    ck_assert_int_eq(conduit_history_newest(&h, &r.a, 0),
+                     _i ? CONDUIT_HISTORY_UNKNOWN : CONDUIT_HISTORY_RESTING);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /*
  * "ahead", an ID that a subscriber was judged by, is kept until the channel has
  * read that far.  Here memory runs out before that, and then the stream is
@@ -624,6 +723,9 @@ main(void)
     t = tcase_create("history");
     tcase_add_loop_test(t, an_answer_decides, 0,
                         sizeof(rows) / sizeof(rows[0]));
+    tcase_add_loop_test(t, the_newest_entry_is_known, 0,
+                        2 * sizeof(rows) / sizeof(rows[0]));
+    tcase_add_loop_test(t, nothing_is_the_newest_entry, 0, 2);
     tcase_add_loop_test(t, what_is_ahead_is_remembered, 0, 2);
     tcase_add_test(t, a_stream_made_anew_is_read_from_its_oldest);
     tcase_add_test(t, a_rollback_is_remembered);
