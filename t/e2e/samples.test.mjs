@@ -176,6 +176,25 @@ test('publishers: all messages arrive once, in order, over the rate', async () =
 });
 
 
+test('python/publish_ai.py: the chunks that the AI SDK reads', async () => {
+  const sample = run(['python3', 'python/publish_ai.py', channel]);
+
+  await succeeds(sample, 'python/publish_ai.py');
+
+  const got = await messages(channel);
+  const chunks = got.slice(1, -1).map(({ payload }) => payload);
+
+  assert.equal(got[0].phase, 'PHASE_START');
+  assert.equal(got.at(-1).phase, 'PHASE_END');
+  assert.deepEqual(chunks.slice(0, 3), [{ type: 'start', messageId: channel },
+    { type: 'start-step' }, { type: 'text-start', id: '1' }]);
+  assert.equal(chunks.slice(3, -3).map(({ type, id, delta }) =>
+    type === 'text-delta' && id === '1' && delta).join(''), TEXT);
+  assert.deepEqual(chunks.slice(-3), [{ type: 'text-end', id: '1' },
+    { type: 'finish-step' }, { type: 'finish' }]);
+});
+
+
 test('a batch is published with curl', async () => {
   const sample = run(['bash', 'curl/batch.sh', channel]);
 
