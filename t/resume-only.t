@@ -22,6 +22,14 @@ my %WINDOWS = (
     stops => 'after_end stop',
 );
 
+# users of Redis who may not do all, so that questions have another form: XINFO
+# and XRANGE instead of a script, XRANGE alone
+
+my %RIGHTS = (apart => ['-@scripting'], bare => ['-@scripting', '-xinfo']);
+
+redis('ACL', 'SETUSER', $_, 'on', '>secret', '~*', '&*', '+@all',
+      @{ $RIGHTS{$_} }) for sort keys %RIGHTS;
+
 sub location {
     my ($path, $redis, $format, @directives) = @_;
 
@@ -44,6 +52,8 @@ EOC
                               'resume_only on',
                               split /; /, $WINDOWS{$_}) }
                sort keys %WINDOWS } qw(conduit payload json text)),
+        (map { location("json-$_", $REDIS =~ s{//}{//$_:secret\@}r, 'json',
+                        'resume_only on') } sort keys %RIGHTS),
         location('asks', $REDIS, 'json', 'resume_only $arg_resume'),
         location('off', $REDIS, 'json', 'resume_only off'),
         location('held', $proxy->url, 'json', 'resume_only $arg_resume',
@@ -144,8 +154,8 @@ sub connected {
 
 # --- each format, with windows of each size
 
-for my $path (map { my $f = $_; map { "$f-$_" } sort keys %WINDOWS }
-              sort keys %ENTRY)
+for my $path ((map { my $f = $_; map { "$f-$_" } sort keys %WINDOWS }
+               sort keys %ENTRY), map { "json-$_" } sort keys %RIGHTS)
 {
     my ($run, $key) = run();
     my $entry = $ENTRY{$path =~ s/-.*//r};
@@ -220,7 +230,8 @@ my ($run, $key) = run();
 
 add($key, '1-1', data => 1);
 redis('XDEL', $key, '1-1');
-is_204('an empty stream', come($_, $run)) for qw(json-large json-tiny);
+is_204('an empty stream', come($_, $run))
+    for qw(json-large json-tiny json-apart json-bare);
 
 add($key, "$_-1", data => 1) for 2 .. 9;
 add($key, '10-1', data => 1, end => 1);
