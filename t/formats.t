@@ -25,7 +25,8 @@ sub location {
 my $nginx = nginx_start(log_level => 'info', server => pages()
     . join '', map { location(@$_) }
       ['conduit'], (map { [$_, "format $_"] } qw(payload json text)),
-      (map { ["stop-$_", "format $_", 'after_end stop'] }
+      (map { ["stop-$_", "format $_", 'after_end stop',
+              'resume_only $arg_resume'] }
        qw(payload json text)),
       ['token', 'format text', 'field token'],
       ['last', 'format text', 'end_field last'],
@@ -138,6 +139,10 @@ for my $format (sort keys %STREAM) {
         "$format: nothing follows the end";
     is status("stop-$format", $run, '1-0'), 200,
         "$format: something is before it";
+    is status("stop-$format", "$run&resume=1"), 204,
+        "$format: there is nothing to resume";
+    is sent("stop-$format", $run), join('', @events),
+        "$format: who does not ask for that gets all of it";
 
     # the next turn, in the same stream
 
