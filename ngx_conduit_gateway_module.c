@@ -69,6 +69,14 @@ static ngx_conf_enum_t  ngx_conduit_gateway_after_end[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_conduit_gateway_start[] = {
+    { ngx_string("oldest"), CONDUIT_START_OLDEST },
+    { ngx_string("turn"), CONDUIT_START_TURN },
+    { ngx_string("latest"), CONDUIT_START_LATEST },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_conf_enum_t  ngx_conduit_gateway_drain_event[] = {
     { ngx_string("auto"), NGX_CONDUIT_DRAIN_EVENT_AUTO },
     { ngx_string("on"), NGX_CONDUIT_DRAIN_EVENT_ON },
@@ -288,6 +296,13 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, common.cache_size),
       NULL },
+
+    { ngx_string("conduit_gateway_start"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, start),
+      &ngx_conduit_gateway_start },
 
     { ngx_string("conduit_gateway_wakeup"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
@@ -823,6 +838,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
     s->max_value = NGX_CONF_UNSET_SIZE;
 
     glcf->expire = NGX_CONF_UNSET;
+    glcf->start = NGX_CONF_UNSET_UINT;
     glcf->token = NGX_CONF_UNSET_PTR;
     glcf->resume_only = NGX_CONF_UNSET_PTR;
     glcf->waived = NGX_CONF_UNSET;
@@ -848,6 +864,7 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conduit_gateway_waive(prev, conf);
 
     ngx_conf_merge_value(conf->expire, prev->expire, 0);
+    ngx_conf_merge_uint_value(conf->start, prev->start, CONDUIT_START_OLDEST);
     ngx_conf_merge_ptr_value(conf->token, prev->token, NULL);
     ngx_conf_merge_ptr_value(conf->resume_only, prev->resume_only, NULL);
 

@@ -8,6 +8,10 @@
 #include "ngx_conduit_stream.h"
 
 
+static ngx_int_t ngx_conduit_stream_span(ngx_conduit_link_t *link,
+    const char *command, ngx_str_t *key, conduit_stream_id_t *from,
+    const char *to, ngx_uint_t count, ngx_conduit_reply_pt handler,
+    void *data);
 static void ngx_conduit_stream_loaded(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_stream_fields(redisReply *list,
@@ -49,18 +53,38 @@ ngx_conduit_stream_range(ngx_conduit_link_t *link, ngx_str_t *key,
     conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
     void *data)
 {
+    return ngx_conduit_stream_span(link, "XRANGE", key, from, "+", count,
+                                   handler, data);
+}
+
+
+ngx_int_t
+ngx_conduit_stream_back(ngx_conduit_link_t *link, ngx_str_t *key,
+    conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
+    void *data)
+{
+    return ngx_conduit_stream_span(link, "XREVRANGE", key, from, "-", count,
+                                   handler, data);
+}
+
+
+static ngx_int_t
+ngx_conduit_stream_span(ngx_conduit_link_t *link, const char *command,
+    ngx_str_t *key, conduit_stream_id_t *from, const char *to,
+    ngx_uint_t count, ngx_conduit_reply_pt handler, void *data)
+{
     char         id[CONDUIT_STREAM_ID_MAX];
     u_char       number[NGX_INT_T_LEN];
     size_t       argvlen[6];
     const char  *argv[6];
 
-    argv[0] = "XRANGE";
-    argvlen[0] = 6;
+    argv[0] = command;
+    argvlen[0] = ngx_strlen(command);
     argv[1] = (char *) key->data;
     argvlen[1] = key->len;
     argv[2] = id;
     argvlen[2] = conduit_stream_id_write(from, id);
-    argv[3] = "+";
+    argv[3] = to;
     argvlen[3] = 1;
     argv[4] = "COUNT";
     argvlen[4] = 5;

@@ -55,6 +55,11 @@ ngx_int_t ngx_conduit_stream_range(ngx_conduit_link_t *link, ngx_str_t *key,
     conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
     void *data);
 
+/* Sends XREVRANGE key from - COUNT count, from included; likewise. */
+ngx_int_t ngx_conduit_stream_back(ngx_conduit_link_t *link, ngx_str_t *key,
+    conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
+    void *data);
+
 /* Sends XINFO STREAM key; likewise. */
 ngx_int_t ngx_conduit_stream_info(ngx_conduit_link_t *link, ngx_str_t *key,
     ngx_conduit_reply_pt handler, void *data);

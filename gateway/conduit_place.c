@@ -125,16 +125,20 @@ conduit_place_follow(conduit_place_t *p, const conduit_history_t *h)
 static int
 conduit_place_within(const conduit_history_t *h, const conduit_stream_id_t *pos)
 {
-    if (conduit_place_is_zero(pos)) {
+    return conduit_place_is_zero(pos)
+           ? conduit_place_has_all(h)
+           : conduit_stream_id_cmp(pos, &h->floor) >= 0;
+}
 
-        /* after a gap the window has all that the stream has */
 
-        return h->fresh_seq >= h->window.base
-               && (conduit_place_is_zero(&h->floor)
-                   || h->fresh_seq > h->life_seq);
-    }
+int
+conduit_place_has_all(const conduit_history_t *h)
+{
+    /* after a gap the window has all that the stream has */
 
-    return conduit_stream_id_cmp(pos, &h->floor) >= 0;
+    return h->fresh_seq >= h->window.base
+           && (conduit_place_is_zero(&h->floor)
+               || h->fresh_seq > h->life_seq);
 }
 
 

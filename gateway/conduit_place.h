@@ -70,6 +70,9 @@ typedef enum {
 } conduit_place_do_e;
 
 
+/* Whether the window has all entries of the stream, up to the cursor. */
+int conduit_place_has_all(const conduit_history_t *h);
+
 /* Puts a new subscriber in its place; pos is NULL for the whole stream. */
 void conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
     const conduit_stream_id_t *pos);

@@ -57,6 +57,20 @@ conduit_sse_write_control(const char *uuid, const char *type,
 
 
 void
+conduit_sse_write_id(const conduit_stream_id_t *id, conduit_buf_t *b)
+{
+    char    text[CONDUIT_STREAM_ID_MAX];
+    size_t  n;
+
+    n = conduit_stream_id_write(id, text);
+
+    conduit_buf_lit(b, "id: ");
+    conduit_buf_append(b, text, n);
+    conduit_buf_lit(b, "\n\n");
+}
+
+
+void
 conduit_sse_write_retry(uint64_t ms, conduit_buf_t *b)
 {
     conduit_sse_write_delay(ms, b);

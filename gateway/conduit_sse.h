@@ -42,6 +42,12 @@ void conduit_sse_write_stream(const conduit_message_t *m,
 void conduit_sse_write_control(const char *uuid, const char *type,
     const char *reason, const conduit_stream_id_t *pos, conduit_buf_t *b);
 
+/*
+ * Appends "id: <id>" and an empty line: an event without data, which sets the
+ * position of an EventSource, and is not dispatched.
+ */
+void conduit_sse_write_id(const conduit_stream_id_t *id, conduit_buf_t *b);
+
 /* Appends "retry: <ms>" and an empty line. */
 void conduit_sse_write_retry(uint64_t ms, conduit_buf_t *b);
 

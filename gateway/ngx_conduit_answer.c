@@ -15,6 +15,7 @@
 #define NGX_CONDUIT_FULL_ELEMENTS  8
 
 
+static ngx_int_t ngx_conduit_answer_back(ngx_conduit_question_t *q);
 static ngx_int_t ngx_conduit_answer_script(ngx_conduit_question_t *q,
     redisReply *r);
 static ngx_int_t ngx_conduit_answer_tail(ngx_conduit_question_t *q,
@@ -61,6 +62,10 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
 
         break;
 
+    case NGX_CONDUIT_FORM_BACK:
+        rc = ngx_conduit_answer_back(q);
+        break;
+
     case NGX_CONDUIT_FORM_RANGE:
         rc = ngx_conduit_answer_apart(q, q->reply, &changed);
         break;
@@ -81,7 +86,7 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
         return NGX_CONDUIT_QUESTION_LOST;
     }
 
-    if (q->form != NGX_CONDUIT_FORM_FAST
+    if (q->form != NGX_CONDUIT_FORM_FAST && q->form != NGX_CONDUIT_FORM_BACK
         && ngx_conduit_answer_possible(&q->answer) != NGX_OK)
     {
         return NGX_CONDUIT_QUESTION_REFUSED;
@@ -90,6 +95,45 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
     q->key->redirects = 0;
 
     return NGX_CONDUIT_QUESTION_ANSWERED;
+}
+
+
+/* from the reply to XREVRANGE: IDs become smaller */
+
+static ngx_int_t
+ngx_conduit_answer_back(ngx_conduit_question_t *q)
+{
+    size_t                i;
+    redisReply           *r;
+    conduit_stream_id_t   above;
+    ngx_conduit_entry_t   e;
+
+    r = q->reply;
+
+    if (r->type != REDIS_REPLY_ARRAY || r->elements > q->count) {
+        return NGX_ERROR;
+    }
+
+    above = q->ask.id;
+
+    for (i = 0; i < r->elements; i++) {
+
+        if (ngx_conduit_stream_entry(r->element[i], NULL, &e) != NGX_OK
+            || (e.id.ms == 0 && e.id.seq == 0)
+            || conduit_stream_id_cmp(&e.id, &above) > 0)
+        {
+            return NGX_ERROR;
+        }
+
+        above = e.id;
+        conduit_stream_id_before(&above);
+    }
+
+    q->list = r;
+    q->answer.nentries = r->elements;
+    q->answer.full = (r->elements == q->count);
+
+    return NGX_OK;
 }
 
 

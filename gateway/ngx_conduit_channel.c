@@ -40,6 +40,10 @@ static void ngx_conduit_channel_judged(void *data,
     const conduit_history_answer_t *answer, ngx_uint_t batch);
 static void ngx_conduit_channel_settled(void *data, uint32_t serial,
     ngx_uint_t resting);
+static ngx_uint_t ngx_conduit_channel_seeks(void *data,
+    conduit_start_t *start);
+static void ngx_conduit_channel_found(void *data,
+    const conduit_stream_id_t *pos);
 static void ngx_conduit_channel_outage(void *data);
 static void ngx_conduit_channel_failed(void *data);
 static void ngx_conduit_channel_released(void *data);
@@ -51,6 +55,8 @@ static const ngx_conduit_feed_handlers_t  ngx_conduit_channel_feed = {
     ngx_conduit_channel_changed,
     ngx_conduit_channel_judged,
     ngx_conduit_channel_settled,
+    ngx_conduit_channel_seeks,
+    ngx_conduit_channel_found,
     ngx_conduit_channel_outage,
     ngx_conduit_channel_failed,
     ngx_conduit_channel_released
@@ -59,7 +65,7 @@ static const ngx_conduit_feed_handlers_t  ngx_conduit_channel_feed = {
 
 ngx_conduit_channel_t *
 ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
-    ngx_str_t *label, conduit_stream_id_t *pos)
+    ngx_str_t *label)
 {
     ngx_str_t                 str;
     ngx_conduit_key_t        *key;
@@ -99,8 +105,8 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
 
     ch->feed.key.label = label ? *label : str;
 
-    if (ngx_conduit_feed_open(&ch->feed, hub, &str, pos,
-                              &ngx_conduit_channel_feed, ch)
+    if (ngx_conduit_feed_open(&ch->feed, hub, &str, &ngx_conduit_channel_feed,
+                              ch)
         != NGX_OK)
     {
         ngx_free(ch);
@@ -295,6 +301,24 @@ ngx_conduit_channel_judged(void *data, const conduit_history_answer_t *answer,
 }
 
 
+static ngx_uint_t
+ngx_conduit_channel_seeks(void *data, conduit_start_t *start)
+{
+    ngx_conduit_channel_t  *ch = data;
+
+    return ngx_conduit_listeners_seeks(&ch->listeners, start);
+}
+
+
+static void
+ngx_conduit_channel_found(void *data, const conduit_stream_id_t *pos)
+{
+    ngx_conduit_channel_t  *ch = data;
+
+    ngx_conduit_listeners_found(&ch->listeners, pos);
+}
+
+
 static void
 ngx_conduit_channel_settled(void *data, uint32_t serial, ngx_uint_t resting)
 {
@@ -354,6 +378,8 @@ ngx_conduit_channel_look(ngx_conduit_key_t *key,
 
     sight->blocked = ngx_conduit_channel_count(&ls->blocked, &sight->slowest);
     sight->behind = sight->blocked
+                    + ngx_conduit_channel_count(&ls->seeking,
+                                                &sight->slowest)
                     + ngx_conduit_channel_count(&ls->ready, &sight->slowest)
                     + ngx_conduit_channel_count(&ls->below, &sight->slowest)
                     + ngx_conduit_channel_count(&ls->reading,

@@ -32,12 +32,12 @@ typedef struct {
 } ngx_conduit_channel_sight_t;
 
 /*
- * Finds or makes the channel of a key; a new one starts at pos.  The log names
+ * Finds or makes the channel of a key.  The log names
  * it by its label, which outlives the hub, or by the key if that is NULL.
  * Returns NULL when memory is out.
  */
 ngx_conduit_channel_t *ngx_conduit_channel_get(ngx_conduit_hub_t *hub,
-    ngx_str_t *key, ngx_str_t *label, conduit_stream_id_t *pos);
+    ngx_str_t *key, ngx_str_t *label);
 
 /*
  * Adds a listener, and its member to the roster.  Returns NGX_OK: start it at

@@ -22,7 +22,7 @@ static ngx_uint_t ngx_conduit_feed_turn(void *data, ngx_uint_t max);
 static void ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
     ngx_conduit_question_e result);
 static void ngx_conduit_feed_refused(ngx_conduit_feed_t *feed,
-    ngx_conduit_question_t *q, ngx_uint_t batch);
+    ngx_conduit_question_t *q);
 static ngx_uint_t ngx_conduit_feed_work(ngx_conduit_feed_t *feed);
 static void ngx_conduit_feed_release_frame(void *frame);
 
@@ -70,12 +70,14 @@ ngx_conduit_feed_key_ask(ngx_conduit_key_t *key)
 
     ngx_conduit_feed_unsent(feed);
     ngx_conduit_feed_batch_unsent(feed);
+    ngx_conduit_feed_seek_unsent(feed);
 
     if (!feed->renew) {
         ngx_conduit_feed_ask(feed);
     }
 
     ngx_conduit_feed_batch_ask(feed);
+    ngx_conduit_feed_seek(feed);
 }
 
 
@@ -90,6 +92,7 @@ ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
     feed = ngx_conduit_feed_of(key);
 
     ngx_conduit_feed_batch_wait(feed);
+    ngx_conduit_feed_seek_wait(feed);
 
     if (feed->history.busy == CONDUIT_HISTORY_IDLE) {
         conduit_history_failed(&feed->history);
@@ -110,6 +113,7 @@ ngx_conduit_feed_key_moved(ngx_conduit_key_t *key)
 
     ngx_conduit_feed_unsent(feed);
     ngx_conduit_feed_batch_unsent(feed);
+    ngx_conduit_feed_seek_unsent(feed);
 }
 
 
@@ -136,6 +140,7 @@ ngx_conduit_feed_retry(void *data, ngx_uint_t max)
     }
 
     ngx_conduit_feed_batch_retry(feed);
+    ngx_conduit_feed_seek_retry(feed);
 
     return 0;
 }
@@ -143,9 +148,10 @@ ngx_conduit_feed_retry(void *data, ngx_uint_t max)
 
 ngx_int_t
 ngx_conduit_feed_open(ngx_conduit_feed_t *feed, ngx_conduit_hub_t *hub,
-    ngx_str_t *name, conduit_stream_id_t *pos,
-    const ngx_conduit_feed_handlers_t *on, void *data)
+    ngx_str_t *name, const ngx_conduit_feed_handlers_t *on, void *data)
 {
+    static const conduit_stream_id_t  zero = { 0, 0 };
+
     feed->hub = hub;
     feed->on = on;
     feed->data = data;
@@ -163,13 +169,31 @@ ngx_conduit_feed_open(ngx_conduit_feed_t *feed, ngx_conduit_hub_t *hub,
         return NGX_ERROR;
     }
 
+    conduit_history_init(&feed->history, &zero,
+                         ngx_conduit_feed_release_frame);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: feed \"%V\" opened", name);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_conduit_feed_place(ngx_conduit_feed_t *feed,
+    const conduit_stream_id_t *pos)
+{
+    if (feed->placed) {
+        return;
+    }
+
+    feed->placed = 1;
+
     conduit_history_init(&feed->history, pos, ngx_conduit_feed_release_frame);
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: feed \"%V\" opened at %uL-%uL",
-                   name, pos->ms, pos->seq);
-
-    return NGX_OK;
+                   "conduit: feed \"%V\" starts at %uL-%uL",
+                   &feed->key.node.str, pos->ms, pos->seq);
 }
 
 
@@ -214,6 +238,10 @@ ngx_conduit_feed_close(ngx_conduit_feed_t *feed)
         ngx_conduit_question_forget(feed->batch.question);
     }
 
+    if (feed->seek.question != NULL) {
+        ngx_conduit_question_forget(feed->seek.question);
+    }
+
     conduit_history_free(&feed->history);
     conduit_window_clear(&feed->batch.window);
 }
@@ -244,7 +272,7 @@ ngx_conduit_feed_answers(ngx_conduit_feed_t *feed)
         return ngx_conduit_shard_connecting(feed->key.shard);
     }
 
-    return feed->batch.state != NGX_CONDUIT_BATCH_WAIT
+    return feed->batch.state != NGX_CONDUIT_BATCH_WAIT && !feed->seek.waits
            && feed->history.busy != CONDUIT_HISTORY_WAIT;
 }
 
@@ -266,6 +294,27 @@ ngx_conduit_feed_at_end(ngx_conduit_feed_t *feed, conduit_stream_id_t *pos)
 
     return h->state == CONDUIT_HISTORY_SURE && h->busy == CONDUIT_HISTORY_IDLE
            && feed->key.shard->doorbell.is_up ? NGX_DONE : NGX_AGAIN;
+}
+
+
+ngx_uint_t
+ngx_conduit_feed_is_fresh(ngx_conduit_feed_t *feed)
+{
+    conduit_history_t  *h;
+
+    h = &feed->history;
+
+    /* a poll may be seconds old */
+
+    return h->state == CONDUIT_HISTORY_SURE && h->busy == CONDUIT_HISTORY_IDLE
+           && feed->key.shard->doorbell.is_up && feed->hub->settings.poll == 0;
+}
+
+
+const conduit_stream_id_t *
+ngx_conduit_feed_found_end(ngx_conduit_feed_t *feed)
+{
+    return &feed->seek.turn;
 }
 
 
@@ -331,11 +380,8 @@ static void
 ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
     ngx_conduit_question_e result)
 {
-    ngx_uint_t                batch;
     ngx_conduit_feed_t       *feed = data;
     ngx_conduit_question_t  **last;
-
-    batch = (q == feed->batch.question);
 
     feed->holds++;
 
@@ -354,12 +400,15 @@ ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
         break;
 
     case NGX_CONDUIT_QUESTION_REFUSED:
-        ngx_conduit_feed_refused(feed, q, batch);
+        ngx_conduit_feed_refused(feed, q);
         break;
 
     default:
-        if (batch) {
+        if (q == feed->batch.question) {
             ngx_conduit_feed_batch_unanswered(feed, result);
+
+        } else if (q == feed->seek.question) {
+            ngx_conduit_feed_seek_unanswered(feed, result);
 
         } else {
             ngx_conduit_feed_unanswered(feed, result);
@@ -378,10 +427,13 @@ ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
  */
 
 static void
-ngx_conduit_feed_refused(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q,
-    ngx_uint_t batch)
+ngx_conduit_feed_refused(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q)
 {
     redisReply  *reply;
+    ngx_uint_t   batch, seek;
+
+    batch = (q == feed->batch.question);
+    seek = (q == feed->seek.question);
 
     /* the question is forgotten first, as the functions below may ask another
        one */
@@ -391,6 +443,9 @@ ngx_conduit_feed_refused(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q,
 
     if (batch) {
         ngx_conduit_feed_batch_unsent(feed);
+
+    } else if (seek) {
+        ngx_conduit_feed_seek_unsent(feed);
 
     } else {
         ngx_conduit_feed_unsent(feed);
@@ -402,6 +457,9 @@ ngx_conduit_feed_refused(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q,
 
         if (batch) {
             ngx_conduit_feed_batch_wait(feed);
+
+        } else if (seek) {
+            ngx_conduit_feed_seek_wait(feed);
 
         } else {
             conduit_history_failed(&feed->history);
@@ -449,8 +507,9 @@ ngx_conduit_feed_work(ngx_conduit_feed_t *feed)
 
         q = feed->answers;
 
-        rc = (q == feed->question) ? ngx_conduit_feed_take(feed)
-                                   : ngx_conduit_feed_batch_take(feed);
+        rc = q == feed->question ? ngx_conduit_feed_take(feed)
+             : q == feed->seek.question ? ngx_conduit_feed_seek_take(feed)
+             : ngx_conduit_feed_batch_take(feed);
 
         if (rc == NGX_AGAIN) {
             ngx_conduit_schedule_run(&feed->hub->schedule, &feed->work);

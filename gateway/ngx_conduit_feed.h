@@ -8,6 +8,8 @@
  *   renew                asks Redis what the newest entry is
  *   history              what is in memory: the window and the cursor
  *   catch_up, served     a batch: entries read from below the window
+ *   place, seek          where the first listener starts; looks for where one
+ *                        without a position does
  *   drop                 drops the oldest items of the window
  *
  * No type of hiredis is used here: those are in ngx_conduit_feed_core.h.
@@ -20,6 +22,7 @@
 #include <ngx_core.h>
 
 #include "conduit_place.h"
+#include "conduit_start.h"
 #include "ngx_conduit_gateway.h"
 
 #pragma GCC visibility push(hidden)
@@ -43,6 +46,11 @@ typedef struct {
     /* an answer, of that serial or to a later question, has told whether the
        newest entry is an END, or there is none: then resting is 1 */
     void        (*settled)(void *data, uint32_t serial, ngx_uint_t resting);
+    /* whether a listener waits for a search; *start becomes where one starts:
+       the search under way is for all that wait now and start there, too */
+    ngx_uint_t  (*seeks)(void *data, conduit_start_t *start);
+    /* they start after pos */
+    void        (*found)(void *data, const conduit_stream_id_t *pos);
     /* no answer comes for a while: no listener is to wait for one */
     void        (*outage)(void *data);
     /* the stream can't be read: send all listeners away */
@@ -53,14 +61,21 @@ typedef struct {
 
 
 /*
- * Opens a feed, zeroed before, that starts at pos; no question is sent yet.
- * name is kept.  Returns NGX_OK, or NGX_ERROR when memory is out.
+ * Opens a feed, zeroed before; no question is sent yet.  name is kept.  Returns
+ * NGX_OK, or NGX_ERROR when memory is out.
  */
 ngx_int_t ngx_conduit_feed_open(ngx_conduit_feed_t *feed,
-    ngx_conduit_hub_t *hub, ngx_str_t *name, conduit_stream_id_t *pos,
+    ngx_conduit_hub_t *hub, ngx_str_t *name,
     const ngx_conduit_feed_handlers_t *on, void *data);
 
-/* Sends the first question, once the first listener was added. */
+/*
+ * Has the feed start at pos, unless it has started: called before a listener is
+ * placed there.
+ */
+void ngx_conduit_feed_place(ngx_conduit_feed_t *feed,
+    const conduit_stream_id_t *pos);
+
+/* Sends the first question, once the first listener was placed. */
 void ngx_conduit_feed_start(ngx_conduit_feed_t *feed);
 
 /*
@@ -68,6 +83,14 @@ void ngx_conduit_feed_start(ngx_conduit_feed_t *feed);
  * settled() will be called for a question asked after this call.
  */
 void ngx_conduit_feed_renew(ngx_conduit_feed_t *feed);
+/* Asks for the search that a listener waits for, when none is under way. */
+void ngx_conduit_feed_seek(ngx_conduit_feed_t *feed);
+
+/*
+ * Whether the window is up to date, as far as Redis has told: then a search in
+ * it need not ask Redis.
+ */
+ngx_uint_t ngx_conduit_feed_is_fresh(ngx_conduit_feed_t *feed);
 
 /* Closes a feed that is not held, and forgets its questions. */
 void ngx_conduit_feed_close(ngx_conduit_feed_t *feed);
@@ -88,6 +111,9 @@ ngx_uint_t ngx_conduit_feed_answers(ngx_conduit_feed_t *feed);
  */
 ngx_int_t ngx_conduit_feed_at_end(ngx_conduit_feed_t *feed,
     conduit_stream_id_t *pos);
+
+/* The END that the last search found, before the running turn; 0-0: none. */
+const conduit_stream_id_t *ngx_conduit_feed_found_end(ngx_conduit_feed_t *feed);
 
 conduit_history_t *ngx_conduit_feed_history(ngx_conduit_feed_t *feed);
 

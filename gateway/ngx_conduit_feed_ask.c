@@ -64,7 +64,7 @@ ngx_conduit_feed_count(ngx_conduit_feed_t *feed, ngx_uint_t shift)
 
 ngx_conduit_question_t *
 ngx_conduit_feed_send(ngx_conduit_feed_t *feed,
-    conduit_history_question_t *ask, ngx_uint_t count)
+    conduit_history_question_t *ask, ngx_uint_t count, ngx_uint_t back)
 {
     ngx_conduit_question_t  *q;
 
@@ -78,6 +78,7 @@ ngx_conduit_feed_send(ngx_conduit_feed_t *feed,
     q->data = feed;
     q->ask = *ask;
     q->count = count;
+    q->back = back;
 
     if (ngx_conduit_question_send(q) != NGX_OK) {
         ngx_conduit_question_forget(q);
@@ -85,6 +86,21 @@ ngx_conduit_feed_send(ngx_conduit_feed_t *feed,
     }
 
     return q;
+}
+
+
+void
+ngx_conduit_feed_forget(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q)
+{
+    ngx_conduit_question_t  **p;
+
+    for (p = &feed->answers; *p && *p != q; p = &(*p)->next) { /* void */ }
+
+    if (*p == q) {
+        *p = q->next;
+    }
+
+    ngx_conduit_question_forget(q);
 }
 
 

@@ -41,7 +41,7 @@ ngx_conduit_feed_batch_ask(ngx_conduit_feed_t *feed)
 
     b->question = ngx_conduit_feed_send(feed, &ask,
                                         ngx_conduit_feed_count(feed, b->shift)
-                                        + ask.extra);
+                                        + ask.extra, 0);
 
     if (b->question == NULL) {
         ngx_conduit_feed_batch_wait(feed);
@@ -79,8 +79,7 @@ ngx_conduit_feed_batch_retry(ngx_conduit_feed_t *feed)
 void
 ngx_conduit_feed_batch_unsent(ngx_conduit_feed_t *feed)
 {
-    ngx_conduit_batch_t      *b;
-    ngx_conduit_question_t  **p;
+    ngx_conduit_batch_t  *b;
 
     b = &feed->batch;
 
@@ -88,15 +87,7 @@ ngx_conduit_feed_batch_unsent(ngx_conduit_feed_t *feed)
         return;
     }
 
-    for (p = &feed->answers; *p && *p != b->question; p = &(*p)->next) {
-        /* void */
-    }
-
-    if (*p == b->question) {
-        *p = b->question->next;
-    }
-
-    ngx_conduit_question_forget(b->question);
+    ngx_conduit_feed_forget(feed, b->question);
     b->question = NULL;
 }
 

@@ -4,10 +4,11 @@
  *   feed          opens and closes, takes what its shard reports, has turns
  *   feed_cursor   the question about the cursor: asks, appends new entries
  *   feed_batch    the question for listeners below the window
+ *   feed_seek     the search for where listeners without a position start
  *   question      the commands sent, and the replies to them (answer)
  *
- * Calls go downwards in this list.  At most one question about the cursor and
- * one for a batch are out.  Answers are processed in the order in which they
+ * Calls go downwards in this list.  At most one question about the cursor, one
+ * for a batch and one of a search are out.  Answers are processed in the order in which they
  * come, each to its end, which may take several turns:
  *
  *   reply -> question -> feed->answers -> begin -> decode, in turns -> end
@@ -65,6 +66,19 @@ typedef struct {
                                                       halved */
 } ngx_conduit_batch_t;
 
+/* a search for where listeners start */
+typedef struct {
+    ngx_conduit_question_t            *question;   /* the step: sent, or
+                                                      answered and being looked
+                                                      at */
+    conduit_start_search_t             search;     /* valid while under way */
+    conduit_stream_id_t                turn;       /* the END found last */
+    unsigned                           active:1;   /* it is under way */
+    unsigned                           waits:1;    /* for the retry timer */
+    uint8_t                            shift;      /* how often the size of a
+                                                      step is halved */
+} ngx_conduit_seek_t;
+
 struct ngx_conduit_feed_s {
     ngx_conduit_key_t                  key;        /* of its shard */
     ngx_conduit_hub_t                 *hub;
@@ -79,6 +93,7 @@ struct ngx_conduit_feed_s {
     ngx_conduit_question_t            *answers;    /* to be processed, oldest
                                                       first */
     ngx_conduit_batch_t                batch;
+    ngx_conduit_seek_t                 seek;
     size_t                             known;      /* known entries that FULL
                                                       may ask for again; 0:
                                                       all */
@@ -88,6 +103,8 @@ struct ngx_conduit_feed_s {
     uint8_t                            spurious;   /* rings in a row without
                                                       a new entry */
     uint8_t                            cause;      /* ngx_conduit_cause_e */
+    unsigned                           placed:1;   /* where it starts is
+                                                      known */
     unsigned                           ended:1;    /* an END is at the cursor */
     unsigned                           complained:1;  /* an error reply was
                                                          logged */
@@ -104,9 +121,12 @@ ngx_uint_t ngx_conduit_feed_turn_over(void);
 /* Returns how many new entries a question asks for. */
 ngx_uint_t ngx_conduit_feed_count(ngx_conduit_feed_t *feed, ngx_uint_t shift);
 
-/* Makes and sends a question.  Returns NULL when it can't be sent. */
+/*
+ * Makes and sends a question; back: for the entries from ask->id back.  Returns
+ * NULL when it can't be sent.
+ */
 ngx_conduit_question_t *ngx_conduit_feed_send(ngx_conduit_feed_t *feed,
-    conduit_history_question_t *ask, ngx_uint_t count);
+    conduit_history_question_t *ask, ngx_uint_t count, ngx_uint_t back);
 
 /* Sets the retry timer: then all questions that wait for it are asked again. */
 void ngx_conduit_feed_later(ngx_conduit_feed_t *feed);
@@ -173,6 +193,23 @@ void ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
  * more to do; NGX_DECLINED: it is done, the caller is to ask about the cursor.
  */
 ngx_int_t ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed);
+
+/* wait, retry, unsent, unanswered: likewise, of the step of a search. */
+void ngx_conduit_feed_seek_wait(ngx_conduit_feed_t *feed);
+void ngx_conduit_feed_seek_retry(ngx_conduit_feed_t *feed);
+void ngx_conduit_feed_seek_unsent(ngx_conduit_feed_t *feed);
+void ngx_conduit_feed_seek_unanswered(ngx_conduit_feed_t *feed,
+    ngx_conduit_question_e result);
+
+/*
+ * Goes on with the answer to a step.  NGX_OK: it is done; NGX_AGAIN: there is
+ * more to do.
+ */
+ngx_int_t ngx_conduit_feed_seek_take(ngx_conduit_feed_t *feed);
+
+/* Takes a question off the list of answers, if it is there, and forgets it. */
+void ngx_conduit_feed_forget(ngx_conduit_feed_t *feed,
+    ngx_conduit_question_t *q);
 
 /* Whether it is known which entry comes after the batch. */
 ngx_uint_t ngx_conduit_feed_batch_next(ngx_conduit_feed_t *feed);

@@ -64,7 +64,7 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
 
     /* when the doorbell comes up, all is asked for */
 
-    if (!feed->key.shard->doorbell.is_up || h->busy != CONDUIT_HISTORY_IDLE) {
+    if (!feed->placed || !feed->key.shard->doorbell.is_up || h->busy != CONDUIT_HISTORY_IDLE) {
         return;
     }
 
@@ -78,7 +78,7 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
 
     feed->question = ngx_conduit_feed_send(feed, &ask,
                              ngx_conduit_feed_count(feed, feed->shift)
-                             + ask.extra);
+                             + ask.extra, 0);
 
     if (feed->question == NULL) {
         conduit_history_failed(h);
@@ -95,7 +95,7 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
 void
 ngx_conduit_feed_unsent(ngx_conduit_feed_t *feed)
 {
-    ngx_conduit_question_t  *q, **p;
+    ngx_conduit_question_t  *q;
 
     q = feed->question;
 
@@ -108,14 +108,7 @@ ngx_conduit_feed_unsent(ngx_conduit_feed_t *feed)
     }
 
     if (q != NULL) {
-
-        for (p = &feed->answers; *p && *p != q; p = &(*p)->next) { /* void */ }
-
-        if (*p == q) {
-            *p = q->next;
-        }
-
-        ngx_conduit_question_forget(q);
+        ngx_conduit_feed_forget(feed, q);
         feed->question = NULL;
     }
 
@@ -309,7 +302,7 @@ ngx_conduit_feed_ask_whole(ngx_conduit_feed_t *feed)
 
     whole = ngx_conduit_feed_send(feed, &q->ask,
                                   q->answer.length
-                                  + ngx_conduit_feed_count(feed, 0));
+                                  + ngx_conduit_feed_count(feed, 0), 0);
 
     if (whole != NULL) {
         whole->whole = 1;

@@ -147,6 +147,20 @@ ngx_conduit_frame_control(ngx_conduit_hub_t *hub, const char *type,
 }
 
 
+ngx_conduit_frame_t *
+ngx_conduit_frame_position(ngx_conduit_hub_t *hub, conduit_stream_id_t *pos)
+{
+    conduit_buf_t  *b;
+
+    b = &hub->scratch;
+
+    conduit_buf_reset(b);
+    conduit_sse_write_id(pos, b);
+
+    return ngx_conduit_frame_copy(b);
+}
+
+
 void
 ngx_conduit_control_write(const char *type, const char *reason,
     conduit_stream_id_t *pos, conduit_buf_t *b)
@@ -212,6 +226,15 @@ ngx_conduit_frame_prompt(const void *frame)
     const ngx_conduit_frame_t  *f = frame;
 
     return f->prompt;
+}
+
+
+int
+ngx_conduit_frame_ends(const void *frame)
+{
+    const ngx_conduit_frame_t  *f = frame;
+
+    return f->end;
 }
 
 

@@ -37,7 +37,14 @@ typedef struct {
 ngx_conduit_frame_t *ngx_conduit_frame_control(ngx_conduit_hub_t *hub,
     const char *type, const char *reason, conduit_stream_id_t *pos);
 
-/* Writes such an event, with a random message_id. */
+/*
+ * Makes the frame that tells a client its position, likewise, by
+ * conduit_sse_write_id().
+ */
+ngx_conduit_frame_t *ngx_conduit_frame_position(ngx_conduit_hub_t *hub,
+    conduit_stream_id_t *pos);
+
+/* Writes an "event: control", with a random message_id. */
 void ngx_conduit_control_write(const char *type, const char *reason,
     conduit_stream_id_t *pos, conduit_buf_t *b);
 
@@ -57,6 +64,9 @@ void ngx_conduit_frame_release(ngx_conduit_frame_t *frame);
 
 /* The "prompt" callback of conduit_coalesce_look(). */
 int ngx_conduit_frame_prompt(const void *frame);
+
+/* The "is_end" callback of conduit_start_window(). */
+int ngx_conduit_frame_ends(const void *frame);
 
 /* Whether a stream ends with the entry. */
 ngx_uint_t ngx_conduit_frame_is_end(ngx_conduit_hub_t *hub,

@@ -128,6 +128,10 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
     ngx_conduit_single(CONDUIT_COUNTER, "look_ups_total",
                        NGX_CONDUIT_GATEWAY_LOOK_UPS,
                        "Questions about the state of a stream (XINFO)."),
+    ngx_conduit_single(CONDUIT_COUNTER, "searches_total",
+                       NGX_CONDUIT_GATEWAY_SEARCHES,
+                       "Reads for where clients without a position start "
+                       "(XREVRANGE)."),
 
     ngx_conduit_single(CONDUIT_COUNTER, "doorbells_total",
                        NGX_CONDUIT_GATEWAY_RINGS,

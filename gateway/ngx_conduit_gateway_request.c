@@ -22,12 +22,29 @@
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_AUTH + (reason))
 
 
+/* what a request asks for */
+typedef struct {
+    ngx_conduit_name_t    name;
+    ngx_str_t             token;
+    conduit_stream_id_t   pos;        /* 0-0: none */
+    conduit_start_t       start;      /* where to start without one */
+    ngx_uint_t            resumes;    /* without one: it only wants a running
+                                         stream */
+} ngx_conduit_wanted_t;
+
+
+static ngx_int_t ngx_conduit_gateway_read(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    ngx_conduit_wanted_t *wanted);
 static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_from(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
-    conduit_stream_id_t *pos);
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
+    const char **err);
 static ngx_int_t ngx_conduit_gateway_position(ngx_http_request_t *r,
     conduit_stream_id_t *pos);
+static ngx_int_t ngx_conduit_gateway_start(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, conduit_start_t *start,
+    const char **err);
 static ngx_int_t ngx_conduit_gateway_is_position(ngx_http_request_t *r,
     const char *name, ngx_str_t *value, conduit_stream_id_t *pos);
 static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
@@ -46,12 +63,9 @@ static ngx_int_t ngx_conduit_gateway_refuse(ngx_http_request_t *r,
 ngx_int_t
 ngx_conduit_gateway_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                        rc, resumes;
-    ngx_str_t                        token;
+    ngx_int_t                        rc;
     ngx_msec_t                       expires;
-    const char                      *err;
-    ngx_conduit_name_t               name;
-    conduit_stream_id_t              pos;
+    ngx_conduit_wanted_t             wanted;
     ngx_conduit_gateway_ctx_t       *ctx;
     ngx_conduit_gateway_loc_conf_t  *glcf;
 
@@ -74,31 +88,15 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_conduit_gateway_name(r, glcf, &name, &err);
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ngx_str_null(&token);
-
-    if (err == NULL && glcf->common.auth) {
-        err = ngx_conduit_gateway_token(r, ctx, &token);
-    }
-
-    if (err != NULL) {
-        return ngx_conduit_gateway_refuse(r, NGX_HTTP_BAD_REQUEST, err);
-    }
-
-    resumes = ngx_conduit_gateway_from(r, glcf, ctx, &pos);
-    if (resumes == NGX_ERROR) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_conduit_gateway_read(r, glcf, ctx, &wanted);
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     expires = 0;
 
-    rc = ngx_conduit_gateway_authenticate(r, glcf, ctx, &name, &token,
-                                          &expires);
+    rc = ngx_conduit_gateway_authenticate(r, glcf, ctx, &wanted.name,
+                                          &wanted.token, &expires);
 
     if (rc != NGX_DECLINED) {
         return rc;
@@ -122,9 +120,44 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     ngx_conduit_gateway_token_forget(ctx);
 
-    return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &name.key,
-                                  name.label, resumes == NGX_OK ? &pos : NULL,
-                                  expires);
+    ctx->sub.listener.start = wanted.start;
+    ctx->sub.listener.resumes = wanted.resumes;
+
+    return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &wanted.name.key,
+                                  wanted.name.label, &wanted.pos, expires);
+}
+
+
+/*
+ * Reads what a request asks for.  Returns NGX_DECLINED to go on, or what the
+ * content handler returns after an answer.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_read(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    ngx_conduit_wanted_t *wanted)
+{
+    const char  *err;
+
+    ngx_memzero(wanted, sizeof(ngx_conduit_wanted_t));
+
+    if (ngx_conduit_gateway_name(r, glcf, &wanted->name, &err) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (err == NULL && glcf->common.auth) {
+        err = ngx_conduit_gateway_token(r, ctx, &wanted->token);
+    }
+
+    if (err == NULL
+        && ngx_conduit_gateway_from(r, glcf, wanted, &err) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return err ? ngx_conduit_gateway_refuse(r, NGX_HTTP_BAD_REQUEST, err)
+               : NGX_DECLINED;
 }
 
 
@@ -161,29 +194,33 @@ ngx_conduit_gateway_method(ngx_http_request_t *r)
 
 
 /*
- * Finds the position to go on from, or else whether the client comes only for
- * what is running.  Returns NGX_OK, NGX_DECLINED without a position, or
- * NGX_ERROR.
+ * Finds the position to go on from; without one, where to start, and whether the
+ * client only wants a running stream.  Returns NGX_OK, or NGX_ERROR when memory
+ * is out; *err is NULL, or a static text for the reply.
  */
 
 static ngx_int_t
 ngx_conduit_gateway_from(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
-    conduit_stream_id_t *pos)
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
+    const char **err)
 {
     ngx_int_t  rc;
 
-    rc = ngx_conduit_gateway_position(r, pos);
+    rc = ngx_conduit_gateway_position(r, &wanted->pos);
 
     if (rc != NGX_DECLINED) {
         return rc;
     }
 
+    if (ngx_conduit_gateway_start(r, glcf, &wanted->start, err) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     rc = ngx_conduit_gateway_resumes(r, glcf);
 
-    ctx->sub.listener.resumes = (rc == NGX_OK);
+    wanted->resumes = (rc == NGX_OK);
 
-    return rc == NGX_ERROR ? NGX_ERROR : NGX_DECLINED;
+    return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
 }
 
 
@@ -241,6 +278,43 @@ ngx_conduit_gateway_position(ngx_http_request_t *r, conduit_stream_id_t *pos)
     }
 
     return NGX_DECLINED;
+}
+
+
+/*
+ * Finds out where a client starts that has no position.  Returns NGX_OK, or
+ * NGX_ERROR when memory is out; *err is NULL, or a static text for the reply.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_start(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, conduit_start_t *start,
+    const char **err)
+{
+    ngx_str_t    value;
+    ngx_time_t  *tp;
+
+    switch (ngx_conduit_http_arg(r, "since", &value)) {
+
+    case NGX_OK:
+        tp = ngx_timeofday();
+
+        *err = conduit_start_parse((char *) value.data, value.len,
+                                   (uint64_t) tp->sec * 1000 + tp->msec,
+                                   start);
+        return NGX_OK;
+
+    case NGX_DECLINED:
+        start->kind = glcf->start;
+        return NGX_OK;
+
+    case NGX_ABORT:
+        *err = "Invalid since";
+        return NGX_OK;
+
+    default:
+        return NGX_ERROR;
+    }
 }
 
 

@@ -7,19 +7,16 @@
 #include <ngx_http.h>
 
 #include "ngx_conduit_gateway_metrics.h"
-#include "ngx_conduit_listeners.h"
+#include "ngx_conduit_listeners_core.h"
 
 
 /* while listeners have yet to be sent frames of the window, it may grow to this
    many times its size */
 #define NGX_CONDUIT_WINDOW_SLACK  4
 
-#define NGX_CONDUIT_QUEUES        5
+#define NGX_CONDUIT_QUEUES        6
 
 
-static ngx_conduit_listener_t *ngx_conduit_listeners_head(ngx_queue_t *queue);
-static void ngx_conduit_listeners_move(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l, ngx_queue_t *queue);
 #if (NGX_DEBUG)
 static const char *ngx_conduit_listeners_name(ngx_conduit_listeners_t *ls,
     ngx_queue_t *queue);
@@ -28,8 +25,6 @@ static void ngx_conduit_listeners_set_blocked(ngx_conduit_listener_t *l,
     ngx_uint_t blocked);
 static void ngx_conduit_listeners_all(ngx_conduit_listeners_t *ls,
     ngx_queue_t **queues);
-static ngx_int_t ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l);
 static void ngx_conduit_listeners_serve_one(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 static void ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
@@ -38,10 +33,6 @@ static ngx_uint_t ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 static void ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls,
     size_t limit);
-static void ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l);
-static void ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l, const conduit_history_answer_t *a,
-    ngx_uint_t batch);
 
 
 void
@@ -62,64 +53,11 @@ static void
 ngx_conduit_listeners_all(ngx_conduit_listeners_t *ls, ngx_queue_t **queues)
 {
     queues[0] = &ls->waiting;
-    queues[1] = &ls->ready;
-    queues[2] = &ls->below;
-    queues[3] = &ls->reading;
-    queues[4] = &ls->blocked;
-}
-
-
-ngx_int_t
-ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l)
-{
-    ngx_int_t  rc;
-
-    rc = ngx_conduit_listeners_join(ls, l);
-
-    if (rc == NGX_DONE) {
-        return NGX_DONE;
-    }
-
-    ls->n++;
-
-    ngx_queue_insert_tail(&ls->waiting, &l->queue);
-
-    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: listener %p comes with %uL-%uL, %ui in all",
-                   l, l->id.ms, l->id.seq, ls->n);
-
-    return rc;
-}
-
-
-static ngx_int_t
-ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l)
-{
-    ngx_int_t  rc;
-
-    conduit_place_join(&l->place, ngx_conduit_feed_history(ls->feed), &l->id);
-
-    l->life = l->place.life;
-    ngx_conduit_listeners_moved_back(l);
-
-    if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP
-        && l->place.where == CONDUIT_PLACE_WINDOW
-        && (l->place.pos.ms || l->place.pos.seq))
-    {
-        rc = ngx_conduit_feed_at_end(ls->feed, &l->place.pos);
-
-        if (rc == NGX_DONE) {
-            return NGX_DONE;
-        }
-
-        if (rc == NGX_AGAIN) {
-            l->place.where = CONDUIT_PLACE_JOINING;
-        }
-    }
-
-    return l->place.where == CONDUIT_PLACE_JOINING ? NGX_AGAIN : NGX_OK;
+    queues[1] = &ls->seeking;
+    queues[2] = &ls->ready;
+    queues[3] = &ls->below;
+    queues[4] = &ls->reading;
+    queues[5] = &ls->blocked;
 }
 
 
@@ -138,7 +76,7 @@ ngx_conduit_listeners_remove(ngx_conduit_listeners_t *ls,
 }
 
 
-static ngx_conduit_listener_t *
+ngx_conduit_listener_t *
 ngx_conduit_listeners_head(ngx_queue_t *queue)
 {
     return ngx_queue_data(ngx_queue_head(queue), ngx_conduit_listener_t,
@@ -146,9 +84,7 @@ ngx_conduit_listeners_head(ngx_queue_t *queue)
 }
 
 
-/* puts a listener at the end of a queue */
-
-static void
+void
 ngx_conduit_listeners_move(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, ngx_queue_t *queue)
 {
@@ -170,6 +106,7 @@ static const char *
 ngx_conduit_listeners_name(ngx_conduit_listeners_t *ls, ngx_queue_t *queue)
 {
     return queue == &ls->waiting ? "waiting"
+           : queue == &ls->seeking ? "seeking"
            : queue == &ls->ready ? "ready"
            : queue == &ls->below ? "below"
            : queue == &ls->reading ? "reading" : "blocked";
@@ -222,13 +159,19 @@ ngx_conduit_listeners_place(ngx_conduit_listeners_t *ls,
 {
     conduit_history_t  *h;
 
+    if (l->seeking) {
+        ngx_conduit_listeners_move(ls, l, &ls->seeking);
+        ngx_conduit_feed_seek(ls->feed);
+        return;
+    }
+
     switch (l->place.where) {
 
     case CONDUIT_PLACE_WINDOW:
 
         h = ngx_conduit_feed_history(ls->feed);
 
-        if (l->place.seq == conduit_window_end(&h->window)) {
+        if (l->place.seq == conduit_window_end(&h->window) && !l->tells) {
             ngx_conduit_listeners_move(ls, l, &ls->waiting);
             return;
         }
@@ -544,7 +487,7 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
         while (!ngx_queue_empty(&list)) {
             l = ngx_conduit_listeners_head(&list);
 
-            if (l->place.where == CONDUIT_PLACE_WINDOW
+            if (l->seeking || l->place.where == CONDUIT_PLACE_WINDOW
                 || l->place.where == CONDUIT_PLACE_BATCH)
             {
                 ngx_conduit_listeners_place(ls, l);
@@ -557,10 +500,7 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
 }
 
 
-/* the stream has not, or no longer, the entry that the client got last: its
-   control events have the position before that from here on */
-
-static void
+void
 ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l)
 {
     conduit_stream_id_t  *pos;
@@ -575,105 +515,6 @@ ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l)
                        "%uL-%uL", l, l->id.ms, l->id.seq, pos->ms, pos->seq);
 
         l->id = *pos;
-    }
-}
-
-
-void
-ngx_conduit_listeners_judged(ngx_conduit_listeners_t *ls,
-    const conduit_history_answer_t *a, ngx_uint_t batch)
-{
-    ngx_queue_t              list;
-    conduit_history_t       *h;
-    ngx_conduit_listener_t  *l;
-
-    h = ngx_conduit_feed_history(ls->feed);
-
-    ngx_conduit_schedule_take(&list, &ls->below);
-
-    while (!ngx_queue_empty(&list)) {
-
-        l = ngx_conduit_listeners_head(&list);
-        ngx_conduit_listeners_move(ls, l, &ls->below);
-
-        if (l->place.life != h->life
-            || conduit_stream_id_cmp(&l->place.pos, &a->from) < 0
-            || (!batch && l->place.where != CONDUIT_PLACE_JOINING))
-        {
-            continue;
-        }
-
-        ngx_conduit_listeners_judge(ls, l, a, batch);
-    }
-}
-
-
-static void
-ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
-    ngx_conduit_listener_t *l, const conduit_history_answer_t *a,
-    ngx_uint_t batch)
-{
-    conduit_place_t           *p;
-    conduit_history_t         *h;
-    conduit_history_verdict_e  verdict;
-
-    p = &l->place;
-    h = ngx_conduit_feed_history(ls->feed);
-
-    verdict = conduit_place_judge(p, h, a);
-
-    ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: listener %p is judged: %d, is to be told %d, goes "
-                   "on from %uL-%uL", l, (int) verdict, (int) p->loss,
-                   p->pos.ms, p->pos.seq);
-
-    switch (verdict) {
-
-    case CONDUIT_HISTORY_AGAIN:
-        return;
-
-    case CONDUIT_HISTORY_END:
-        conduit_place_settle(p, h, a);
-        break;
-
-    default:
-        break;
-    }
-
-    if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP && a->ended
-        && conduit_stream_id_cmp(&p->pos, &h->cursor) >= 0
-        && conduit_stream_id_cmp(&p->pos, a->has_tail ? &a->tail.id
-                                          : &a->entries[a->nentries - 1].id)
-           == 0)
-    {
-        l->on->end(l, NGX_CONDUIT_CLOSE_END);
-        return;
-    }
-
-    ngx_conduit_listeners_moved_back(l);
-
-    if (p->where == CONDUIT_PLACE_BATCH && !batch) {
-        conduit_place_unserved(p);
-    }
-
-    if (l->on->start(l) == NGX_OK && !l->blocked) {
-        ngx_conduit_listeners_place(ls, l);
-    }
-}
-
-
-void
-ngx_conduit_listeners_start(ngx_conduit_listeners_t *ls)
-{
-    ngx_queue_t              list;
-    ngx_conduit_listener_t  *l;
-
-    ngx_conduit_schedule_take(&list, &ls->below);
-
-    while (!ngx_queue_empty(&list)) {
-        l = ngx_conduit_listeners_head(&list);
-        ngx_conduit_listeners_move(ls, l, &ls->below);
-        (void) l->on->start(l);
     }
 }
 

@@ -6,6 +6,7 @@
  *
  * A listener stands in one of these queues:
  *
+ *   seeking   has no position, and waits for the search for where it starts
  *   waiting   was sent all there is, except for events that are held back to be
  *             sent with later ones in one write (ngx_conduit_held.h)
  *   ready     is to be sent items of the window at the next turn
@@ -50,22 +51,33 @@ struct ngx_conduit_listener_s {
     conduit_stream_id_t                     id;        /* of the last event that
                                                           its client has got;
                                                           0-0: of none */
-    ngx_uint_t                              resumes;   /* comes for what is
-                                                          running, and has no
-                                                          position: see
+    conduit_start_t                         start;     /* where it starts; the
+                                                          oldest entry, or after
+                                                          id, if there is one */
+    unsigned                                resumes:1; /* it only wants a
+                                                          running stream, and
+                                                          has no position: see
                                                           ngx_conduit_resuming.h
                                                           */
 
-    /* private but for blocked */
+    /* private but for blocked and tells */
     conduit_place_t                         place;
     ngx_queue_t                             queue;
     uint32_t                                life;      /* life of the stream
                                                           that id is of */
-    ngx_uint_t                              blocked;   /* is in the queue
+    unsigned                                blocked:1; /* is in the queue
                                                           "blocked" */
+    unsigned                                seeking:1; /* likewise "seeking" */
+    unsigned                                sought:1;  /* the search under way
+                                                          is for it, too */
+    unsigned                                tells:1;   /* its client is to be
+                                                          told where it starts
+                                                          (id); the owner resets
+                                                          it */
 };
 
 typedef struct {
+    ngx_queue_t              seeking;
     ngx_queue_t              waiting;
     ngx_queue_t              ready;
     ngx_queue_t              below;
@@ -87,8 +99,8 @@ typedef struct {
 void ngx_conduit_listeners_init(ngx_conduit_listeners_t *ls);
 
 /*
- * Adds a listener.  Returns NGX_OK; NGX_AGAIN: its position is to be judged
- * first; NGX_DONE: it is at the end of the stream, and was not added (only
+ * Adds a listener.  Returns NGX_OK; NGX_AGAIN: its position is to be found, or
+ * judged, first; NGX_DONE: it is at the end of the stream, and was not added (only
  * where after_end is stop).
  */
 ngx_int_t ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
@@ -127,10 +139,14 @@ void ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
     conduit_history_change_e change);
 void ngx_conduit_listeners_judged(ngx_conduit_listeners_t *ls,
     const conduit_history_answer_t *answer, ngx_uint_t batch);
+ngx_uint_t ngx_conduit_listeners_seeks(ngx_conduit_listeners_t *ls,
+    conduit_start_t *start);
+void ngx_conduit_listeners_found(ngx_conduit_listeners_t *ls,
+    const conduit_stream_id_t *pos);
 
 /*
- * Starts the listeners that wait for a batch or to be judged; they go on
- * waiting.
+ * Starts the listeners that wait for a search, for a batch or to be judged; they
+ * go on waiting.
  */
 void ngx_conduit_listeners_start(ngx_conduit_listeners_t *ls);
 

@@ -25,6 +25,8 @@ static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
 static ngx_int_t ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last, ngx_conduit_frame_t **rest);
+static ngx_int_t ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
     const char *reason, ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
@@ -46,6 +48,12 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     *first = NULL;
     *last = NULL;
     *end = 0;
+
+    if (sub->listener.tells
+        && ngx_conduit_sub_tell_position(sub, first, last) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
     /* not NULL: the last event of a bundle whose bytes are in the chain
        already */
@@ -141,6 +149,25 @@ ngx_conduit_sub_count(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame)
                                 now > frame->id.ms
                                 ? (now - frame->id.ms) * 1000 : 0);
     }
+}
+
+
+/* where a client starts, before its first event */
+
+static ngx_int_t
+ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+{
+    ngx_conduit_frame_t  *frame;
+
+    frame = ngx_conduit_frame_position(sub->hub, &sub->listener.id);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    sub->listener.tells = 0;
+
+    return ngx_conduit_sub_push(sub, frame, first, last);
 }
 
 

@@ -36,7 +36,7 @@ static ngx_str_t *ngx_conduit_question_sha(void);
 
 
 static const char  *ngx_conduit_question_names[] = {
-    "XREAD", "EVALSHA_RO", "EVAL_RO", "EVALSHA", "EVAL", "XRANGE and XINFO",
+    "XREAD", "XREVRANGE", "EVALSHA_RO", "EVAL_RO", "EVALSHA", "EVAL", "XRANGE and XINFO",
     "XRANGE"
 };
 
@@ -60,6 +60,10 @@ ngx_conduit_question_form(ngx_conduit_question_t *q)
         NGX_CONDUIT_FORM_SHA_RO, NGX_CONDUIT_FORM_SHA, NGX_CONDUIT_FORM_RANGE,
         NGX_CONDUIT_FORM_ENTRIES
     };
+
+    if (q->back) {
+        return NGX_CONDUIT_FORM_BACK;
+    }
 
     if (q->ask.kind == CONDUIT_HISTORY_FAST) {
         return NGX_CONDUIT_FORM_FAST;
@@ -88,6 +92,11 @@ ngx_conduit_question_command(ngx_conduit_question_t *q)
 
     case NGX_CONDUIT_FORM_FAST:
         rc = ngx_conduit_stream_read(ngx_conduit_question_link(q), key, id,
+                                     q->count, ngx_conduit_question_reply, q);
+        break;
+
+    case NGX_CONDUIT_FORM_BACK:
+        rc = ngx_conduit_stream_back(ngx_conduit_question_link(q), key, id,
                                      q->count, ngx_conduit_question_reply, q);
         break;
 
@@ -158,7 +167,8 @@ ngx_conduit_question_reply(void *data, redisReply *reply,
         return;
     }
 
-    if (q->form != NGX_CONDUIT_FORM_FAST && reply->type == REDIS_REPLY_ERROR
+    if (q->form != NGX_CONDUIT_FORM_FAST && q->form != NGX_CONDUIT_FORM_BACK
+        && reply->type == REDIS_REPLY_ERROR
         && ngx_conduit_question_other(q, reply))
     {
         ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,

@@ -31,6 +31,11 @@ ngx_conduit_resuming_add(ngx_conduit_resuming_t *rs, ngx_conduit_listener_t *l)
 
     ls = rs->listeners;
 
+    /* a question can be asked once the feed has a place: this is the first
+       listener, or those before it wait for a search */
+
+    ngx_conduit_feed_place(ls->feed, &l->id);
+
     /* the rest of the place is zero: it is sent nothing from there */
 
     l->place.where = CONDUIT_PLACE_JOINING;
@@ -101,21 +106,35 @@ ngx_conduit_resuming_next(ngx_conduit_resuming_t *rs, ngx_queue_t *list)
 }
 
 
-/* makes it a listener like any other without a position */
+/* makes it a listener like any other without a position, which may have to be
+   searched for its start */
 
 static void
 ngx_conduit_resuming_go_on(ngx_conduit_resuming_t *rs,
     ngx_conduit_listener_t *l)
 {
+    ngx_int_t                 rc;
     ngx_conduit_listeners_t  *ls;
 
     ls = rs->listeners;
 
     ngx_conduit_listeners_remove(ls, l);
 
-    (void) ngx_conduit_listeners_add(ls, l);
+    rc = ngx_conduit_listeners_add(ls, l);
 
-    if (l->on->start(l) == NGX_OK && !l->blocked) {
+    if (rc == NGX_DONE) {
+
+        /* it starts at an END, after which there is nothing: it is put back
+           into the queue, from where it is removed */
+
+        ngx_queue_insert_tail(&rs->queue, &l->queue);
+        ls->n++;
+
+        l->on->end(l, NGX_CONDUIT_CLOSE_END);
+        return;
+    }
+
+    if (rc == NGX_AGAIN || (l->on->start(l) == NGX_OK && !l->blocked)) {
         ngx_conduit_listeners_place(ls, l);
     }
 }

@@ -73,10 +73,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
     sub->busy_last = &sub->busy;
     sub->member.on = &ngx_conduit_sub_member;
     sub->listener.on = &ngx_conduit_sub_listener;
-
-    if (pos != NULL) {
-        sub->listener.id = *pos;
-    }
+    sub->listener.id = *pos;
 
     ngx_conduit_sub_limit(sub, hub->settings.max_duration, expires);
 
@@ -84,7 +81,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ch = ngx_conduit_channel_get(hub, key, label, &sub->listener.id);
+    ch = ngx_conduit_channel_get(hub, key, label);
     if (ch == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -285,9 +282,10 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
         return;
     }
 
-    /* events that are held back for later ones are sent now */
+    /* events that are held back for later ones are sent now, and the client's
+       position: without it, it would not go on where it was */
 
-    if (ngx_conduit_channel_waits(sub->channel)
+    if ((ngx_conduit_channel_waits(sub->channel) || sub->listener.tells)
         && ngx_conduit_sub_send(&sub->listener) == NGX_DONE)
     {
         return;

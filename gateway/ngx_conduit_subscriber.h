@@ -44,8 +44,8 @@ typedef struct {
  * Makes a GET request a subscriber of the channel of a key, after the key and
  * the token were checked; label is that of ngx_conduit_channel_get().  sub is
  * the one in the request's context, whose cleanup calls
- * ngx_conduit_sub_release(). Its members "refused" and "listener.resumes" may
- * be set before, the rest of it is zero.  pos is NULL for the whole stream.
+ * ngx_conduit_sub_release().  Its members "refused", "listener.start" and
+ * "listener.resumes" may be set before, the rest of it is zero.  pos is the client's position, or 0-0.
  * expires is the remaining life of the token in ms, or 0 when the response may
  * outlive it.  Returns what the content handler returns.
  */

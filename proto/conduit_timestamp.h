@@ -1,6 +1,6 @@
 /*
  * Reads a google.protobuf.Timestamp in its JSON form (RFC 3339).  Pure: no
- * NGINX type, no allocation.  Private to proto/.
+ * NGINX type, no allocation.
  */
 
 #ifndef CONDUIT_TIMESTAMP_H

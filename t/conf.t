@@ -417,6 +417,9 @@ my @directives = (
     ['gateway_resume_only', 'on', 'x', '""', '0', 'on off'],
     ['gateway_resume_only', 'off'],
     ['gateway_resume_only', '$arg_resume'],
+    ['gateway_start', 'turn', 'x', 'on', 'turn latest'],
+    ['gateway_start', 'latest'],
+    ['gateway_start', 'oldest'],
     ['gateway_drain_event', 'on', 'x', 'on off'],
     ['gateway_drain_event', 'off'],
     ['gateway_drain_event', 'auto'],
@@ -520,6 +523,8 @@ for my $case (['publish_rate 20', 'rate "20"', 'a number with "r/s" or "r/m", '
               ['gateway_read_count -1', 'number "-1"',
                'a number from 1 to 10000'],
               ['gateway_after_end x', 'value "x"', '"wait" or "stop"'],
+              ['gateway_start x', 'value "x"',
+               '"oldest", "turn" or "latest"'],
               ['gateway_drain_event onn', 'value "onn"',
                '"auto", "on" or "off"'],
               ['gateway_wakeup x', 'parameter "x"', '"tracking", "poll", or '

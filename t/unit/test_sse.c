@@ -72,6 +72,8 @@ START_TEST(events_follow_each_other)
     memset(&b, 0, sizeof(b));
 
     conduit_sse_write_retry(500, &b);
+    conduit_sse_write_id(&pos, &b);
+    conduit_sse_write_id(&none, &b);
     conduit_sse_write_control(WIRE_MESSAGE, "server_draining", NULL, &none,
                               &b);
     conduit_sse_write_control(WIRE_MESSAGE, "history_lost", "trimmed", &pos,
@@ -80,6 +82,8 @@ START_TEST(events_follow_each_other)
     conduit_buf_lit(&b, CONDUIT_SSE_KEEPALIVE);
 
     assert_text(&b, "retry: 500\n\n"
+                    "id: 1736467200000-7\n\n"
+                    "id: 0-0\n\n"
                     "event: control\n"
                     "data: {\"event_type\":\"control\","
                     "\"message_id\":\"" WIRE_MESSAGE "\","

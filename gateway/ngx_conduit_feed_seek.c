@@ -1,0 +1,218 @@
+/*
+ * A feed's searches: where a listener starts that comes without a position, by
+ * conduit_start.h.  One search is under way at a time, in steps; it is for all
+ * listeners that start at the same place and were there when it began.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_feed_core.h"
+#include "ngx_conduit_gateway_metrics.h"
+
+
+/* entries of a step */
+#define NGX_CONDUIT_SEEK  100
+
+
+static ngx_uint_t ngx_conduit_feed_seek_count(ngx_conduit_feed_t *feed);
+static ngx_uint_t ngx_conduit_feed_seek_look(ngx_conduit_feed_t *feed,
+    size_t i);
+
+
+void
+ngx_conduit_feed_seek(ngx_conduit_feed_t *feed)
+{
+    ngx_conduit_seek_t          *s;
+    conduit_start_t              start;
+    conduit_history_question_t   ask;
+
+    s = &feed->seek;
+
+    if (s->question != NULL || s->waits || !feed->key.shard->doorbell.is_up) {
+        return;
+    }
+
+    if (!s->active) {
+
+        if (!feed->on->seeks(feed->data, &start)) {
+            return;
+        }
+
+        s->active = 1;
+        conduit_start_begin(&s->search, &start);
+    }
+
+    ngx_memzero(&ask, sizeof(conduit_history_question_t));
+    ask.id = s->search.from;
+
+    s->question = ngx_conduit_feed_send(feed, &ask,
+                                        ngx_conduit_feed_seek_count(feed), 1);
+
+    if (s->question == NULL) {
+        ngx_conduit_feed_seek_wait(feed);
+        return;
+    }
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SEARCHES);
+}
+
+
+/* how many entries a step looks at: only END is looked for */
+
+static ngx_uint_t
+ngx_conduit_feed_seek_count(ngx_conduit_feed_t *feed)
+{
+    ngx_uint_t           n;
+    ngx_conduit_seek_t  *s;
+
+    s = &feed->seek;
+
+    if (s->search.start.kind != CONDUIT_START_TURN) {
+        return 1;
+    }
+
+    n = ngx_conduit_feed_count(feed, s->shift);
+
+    return ngx_min(n, NGX_CONDUIT_SEEK);
+}
+
+
+void
+ngx_conduit_feed_seek_wait(ngx_conduit_feed_t *feed)
+{
+    feed->seek.waits = 1;
+
+    ngx_conduit_feed_later(feed);
+}
+
+
+void
+ngx_conduit_feed_seek_retry(ngx_conduit_feed_t *feed)
+{
+    feed->seek.waits = 0;
+
+    ngx_conduit_feed_seek(feed);
+}
+
+
+void
+ngx_conduit_feed_seek_unsent(ngx_conduit_feed_t *feed)
+{
+    ngx_conduit_seek_t  *s;
+
+    s = &feed->seek;
+
+    if (s->question == NULL || s->question->begun) {
+        return;
+    }
+
+    ngx_conduit_feed_forget(feed, s->question);
+    s->question = NULL;
+}
+
+
+void
+ngx_conduit_feed_seek_unanswered(ngx_conduit_feed_t *feed,
+    ngx_conduit_question_e result)
+{
+    ngx_uint_t  count;
+
+    count = feed->seek.question->count;
+
+    ngx_conduit_feed_seek_unsent(feed);
+
+    if (result == NGX_CONDUIT_QUESTION_TOO_LARGE) {
+
+        if (count > 1) {
+            feed->seek.shift++;
+
+        } else {
+            ngx_conduit_feed_give_up(feed);
+        }
+    }
+
+    if (feed->key.shard->doorbell.is_up) {
+        ngx_conduit_feed_seek_wait(feed);
+        feed->on->outage(feed->data);
+    }
+}
+
+
+ngx_int_t
+ngx_conduit_feed_seek_take(ngx_conduit_feed_t *feed)
+{
+    ngx_uint_t               found;
+    conduit_stream_id_t      pos;
+    ngx_conduit_seek_t      *s;
+    ngx_conduit_question_t  *q;
+
+    s = &feed->seek;
+    q = s->question;
+
+    q->begun = 1;
+    feed->complained = 0;
+    found = 0;
+
+    while (!found && q->taken < q->answer.nentries) {
+
+        found = ngx_conduit_feed_seek_look(feed, q->taken++);
+
+        if (!found && q->taken < q->answer.nentries
+            && ngx_conduit_feed_turn_over())
+        {
+            return NGX_AGAIN;
+        }
+    }
+
+    if (!found) {
+        found = !conduit_start_more(&s->search, q->answer.full);
+    }
+
+    feed->answers = q->next;
+    s->question = NULL;
+
+    ngx_conduit_question_forget(q);
+
+    if (found) {
+        pos = s->search.pos;
+        s->active = 0;
+        s->shift = 0;
+
+        if (s->search.start.kind == CONDUIT_START_TURN) {
+            s->turn = pos;
+        }
+
+        ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "conduit: feed \"%V\": start %ui is after %uL-%uL",
+                       &feed->key.node.str,
+                       (ngx_uint_t) s->search.start.kind, pos.ms, pos.seq);
+
+        feed->on->found(feed->data, &pos);
+    }
+
+    ngx_conduit_feed_seek(feed);
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_conduit_feed_seek_look(ngx_conduit_feed_t *feed, size_t i)
+{
+    int                      end;
+    ngx_conduit_seek_t      *s;
+    ngx_conduit_entry_t      entry;
+    ngx_conduit_question_t  *q;
+
+    s = &feed->seek;
+    q = s->question;
+
+    ngx_conduit_answer_read(q, i, &entry);
+
+    end = conduit_start_asks(&s->search)
+          && ngx_conduit_frame_is_end(feed->hub, &entry);
+
+    return conduit_start_look(&s->search, &entry.id, end);
+}

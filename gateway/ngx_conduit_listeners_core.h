@@ -1,0 +1,33 @@
+/*
+ * What the files of the listeners share; no other file includes it.
+ *
+ *     ngx_conduit_listeners_join.c   how a listener gets its place
+ *     ngx_conduit_listeners.c        the queues and their turns
+ */
+
+#ifndef NGX_CONDUIT_LISTENERS_CORE_H
+#define NGX_CONDUIT_LISTENERS_CORE_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_conduit_listeners.h"
+
+#pragma GCC visibility push(hidden)
+
+/* The first listener of a queue that is not empty. */
+ngx_conduit_listener_t *ngx_conduit_listeners_head(ngx_queue_t *queue);
+
+/* Puts a listener at the end of a queue. */
+void ngx_conduit_listeners_move(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, ngx_queue_t *queue);
+
+/*
+ * If the stream has not, or no longer, the entry that the client got last, its
+ * control events have the position before that from here on.
+ */
+void ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_LISTENERS_CORE_H */

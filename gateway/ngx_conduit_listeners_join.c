@@ -1,0 +1,321 @@
+/*
+ * How a listener gets its place: where it starts is found, its position is
+ * judged.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_listeners_core.h"
+
+
+static ngx_uint_t ngx_conduit_listeners_search(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, conduit_stream_id_t *pos);
+static ngx_int_t ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, const conduit_stream_id_t *pos);
+static void ngx_conduit_listeners_begin(ngx_conduit_listener_t *l);
+static void ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, const conduit_history_answer_t *a,
+    ngx_uint_t batch);
+
+
+ngx_int_t
+ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l)
+{
+    ngx_int_t            rc;
+    conduit_stream_id_t  pos;
+
+    pos = l->id;
+
+    if (ngx_conduit_listeners_search(ls, l, &pos)) {
+        rc = ngx_conduit_listeners_join(ls, l, &pos);
+
+    } else {
+        l->seeking = 1;
+        rc = NGX_AGAIN;
+    }
+
+    if (rc == NGX_DONE) {
+        return NGX_DONE;
+    }
+
+    ls->n++;
+
+    ngx_queue_insert_tail(&ls->waiting, &l->queue);
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: listener %p comes with %uL-%uL, %ui in all",
+                   l, l->id.ms, l->id.seq, ls->n);
+
+    return rc;
+}
+
+
+/* whether it is known where a listener starts: *pos; if not, Redis is to be
+   asked */
+
+static ngx_uint_t
+ngx_conduit_listeners_search(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, conduit_stream_id_t *pos)
+{
+    conduit_start_search_t  search;
+
+    if (l->start.kind == CONDUIT_START_OLDEST) {
+        return 1;
+    }
+
+    if (!ngx_conduit_feed_is_fresh(ls->feed)) {
+        return 0;
+    }
+
+    conduit_start_begin(&search, &l->start);
+
+    if (!conduit_start_window(&search, ngx_conduit_feed_history(ls->feed),
+                              ngx_conduit_frame_ends,
+                              ngx_conduit_feed_found_end(ls->feed)))
+    {
+        return 0;
+    }
+
+    *pos = search.pos;
+
+    return 1;
+}
+
+
+/* puts a listener in its place after pos; returns what _add() does */
+
+static ngx_int_t
+ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, const conduit_stream_id_t *pos)
+{
+    ngx_int_t  rc;
+
+    ngx_conduit_feed_place(ls->feed, pos);
+
+    conduit_place_join(&l->place, ngx_conduit_feed_history(ls->feed), pos);
+
+    l->life = l->place.life;
+    ngx_conduit_listeners_moved_back(l);
+
+    if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP
+        && l->place.where == CONDUIT_PLACE_WINDOW
+        && (l->place.pos.ms || l->place.pos.seq))
+    {
+        rc = ngx_conduit_feed_at_end(ls->feed, &l->place.pos);
+
+        if (rc == NGX_DONE) {
+            return NGX_DONE;
+        }
+
+        if (rc == NGX_AGAIN) {
+            l->place.where = CONDUIT_PLACE_JOINING;
+        }
+    }
+
+    if (l->place.where == CONDUIT_PLACE_JOINING) {
+        return NGX_AGAIN;
+    }
+
+    ngx_conduit_listeners_begin(l);
+
+    return NGX_OK;
+}
+
+
+/*
+ * The place where a listener starts is known, and judged.  What was lost before
+ * is nothing to its client, which never had it.  If nothing may follow for a
+ * while, the client is told its position: when it comes back before the first
+ * event, it misses none.  The turn of a channel needs no such line: a client
+ * that comes back finds it again.
+ */
+
+static void
+ngx_conduit_listeners_begin(ngx_conduit_listener_t *l)
+{
+    if (l->start.kind == CONDUIT_START_LATEST
+        || l->start.kind == CONDUIT_START_SINCE)
+    {
+        l->id = l->place.pos;
+        l->life = l->place.life;
+        l->tells = 1;
+    }
+
+    if (l->start.kind != CONDUIT_START_OLDEST) {
+        l->place.loss = CONDUIT_PLACE_TOLD;
+        l->start.kind = CONDUIT_START_OLDEST;
+    }
+}
+
+
+ngx_uint_t
+ngx_conduit_listeners_seeks(ngx_conduit_listeners_t *ls,
+    conduit_start_t *start)
+{
+    ngx_queue_t             *q;
+    ngx_conduit_listener_t  *l;
+
+    if (ngx_queue_empty(&ls->seeking)) {
+        return 0;
+    }
+
+    *start = ngx_conduit_listeners_head(&ls->seeking)->start;
+
+    for (q = ngx_queue_head(&ls->seeking);
+         q != ngx_queue_sentinel(&ls->seeking);
+         q = ngx_queue_next(q))
+    {
+        l = ngx_queue_data(q, ngx_conduit_listener_t, queue);
+        l->sought = conduit_start_same(&l->start, start);
+    }
+
+    return 1;
+}
+
+
+void
+ngx_conduit_listeners_found(ngx_conduit_listeners_t *ls,
+    const conduit_stream_id_t *pos)
+{
+    ngx_int_t                rc;
+    ngx_queue_t              list;
+    ngx_conduit_listener_t  *l;
+
+    ngx_conduit_schedule_take(&list, &ls->seeking);
+
+    while (!ngx_queue_empty(&list)) {
+
+        l = ngx_conduit_listeners_head(&list);
+        ngx_conduit_listeners_move(ls, l, &ls->seeking);
+
+        if (!l->sought) {
+            continue;
+        }
+
+        l->seeking = 0;
+        l->sought = 0;
+
+        rc = ngx_conduit_listeners_join(ls, l, pos);
+
+        if (rc == NGX_DONE) {
+            l->on->end(l, NGX_CONDUIT_CLOSE_END);
+            continue;
+        }
+
+        if (rc == NGX_AGAIN || l->on->start(l) == NGX_OK) {
+            ngx_conduit_listeners_place(ls, l);
+        }
+    }
+
+    ngx_conduit_feed_start(ls->feed);
+}
+
+
+void
+ngx_conduit_listeners_judged(ngx_conduit_listeners_t *ls,
+    const conduit_history_answer_t *a, ngx_uint_t batch)
+{
+    ngx_queue_t              list;
+    conduit_history_t       *h;
+    ngx_conduit_listener_t  *l;
+
+    h = ngx_conduit_feed_history(ls->feed);
+
+    ngx_conduit_schedule_take(&list, &ls->below);
+
+    while (!ngx_queue_empty(&list)) {
+
+        l = ngx_conduit_listeners_head(&list);
+        ngx_conduit_listeners_move(ls, l, &ls->below);
+
+        if (l->place.life != h->life
+            || conduit_stream_id_cmp(&l->place.pos, &a->from) < 0
+            || (!batch && l->place.where != CONDUIT_PLACE_JOINING))
+        {
+            continue;
+        }
+
+        ngx_conduit_listeners_judge(ls, l, a, batch);
+    }
+}
+
+
+static void
+ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, const conduit_history_answer_t *a,
+    ngx_uint_t batch)
+{
+    conduit_place_t           *p;
+    conduit_history_t         *h;
+    conduit_history_verdict_e  verdict;
+
+    p = &l->place;
+    h = ngx_conduit_feed_history(ls->feed);
+
+    verdict = conduit_place_judge(p, h, a);
+
+    ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: listener %p is judged: %d, is to be told %d, goes "
+                   "on from %uL-%uL", l, (int) verdict, (int) p->loss,
+                   p->pos.ms, p->pos.seq);
+
+    switch (verdict) {
+
+    case CONDUIT_HISTORY_AGAIN:
+        return;
+
+    case CONDUIT_HISTORY_END:
+        conduit_place_settle(p, h, a);
+        break;
+
+    default:
+        break;
+    }
+
+    if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP && a->ended
+        && conduit_stream_id_cmp(&p->pos, &h->cursor) >= 0
+        && conduit_stream_id_cmp(&p->pos, a->has_tail ? &a->tail.id
+                                          : &a->entries[a->nentries - 1].id)
+           == 0)
+    {
+        l->on->end(l, NGX_CONDUIT_CLOSE_END);
+        return;
+    }
+
+    ngx_conduit_listeners_moved_back(l);
+    ngx_conduit_listeners_begin(l);
+
+    if (p->where == CONDUIT_PLACE_BATCH && !batch) {
+        conduit_place_unserved(p);
+    }
+
+    if (l->on->start(l) == NGX_OK && !l->blocked) {
+        ngx_conduit_listeners_place(ls, l);
+    }
+}
+
+
+void
+ngx_conduit_listeners_start(ngx_conduit_listeners_t *ls)
+{
+    ngx_uint_t               i;
+    ngx_queue_t              list, *queues[2];
+    ngx_conduit_listener_t  *l;
+
+    queues[0] = &ls->seeking;
+    queues[1] = &ls->below;
+
+    for (i = 0; i < 2; i++) {
+
+        ngx_conduit_schedule_take(&list, queues[i]);
+
+        while (!ngx_queue_empty(&list)) {
+            l = ngx_conduit_listeners_head(&list);
+            ngx_conduit_listeners_move(ls, l, queues[i]);
+            (void) l->on->start(l);
+        }
+    }
+}
