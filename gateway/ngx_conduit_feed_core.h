@@ -8,8 +8,8 @@
  *   question      the commands sent, and the replies to them (answer)
  *
  * Calls go downwards in this list.  At most one question about the cursor, one
- * for a batch and one of a search are out.  Answers are processed in the order in which they
- * come, each to its end, which may take several turns:
+ * for a batch and one of a search are out.  Answers are processed in the order
+ * in which they come, each to its end, which may take several turns:
  *
  *   reply -> question -> feed->answers -> begin -> decode, in turns -> end
  */

@@ -73,9 +73,9 @@ ngx_conduit_feed_seek_count(ngx_conduit_feed_t *feed)
         return 1;
     }
 
-    n = ngx_conduit_feed_count(feed, s->shift);
+    n = ngx_min(feed->hub->settings.read_count, NGX_CONDUIT_SEEK) >> s->shift;
 
-    return ngx_min(n, NGX_CONDUIT_SEEK);
+    return ngx_max(n, 1);
 }
 
 

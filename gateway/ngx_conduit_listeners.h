@@ -100,8 +100,8 @@ void ngx_conduit_listeners_init(ngx_conduit_listeners_t *ls);
 
 /*
  * Adds a listener.  Returns NGX_OK; NGX_AGAIN: its position is to be found, or
- * judged, first; NGX_DONE: it is at the end of the stream, and was not added (only
- * where after_end is stop).
+ * judged, first; NGX_DONE: it is at the end of the stream, and was not added
+ * (only where after_end is stop).
  */
 ngx_int_t ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
@@ -145,8 +145,8 @@ void ngx_conduit_listeners_found(ngx_conduit_listeners_t *ls,
     const conduit_stream_id_t *pos);
 
 /*
- * Starts the listeners that wait for a search, for a batch or to be judged; they
- * go on waiting.
+ * Starts the listeners that wait for a search, for a batch or to be judged;
+ * they go on waiting.
  */
 void ngx_conduit_listeners_start(ngx_conduit_listeners_t *ls);
 

@@ -36,8 +36,8 @@ static ngx_str_t *ngx_conduit_question_sha(void);
 
 
 static const char  *ngx_conduit_question_names[] = {
-    "XREAD", "XREVRANGE", "EVALSHA_RO", "EVAL_RO", "EVALSHA", "EVAL", "XRANGE and XINFO",
-    "XRANGE"
+    "XREAD", "XREVRANGE", "EVALSHA_RO", "EVAL_RO", "EVALSHA", "EVAL",
+    "XRANGE and XINFO", "XRANGE"
 };
 
 static ngx_str_t  ngx_conduit_question_text

@@ -1,7 +1,7 @@
 /*
  * A question to Redis about one stream: FAST or FULL, as conduit_history.h
- * defines them, or BACK, a step of the search of conduit_start.h.  Sends it in a
- * form that the server accepts, and makes an answer of the reply.
+ * defines them, or BACK, a step of the search of conduit_start.h.  Sends it in
+ * a form that the server accepts, and makes an answer of the reply.
  *
  *   BACK   XREVRANGE
  *   FAST   XREAD

@@ -22,6 +22,8 @@ sub location {
            . join('', map { "conduit_gateway_$_;" } @directives) . "}\n";
 }
 
+write_file("$Conduit::TMP/less", "secret");
+
 my $nginx = nginx_start(log_level => 'info', server => pages()
     . join '', map { location(@$_) }
       (map { [$_, 'format text', "start $_"] } qw(oldest turn latest)),
@@ -34,7 +36,9 @@ my $nginx = nginx_start(log_level => 'info', server => pages()
       ['latest-stop', 'format text', 'start latest', 'after_end stop'],
       ['tiny', 'format text', 'start turn', 'window 1', 'read_count 1',
        'buffer_size 1'],
-      ['quiet', 'format text', 'start latest', 'coalesce 200ms']);
+      ['quiet', 'format text', 'start latest', 'coalesce 200ms'],
+      ['less', 'format text', 'start latest', 'redis_user less',
+       "redis_password_file $Conduit::TMP/less"]);
 
 my $runs = 0;
 
@@ -182,6 +186,20 @@ redis('EVAL', 'for i = 1, 10500 do redis.call("XADD", KEYS[1], i .. "-0", '
 my $long = listen_to('turn', $run);
 is $long->event->{id}, '502-0', 'turn: at most 10,000 entries';
 $long->close;
+
+
+# a step whose reply is larger than a reply may be (64 MB): the next ones are
+# smaller
+
+($run, $key) = run();
+redis('EVAL', 'local x = string.rep("x", 1000 * 1000) for i = 1, 70 do '
+      . 'redis.call("XADD", KEYS[1], i .. "-0", "data", x) end', 1, $key);
+fill($key, -71, 72);
+
+my $large = listen_to('turn', $run);
+is $large->event(60)->{id}, '72-0', 'turn: a stream of large entries';
+$large->close;
+redis('DEL', $key);
 
 
 # --- latest: what comes after the client
@@ -352,6 +370,28 @@ $since->close;
 
 is http($nginx, 'HEAD', "/oldest/x?run=$run&since=-5m")->{status}, 200,
     'since: HEAD';
+
+
+# --- a user of Redis who may not use XREVRANGE: clients wait, the log says why
+
+redis('ACL', 'SETUSER', 'less', 'reset', 'on', '>secret', 'allkeys',
+      'allchannels', '+@all', '-xrevrange');
+($run, $key) = run();
+fill($key, 1);
+
+$latest = listen_to('less', $run);
+ok wait_for(20, sub {
+    $nginx->error_log =~ /reading "s:\$arg_run" failed: NOPERM .*'xrevrange'/;
+}), 'NOPERM: the error is logged';
+
+my $resumes = listen_to('less', $run, id => '0-0');
+is ids($resumes, 1), '1', 'NOPERM: who has a position needs it not';
+$resumes->close;
+
+redis('ACL', 'SETUSER', 'less', '+xrevrange');
+is $latest->until(20, sub { $latest->body =~ /^id: 1-0\n\n/m }), 1,
+    'NOPERM: the client starts as soon as it may';
+$latest->close;
 
 
 # --- a worker that quits, and an outage

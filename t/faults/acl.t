@@ -136,6 +136,7 @@ my %left = (
     $key => { line => qr/reading "[^"]+" failed: NOPERM .*key/ },
     '+xread' => { %ALL, line => qr/reading "[^"]+" failed: NOPERM .*'xread'/ },
     '+xrange' => { line => qr/reading "[^"]+" failed: NOPERM .*'xrange'/ },
+    '+xrevrange' => { %ALL },     # conduit_gateway_start alone needs it
     '+xinfo|stream' => { history => 1, resume => 1, live => 1,
         line => qr/reading "[^"]+" failed: NOPERM .*'\Q$XINFO\E'/ },
     '&__redis__:invalidate' => { %POLLED, bell => 1, line =>
