@@ -23,8 +23,9 @@ package Conduit::Random::Oracle;
 # - likewise with a window that has no entry: what is left of the stream comes
 #   again
 # - before Redis 7, a stream that was made anew and is trimmed before it is read
-#   for the first time; one that went back, or of which XDEL took all that a small
-#   window has, is taken for such a one
+#   for the first time; one that went back, or of which XDEL took all that the
+#   window has, which is little where a client has just come, is taken for such a
+#   one
 
 use strict;
 use warnings;
@@ -292,7 +293,7 @@ sub forward {
 sub unread {
     my ($self, $item) = @_;
 
-    return !$self->{counts} && $self->{stream}{where} =~ /^(?:small|tiny)$/
+    return !$self->{counts}
            && ($self->anew($self->{at}{entry}) || $self->deleted($item));
 }
 
