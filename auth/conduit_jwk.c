@@ -110,7 +110,7 @@ conduit_jwk_read(json_t *jwk, conduit_jwk_t *key)
 
     for (i = 0; secrets[i] != NULL; i++) {
         if (json_object_get(jwk, secrets[i]) != NULL) {
-            return "is a private key; give the public one";
+            return "is a private key; use the public key";
         }
     }
 
@@ -119,7 +119,7 @@ conduit_jwk_read(json_t *jwk, conduit_jwk_t *key)
     if (kid != NULL) {
 
         if (!json_is_string(kid)) {
-            return "has a \"kid\" that is no string";
+            return "\"kid\" is not a string";
         }
 
         key->kid = json_string_value(kid);
@@ -165,7 +165,7 @@ conduit_jwk_check_use(json_t *jwk, int *used)
     if (use != NULL) {
 
         if (!json_is_string(use)) {
-            return "has a \"use\" that is no string";
+            return "\"use\" is not a string";
         }
 
         *used = conduit_jwk_is(use, "sig");
@@ -178,7 +178,7 @@ conduit_jwk_check_use(json_t *jwk, int *used)
     }
 
     if (!json_is_array(ops)) {
-        return "has \"key_ops\" that are no array";
+        return "\"key_ops\" is not an array";
     }
 
     *used = 0;
@@ -212,7 +212,7 @@ conduit_jwk_check_alg(json_t *jwk, conduit_jwk_t *key, conduit_jwt_alg_t also)
     }
 
     if (!json_is_string(name)) {
-        return "has an \"alg\" that is no string";
+        return "\"alg\" is not a string";
     }
 
     if (conduit_jwt_alg_parse(json_string_value(name),
@@ -224,7 +224,7 @@ conduit_jwk_check_alg(json_t *jwk, conduit_jwk_t *key, conduit_jwt_alg_t also)
     }
 
     if (alg != key->alg && alg != also) {
-        return "has an \"alg\" that is not for its type";
+        return "has an \"alg\" for another type of key";
     }
 
     key->alg = alg;
@@ -250,11 +250,11 @@ conduit_jwk_rsa(json_t *jwk, conduit_jwk_t *key)
     }
 
     if (conduit_jwk_number(jwk, "n", n, &n_len) != 0) {
-        return "has no \"n\" in base64url, of 16384 bits at most";
+        return "has no valid \"n\" (base64url, at most 16384 bits)";
     }
 
     if (conduit_jwk_number(jwk, "e", e, &e_len) != 0) {
-        return "has no \"e\" in base64url";
+        return "has no valid \"e\" (base64url)";
     }
 
     key->der_len = conduit_jwt_der_rsa(n, n_len, e, e_len, key->der);
@@ -300,8 +300,9 @@ conduit_jwk_ec(json_t *jwk, conduit_jwk_t *key)
     if (conduit_jwk_bytes(jwk, "x", x, len) != 0
         || conduit_jwk_bytes(jwk, "y", y, len) != 0)
     {
-        return (len == 32) ? "has no \"x\" and \"y\" of 32 bytes in base64url"
-                           : "has no \"x\" and \"y\" of 48 bytes in base64url";
+        return (len == 32)
+               ? "has no valid \"x\" and \"y\" (base64url, 32 bytes each)"
+               : "has no valid \"x\" and \"y\" (base64url, 48 bytes each)";
     }
 
     key->der_len = conduit_jwt_der_ec(key->alg, x, y, key->der);
@@ -337,7 +338,7 @@ conduit_jwk_okp(json_t *jwk, conduit_jwk_t *key)
     }
 
     if (conduit_jwk_bytes(jwk, "x", x, sizeof(x)) != 0) {
-        return "has no \"x\" of 32 bytes in base64url";
+        return "has no valid \"x\" (base64url, 32 bytes)";
     }
 
     key->der_len = conduit_jwt_der_ed25519(x, key->der);

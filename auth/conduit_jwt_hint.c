@@ -27,7 +27,7 @@ conduit_jwt_hint_secret(const char *data, size_t len)
     }
 
     if (conduit_jwt_ends(data, len, "\n")) {
-        return "it ends with more than one line end, one is not part of it";
+        return "it ends with several line ends, only the last one is ignored";
     }
 
     if (conduit_jwt_ends(data, len, "\\n")) {

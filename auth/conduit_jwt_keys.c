@@ -227,7 +227,7 @@ conduit_jwt_keys_append(conduit_jwt_keys_t *keys, conduit_jwt_key_t *added)
         if (key->kid != NULL
             && conduit_jwt_keys_have_kid(keys, key->kid, key->kid_len))
         {
-            return "has the kid of another key";
+            return "has the same kid as another key";
         }
     }
 
@@ -242,7 +242,7 @@ conduit_jwt_keys_append(conduit_jwt_keys_t *keys, conduit_jwt_key_t *added)
     }
 
     if (added->pkey != NULL && n > CONDUIT_JWT_MAX_KEYS) {
-        return "has one public key too many: 16 can be used";
+        return "exceeds the limit of 16 public keys";
     }
 
     *last = added;

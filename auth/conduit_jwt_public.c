@@ -95,11 +95,11 @@ conduit_jwt_public_pem(const char *data, size_t len,
     const char  *err;
 
     if (conduit_jwt_contains(data, len, "PRIVATE KEY-----")) {
-        return "is a private key; give the public one";
+        return "is a private key; use the public key";
     }
 
     if (!conduit_jwt_contains(data, len, "-----BEGIN ")) {
-        return "is no public key in PEM, and no JWK";
+        return "is neither a public key in PEM nor a JWK";
     }
 
     bio = BIO_new_mem_buf(data, (int) len);
@@ -154,7 +154,7 @@ conduit_jwt_public_blocks(BIO *bio, conduit_jwt_reader_t *reader)
         reader->number++;
 
         if (block.pkey == NULL) {
-            err = "is no public key in PEM";
+            err = "is not a public key in PEM";
 
         } else if (previous != NULL && block.x509 != NULL
                    && X509_verify(previous, block.pkey) == 1)
@@ -240,7 +240,7 @@ conduit_jwt_public_json(const char *data, size_t len,
 
     if (json == NULL) {
         return json_error_code(&error) == json_error_out_of_memory
-               ? "out of memory" : "is no JSON, or has a member twice";
+               ? "out of memory" : "is not JSON, or has a duplicate member";
     }
 
     first = reader->last;
@@ -272,7 +272,7 @@ conduit_jwt_public_set(json_t *set, conduit_jwt_reader_t *reader,
     const char  *err;
 
     if (!json_is_array(set)) {
-        return "has \"keys\" that are no array";
+        return "\"keys\" is not an array";
     }
 
     n = json_array_size(set);
@@ -308,14 +308,14 @@ conduit_jwt_public_jwk(json_t *jwk, conduit_jwt_reader_t *reader)
         && (reader->kid_len != key.kid_len
             || memcmp(reader->kid, key.kid, key.kid_len) != 0))
     {
-        return "has a \"kid\" of its own, which is not the one given";
+        return "has a \"kid\" that differs from the one in the directive";
     }
 
     der = key.der;
     pkey = d2i_PUBKEY(NULL, &der, (long) key.der_len);
 
     if (pkey == NULL) {
-        return "is no valid public key";
+        return "is not a valid public key";
     }
 
     return conduit_jwt_public_add(reader, pkey, &key);
@@ -392,7 +392,7 @@ conduit_jwt_public_check(EVP_PKEY *pkey, conduit_jwt_alg_t *alg)
         break;
 
     default:
-        err = "is no RSA, P-256, P-384 or Ed25519 key";
+        err = "is not an RSA, P-256, P-384 or Ed25519 key";
     }
 
     if (err != NULL) {
@@ -404,7 +404,7 @@ conduit_jwt_public_check(EVP_PKEY *pkey, conduit_jwt_alg_t *alg)
 
     EVP_PKEY_CTX_free(ctx);
 
-    return valid ? NULL : "is no valid public key";
+    return valid ? NULL : "is not a valid public key";
 }
 
 
@@ -427,5 +427,5 @@ conduit_jwt_public_check_curve(EVP_PKEY *pkey, conduit_jwt_alg_t *alg)
         }
     }
 
-    return "is no RSA, P-256, P-384 or Ed25519 key";
+    return "is not an RSA, P-256, P-384 or Ed25519 key";
 }

@@ -54,7 +54,7 @@ ngx_conduit_conf_password_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (content.len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "no password in \"%V\"", &value[1]);
+                           "password file \"%V\" is empty", &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -197,8 +197,8 @@ ngx_conduit_conf_warn_secret(ngx_conf_t *cf, ngx_str_t *name,
 
     if (hint != NULL) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "the secret in \"%V\" may be another one than is "
-                           "meant: %s", name, hint);
+                           "the secret in \"%V\" probably contains a mistake: "
+                           "%s", name, hint);
     }
 
     len = conduit_jwt_secret_len((char *) content->data, content->len);

@@ -252,19 +252,20 @@ for my $x (qw(publish gateway)) {
     is_fine "conduit_${x}_jwt_key_file $tmp/$_;", '', "$x: a file of keys, $_"
         for qw(jwk key.pub bom.pub), "jwk kid=a";
 
-    for my $case (['jwk.private', 'jwk.private": is a private key; give'],
+    for my $case (['jwk.private', 'jwk.private": is a private key; use'],
                   ['jwks.enc', 'jwks.enc": has no key that can be used'],
-                  ['jwks.two', 'jwks.two", key 2: has no "x" and "y" of 32'],
-                  ['jwks.cut', 'jwks.cut": is no JSON'],
+                  ['jwks.two', 'jwks.two", key 2: has no valid "x" and "y"'],
+                  ['jwks.cut', 'jwks.cut": is not JSON'],
                   ['weak.pub', 'weak.pub": is an RSA key of less than 2048'],
                   ['two.pub', 'two.pub", key 2: is an RSA key of less than'],
-                  ['one-line', 'one-line": is no public key in PEM; it has a '
-                   . 'backslash and an "n" where a line should end'],
-                  ['quoted', 'quoted": is no public key in PEM; it is in '
+                  ['one-line', 'one-line": is not a public key in PEM; it has '
+                   . 'a backslash and an "n" where a line should end'],
+                  ['quoted', 'quoted": is not a public key in PEM; it is in '
                    . 'quotes, which are part of it'],
-                  ['bom', 'bom": is no public key in PEM, and no JWK; it begins '
-                   . 'with a byte order mark, which is part of it'],
-                  ['secret', 'secret": is no public key in PEM, and no JWK'])
+                  ['bom', 'bom": is neither a public key in PEM nor a JWK; it '
+                   . 'begins with a byte order mark, which is part of it'],
+                  ['secret', 'secret": is neither a public key in PEM nor a '
+                   . 'JWK'])
     {
         my ($file, $text) = @$case;
 
@@ -277,7 +278,7 @@ is_refused "conduit_publish_jwt_secret_file $tmp/jwk;", '',
     'jwk": is a JWK, not a secret', 'a JWK as a secret';
 
 my $short = 'the secret in ".*odd" has 31 bytes, HS256 needs 32 or more';
-my $unlike = 'the secret in ".*odd" may be another one than is meant: it';
+my $unlike = 'the secret in ".*odd" probably contains a mistake: it';
 my ($s31, $s32) = map { 'x' x $_ } 31, 32;
 
 for my $case ([$s32], ["$s32\n"], ["$s32\r\n"], ["\\n$s32"],
@@ -285,7 +286,7 @@ for my $case ([$s32], ["$s32\n"], ["$s32\r\n"], ["\\n$s32"],
               [qq("$s32"), "$unlike is in quotes"],
               ["'$s32'\n", "$unlike is in quotes"],
               ["\xef\xbb\xbf$s32", "$unlike begins with a byte order mark"],
-              ["$s32\n\n", "$unlike ends with more than one line end"],
+              ["$s32\n\n", "$unlike ends with several line ends"],
               ["$s32\\n", "$unlike ends with a backslash"],
               ['"' . 'x' x 29 . '"', "$unlike is in quotes", $short])
 {
@@ -333,7 +334,7 @@ is_refused "conduit_publish_jwt_secret_file $tmp/secret id=1;", '',
     'invalid parameter "id=1"', 'a parameter that is no kid';
 is_refused "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
            . "conduit_publish_jwt_secret_file $tmp/secret kid=1;", '',
-    'secret.: has the kid of another key', 'a kid given twice';
+    'secret.: has the same kid as another key', 'a kid given twice';
 is_fine "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
         . "conduit_publish_jwt_secret_file $tmp/secret kid=2;", $publish,
     'several keys';

@@ -50,21 +50,21 @@
 #define RSA_  RSA_OF(N2048, "AQAB")
 #define ED    ED_OF(XED)
 
-#define OTHER_TYPE  "is no RSA, P-256, P-384 or Ed25519 key"
-#define PRIVATE     "is a private key; give the public one"
+#define OTHER_TYPE  "is not an RSA, P-256, P-384 or Ed25519 key"
+#define PRIVATE     "is a private key; use the public key"
 #define NONE        "has no key that can be used: RSA, P-256, P-384 or "      \
                     "Ed25519, for signatures"
-#define ALG         "has an \"alg\" that is not for its type"
-#define XY          "has no \"x\" and \"y\" of 32 bytes in base64url"
-#define INVALID     "is no valid public key"
-#define MODULUS     "has no \"n\" in base64url, of 16384 bits at most"
-#define EXPONENT    "has no \"e\" in base64url"
+#define ALG         "has an \"alg\" for another type of key"
+#define XY          "has no valid \"x\" and \"y\" (base64url, 32 bytes each)"
+#define INVALID     "is not a valid public key"
+#define MODULUS     "has no valid \"n\" (base64url, at most 16384 bits)"
+#define EXPONENT    "has no valid \"e\" (base64url)"
 #define SHORT       "is an RSA key of less than 2048 bits"
-#define NO_JSON     "is no JSON, or has a member twice"
-#define NO_KEY      "is no public key in PEM, and no JWK"
-#define OTHER_KID   "has a \"kid\" of its own, which is not the one given"
-#define SAME_KID    "has the kid of another key"
-#define TOO_MANY    "has one public key too many: 16 can be used"
+#define NO_JSON     "is not JSON, or has a duplicate member"
+#define NO_KEY      "is neither a public key in PEM nor a JWK"
+#define OTHER_KID   "has a \"kid\" that differs from the one in the directive"
+#define SAME_KID    "has the same kid as another key"
+#define TOO_MANY    "exceeds the limit of 16 public keys"
 
 
 static conduit_jwt_keys_t  *keys;   /* of the last add() */
@@ -206,12 +206,11 @@ static const struct {
     /* error: members of a wrong JSON type */
 
     { "\"kty\":7,\"kid\":\"a\"", "has no \"kty\"", 0 },
-    { EC ",\"kid\":7", "has a \"kid\" that is no string", 0 },
-    { EC ",\"kid\":null", "has a \"kid\" that is no string", 0 },
-    { EC ",\"use\":7", "has a \"use\" that is no string", 0 },
-    { EC ",\"key_ops\":\"verify\"", "has \"key_ops\" that are no array",
-      0 },
-    { EC ",\"alg\":7", "has an \"alg\" that is no string", 0 },
+    { EC ",\"kid\":7", "\"kid\" is not a string", 0 },
+    { EC ",\"kid\":null", "\"kid\" is not a string", 0 },
+    { EC ",\"use\":7", "\"use\" is not a string", 0 },
+    { EC ",\"key_ops\":\"verify\"", "\"key_ops\" is not an array", 0 },
+    { EC ",\"alg\":7", "\"alg\" is not a string", 0 },
     { "\"kty\":\"EC\",\"crv\":7", "has no \"crv\"", 0 },
     { "\"kty\":\"EC\"", "has no \"crv\"", 0 },
     { "\"kty\":\"OKP\"", "has no \"crv\"", 0 },
@@ -232,10 +231,10 @@ static const struct {
             "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), INVALID, 0 },
     { EC_OF("__________________________________________8", Y256), INVALID, 0 },
     { "\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"" X256 "\"",
-      "has no \"x\" and \"y\" of 48 bytes in base64url", 0 },
+      "has no valid \"x\" and \"y\" (base64url, 48 bytes each)", 0 },
     { "\"kty\":\"OKP\",\"crv\":\"Ed25519\"",
-      "has no \"x\" of 32 bytes in base64url", 0 },
-    { ED_OF(XED "AA"), "has no \"x\" of 32 bytes in base64url", 0 },
+      "has no valid \"x\" (base64url, 32 bytes)", 0 },
+    { ED_OF(XED "AA"), "has no valid \"x\" (base64url, 32 bytes)", 0 },
 
     /* RSA: missing or malformed numbers, a short or even modulus, an exponent
        that can't be used */
@@ -366,8 +365,8 @@ START_TEST(sets_that_are_none)
         const char  *err;
     } cases[] = {
         { "{\"keys\":[]}", NONE },
-        { "{\"keys\":{}}", "has \"keys\" that are no array" },
-        { "{\"keys\":null}", "has \"keys\" that are no array" },
+        { "{\"keys\":{}}", "\"keys\" is not an array" },
+        { "{\"keys\":null}", "\"keys\" is not an array" },
         { "{\"keys\":[7]}", "has no \"kty\"" },
         { "{\"keys\":[null]}", "has no \"kty\"" },
         { "{\"keys\":[[]]}", "has no \"kty\"" },
@@ -533,7 +532,7 @@ START_TEST(all_keys_of_a_pem_file_are_used)
     /* an incomplete block at the end is an error */
 
     ck_assert_str_eq(add_kid(text, n - len - 5, NULL),
-                     "is no public key in PEM");
+                     "is not a public key in PEM");
     ck_assert_uint_eq(conduit_jwt_keys_failed(keys), 3);
 
     /* a private key is an error, wherever it is */
@@ -766,7 +765,7 @@ START_TEST(hints)
         "it begins with a byte order mark, which is part of it";
     static const char  quotes[] = "it is in quotes, which are part of it";
     static const char  ends[] =
-        "it ends with more than one line end, one is not part of it";
+        "it ends with several line ends, only the last one is ignored";
     static const char  backslash[] =
         "it ends with a backslash and an \"n\", which are part of it";
     static const char  lines[] =

@@ -32,7 +32,7 @@
 #define KEY        CONDUIT_JWT_KEY
 #define SIGNATURE  CONDUIT_JWT_SIGNATURE
 
-#define OTHER_TYPE  "is no RSA, P-256, P-384 or Ed25519 key"
+#define OTHER_TYPE  "is not an RSA, P-256, P-384 or Ed25519 key"
 
 
 static const conduit_jwt_policy_t  any;
@@ -224,7 +224,7 @@ START_TEST(private_keys_are_refused_without_a_question)
     for (i = 0; i < 4; i++) {
         data = pem_private(rsa, i & 1 ? password : NULL, i >> 1, &len);
         ck_assert_str_eq(add_free(data, len),
-                         "is a private key; give the public one");
+                         "is a private key; use the public key");
     }
 }
 END_TEST
@@ -258,20 +258,20 @@ START_TEST(other_keys_are_refused)
 
     for (i = 0; i < pem_len - 1; i++) {
         ck_assert_str_eq(add(CONDUIT_JWT_RS256, pem, i), i < 11
-                         ? "is no public key in PEM, and no JWK"
-                         : "is no public key in PEM");
+                         ? "is neither a public key in PEM nor a JWK"
+                         : "is not a public key in PEM");
     }
 
     ck_assert_str_eq(add(CONDUIT_JWT_RS256, lit(SECRET)),
-                     "is no public key in PEM, and no JWK");
+                     "is neither a public key in PEM nor a JWK");
     ck_assert_str_eq(add(CONDUIT_JWT_RS256,
                          lit("-----BEGIN PUBLIC KEY-----\nAAAA\n"
                              "-----END PUBLIC KEY-----\n")),
-                     "is no public key in PEM");
+                     "is not a public key in PEM");
     ck_assert_str_eq(add(CONDUIT_JWT_RS256,
                          lit("-----BEGIN CERTIFICATE-----\nMAA=\n"
                              "-----END CERTIFICATE-----\n")),
-                     "is no public key in PEM");
+                     "is not a public key in PEM");
 }
 END_TEST
 
@@ -400,7 +400,7 @@ START_TEST(kid_selects_the_keys)
     ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, lit("1"), lit("old")));
     ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, lit("2"), lit("new")));
     ck_assert_str_eq(conduit_jwt_keys_add_secret(keys, lit("3"), lit("old")),
-                     "has the kid of another key");
+                     "has the same kid as another key");
 
     for (i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
 
