@@ -767,8 +767,9 @@ ngx_conduit_gateway_init_module(ngx_cycle_t *cycle)
         ngx_log_error(NGX_LOG_WARN, cycle->old_cycle->log, 0,
                       "\"worker_shutdown_timeout\" of %Mms is less than "
                       "\"conduit_gateway_drain\" of %Mms for "
-                      "\"conduit_gateway\" in %s:%ui: it would cut clients "
-                      "off; raise the first or lower the second",
+                      "\"conduit_gateway\" in %s:%ui: clients would be "
+                      "disconnected before they are drained; raise the first "
+                      "or lower the second",
                       ccf->shutdown_timeout, glcf->settings.drain, conf->file,
                       conf->line);
     }

@@ -686,10 +686,9 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->common.redis && conf->org_claim && !conf->common.auth) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"conduit_publish_org_claim on\" and "
-                      "\"conduit_publish_auth off\" for \"conduit_publish\" "
-                      "in %s:%ui: there is no claim where no token is asked "
-                      "for", conf->common.file, conf->common.line);
+                      "\"conduit_publish_org_claim on\" requires "
+                      "\"conduit_publish_auth on\" for \"conduit_publish\" in "
+                      "%s:%ui", conf->common.file, conf->common.line);
         return NGX_CONF_ERROR;
     }
 
@@ -735,8 +734,8 @@ ngx_conduit_publish_warn_size(ngx_conf_t *cf,
     ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                   "\"client_max_body_size\" of %O bytes is less than "
                   "\"conduit_publish_max_size\" of %uz for \"conduit_publish\" "
-                  "in %s:%ui: larger messages get a page of NGINX's; raise the "
-                  "first or lower the second",
+                  "in %s:%ui: larger messages get NGINX's own 413 page; raise "
+                  "the first or lower the second",
                   clcf->client_max_body_size, conf->max_size,
                   conf->common.file, conf->common.line);
 }

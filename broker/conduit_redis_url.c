@@ -162,13 +162,13 @@ conduit_redis_url_unix(conduit_text_t rest, conduit_redis_url_t *url)
     }
 
     if (url->path.len < 2 || url->path.data[0] != '/') {
-        return "no absolute path of a unix socket";
+        return "the unix socket path is not absolute";
     }
 
     /* sun_path of a struct sockaddr_un has 108 bytes, the zero byte included */
 
     if (url->path.len > 107) {
-        return "too long path of a unix socket";
+        return "the unix socket path is too long";
     }
 
     return NULL;
@@ -347,7 +347,7 @@ conduit_redis_url_tail(conduit_text_t tail, conduit_redis_url_t *url)
     uint64_t        db;
 
     if (url->scheme == CONDUIT_REDIS_CLUSTER) {
-        return tail.len ? "a cluster has no database number" : NULL;
+        return tail.len ? "a cluster has only database 0" : NULL;
     }
 
     if (url->scheme == CONDUIT_REDIS_SENTINEL) {
@@ -361,11 +361,11 @@ conduit_redis_url_tail(conduit_text_t tail, conduit_redis_url_t *url)
         }
 
         if (url->service.len == 0) {
-            return "no name of a Sentinel master";
+            return "no Sentinel master name";
         }
 
         if (!conduit_redis_url_name(url->service, 0)) {
-            return "invalid name of a Sentinel master";
+            return "invalid Sentinel master name";
         }
 
         if (slash == NULL) {

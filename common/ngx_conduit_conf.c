@@ -193,8 +193,8 @@ ngx_conduit_conf_check_handlers(ngx_conf_t *cf, ngx_conduit_pages_t *pages)
         }
 
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "another content handler in %sthe location of \"%V\" "
-                      "in %s:%ui",
+                      "%sthe location of \"%V\" in %s:%ui has another content "
+                      "handler",
                       clcf->lmt_excpt ? "a \"limit_except\" block in "
                       : clcf->noname ? "an \"if\" block in " : "",
                       conf->directive, conf->file, conf->line);
@@ -245,7 +245,8 @@ ngx_conduit_conf_check(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
     if (conf->auth && conf->keys == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "no %s is defined for \"conduit_%s\" in %s:%ui; "
-                      "\"conduit_%s_auth off\" would let everybody in",
+                      "define one, or write \"conduit_%s_auth off\" to accept "
+                      "requests without a token",
                       ngx_conduit_keys[conf->kind], name,
                       conf->file, conf->line, name);
         return NGX_CONF_ERROR;
@@ -274,9 +275,9 @@ ngx_conduit_conf_warn(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
     if (tls && !conf->redis->secure) {
         ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                       "\"conduit_%s_redis_ssl_...\" directives are ignored for "
-                      "\"conduit_%s\" in %s:%ui: its URL does not begin with "
-                      "\"rediss\"; write the URL so, or take them out of the "
-                      "location", name, name, conf->file, conf->line);
+                      "\"conduit_%s\" in %s:%ui: the scheme of its URL is not "
+                      "\"rediss\"; change the scheme or remove the directives",
+                      name, name, conf->file, conf->line);
     }
 }
 

@@ -25,7 +25,7 @@ conduit_origin_fault(const char *text, size_t len)
     end = text + len;
 
     if (conduit_origin_is(text, len, "null")) {
-        return "any page can bring about the origin \"null\"";
+        return "any page can have the origin \"null\"";
     }
 
     p = conduit_origin_find(text, end, ':');
@@ -76,14 +76,14 @@ conduit_origin_host(const char *p, const char *end)
     }
 
     if (conduit_origin_find(p, end, '*') != NULL) {
-        return "hosts are named one by one, without \"*\"";
+        return "the host must not contain \"*\"";
     }
 
     if (*p == '[') {
         return end[-1] == ']' && end - p > 2
                && conduit_origin_only(p + 1, end - 1,
                                       CONDUIT_ORIGIN_DIGITS "abcdef:.")
-               ? NULL : "the IPv6 address is not as browsers write it";
+               ? NULL : "the IPv6 address is not as browsers send it";
     }
 
     return conduit_origin_only(p, end, CONDUIT_ORIGIN_LOWER
@@ -104,7 +104,7 @@ conduit_origin_port(const char *scheme, size_t scheme_len, const char *p,
     if (len == 0 || len > 5 || *p == '0'
         || !conduit_origin_only(p, end, CONDUIT_ORIGIN_DIGITS))
     {
-        return "the port is no number";
+        return "the port is not a number";
     }
 
     if ((conduit_origin_is(scheme, scheme_len, "http")
@@ -112,7 +112,7 @@ conduit_origin_port(const char *scheme, size_t scheme_len, const char *p,
         || (conduit_origin_is(scheme, scheme_len, "https")
             && conduit_origin_is(p, len, "443")))
     {
-        return "browsers leave out the port that the scheme has anyway";
+        return "browsers omit the default port of a scheme";
     }
 
     return NULL;

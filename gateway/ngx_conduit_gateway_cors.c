@@ -106,8 +106,8 @@ ngx_conduit_gateway_cors_merge(ngx_conf_t *cf,
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                   "\"conduit_gateway_cors_credentials on\" needs a list of "
                   "origins in \"conduit_gateway_cors\", not \"*\", for "
-                  "\"conduit_gateway\" in %s:%ui: any page could read with "
-                  "the cookies of those who look at it",
+                  "\"conduit_gateway\" in %s:%ui: otherwise any page could "
+                  "read with the cookies of its visitors",
                   conf->common.file, conf->common.line);
 
     return NGX_CONF_ERROR;

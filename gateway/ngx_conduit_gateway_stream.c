@@ -215,11 +215,11 @@ ngx_conduit_gateway_claim_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (value[1].len == 0 || value[2].len == 0) {
-        return "needs a name and a value that are not empty";
+        return "requires a name and a value that are not empty";
     }
 
     if (ngx_conduit_gateway_has_claim(claims, (char *) value[1].data)) {
-        return "names a claim that another one of this level names, too";
+        return "names a claim that another directive of this level names";
     }
 
     name = ngx_array_push(&claims->names);
@@ -407,10 +407,10 @@ ngx_conduit_gateway_check_key(ngx_conf_t *cf,
     if (conf->auth && conf->claims == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "\"conduit_gateway_key\" of \"conduit_gateway\" in "
-                      "%s:%ui says nothing of who may read the stream: set "
+                      "%s:%ui does not limit who may read the stream: set "
                       "\"conduit_gateway_require_claim\", or "
-                      "\"conduit_gateway_auth off\" where something else "
-                      "guards the location", conf->file, conf->line);
+                      "\"conduit_gateway_auth off\" if the location is "
+                      "protected by other means", conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
 
@@ -491,7 +491,7 @@ ngx_conduit_gateway_conflict(ngx_conf_t *cf,
     const char *other)
 {
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                  "\"%s\" has no use with \"%s\", in the location of "
+                  "\"%s\" is incompatible with \"%s\", in the location of "
                   "\"conduit_gateway\" in %s:%ui", directive, other,
                   glcf->common.file, glcf->common.line);
 

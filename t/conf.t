@@ -113,12 +113,12 @@ for my $x (qw(publish gateway)) {
                   ['redis://127.0.0.1/x', 'invalid database'],
                   ['redis://a,b', 'more than one host'],
                   ['redis://no-such-host.invalid', 'host not found'],
-                  ['unix:relative', 'no absolute path'],
+                  ['unix:relative', 'is not absolute'],
                   ['rediss://127.0.0.1:0', 'invalid port'],
-                  ['redis+cluster://127.0.0.1/0', 'no database number'],
+                  ['redis+cluster://127.0.0.1/0', 'only database 0'],
                   ['redis+cluster://127.0.0.1,', 'no host'],
                   ['redis+cluster://no-such-host.invalid', 'host not found'],
-                  ['redis+sentinel://127.0.0.1', 'no name of a Sentinel'],
+                  ['redis+sentinel://127.0.0.1', 'no Sentinel master name'],
                   ['redis+sentinel://127.0.0.1/m/x', 'invalid database'])
     {
         my ($url, $text) = @$case;
@@ -342,7 +342,7 @@ is_fine "conduit_publish_jwt_secret_file $tmp/secret kid=1;"
 
 my $off = "$publish conduit_publish_auth off;";
 my $claim = 'conduit_publish_org_claim';
-my $neither = qq("$claim on" and "conduit_publish_auth off" for )
+my $neither = qq("$claim on" requires "conduit_publish_auth on" for )
               . '"conduit_publish"';
 
 is_refused '', "$off $claim on;", $neither, 'a claim of no token';
@@ -670,24 +670,24 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
     is_fine "$keys conduit_gateway_org_id 1;", "$gateway $key $claim",
         'ids of http with a key';
 
-    is_refused $keys, "$gateway $key", 'says nothing of who may read the stream',
+    is_refused $keys, "$gateway $key", 'does not limit who may read the stream',
         'a key alone';
-    is_refused "$keys $key", $gateway, 'says nothing of who may read the stream',
+    is_refused "$keys $key", $gateway, 'does not limit who may read the stream',
         'a key of http alone';
     is_refused '', "$gateway $key $claim", 'no "conduit_gateway_jwt_key_file"',
         'a claim without keys of tokens';
     is_refused $keys, "$gateway $key $claim $off",
-        '"conduit_gateway_require_claim" has no use with '
+        '"conduit_gateway_require_claim" is incompatible with '
         . '"conduit_gateway_auth off"', 'a claim without a token';
     is_refused "$keys $off $claim", "$gateway $key",
-        '"conduit_gateway_require_claim" has no use with '
+        '"conduit_gateway_require_claim" is incompatible with '
         . '"conduit_gateway_auth off"', 'both of http';
     is_refused "$keys $off", "$gateway $key $claim",
-        '"conduit_gateway_require_claim" has no use with '
+        '"conduit_gateway_require_claim" is incompatible with '
         . '"conduit_gateway_auth off"', 'a claim where http asks for no token';
     is_refused $keys, "$gateway $key $claim conduit_gateway_org_id 1;",
-        '"conduit_gateway_org_id" or "conduit_gateway_channel_id" has no use '
-        . 'with "conduit_gateway_key"', 'ids with a key';
+        '"conduit_gateway_org_id" or "conduit_gateway_channel_id" is '
+        . 'incompatible with "conduit_gateway_key"', 'ids with a key';
 
     is_refused $keys, "$gateway $off $k '@{['k' x 1025]}';",
         'must have 1 to 1024 bytes', 'a constant key that is too long';
@@ -697,11 +697,11 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
         'an empty key';
     is_refused $keys, "$gateway $key $key $off", 'duplicate', 'two keys';
     is_refused $keys, "$gateway $claim $claim",
-        'names a claim that another one', 'a claim given twice';
+        'names a claim that another directive', 'a claim given twice';
     is_refused $keys, "$gateway conduit_gateway_require_claim a '';",
-        'needs a name and a value', 'a claim without a value';
+        'requires a name and a value', 'a claim without a value';
     is_refused $keys, "$gateway conduit_gateway_require_claim '' a;",
-        'needs a name and a value', 'a claim without a name';
+        'requires a name and a value', 'a claim without a name';
 
     is_fine $keys, "$gateway conduit_gateway_format $_;", "format $_"
         for qw(conduit payload json text);
@@ -723,23 +723,23 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
     for my $format (qw(conduit payload)) {
         is_refused $keys, "$gateway conduit_gateway_format $format;"
                           . 'conduit_gateway_end_field x;',
-            '"conduit_gateway_end_field" has no use with '
+            '"conduit_gateway_end_field" is incompatible with '
             . '"conduit_gateway_format conduit" or "payload"',
             "$format: messages say themselves when a stream ends";
     }
 
     is_refused $keys, "$gateway conduit_gateway_max_size 1k;",
-        '"conduit_gateway_max_size" has no use with '
+        '"conduit_gateway_max_size" is incompatible with '
         . '"conduit_gateway_format conduit"', 'conduit: a limit';
     is_refused $keys, "$gateway $text conduit_gateway_max_size 0;",
         'must not be zero', 'a limit of nothing';
     is_refused $keys, "$gateway $text conduit_gateway_end_field off;"
                       . 'conduit_gateway_after_end stop;',
-        '"conduit_gateway_after_end stop" has no use with '
+        '"conduit_gateway_after_end stop" is incompatible with '
         . '"conduit_gateway_end_field off"', 'to stop after no end';
     is_refused "$keys conduit_gateway_after_end stop;",
         "$gateway $text conduit_gateway_end_field off;",
-        '"conduit_gateway_after_end stop" has no use', 'likewise, of http';
+        '"conduit_gateway_after_end stop" is incompatible', 'likewise, of http';
     is_refused $keys, "$gateway $text conduit_gateway_field end;",
         'are both "end" .* each entry would end its stream', 'one field for both';
     is_refused $keys, "$gateway conduit_gateway_field '';", 'needs a name',
@@ -761,8 +761,8 @@ sub is_taken {
     my @lines = split /\n/, read_file("$tmp/t.conf");
     my ($line) = grep { $lines[$_ - 1] eq $on } 1 .. @lines;
 
-    my $text = qq(another content handler in ${where}the location of )
-               . qq("$directive" in $tmp/t.conf:$line);
+    my $text = qq(${where}the location of "$directive" in $tmp/t.conf:$line )
+               . 'has another content handler';
 
     like $out, qr/\[emerg\].* \Q$text\E$/m, $name;
 }

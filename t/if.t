@@ -443,7 +443,7 @@ $pages->stop;
 
 redis_start();
 
-my $refused = qr/another content handler in an "if" block in the location of/;
+my $refused = qr/an "if" block in the location of .* has another content/;
 my $reloads = nginx_start(server => publish_location(), expect => $refused);
 my $conf = $reloads->root . '/nginx.conf';
 my $text = read_file($conf);

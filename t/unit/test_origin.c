@@ -101,9 +101,9 @@ START_TEST(others_are_told_what_is_wrong)
         { "https://a:08", "the port" },
         { "https://a:123456", "the port" },
         { "https://a:1:2", "the port" },
-        { "http://a:80", "leave out" },
-        { "https://a:443", "leave out" },
-        { "https://[::1]:443", "leave out" }
+        { "http://a:80", "omit" },
+        { "https://a:443", "omit" },
+        { "https://[::1]:443", "omit" }
     };
 
     for (i = 0; i < count(cases); i++) {

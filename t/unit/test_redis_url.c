@@ -374,19 +374,19 @@ START_TEST(what_follows_the_hosts_is_refused)
         { lit("redis://h/2147483648"), "invalid database number" },
         { lit("redis://h/4294967296"), "invalid database number" },
         { lit("redis://h/18446744073709551616"), "invalid database number" },
-        { lit("redis+cluster://h/0"), "a cluster has no database number" },
-        { lit("redis+sentinel://h"), "no name of a Sentinel master" },
-        { lit("redis+sentinel://h/"), "no name of a Sentinel master" },
-        { lit("redis+sentinel://h//0"), "no name of a Sentinel master" },
-        { lit("redis+sentinel://h/a b"), "invalid name of a Sentinel master" },
-        { lit("redis+sentinel://h/m?x"), "invalid name of a Sentinel master" },
+        { lit("redis+cluster://h/0"), "a cluster has only database 0" },
+        { lit("redis+sentinel://h"), "no Sentinel master name" },
+        { lit("redis+sentinel://h/"), "no Sentinel master name" },
+        { lit("redis+sentinel://h//0"), "no Sentinel master name" },
+        { lit("redis+sentinel://h/a b"), "invalid Sentinel master name" },
+        { lit("redis+sentinel://h/m?x"), "invalid Sentinel master name" },
         { lit("redis+sentinel://h/m/"), "invalid database number" },
         { lit("redis+sentinel://h/m/x"), "invalid database number" },
         { lit("redis+sentinel://h/m/1/2"), "invalid database number" },
-        { lit("unix:"), "no absolute path of a unix socket" },
-        { lit("unix:/"), "no absolute path of a unix socket" },
-        { lit("unix:s"), "no absolute path of a unix socket" },
-        { lit("unix:?db=1"), "no absolute path of a unix socket" },
+        { lit("unix:"), "the unix socket path is not absolute" },
+        { lit("unix:/"), "the unix socket path is not absolute" },
+        { lit("unix:s"), "the unix socket path is not absolute" },
+        { lit("unix:?db=1"), "the unix socket path is not absolute" },
         { lit("unix:/s?"), "invalid database number" },
         { lit("unix:/s?db"), "invalid database number" },
         { lit("unix:/s?db="), "invalid database number" },
@@ -394,7 +394,7 @@ START_TEST(what_follows_the_hosts_is_refused)
         { lit("unix:/s?db=1&db=2"), "invalid database number" },
         { lit("unix:/s?DB=1"), "invalid database number" },
         { lit("unix:/s?db=2147483648"), "invalid database number" },
-        { lit("unix:" PATH_100 "/0123456"), "too long path of a unix socket" }
+        { lit("unix:" PATH_100 "/0123456"), "the unix socket path is too long" }
     };
 
     check_refused(cases, count(cases));
