@@ -209,11 +209,11 @@ ngx_conduit_conf_verify(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
 
     if (v->status == CONDUIT_JWT_NO_MEMORY) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "conduit: no memory to verify a token");
+                      "conduit: not enough memory to verify a token");
 
     } else if (v->status != CONDUIT_JWT_OK) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "conduit: client sent a token that is not valid: %s",
+                      "conduit: client sent an invalid token: %s",
                       conduit_jwt_status_name(v->status));
     }
 

@@ -91,7 +91,7 @@ ngx_conduit_gateway_required(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
         if (rc == NGX_DECLINED) {
             ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                           "conduit: client sent a token whose claim \"%s\" is "
-                          "not the one that is required", names[i]);
+                          "missing or does not match", names[i]);
         }
 
         if (rc != NGX_OK) {

@@ -47,11 +47,11 @@ static const char * const  ngx_conduit_challenges[] = {
     "the token has expired",
     "the token is not valid yet",
     "the token is malformed",
-    "the token is signed with another algorithm",
+    "no key has the algorithm of the token",
     "no key has the key id of the token",
     "the signature of the token is wrong",
-    "the issuer of the token is missing or another one",
-    "the audience of the token is missing or another one",
+    "the issuer of the token is missing or does not match",
+    "the audience of the token is missing or does not match",
     "a claim of the token is missing or of a wrong type"
 };
 

@@ -429,7 +429,7 @@ subtest 'a token is made, and checked in words' => sub {
 
     ($out, $code, $err) = run_with($other, qw(token check --ask));
     is($code, 1, 'the server refuses another audience');
-    like($err, qr/401 .*the audience of the token is missing or another/,
+    like($err, qr/401 .*the audience of the token is missing or does not/,
          'the reason of the server is shown');
 
     my $secret = read_file("$DIR/publish.secret") =~ s/\n\z//r;

@@ -192,7 +192,7 @@ is_sent_away client(1, @forged), 'the next forged one is told to come later';
 is_sent_away client(1), 'a good one of that address as well';
 is_quiet;
 
-is grep({ /a token that is not valid/ } split /^/, $nginx->error_log), 2,
+is grep({ /sent an invalid token/ } split /^/, $nginx->error_log), 2,
     'those over the limit cost no signature';
 
 start([qr/limit_conn conduit_addr 200/, 'limit_conn conduit_addr 1']);

@@ -85,7 +85,7 @@ sub listens {
 my %MODULES = (publish => \&publishes, gateway => \&listens);
 
 sub reasons {
-    return join ' ', $nginx->error_log =~ /a token that is not valid: (\w+)/g;
+    return join ' ', $nginx->error_log =~ /an invalid token: (\w+)/g;
 }
 
 for my $order (\@KIDS, [reverse @KIDS], [@KIDS[1, 2, 0]]) {
@@ -232,7 +232,7 @@ for my $form (sort keys %files) {
        ->{status}, 200, "$form: HS256 beside it";
 
     my %reasons = map { $_ => 1 } $nginx->error_log
-                  =~ /a token that is not valid: (\w+)/g;
+                  =~ /an invalid token: (\w+)/g;
 
     is join(' ', sort keys %reasons), $form =~ /JWK/
         ? 'algorithm kid signature' : 'algorithm signature',

@@ -185,7 +185,7 @@ WWW-Authenticate: Bearer error="invalid_token", error_description="the signature
 Token validation failed
 --- not_stored
 --- error_log
-token that is not valid: signature
+invalid token: signature
 --- no_error_log
 [error]
 
@@ -230,7 +230,7 @@ sub { +{ token => ::token('{"alg":"none"}',
 Token validation failed
 --- not_stored
 --- error_log
-token that is not valid: algorithm
+invalid token: algorithm
 
 
 
@@ -241,7 +241,7 @@ token that is not valid: algorithm
 Token validation failed
 --- not_stored
 --- error_log
-token that is not valid: algorithm
+invalid token: algorithm
 
 
 
@@ -306,7 +306,7 @@ Token validation failed
 Token validation failed
 --- not_stored
 --- error_log
-token that is not valid: issuer
+invalid token: issuer
 
 
 
@@ -335,7 +335,7 @@ Token validation failed
 Token validation failed
 --- not_stored
 --- error_log
-token that is not valid: audience
+invalid token: audience
 
 
 
@@ -392,7 +392,7 @@ Token validation failed
 Token validation failed
 --- not_stored
 --- error_log
-token that is not valid: claim
+invalid token: claim
 
 
 
@@ -633,7 +633,7 @@ conduit_publish_jwt_secret_file $TEST_NGINX_TMP/secret-old kid=old;
 Token validation failed
 --- not_stored
 --- error_log
-token that is not valid: kid
+invalid token: kid
 
 
 
@@ -702,7 +702,7 @@ Missing authorization header
 --- publish eval: { token => $::BAD = publish_token(-key => 'wrong') }
 --- error_code: 401
 --- error_log
-client sent a token that is not valid: signature
+client sent an invalid token: signature
 --- no_error_log eval
 [split /\./, $::BAD]
 
@@ -844,7 +844,7 @@ sub { +{ token => ::hs256('{"iss":"sentry\u0000","aud":"conduit","sub":"p",'
 Token validation failed
 --- not_stored
 --- error_log
-token that is not valid: issuer
+invalid token: issuer
 
 
 

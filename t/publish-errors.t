@@ -152,12 +152,12 @@ subtest 'WWW-Authenticate says what is wrong with a token' => sub {
         'the token has expired' => publish_token(exp => int(time) - 100),
         'the token is not valid yet' => publish_token(nbf => int(time) + 100),
         'the token is malformed' => 'x.y',
-        'the token is signed with another algorithm'
+        'no key has the algorithm of the token'
             => publish_token(-alg => 'HS512'),
         'the signature of the token is wrong' => publish_token(-key => 'x' x 32),
-        'the issuer of the token is missing or another one'
+        'the issuer of the token is missing or does not match'
             => publish_token(iss => 'x'),
-        'the audience of the token is missing or another one'
+        'the audience of the token is missing or does not match'
             => publish_token(aud => undef),
         'a claim of the token is missing or of a wrong type'
             => publish_token(sub => 1),

@@ -235,9 +235,9 @@ sub forged_publisher {
 sub looked_at {
     my $code = shift;
 
-    my $before = () = $nginx->error_log =~ /a token that is not valid/g;
+    my $before = () = $nginx->error_log =~ /sent an invalid token/g;
     $code->();
-    my $after = () = $nginx->error_log =~ /a token that is not valid/g;
+    my $after = () = $nginx->error_log =~ /sent an invalid token/g;
 
     return $after - $before;
 }
