@@ -71,7 +71,8 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     if (r != r->main) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "conduit: \"conduit_gateway\" in a subrequest");
+                      "conduit: \"conduit_gateway\" can't be used in a "
+                      "subrequest");
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

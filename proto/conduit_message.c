@@ -100,9 +100,9 @@ conduit_message_status_text(conduit_message_status_t status)
     case CONDUIT_MESSAGE_UTF8:
         return "a string is not UTF-8";
     case CONDUIT_MESSAGE_CHANNEL_ID:
-        return "channel_id is no UUID";
+        return "channel_id is not a UUID";
     case CONDUIT_MESSAGE_MESSAGE_ID:
-        return "message_id is no UUID";
+        return "message_id is not a UUID";
     case CONDUIT_MESSAGE_NO_MEMORY:
         return "not enough memory";
     }

@@ -64,7 +64,7 @@ typedef struct {
 conduit_message_status_t conduit_message_decode(const uint8_t *data,
     size_t len, conduit_arena_t *arena, conduit_message_t *m);
 
-/* Returns a short text for logs, e.g. "channel_id is no UUID". */
+/* Returns a short text for logs, e.g. "channel_id is not a UUID". */
 const char *conduit_message_status_text(conduit_message_status_t status);
 
 /* Returns "PHASE_START" and so on; PHASE_UNSPECIFIED for an unknown phase. */

@@ -175,28 +175,28 @@ conduit_json_syntax(const json_error_t *jansson,
         return CONDUIT_MESSAGE_JSON_DEPTH;
 
     case json_error_premature_end_of_input:
-        error->text = "the text ends too early";
+        error->text = "unexpected end of the text";
         break;
 
     case json_error_end_of_input_expected:
-        error->text = "something follows the object";
+        error->text = "unexpected data after the object";
         break;
 
     case json_error_invalid_utf8:
-        error->text = "not UTF-8";
+        error->text = "invalid UTF-8";
         break;
 
     case json_error_null_character:
     case json_error_null_byte_in_key:
-        error->text = "a string has a zero character";
+        error->text = "a string contains a NUL character";
         break;
 
     case json_error_duplicate_key:
-        error->text = "a member is given twice";
+        error->text = "duplicate member";
         break;
 
     case json_error_numeric_overflow:
-        error->text = "a number is no finite double";
+        error->text = "a number exceeds the range of a double";
         break;
 
     default:
@@ -222,7 +222,7 @@ conduit_json_fields(conduit_json_message_t *j, json_t *object)
         j->reader.error->line = 1;
         j->reader.error->column = 1;
         return conduit_json_fault(j, CONDUIT_MESSAGE_JSON_SYNTAX,
-                                  "a message is an object");
+                                  "a message must be an object");
     }
 
     given = 0;
@@ -313,12 +313,12 @@ conduit_json_channel_id(conduit_json_message_t *j, json_t *value)
            != 0)
     {
         return conduit_json_fault(j, CONDUIT_MESSAGE_JSON_CHANNEL_ID,
-                                  "is no UUID");
+                                  "is not a UUID");
     }
 
     if (memcmp(id, j->channel, CONDUIT_UUID_LEN) != 0) {
         return conduit_json_fault(j, CONDUIT_MESSAGE_JSON_MISMATCH,
-                                  "is not the one of the path");
+                                  "differs from the one in the path");
     }
 
     return CONDUIT_MESSAGE_JSON_OK;
@@ -334,7 +334,7 @@ conduit_json_message_id(conduit_json_message_t *j, json_t *value)
            != 0)
     {
         return conduit_json_fault(j, CONDUIT_MESSAGE_JSON_MESSAGE_ID,
-                                  "is no UUID");
+                                  "is not a UUID");
     }
 
     return CONDUIT_MESSAGE_JSON_OK;
@@ -351,7 +351,7 @@ conduit_json_client_timestamp(conduit_json_message_t *j, json_t *value)
            != 0)
     {
         return conduit_json_fault(j, CONDUIT_MESSAGE_JSON_FIELD,
-                                  "is no time of RFC 3339");
+                                  "is not an RFC 3339 timestamp");
     }
 
     j->request.client_timestamp = &j->timestamp;
@@ -367,7 +367,7 @@ conduit_json_phase(conduit_json_message_t *j, json_t *value)
 
     if (conduit_json_phase_number(value, &number) != 0) {
         return conduit_json_fault(j, CONDUIT_MESSAGE_JSON_FIELD,
-                                  "is no phase");
+                                  "is not a known phase");
     }
 
     /* an unknown number is kept in the message, as protobuf does with enums */
@@ -477,8 +477,8 @@ conduit_json_sequence(conduit_json_message_t *j, json_t *value)
 invalid:
 
     return conduit_json_fault(j, CONDUIT_MESSAGE_JSON_FIELD,
-                              "is no integer of 64 bits (a large one is "
-                              "written as a string)");
+                              "is not a 64-bit integer (write large ones as "
+                              "strings)");
 }
 
 
@@ -487,7 +487,7 @@ conduit_json_payload(conduit_json_message_t *j, json_t *value)
 {
     if (!json_is_object(value)) {
         return conduit_json_fault(j, CONDUIT_MESSAGE_JSON_FIELD,
-                                  "is no object");
+                                  "is not an object");
     }
 
     return conduit_struct_json_read(&j->reader, value, &j->request.payload);

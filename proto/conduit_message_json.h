@@ -47,7 +47,7 @@ typedef enum {
 
 /* an error, and where it is: at a line and column, or else in a field */
 typedef struct {
-    const char  *text;        /* static, e.g. "is no UUID" */
+    const char  *text;        /* static, e.g. "is not a UUID" */
     int          line;        /* from 1; 0: see field */
     int          column;      /* in characters, from 1 */
     char         field[CONDUIT_MESSAGE_JSON_FIELD_MAX + 1];   /* its path */

@@ -153,11 +153,10 @@ static ngx_int_t
 ngx_conduit_publish_too_many(ngx_http_request_t *r, ngx_uint_t limit)
 {
     u_char  *last;
-    u_char   text[sizeof("Batch has more messages than the  that are allowed")
+    u_char   text[sizeof("Batch exceeds the limit of  messages")
                   + NGX_INT_T_LEN];
 
-    last = ngx_sprintf(text, "Batch has more messages than the %ui that are "
-                       "allowed", limit);
+    last = ngx_sprintf(text, "Batch exceeds the limit of %ui messages", limit);
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "conduit: client sent a batch of more than %ui messages",

@@ -77,8 +77,8 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
         level = ngx_conduit_publisher_level(plcf->publisher);
 
         ngx_log_error(level, log, 0,
-                      "conduit: redis %V did not reply on publishing to "
-                      "\"%V\" in %Mms, the message may have been stored",
+                      "conduit: redis %V did not reply to publishing to "
+                      "\"%V\" within %Mms, the message may have been stored",
                       result->node, &ctx->publish.key, ctx->redis_time);
         break;
 
@@ -91,7 +91,7 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
     case NGX_CONDUIT_NO_SEQUENCE:
         ngx_log_error(NGX_LOG_INFO, log, 0,
                       "conduit: client sent a message without a sequence, and "
-                      "the stream has none left");
+                      "the sequences of the stream are exhausted");
         break;
 
     default:
@@ -359,9 +359,9 @@ ngx_conduit_publish_limited(ngx_http_request_t *r,
     if (ngx_conduit_http_may_log(plcf->limited, &skipped)) {
 
         ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "conduit: publishing is limited to %ui messages in %Mms "
-                      "a channel, %ui more were refused since the last such "
-                      "line", plcf->rate, plcf->rate_window, skipped);
+                      "conduit: message over the rate of %ui in %Mms per "
+                      "channel refused, %ui others since the last such line",
+                      plcf->rate, plcf->rate_window, skipped);
     }
 
     return ngx_conduit_publish_error(r, NGX_HTTP_TOO_MANY_REQUESTS,
@@ -417,7 +417,8 @@ ngx_conduit_publish_failed(ngx_http_request_t *r,
 
     case NGX_CONDUIT_NO_SEQUENCE:
         code = NGX_HTTP_CONFLICT;
-        text = "Sequence of the stream is at its end, one has to be given";
+        text = "The stream has no further sequence, the message must contain "
+               "one";
         break;
 
     default:

@@ -55,7 +55,8 @@ ngx_conduit_publish_handler(ngx_http_request_t *r)
 
     if (r != r->main) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "conduit: \"conduit_publish\" in a subrequest");
+                      "conduit: \"conduit_publish\" can't be used in a "
+                      "subrequest");
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -349,8 +350,8 @@ ngx_conduit_publish_incomplete(ngx_http_request_t *r)
                             + NGX_CONDUIT_INVALID_INCOMPLETE);
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "conduit: the request body was not read to its end before "
-                  "the request came to this location");
+                  "conduit: the request body was not read completely before "
+                  "the request was redirected to this location");
 
     return ngx_conduit_publish_error(r, NGX_HTTP_BAD_REQUEST,
                                      "Incomplete request body",

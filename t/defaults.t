@@ -68,7 +68,7 @@ is_deeply [map { my $r = post('free', "{}\n" x $_,
                               'Content-Type' => 'application/x-ndjson');
                  "$r->{status} $r->{body}" =~ s/(?<=200 ).*/taken/sr }
            100, 101],
-    ['200 taken', '413 Batch has more messages than the 100 that are allowed'],
+    ['200 taken', '413 Batch exceeds the limit of 100 messages'],
     'a batch has 100 messages at most';
 
 

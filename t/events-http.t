@@ -533,7 +533,7 @@ like $r->{body}, qr/^before .*500 Internal Server Error.* after$/s,
 is http($nginx, 'GET', '/guarded/')->{status}, 500,
     'a stream cannot authorize';
 is scalar(() = $nginx->error_log
-               =~ /\[error\] .*conduit: "conduit_gateway" in a subrequest/g), 2,
+               =~ /\[error\] .*"conduit_gateway" can't be used in a sub/g), 2,
     'the log says why';
 
 

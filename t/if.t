@@ -205,7 +205,7 @@ for my $location (qw(if above break)) {
     for my $n (2, 3) {
         like post($location, body => "{}\n" x $n, headers => {
                   %MET, 'Content-Type' => 'application/x-ndjson' }),
-            $n == 2 ? qr/\A200 [\d-]+\n[\d-]+\n\z/ : qr/\A413 .* than the 2 /,
+            $n == 2 ? qr/\A200 [\d-]+\n[\d-]+\n\z/ : qr/\A413 .* limit of 2 /,
             "publish/$location: a batch of $n";
     }
 

@@ -38,7 +38,7 @@ sub over {
 
     $refused++ if $r->{status} == 429 && $location eq 'publish';
 
-    return grep { /\[warn\].* publishing is limited to 1 messages in 60000ms/
+    return grep { /\[warn\].* message over the rate of 1 in 60000ms per channel/
                   && m{"POST /$location/} }
            split /^/, $nginx->error_log;
 }
@@ -49,7 +49,7 @@ my @lines;
 
 ok $refused > 40, 'messages over the rate are refused';
 ok @lines >= 1 && @lines <= most($started), 'one of them is logged';
-like $lines[0], qr/ a channel, 0 more were refused since the last such line,/,
+like $lines[0], qr/ per channel refused, 0 others since the last such line,/,
     'it is the first one';
 
 my $before = @lines;
@@ -58,7 +58,7 @@ ok wait_for(60, sub { (@lines = over('publish')) > $before }),
     'after a while there is another line';
 
 my $more = 0;
-$more += $_ for map { / (\d+) more were refused / } @lines;
+$more += $_ for map { / (\d+) others since the last / } @lines;
 
 is @lines + $more, $refused, 'the lines tell of all of them';
 

@@ -110,14 +110,16 @@ subtest 'a message a line, empty lines are skipped' => sub {
 subtest 'one invalid line refuses the whole batch' => sub {
     my %wrong = (
         "{}\n{}\n{\"phase\":\n" =>
-            'Invalid JSON, line 3, column 9: the text ends too early',
+            'Invalid JSON, line 3, column 9: unexpected end of the text',
         "{}\n\n{\"phase\":7.5}\n{}\n" =>
-            'Invalid message in line 3: phase is no phase',
+            'Invalid message in line 3: phase is not a known phase',
         "{}\n{}{}\n" =>
-            'Invalid JSON, line 2, column 3: something follows the object',
+            'Invalid JSON, line 2, column 3: unexpected data after the object',
         "{}\n{\"channel_id\":\"" . uuid() . "\"}" =>
-            'Invalid message in line 2: channel_id is not the one of the path',
-        "{\n}" => 'Invalid JSON, line 1, column 1: the text ends too early',
+            'Invalid message in line 2: channel_id differs from the one in '
+            . 'the path',
+        "{\n}" =>
+            'Invalid JSON, line 1, column 1: unexpected end of the text',
         '' => 'No message in the batch',
         " \n\r\n" => 'No message in the batch',
     );
@@ -137,7 +139,7 @@ subtest 'a batch over a limit is refused with 413' => sub {
     my @r = map { post($channel, "{}\n" x $_, path => '/three') } 3, 4;
 
     is_deeply([map { $_->{status} } @r], [200, 413], 'three, and no more');
-    is($r[1]{body}, 'Batch has more messages than the 3 that are allowed',
+    is($r[1]{body}, 'Batch exceeds the limit of 3 messages',
        'it says so');
     is(scalar @{ ids($channel) }, 3, 'none of the second batch is stored');
 
@@ -170,7 +172,7 @@ subtest 'the rate counts each message of a batch' => sub {
     my $r = post(uuid(), "{}\n" x 6, path => '/large');
 
     is("$r->{status} $r->{body}",
-       '413 Batch has more messages than the 5 that are allowed',
+       '413 Batch exceeds the limit of 5 messages',
        'more than the rate never fits');
 
     # a counter that lost its life gets one

@@ -116,7 +116,8 @@ subtest 'what Redis makes of a message is a problem, too' => sub {
     is(post(%json)->{headers}{'conduit-sequence'}, '9007199254740991',
        'the last sequence is given');
     problem('no sequence is left', 409, 'no-sequence', 'Conflict',
-            'Sequence of the stream is at its end, one has to be given', 'no',
+            'The stream has no further sequence, the message must contain one',
+            'no',
             %json);
 
     my %once = (channel => uuid(), path => '/once',

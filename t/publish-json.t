@@ -240,9 +240,9 @@ subtest 'sequences that a double does not hold' => sub {
     my $r = $next->();
 
     is($r->{status}, 409, 'then there is none');
-    like($r->{body}, qr/^Sequence of the stream is at its end/, 'it says so');
+    like($r->{body}, qr/^The stream has no further sequence/, 'it says so');
     is(redis('XLEN', stream_key($ORG, $channel)), $length, 'nothing is stored');
-    like($nginx->error_log, qr/\[info\] .*without a sequence, and the stream/,
+    like($nginx->error_log, qr/\[info\] .*without a sequence, and the seq/,
          'the log says so');
     is(post($channel, { sequence => 1 })->{status}, 200, 'one may be given');
 };
@@ -269,31 +269,33 @@ subtest 'sequence and stream live equally long' => sub {
 
 
 subtest 'the answer to invalid JSON says where the fault is' => sub {
-    refused('', 'Invalid JSON, line 1, column 1: the text ends too early',
+    refused('', 'Invalid JSON, line 1, column 1: unexpected end of the text',
             'nothing');
     refused("{\n  \"payload\": {,\n}", 'Invalid JSON, line 2, column 15: '
             . 'syntax error', 'a comma too much');
     refused('{"payload":{"a":1,"a":2}}', 'Invalid JSON, line 1, column 21: '
-            . 'a member is given twice', 'a key given twice');
+            . 'duplicate member', 'a key given twice');
     refused('{"payload":{"a":1e400}}', 'Invalid JSON, line 1, column 21: '
-            . 'a number is no finite double', 'a number beyond doubles');
-    refused('[]', 'Invalid JSON, line 1, column 1: a message is an object',
+            . 'a number exceeds the range of a double',
+            'a number beyond doubles');
+    refused('[]', 'Invalid JSON, line 1, column 1: a message must be an object',
             'a list');
     refused('{"payload":{"a":"' . "\xff" . '"}}',
-            'Invalid JSON, line 1, column 17: not UTF-8', 'bytes of no text');
+            'Invalid JSON, line 1, column 17: invalid UTF-8',
+            'bytes of no text');
     refused('{"payload":{"list":[0,{"x":' . '[' x 100 . ']' x 100 . '}]}}',
             'Invalid message: payload.list[1].x' . '[0]' x 61
             . ' is nested deeper than 100 levels', 'too deep');
     refused('{"text":"hello"}', 'Invalid message: text is not known',
             'a field that is not known');
-    refused('{"phase":"DONE"}', 'Invalid message: phase is no phase',
+    refused('{"phase":"DONE"}', 'Invalid message: phase is not a known phase',
             'a phase that is none');
-    refused('{"payload":"hello"}', 'Invalid message: payload is no object',
+    refused('{"payload":"hello"}', 'Invalid message: payload is not an object',
             'a payload that is a text');
     refused({ channel_id => uuid() },
-            'Invalid message: channel_id is not the one of the path',
+            'Invalid message: channel_id differs from the one in the path',
             'another channel');
-    refused('{"messageId":"1"}', 'Invalid message: messageId is no UUID',
+    refused('{"messageId":"1"}', 'Invalid message: messageId is not a UUID',
             'a message_id that is no UUID');
     refused(message(), 'Invalid JSON, line 2, column 1: syntax error',
             'protobuf');

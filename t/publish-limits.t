@@ -112,7 +112,7 @@ subtest 'TEST 13: 20 messages a second are taken, the 21st is refused' => sub {
     lives_a_second(123, $channel);
 
     is(redis('XLEN', stream_key(123, $channel)), 20, 'it is not stored');
-    like($nginx->error_log, qr/\[warn\].*limited to 20 messages in 1000ms/,
+    like($nginx->error_log, qr/\[warn\].*over the rate of 20 in 1000ms/,
          'it is logged');
 
     is(post($nginx, uuid())->{status}, 200, 'another channel is free');
@@ -386,7 +386,7 @@ Rate limit of 20 messages per 1 second exceeded
 --- not_stored
 --- error_log
 [warn]
-publishing is limited to 20 messages in 1000ms
+message over the rate of 20 in 1000ms
 --- no_error_log
 [error]
 

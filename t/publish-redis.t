@@ -513,7 +513,7 @@ subtest 'TEST 22: Redis does not answer' => sub {
     cmp_ok($took, '<', 10, 'but soon after it');
 
     like(join('', log_lines($nginx, qr/\[error\]/)),
-         qr/connection lost \(no reply in time\).*redis \S+ did not reply on publishing to "stream:123:$channel" in \d+ms/s,
+         qr/connection lost \(no reply in time\).*redis \S+ did not reply to publishing to "stream:123:$channel" within \d+ms/s,
          'the log says so');
 
     redis_resume();
@@ -588,7 +588,7 @@ subtest 'TEST 25: the connection breaks before the answer' => sub {
 
     is_unavailable($r, 'Connection to Redis lost, the message may have been stored',
                    'without an answer');
-    is(scalar(log_lines($nginx, qr/\[error\].*redis \S+ did not reply on publishing to "stream:123:$channel"/)),
+    is(scalar(log_lines($nginx, qr/\[error\].*redis \S+ did not reply to publishing to "stream:123:$channel"/)),
        1, 'the log has the stream');
 
     is_unavailable(post($nginx, 'a'),

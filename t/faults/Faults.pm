@@ -266,8 +266,8 @@ sub failed {
 }
 
 sub unanswered {
-    return error_of('redis \S+ did not reply on publishing to "stream:[^"]+"'
-                    . ' in \d+ms, the message may have been stored');
+    return error_of('redis \S+ did not reply to publishing to "stream:[^"]+"'
+                    . ' within \d+ms, the message may have been stored');
 }
 
 sub connections_made {

@@ -110,7 +110,7 @@ my $few = uuid();
 is_deeply [map { post($nginx, at => 'few', channel_id => $few)->{status} }
            1 .. 6], [(200) x 5, 429], 'the rate is counted';
 
-is_deeply [grep { !/limited to/ } errors($nginx)], [],
+is_deeply [grep { !/over the rate of/ } errors($nginx)], [],
     'no permission is missed';
 
 
@@ -237,7 +237,7 @@ for my $grant (grep { !/^(?:reset|-)/ } split ' ', $grants{publisher}) {
     $statuses{post($nginx, at => 'few', channel_id => $channel)->{status}} = 1
         for 1 .. 10;
 
-    my @errors = grep { !/limited to/ } errors($nginx);
+    my @errors = grep { !/over the rate of/ } errors($nginx);
 
     if ($grant eq '+ping') {
         is join(' ', sort keys %statuses), '200 429', "without $grant: all";

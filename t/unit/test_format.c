@@ -204,7 +204,7 @@ START_TEST(messages_are_checked)
     static const case_t  cases[] = {
         { NULL, 0, 0, 0, NULL, 0, NONE },
         { lit("hello"), 0, 0, NULL, 0, "not a PublishRequest" },
-        { lit(""), 0, 0, NULL, 0, "channel_id is no UUID" }
+        { lit(""), 0, 0, NULL, 0, "channel_id is not a UUID" }
     };
 
     for (f = CONDUIT_FORMAT_CONDUIT; f <= CONDUIT_FORMAT_PAYLOAD; f++) {

@@ -778,7 +778,7 @@ START_TEST(statuses_have_texts)
     }
 
     ck_assert_str_eq(conduit_message_status_text(CONDUIT_MESSAGE_CHANNEL_ID),
-                     "channel_id is no UUID");
+                     "channel_id is not a UUID");
 }
 END_TEST
 

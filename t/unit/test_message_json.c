@@ -218,7 +218,7 @@ START_TEST(phases)
 
     for (i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
         (void) snprintf(text, sizeof(text), "{\"phase\":%s}", none[i]);
-        bad(text, strlen(text), FIELD, "phase is no phase");
+        bad(text, strlen(text), FIELD, "phase is not a known phase");
     }
 }
 END_TEST
@@ -264,8 +264,8 @@ START_TEST(sequences)
 
     for (i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
         (void) snprintf(text, sizeof(text), "{\"sequence\":%s}", none[i]);
-        bad(text, strlen(text), FIELD, "sequence is no integer of 64 bits "
-            "(a large one is written as a string)");
+        bad(text, strlen(text), FIELD, "sequence is not a 64-bit integer "
+            "(write large ones as strings)");
     }
 }
 END_TEST
@@ -304,57 +304,57 @@ START_TEST(faults_tell_where)
         conduit_message_json_status_t   status;
         const char                     *what;
     } faults[] = {
-        { lit(""), SYNTAX, "line 1, column 1: the text ends too early" },
-        { lit("{"), SYNTAX, "line 1, column 1: the text ends too early" },
+        { lit(""), SYNTAX, "line 1, column 1: unexpected end of the text" },
+        { lit("{"), SYNTAX, "line 1, column 1: unexpected end of the text" },
         { lit("{\"payload\":{\n \"a\":1,\n \"b\" 2}}"), SYNTAX,
           "line 3, column 6: syntax error" },
         { lit("{'a':1}"), SYNTAX, "line 1, column 2: syntax error" },
-        { lit("{} {}"), SYNTAX, "line 1, column 4: something follows the "
-          "object" },
-        { lit("[]"), SYNTAX, "line 1, column 1: a message is an object" },
+        { lit("{} {}"), SYNTAX, "line 1, column 4: unexpected data after "
+          "the object" },
+        { lit("[]"), SYNTAX, "line 1, column 1: a message must be an object" },
         { lit("1"), SYNTAX, "line 1, column 1: syntax error" },
         { lit("NaN"), SYNTAX, "line 1, column 3: syntax error" },
         { lit("{\"payload\":{\"a\":1,\"a\":2}}"), SYNTAX,
-          "line 1, column 21: a member is given twice" },
+          "line 1, column 21: duplicate member" },
         { lit("{\"phase\":1,\"phase\":1}"), SYNTAX,
-          "line 1, column 18: a member is given twice" },
+          "line 1, column 18: duplicate member" },
         { lit("{\"payload\":{\"a\":1e999}}"), SYNTAX,
-          "line 1, column 21: a number is no finite double" },
+          "line 1, column 21: a number exceeds the range of a double" },
         { lit("{\"payload\":{\"a\":NaN}}"), SYNTAX,
           "line 1, column 19: syntax error" },
         { lit("{\"payload\":{\"a\":\"\xff\"}}"), SYNTAX,
-          "line 1, column 17: not UTF-8" },
+          "line 1, column 17: invalid UTF-8" },
         { lit("{\"payload\":{\"a\":\"\\u0000\"}}"), SYNTAX,
-          "line 1, column 24: a string has a zero character" },
+          "line 1, column 24: a string contains a NUL character" },
         { lit("{\"payload\":{\"\\u0000\":1}}"), SYNTAX,
-          "line 1, column 20: a string has a zero character" },
+          "line 1, column 20: a string contains a NUL character" },
         { lit("{\"payload\":{\"a\":\"\\ud800\"}}"), SYNTAX,
           "line 1, column 24: syntax error" },
-        { lit("{}\0"), SYNTAX, "line 1, column 3: something follows the "
-          "object" },
+        { lit("{}\0"), SYNTAX, "line 1, column 3: unexpected data after "
+          "the object" },
 
         { lit("{\"pay load\":{}}"), FIELD, "pay load is not known" },
         { lit("{\"\":1}"), FIELD, " is not known" },
         { lit("{\"a\\\"\\n\xc3\xa9\":{}}"), FIELD, "a???? is not known" },
         { lit("{\"channel_id\":\"" WIRE_CHANNEL "\",\"channelId\":null}"),
           FIELD, "channelId is given in both spellings" },
-        { lit("{\"payload\":[]}"), FIELD, "payload is no object" },
-        { lit("{\"payload\":\"x\"}"), FIELD, "payload is no object" },
+        { lit("{\"payload\":[]}"), FIELD, "payload is not an object" },
+        { lit("{\"payload\":\"x\"}"), FIELD, "payload is not an object" },
         { lit("{\"client_timestamp\":1}"), FIELD,
-          "client_timestamp is no time of RFC 3339" },
+          "client_timestamp is not an RFC 3339 timestamp" },
         { lit("{\"clientTimestamp\":\"now\"}"), FIELD,
-          "clientTimestamp is no time of RFC 3339" },
+          "clientTimestamp is not an RFC 3339 timestamp" },
         { lit("{\"channel_id\":\"x\"}"), CONDUIT_MESSAGE_JSON_CHANNEL_ID,
-          "channel_id is no UUID" },
+          "channel_id is not a UUID" },
         { lit("{\"channel_id\":1}"), CONDUIT_MESSAGE_JSON_CHANNEL_ID,
-          "channel_id is no UUID" },
+          "channel_id is not a UUID" },
         { lit("{\"channelId\":\"" WIRE_MESSAGE "\"}"),
           CONDUIT_MESSAGE_JSON_MISMATCH,
-          "channelId is not the one of the path" },
+          "channelId differs from the one in the path" },
         { lit("{\"message_id\":\"\"}"), CONDUIT_MESSAGE_JSON_MESSAGE_ID,
-          "message_id is no UUID" },
+          "message_id is not a UUID" },
         { lit("{\"messageId\":[]}"), CONDUIT_MESSAGE_JSON_MESSAGE_ID,
-          "messageId is no UUID" }
+          "messageId is not a UUID" }
     };
 
     for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
