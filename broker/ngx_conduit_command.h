@@ -47,6 +47,13 @@ void ngx_conduit_link_drop(ngx_conduit_link_t *link, const char *why);
 /* To be called whenever a connection is lost or could not be made. */
 void ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why);
 
+/*
+ * The same for an attempt that has failed with hiredis' text of a system error,
+ * which has no number.  err is errno as hiredis has left it.
+ */
+void ngx_conduit_link_no_connect(ngx_conduit_link_t *link, const char *errstr,
+    ngx_err_t err);
+
 /* Adds n to the number of links that are up; call before link->state
    changes. */
 void ngx_conduit_link_count(ngx_conduit_link_t *link, ngx_int_t n);

@@ -239,6 +239,7 @@ ngx_conduit_link_connect(ngx_conduit_link_t *link)
 static redisAsyncContext *
 ngx_conduit_link_context(ngx_conduit_link_t *link)
 {
+    ngx_err_t                  err;
     const char                *why;
     redisAsyncContext         *ac;
     ngx_conduit_redis_t       *redis;
@@ -257,13 +258,15 @@ ngx_conduit_link_context(ngx_conduit_link_t *link)
         ac = redisAsyncConnect((char *) addr->host.data, addr->port);
     }
 
+    err = ngx_errno;
+
     if (ac == NULL) {
         ngx_conduit_link_lost(link, "out of memory");
         return NULL;
     }
 
     if (ac->err) {
-        ngx_conduit_link_lost(link, ac->errstr);
+        ngx_conduit_link_no_connect(link, ac->errstr, err);
         redisAsyncFree(ac);
         return NULL;
     }
@@ -288,6 +291,7 @@ ngx_conduit_link_context(ngx_conduit_link_t *link)
 static void
 ngx_conduit_link_connected(const redisAsyncContext *ac, int status)
 {
+    ngx_err_t            err = ngx_errno;
     ngx_conduit_link_t  *link = ac->data;
 
     if (link == NULL || link->ac != ac) {
@@ -295,8 +299,7 @@ ngx_conduit_link_connected(const redisAsyncContext *ac, int status)
     }
 
     if (status != REDIS_OK) {
-        ngx_conduit_link_lost(link, ac->c.errstr[0] ? ac->c.errstr
-                                                    : "connect failed");
+        ngx_conduit_link_no_connect(link, ac->c.errstr, err);
         return;
     }
 

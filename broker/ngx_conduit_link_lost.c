@@ -10,6 +10,10 @@
 #include "ngx_conduit_command.h"
 
 
+/* a system error with its number, as in "111: Connection refused" */
+#define NGX_CONDUIT_LINK_ERROR  128
+
+
 static void ngx_conduit_link_give_up(ngx_conduit_link_t *link);
 static void ngx_conduit_link_tell(ngx_conduit_link_t *link, const char *why,
     ngx_uint_t was_up, ngx_uint_t more);
@@ -98,6 +102,29 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
     if (was_up && link->down) {
         link->down(link);
     }
+}
+
+
+void
+ngx_conduit_link_no_connect(ngx_conduit_link_t *link, const char *errstr,
+    ngx_err_t err)
+{
+    u_char  *p, *last, text[NGX_CONDUIT_LINK_ERROR];
+
+    if (errstr[0] == '\0') {
+        ngx_conduit_link_lost(link, "connect failed");
+        return;
+    }
+
+    last = text + sizeof(text) - 1;
+
+    p = ngx_snprintf(text, sizeof(text) - 1, "%d: ", err);
+    *ngx_strerror(err, p, last - p) = '\0';
+
+    /* the text is of another error if errno has changed meanwhile */
+
+    ngx_conduit_link_lost(link, ngx_strcmp(p, errstr) == 0 ? (char *) text
+                                                           : errstr);
 }
 
 

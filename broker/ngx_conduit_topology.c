@@ -22,6 +22,10 @@
    node cut off from the others replies with an outdated map */
 #define NGX_CONDUIT_ASK_IN_VAIN   5
 
+/* for the log */
+#define ngx_conduit_topology_command(t)                                       \
+    ((t)->slots ? "CLUSTER SLOTS" : "SENTINEL GET-MASTER-ADDR-BY-NAME")
+
 
 static ngx_int_t ngx_conduit_topology_single(ngx_conduit_topology_t *t);
 static void ngx_conduit_topology_open_scout(ngx_conduit_topology_t *t);
@@ -508,8 +512,9 @@ ngx_conduit_topology_told(ngx_conduit_topology_t *t)
     t->refusals.n = 0;
 
     ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                  "conduit: redis %V tells who holds what again after %Mms",
-                  &t->redis->name, ngx_current_msec - t->refused);
+                  "conduit: redis %V: %s works again after %Mms",
+                  &t->redis->name, ngx_conduit_topology_command(t),
+                  ngx_current_msec - t->refused);
 }
 
 
@@ -542,8 +547,8 @@ ngx_conduit_topology_refused(ngx_conduit_topology_t *t, redisReply *reply)
 
     if (ngx_conduit_reasons_add(&t->refusals, why)) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                      "conduit: redis %V does not tell who holds what: %s",
-                      &t->redis->name, why);
+                      "conduit: redis %V: %s failed: %s",
+                      &t->redis->name, ngx_conduit_topology_command(t), why);
     }
 }
 

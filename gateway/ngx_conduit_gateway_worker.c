@@ -59,7 +59,8 @@ ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
            once when it quits */
 
         ngx_log_error(NGX_LOG_ERR, cycle->log, ngx_errno,
-                      "conduit: no notice of the end of the worker to be had");
+                      "conduit: could not watch for worker exit, clients will "
+                      "not be drained");
 
         if (fd != -1) {
             (void) close(fd);
