@@ -69,8 +69,8 @@ conduit_metrics_prometheus(const conduit_metrics_t *m,
 
     if (m->build) {
         conduit_metrics_head("", "conduit_build_info",
-                             "Versions of the module, and of what it was built "
-                             "with.", "gauge", b);
+                             "Versions of the module, and of NGINX and hiredis "
+                             "that it was built with.", "gauge", b);
         conduit_metrics_printf(b, "conduit_build_info{module=\"%s\","
                                "version=\"%s\",nginx=\"%s\","
                                "hiredis=\"%s\"} 1\n",
@@ -80,8 +80,8 @@ conduit_metrics_prometheus(const conduit_metrics_t *m,
 
     if (m->ready >= 0) {
         conduit_metrics_head(m->prefix, "ready",
-                             "Whether Redis works, as the page \"ready\" has "
-                             "it.", "gauge", b);
+                             "Whether Redis works, as reported by the page "
+                             "\"ready\".", "gauge", b);
         conduit_metrics_text(b, m->prefix);
         conduit_metrics_printf(b, "ready %d\n", m->ready);
     }
@@ -101,7 +101,8 @@ conduit_metrics_prometheus(const conduit_metrics_t *m,
 
     if (nlinks) {
         conduit_metrics_links(m->prefix, "redis_links",
-                              "Connections to Redis that workers want.",
+                              "Connections to Redis that workers try to keep "
+                              "open.",
                               links, nlinks,
                               offsetof(conduit_metrics_link_t, open), b);
         conduit_metrics_links(m->prefix, "redis_links_up",

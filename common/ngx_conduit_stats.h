@@ -36,28 +36,28 @@ enum {
 
 /* their parts of a metrics' table */
 #define NGX_CONDUIT_REDIS_METRICS                                             \
-    { "redis_commands_total", "Commands sent to Redis, logging in and "       \
-      "subscribing not included.", CONDUIT_COUNTER,                           \
+    { "redis_commands_total", "Commands sent to Redis, except for login "     \
+      "and subscription.", CONDUIT_COUNTER,                                   \
       NGX_CONDUIT_REDIS_COMMANDS, NULL, NULL, NULL },                         \
-    { "redis_connects_total", "Connections to Redis that came up.",           \
+    { "redis_connects_total", "Connections to Redis established.",            \
       CONDUIT_COUNTER, NGX_CONDUIT_REDIS_CONNECTS, NULL, NULL, NULL },        \
     { "redis_connect_failures_total", "Attempts to connect to Redis that "    \
       "failed.", CONDUIT_COUNTER, NGX_CONDUIT_REDIS_FAILURES, NULL, NULL,     \
       NULL },                                                                 \
     { "redis_connections_lost_total", "Connections to Redis that were lost.", \
       CONDUIT_COUNTER, NGX_CONDUIT_REDIS_LOSSES, NULL, NULL, NULL },          \
-    { "redis_timeouts_total", "Connections given up as Redis did not answer " \
-      "in time.", CONDUIT_COUNTER, NGX_CONDUIT_REDIS_TIMEOUTS, NULL, NULL,    \
-      NULL },                                                                 \
-    { "redis_redirects_total", "Replies MOVED and ASK of a cluster.",         \
+    { "redis_timeouts_total", "Connections closed because Redis did not "     \
+      "reply in time.", CONDUIT_COUNTER, NGX_CONDUIT_REDIS_TIMEOUTS, NULL,    \
+      NULL, NULL },                                                           \
+    { "redis_redirects_total", "MOVED and ASK replies of a cluster.",         \
       CONDUIT_COUNTER, NGX_CONDUIT_REDIS_REDIRECTS, NULL, NULL, NULL }
 
 #define NGX_CONDUIT_JWT_CACHE_METRICS                                         \
-    { "jwt_cache_hits_total", "Tokens whose signature was verified before, "  \
-      "by the same worker.", CONDUIT_COUNTER,                                 \
+    { "jwt_cache_hits_total", "Tokens that the same worker had verified "     \
+      "before.", CONDUIT_COUNTER,                                             \
       NGX_CONDUIT_JWT_CACHE_HITS, NULL, NULL, NULL },                         \
-    { "jwt_cache_misses_total", "Tokens that the cache did not have: "        \
-      "verified in full, refused ones included.", CONDUIT_COUNTER,            \
+    { "jwt_cache_misses_total", "Tokens that were not in the cache, refused " \
+      "ones included.", CONDUIT_COUNTER,                                      \
       NGX_CONDUIT_JWT_CACHE_MISSES, NULL, NULL, NULL }
 
 /* links of one role to one server, in a worker; open 0: the place is free */

@@ -56,29 +56,28 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
 
     ngx_conduit_single(CONDUIT_GAUGE, "subscribers",
                        NGX_CONDUIT_GATEWAY_SUBSCRIBERS,
-                       "Subscribers connected now."),
+                       "Subscribers connected."),
     ngx_conduit_single(CONDUIT_GAUGE, "channels",
                        NGX_CONDUIT_GATEWAY_CHANNELS,
-                       "Channels with a subscriber, added up over workers."),
+                       "Channels with subscribers, summed over workers."),
     ngx_conduit_single(CONDUIT_GAUGE, "slow_subscribers",
                        NGX_CONDUIT_GATEWAY_BLOCKED,
-                       "Subscribers whose socket is full now."),
+                       "Subscribers whose socket is full."),
 
-    { "requests_total", "Requests to the gateway, by what came of them.",
+    { "requests_total", "Requests to the gateway, by outcome.",
       CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_REQUESTS,
       "outcome", ngx_conduit_gateway_outcomes, NULL },
 
-    { "auth_failures_total", "Requests refused for their token, by what was "
-      "wrong with it.",
+    { "auth_failures_total", "Requests refused for their token, by reason.",
       CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_AUTH,
       "reason", ngx_conduit_gateway_denials, NULL },
 
-    { "closed_total", "Subscribers that ended, by why.",
+    { "closed_total", "Subscribers that ended, by reason.",
       CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_CLOSED,
       "reason", ngx_conduit_gateway_closes, NULL },
 
-    { "delivery_seconds", "Time from the millisecond in an entry's ID to its "
-      "write to a subscriber who was there by then.",
+    { "delivery_seconds", "Time from the timestamp in an entry's ID to the "
+      "write to a subscriber that was connected by then.",
       CONDUIT_HISTOGRAM, NGX_CONDUIT_GATEWAY_DELIVERY,
       NULL, NULL, ngx_conduit_gateway_delivery },
 
@@ -87,7 +86,7 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
                        "Events written to subscribers."),
     ngx_conduit_single(CONDUIT_COUNTER, "writes_total",
                        NGX_CONDUIT_GATEWAY_WRITES,
-                       "Writes that these events took; one may have several."),
+                       "Writes of events; one may contain several."),
     ngx_conduit_single(CONDUIT_COUNTER, "bytes_total",
                        NGX_CONDUIT_GATEWAY_BYTES,
                        "Bytes written to subscribers, before compression and "
@@ -98,63 +97,65 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
     ngx_conduit_single(CONDUIT_COUNTER, "slow_total",
                        NGX_CONDUIT_GATEWAY_SLOW,
                        "Times that a subscriber's socket was full."),
-    { "history_lost_total", "Subscribers told that Redis no longer has entries "
-      "that they missed, or the stream they were in.",
+    { "history_lost_total", "Subscribers told that Redis no longer has the "
+      "entries that they missed, or their stream.",
       CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_LOST,
       "reason", ngx_conduit_gateway_losses, NULL },
     ngx_conduit_single(CONDUIT_COUNTER, "server_draining_total",
                        NGX_CONDUIT_GATEWAY_DRAININGS,
                        "Subscribers told to ask for a new token, as theirs "
-                       "would be refused when they come back."),
+                       "would be refused on a reconnect."),
 
     ngx_conduit_single(CONDUIT_COUNTER, "frames_total",
                        NGX_CONDUIT_GATEWAY_FRAMES,
-                       "Entries decoded into events, each once in a worker "
-                       "for all subscribers that are not behind."),
+                       "Entries decoded into events, once per worker for all "
+                       "subscribers that are not behind."),
     ngx_conduit_single(CONDUIT_COUNTER, "skipped_total",
                        NGX_CONDUIT_GATEWAY_SKIPPED,
-                       "Entries skipped that are no valid message."),
+                       "Entries skipped, as they are not valid messages."),
     ngx_conduit_single(CONDUIT_COUNTER, "restarts_total",
                        NGX_CONDUIT_GATEWAY_RESTARTS,
-                       "Streams found to be gone, or made anew, and read from "
+                       "Streams found deleted or recreated, and read from "
                        "their oldest entry."),
 
     ngx_conduit_single(CONDUIT_COUNTER, "reads_total",
                        NGX_CONDUIT_GATEWAY_READS,
-                       "Reads of a channel from its last entry on (XREAD)."),
+                       "Reads of a channel from its last known entry on "
+                       "(XREAD)."),
     ngx_conduit_single(CONDUIT_COUNTER, "catch_up_reads_total",
                        NGX_CONDUIT_GATEWAY_CATCH_UPS,
                        "Reads for subscribers that are behind (XRANGE)."),
     ngx_conduit_single(CONDUIT_COUNTER, "look_ups_total",
                        NGX_CONDUIT_GATEWAY_LOOK_UPS,
-                       "Questions about the state of a stream (XINFO)."),
+                       "Queries of the state of a stream (XINFO)."),
     ngx_conduit_single(CONDUIT_COUNTER, "searches_total",
                        NGX_CONDUIT_GATEWAY_SEARCHES,
-                       "Reads for where clients without a position start "
-                       "(XREVRANGE)."),
+                       "Reads that find where clients without a position "
+                       "start (XREVRANGE)."),
 
     ngx_conduit_single(CONDUIT_COUNTER, "doorbells_total",
                        NGX_CONDUIT_GATEWAY_RINGS,
-                       "Changes of a channel's key that Redis rang for."),
+                       "Notifications of Redis that a channel's key changed."),
     ngx_conduit_single(CONDUIT_COUNTER, "doorbells_spurious_total",
                        NGX_CONDUIT_GATEWAY_SPURIOUS,
-                       "Rings after which there was nothing to read."),
+                       "Notifications after which there was nothing to read."),
     ngx_conduit_single(CONDUIT_COUNTER, "doorbells_lost_total",
                        NGX_CONDUIT_GATEWAY_BELLS_LOST,
-                       "Times that the connections which ring and read were "
-                       "lost, and all channels read again."),
+                       "Times that a connection for notifications or reads "
+                       "was lost, and all channels were read again."),
     ngx_conduit_single(CONDUIT_COUNTER, "sweeps_total",
                        NGX_CONDUIT_GATEWAY_SWEEPS,
-                       "Reads of a channel that nothing rang for."),
+                       "Reads of a channel without a notification."),
     ngx_conduit_single(CONDUIT_COUNTER, "sweeps_found_total",
                        NGX_CONDUIT_GATEWAY_SWEPT,
-                       "Those of them that found entries."),
+                       "Reads without a notification that found entries."),
     ngx_conduit_single(CONDUIT_COUNTER, "canaries_total",
                        NGX_CONDUIT_GATEWAY_CANARIES,
-                       "Canaries that came back from Redis."),
+                       "Test entries of health checks that came back from "
+                       "Redis."),
 
     { "checks_refused_total", "Checks of conduit_gateway_health that Redis "
-      "refused, by the reason.",
+      "refused, by reason.",
       CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_CHECKS,
       "reason", conduit_redis_error_names, NULL },
 

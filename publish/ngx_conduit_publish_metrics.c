@@ -39,49 +39,48 @@ static const char * const  ngx_conduit_publish_unavailables[] = {
 
 const conduit_metric_t  ngx_conduit_publish_metrics[] = {
 
-    { "requests_total", "Requests to publish, by what came of them.",
+    { "requests_total", "Publish requests by outcome.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_REQUESTS,
       "outcome", ngx_conduit_publish_outcomes, NULL },
 
-    { "invalid_total", "Requests refused as invalid, by what was wrong.",
+    { "invalid_total", "Requests refused as invalid, by reason.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_INVALID,
       "reason", ngx_conduit_publish_invalids, NULL },
 
-    { "auth_failures_total", "Requests refused for their token, by what was "
-      "wrong with it.",
+    { "auth_failures_total", "Requests refused for their token, by reason.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_AUTH,
       "reason", ngx_conduit_publish_auths, NULL },
 
-    { "unavailable_total", "Requests answered with 503, by the reason.",
+    { "unavailable_total", "Requests answered with 503, by reason.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_UNAVAILABLE,
       "reason", ngx_conduit_publish_unavailables, NULL },
 
     { "checks_refused_total", "Checks of conduit_publish_health that Redis "
-      "refused, by the reason.",
+      "refused, by reason.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_CHECKS,
       "reason", conduit_redis_error_names, NULL },
 
-    { "no_expiry_total", "Messages stored whose stream Redis refused to give "
-      "its expiry.",
+    { "no_expiry_total", "Messages stored in a stream whose expiry Redis "
+      "refused to set.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_NO_EXPIRY, NULL, NULL, NULL },
 
-    { "messages_total", "Messages that were stored.",
+    { "messages_total", "Messages stored.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_MESSAGES, NULL, NULL, NULL },
 
-    { "bytes_total", "Bytes of the messages that were accepted.",
+    { "bytes_total", "Bytes of the messages accepted.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_BYTES, NULL, NULL, NULL },
 
-    { "replayed_total", "Requests answered with what was stored before for "
-      "their Idempotency-Key.",
+    { "replayed_total", "Requests answered with the result of an earlier "
+      "request with the same Idempotency-Key.",
       CONDUIT_COUNTER, NGX_CONDUIT_PUBLISH_REPLAYED, NULL, NULL, NULL },
 
-    { "redis_duration_seconds", "Time until Redis had answered, for messages "
-      "that reached it.",
+    { "redis_duration_seconds", "Time that Redis took to reply, for publish "
+      "requests that reached it.",
       CONDUIT_HISTOGRAM, NGX_CONDUIT_PUBLISH_REDIS_TIME,
       NULL, NULL, conduit_metrics_seconds },
 
-    { "request_duration_seconds", "Time from the first byte of a request that "
-      "was accepted to its answer.",
+    { "request_duration_seconds", "Time from the first byte of an accepted "
+      "request to its response.",
       CONDUIT_HISTOGRAM, NGX_CONDUIT_PUBLISH_TIME,
       NULL, NULL, conduit_metrics_seconds },
 

@@ -225,7 +225,8 @@ START_TEST(links_follow_as_two_gauges)
 {
     char               *s;
     static const char   tail[] =
-        "# HELP m_redis_links Connections to Redis that workers want.\n"
+        "# HELP m_redis_links Connections to Redis that workers try to keep "
+        "open.\n"
         "# TYPE m_redis_links gauge\n"
         "m_redis_links{node=\"127.0.0.1:6379\",link=\"bell\"} 2\n"
         "m_redis_links{node=\"redis:1\",link=\"reader\"} 3\n"
@@ -409,12 +410,12 @@ START_TEST(versions_and_readiness_come_first)
 
         snprintf(want, sizeof(want),
                  "# HELP conduit_build_info Versions of the module, and of "
-                 "what it was built with.\n"
+                 "NGINX and hiredis that it was built with.\n"
                  "# TYPE conduit_build_info gauge\n"
                  "conduit_build_info{module=\"x\",version=\"1.2.3\","
                  "nginx=\"1.31.5\",hiredis=\"1.2.0\"} 1\n"
-                 "# HELP m_ready Whether Redis works, as the page \"ready\" "
-                 "has it.\n"
+                 "# HELP m_ready Whether Redis works, as reported by the page "
+                 "\"ready\".\n"
                  "# TYPE m_ready gauge\n"
                  "m_ready %d\n"
                  "# HELP m_here ", i);
