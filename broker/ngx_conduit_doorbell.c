@@ -416,7 +416,7 @@ ngx_conduit_doorbell_bound(void *data, redisReply *reply,
 
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
                       "conduit: redis %V: CLIENT TRACKING works again, streams "
-                      "are polled no more", &db->redis->name);
+                      "are no longer polled", &db->redis->name);
     }
 
     ngx_conduit_doorbell_ready(db);
@@ -449,8 +449,8 @@ ngx_conduit_doorbell_refused(ngx_conduit_doorbell_t *db, char *error)
         && ++db->refusals == NGX_CONDUIT_REFUSALS)
     {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "conduit: redis %V refuses CLIENT TRACKING again and "
-                      "again (%s), streams are polled, next try in %Mms",
+                      "conduit: redis %V keeps refusing CLIENT TRACKING (%s), "
+                      "streams are polled, next try in %Mms",
                       &db->redis->name, error,
                       (ngx_msec_t) NGX_CONDUIT_TRIAL_INTERVAL);
 

@@ -161,7 +161,7 @@ ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why)
 
     if (why == NULL) {
         link->quiet = 1;
-        why = "to try another one";
+        why = "trying another server";
     }
 
     ngx_conduit_link_drop(link, why);

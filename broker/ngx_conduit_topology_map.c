@@ -431,9 +431,8 @@ ngx_conduit_topology_stranger(ngx_conduit_topology_t *t, ngx_str_t *name)
     t->stranger = hash;
 
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                  "conduit: redis %V: a server is called \"%V\", which is "
-                  "neither an address nor a host of the URL: have addresses "
-                  "announced (%s)",
+                  "conduit: redis %V: server \"%V\" is neither an address nor "
+                  "a host of the URL; let Redis announce addresses (%s)",
                   &t->redis->name, name,
                   t->slots ? "cluster-preferred-endpoint-type ip"
                            : "sentinel announce-hostnames no");

@@ -140,7 +140,7 @@ conduit_format_json(const conduit_format_entry_t *e, conduit_arena_t *arena,
             event->sent = 1;
 
         } else {
-            event->error = "no JSON";
+            event->error = "not JSON";
         }
     }
 

@@ -144,7 +144,7 @@ ngx_conduit_feed_give_up(ngx_conduit_feed_t *feed)
 {
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "conduit: redis %V: an entry of \"%V\" is too large, its "
-                  "clients are sent away",
+                  "clients are disconnected",
                   &feed->key.shard->doorbell.redis->name, &feed->key.label);
 
     feed->on->failed(feed->data);

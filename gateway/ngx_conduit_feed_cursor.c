@@ -372,8 +372,8 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
         ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_RESTARTS);
 
         ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
-                      "conduit: redis %V: stream \"%V\" is gone or was made "
-                      "anew, reading it from its oldest entry",
+                      "conduit: redis %V: stream \"%V\" was deleted or "
+                      "recreated, reading it from its oldest entry",
                       &feed->key.shard->doorbell.redis->name,
                       &feed->key.label);
 

@@ -73,8 +73,9 @@ ngx_conduit_frame_create(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key,
 
     if (f == NULL) {
         ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
-                      "conduit: no memory for entry %uL-%uL of \"%V\", it is "
-                      "read again", entry->id.ms, entry->id.seq, &key->label);
+                      "conduit: not enough memory for entry %uL-%uL of "
+                      "\"%V\", it will be read again", entry->id.ms,
+                      entry->id.seq, &key->label);
         return NGX_ERROR;
     }
 

@@ -328,7 +328,7 @@ ngx_conduit_gateway_is_position(ngx_http_request_t *r, const char *name,
     }
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "conduit: client sent a \"%s\" that is no stream ID, it is "
+                  "conduit: client sent \"%s\" that is not a stream ID, it is "
                   "ignored", name);
 
     return NGX_DECLINED;
@@ -451,8 +451,8 @@ ngx_conduit_gateway_claims(ngx_http_request_t *r,
                != 0))
     {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "conduit: client sent a token of org %uL channel %*s for "
-                      "org %uL channel %*s",
+                      "conduit: client sent a token of org %uL channel %*s in "
+                      "a request for org %uL channel %*s",
                       claims->org_id, (size_t) CONDUIT_UUID_LEN,
                       claims->channel_id, ids->org, (size_t) CONDUIT_UUID_LEN,
                       ids->channel);

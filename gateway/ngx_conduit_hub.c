@@ -158,7 +158,8 @@ ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
 
     if (hub->nchannels) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
-                      "conduit: %ui channels left over", hub->nchannels);
+                      "conduit: %ui channels were not closed on exit",
+                      hub->nchannels);
     }
 
     ngx_conduit_roster_close(&hub->roster);

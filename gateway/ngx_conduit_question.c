@@ -335,9 +335,9 @@ ngx_conduit_question_unscripted(ngx_conduit_question_t *q, redisReply *error)
         shard->scripts = NGX_CONDUIT_SCRIPTS_NONE;
 
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                      "conduit: redis %V: the gateway may not run its "
-                      "script by EVALSHA_RO and EVAL_RO, nor by EVALSHA "
-                      "and EVAL (%s), XRANGE and XINFO take its place",
+                      "conduit: redis %V: the gateway is not allowed to run "
+                      "its script with EVALSHA_RO and EVAL_RO, or with EVALSHA "
+                      "and EVAL (%s), XRANGE and XINFO are used instead",
                       &shard->doorbell.redis->name, error->str);
     }
 
@@ -413,7 +413,7 @@ ngx_conduit_question_info(void *data, redisReply *reply,
         if (shard->scripts != NGX_CONDUIT_SCRIPTS_NOTHING) {
             ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                           "conduit: redis %V: reading \"%V\" failed: %s, "
-                          "clients are not told of entries that are lost",
+                          "clients are not told of lost entries",
                           &shard->doorbell.redis->name, &q->key->label,
                           reply->str);
         }

@@ -405,7 +405,7 @@ ngx_conduit_shard_close(void *data, ngx_conduit_node_t *node)
 
     if (shard->nkeys) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
-                      "conduit: %ui channels of a closed server",
+                      "conduit: server closed with %ui channels",
                       shard->nkeys);
         return;
     }

@@ -188,7 +188,8 @@ ngx_conduit_publish_object(ngx_http_request_t *r,
 
     if (ngx_conduit_publish_uuid(m.message_id) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "conduit: RAND_bytes() failed, no message_id was made");
+                      "conduit: RAND_bytes() failed, could not make a "
+                      "message_id");
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

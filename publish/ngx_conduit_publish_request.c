@@ -171,8 +171,8 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
 
     if (plcf->org_claim && v->claims.org_id != ctx->ids.org) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "conduit: client sent a token of org %uL for org %uL",
-                      v->claims.org_id, ctx->ids.org);
+                      "conduit: client sent a token of org %uL in a request "
+                      "for org %uL", v->claims.org_id, ctx->ids.org);
         ngx_conduit_stats_count(&ngx_conduit_publish_stats,
                                 NGX_CONDUIT_PUBLISH_AUTH
                                 + NGX_CONDUIT_AUTH_ORG);

@@ -170,7 +170,7 @@ sub noticed {
 
     return wait_for($LIMIT, sub {
         my $seen = () = $nginx->error_log
-                        =~ /"\Q${\key()}\E" is gone or was made anew/g;
+                        =~ /"\Q${\key()}\E" was deleted or recreated/g;
         return $seen >= $n;
     });
 }
@@ -809,7 +809,7 @@ for (sort keys %LOCATIONS) {
 
     redis('RESTORE', key(), 0, $dump, 'REPLACE');
     wait_for($LIMIT, sub { $nginx->error_log =~
-        /"\Q${\key()}\E" (?:has lost its entries|is gone or was made)/ });
+        /"\Q${\key()}\E" (?:has lost its entries|was deleted or recr)/ });
     my $again = ask('1-8');
     fill(1, 9, 9);
     unlike upto($_, '1-9'), qr/gone|trimmed/,

@@ -342,7 +342,7 @@ is first($live, after => id(2) . '%'), '1',
 is first($live, polyfill => '1000%2D2'), '3', 'an argument is decoded';
 
 like $nginx->error_log,
-    qr/\[info\].*client sent a "$_" that is no stream ID, it is ignored/,
+    qr/\[info\].*client sent "$_" that is not a stream ID, it is ignored/,
     "a $_ that is no position is logged"
     for qw(Last-Event-ID lastEventId last_event_id);
 unlike $nginx->error_log, qr/\[(?:warn|error|alert)\].*no stream ID/,

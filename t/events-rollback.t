@@ -94,7 +94,7 @@ sub rolled_back {
 }
 
 sub restarted {
-    my $n = () = $nginx->error_log =~ /"\Q${\key()}\E" is gone or was made/g;
+    my $n = () = $nginx->error_log =~ /"\Q${\key()}\E" was deleted or recr/g;
     return $n;
 }
 

@@ -236,7 +236,7 @@ sub skips_of {
 my $no_data = 'no field "data"';
 my $too_large = 'larger than "conduit_gateway_max_size"';
 
-skips_of('json', 'no JSON', [data => 'x'], [data => '{"a":1'], [data => '1']);
+skips_of('json', 'not JSON', [data => 'x'], [data => '{"a":1'], [data => '1']);
 skips_of('json', $no_data, [x => '1'], [data => ''], [data => '1']);
 skips_of('text', $no_data, [x => '1'], [Data => 'a'], [data => 'a']);
 skips_of('token', 'no field "token"', [data => '1'], [data => '1'],

@@ -552,7 +552,7 @@ Content-Type: text/plain
 Invalid token claims
 --- not_stored
 --- error_log
-token of org 7 for org 123
+token of org 7 in a request for org 123
 --- no_error_log
 [error]
 

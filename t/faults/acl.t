@@ -130,7 +130,7 @@ my ($SHA, $EVAL) = $is_6 ? qw(+evalsha +eval) : qw(+evalsha_ro +eval_ro);
 my %ALL = (history => 1, resume => 1, live => 1);
 
 my %left = (
-    $SHA => { %ALL, line => qr/may not run its script .*NOPERM .*'evalsha'/ },
+    $SHA => { %ALL, line => qr/not allowed to run its .*NOPERM .*'evalsha'/ },
     $EVAL => { %ALL },
     '+script|load' => { %ALL },
     $key => { line => qr/reading "[^"]+" failed: NOPERM .*key/ },

@@ -54,7 +54,7 @@ for my $case (@cases) {
                 split /\n/, read_file($nginx->root . '/logs/error.log');
 
     is scalar(@lines), $falls_back ? 1 : 0, "$name: lines at error";
-    like $lines[0], qr/may not run its script .*unknown command/i,
+    like $lines[0], qr/not allowed to run its script .*unknown command/i,
         "$name: the line says why" if $falls_back;
 
     $_->close for $client, $resumed, $late;

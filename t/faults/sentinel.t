@@ -400,7 +400,7 @@ SKIP: {
     is try_publish()->{status}, 503,
         'with a URL of addresses, no message is taken';
     is scalar(my @l = $nginx->error_log
-              =~ /\[error\].* conduit: redis \S+ a server is called "localhost"/g),
+              =~ /\[error\].* conduit: redis \S+ server "localhost" is neither/g),
         1, 'and the log tells why';
     is $nginx->stop, 0, 'NGINX quits';
 

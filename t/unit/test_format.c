@@ -243,15 +243,15 @@ START_TEST(json_is_one_line)
         { lit("[1]"), 0, 1, lit(ID "data: [1]\n\n"), NULL },
 
         { NULL, 0, 0, 0, NULL, 0, NONE },
-        { lit(""), 0, 0, NULL, 0, "no JSON" },
-        { lit("{"), 0, 0, NULL, 0, "no JSON" },
+        { lit(""), 0, 0, NULL, 0, "not JSON" },
+        { lit("{"), 0, 0, NULL, 0, "not JSON" },
         { lit("null "), 4, 0, NULL, 0,
           "larger than \"conduit_gateway_max_size\"" },
 
         /* the end of the stream is detected, whatever the value is */
 
         { NULL, 0, 0, 1, lit(ID "\n"), NULL },
-        { lit("x"), 0, 1, lit(ID "\n"), "no JSON" },
+        { lit("x"), 0, 1, lit(ID "\n"), "not JSON" },
         { lit("1234"), 3, 1, lit(ID "\n"),
           "larger than \"conduit_gateway_max_size\"" }
     };
