@@ -210,6 +210,10 @@ ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
 
     db->bell_id = reply->integer;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V: the bell is client %L",
+                   &db->redis->name, (int64_t) db->bell_id);
+
     if (ngx_conduit_link_subscribe(&db->bell, NGX_CONDUIT_INVALIDATE,
                                    ngx_conduit_doorbell_message)
         != NGX_OK)
@@ -275,6 +279,10 @@ ngx_conduit_doorbell_invalidate(ngx_conduit_doorbell_t *db, redisReply *keys)
 
         /* nil instead of keys: the database was flushed */
 
+        ngx_log_debug1(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                       "conduit: redis %V: the database was flushed",
+                       &db->redis->name);
+
         db->ring(db->data, NULL, 0);
         return;
     }
@@ -283,6 +291,11 @@ ngx_conduit_doorbell_invalidate(ngx_conduit_doorbell_t *db, redisReply *keys)
         key = keys->element[i];
 
         if (key->type == REDIS_REPLY_STRING) {
+
+            ngx_log_debug3(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                           "conduit: redis %V: key \"%*s\" has changed",
+                           &db->redis->name, key->len, key->str);
+
             db->ring(db->data, (u_char *) key->str, key->len);
         }
     }
@@ -428,8 +441,6 @@ ngx_conduit_doorbell_bound(void *data, redisReply *reply,
  * the two links ended at different servers.  Both reconnect; when that does not
  * help, as with a balancer in front of several servers, streams are polled.
  * Temporary errors (LOADING, BUSY) do not count as refusals.
- * of no use, as with a balancer before several servers, streams are polled.  An
- * error that passes (LOADING, BUSY) is none of tracking's.
  */
 
 static void
@@ -541,6 +552,10 @@ ngx_conduit_doorbell_trial_failed(ngx_conduit_doorbell_t *db, const char *why)
 static void
 ngx_conduit_doorbell_ready(ngx_conduit_doorbell_t *db)
 {
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V: streams can be read, changes are %s",
+                   &db->redis->name, db->polling ? "polled" : "tracked");
+
     db->is_up = 1;
     db->up(db->data);
 }
@@ -550,6 +565,11 @@ static void
 ngx_conduit_doorbell_lost(ngx_conduit_doorbell_t *db)
 {
     if (db->is_up) {
+
+        ngx_log_debug1(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                       "conduit: redis %V: streams can not be read",
+                       &db->redis->name);
+
         db->is_up = 0;
         db->down(db->data);
     }

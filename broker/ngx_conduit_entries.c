@@ -8,8 +8,6 @@
  * the entry, so its field 5 is read.  A sequence that is assigned here is
  * appended to the serialized message as field 5, of which protobuf takes the
  * last one.
- * that entry's field 5 is looked at.  A sequence that the stream gives is put
- * behind the serialized message as field 5, where the last one counts.
  *
  * Numbers in Redis' scripts are doubles.  Sequences of 2^53 - 1 and more are
  * stored as they are given, but do not become the last sequence.

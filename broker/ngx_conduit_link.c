@@ -105,6 +105,10 @@ ngx_conduit_link_close(ngx_conduit_link_t *link)
         return;
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V %s: closing",
+                   &link->redis->name, link->role);
+
     ngx_conduit_link_count(link, -1);
 
     if (link->stats != NULL) {
@@ -303,6 +307,10 @@ ngx_conduit_link_connected(const redisAsyncContext *ac, int status)
         return;
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V %s: connected, logging in",
+                   &link->redis->name, link->role);
+
     if (link->redis->path.len == 0) {
         (void) redisEnableKeepAlive((redisContext *) &ac->c);
     }
@@ -485,8 +493,6 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
  * see below.  After a failed SELECT the link would use another database.  An
  * unexpected reply belongs to another command: all that follow would be taken
  * for replies to the wrong commands.
- * another database.  Other replies are those of another command: what follows
- * would be taken for answers to the wrong questions.
  */
 
 static ngx_uint_t
@@ -542,6 +548,10 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
     link->state = NGX_CONDUIT_LINK_UP;
     link->ready = ngx_current_msec;
     link->active = ngx_current_msec;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V %s: ready",
+                   &link->redis->name, link->role);
 
     ngx_conduit_stats_count(link->redis->stats, NGX_CONDUIT_REDIS_CONNECTS);
     ngx_conduit_link_count(link, 1);

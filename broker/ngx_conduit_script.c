@@ -267,6 +267,13 @@ ngx_conduit_script_send(ngx_conduit_script_op_t *op)
         }
     }
 
+    ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: publish to \"%V\" is sent to redis %V: %s%s%s",
+                   &op->publish->key, &op->node->redis.name,
+                   op->asking ? "ASKING, " : "",
+                   op->loading ? "EVAL" : "EVALSHA",
+                   op->single ? ", the stream's key alone" : "");
+
     rc = op->publish->entries
          ? ngx_conduit_entries_send(link, op->publish, op->single, op->loading,
                                     ngx_conduit_script_reply, op)
@@ -404,6 +411,10 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
     if (reply->type != REDIS_REPLY_ERROR) {
         return NGX_DONE;
     }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: publish to \"%V\", redis %V replies: %s",
+                   &op->publish->key, &op->node->redis.name, reply->str);
 
     if (ngx_strncmp(reply->str, "NOSCRIPT", 8) == 0 && !op->loading) {
         op->loading = 1;

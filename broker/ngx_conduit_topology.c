@@ -411,6 +411,9 @@ ngx_conduit_topology_ask(ngx_conduit_topology_t *t)
         argvlen[2] = t->redis->service.len;
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
+                   "conduit: redis %V: %s is sent", &t->redis->name, argv[0]);
+
     t->asked = ngx_current_msec;
 
     if (ngx_conduit_link_command(&t->scout, ngx_conduit_topology_reply, t,

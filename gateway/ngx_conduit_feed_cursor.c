@@ -30,6 +30,21 @@ static void ngx_conduit_feed_done(ngx_conduit_feed_t *feed,
     ngx_uint_t ask_again);
 
 
+#if (NGX_DEBUG)
+
+/* conduit_history_change_e, conduit_history_next_e */
+
+static const char  *ngx_conduit_feed_changes[] = {
+    "no change", "a gap", "rolled back", "another stream"
+};
+
+static const char  *ngx_conduit_feed_nexts[] = {
+    "waits for a ring", "asks again", "appends", "waits for memory"
+};
+
+#endif
+
+
 void
 ngx_conduit_feed_ring(ngx_conduit_feed_t *feed, ngx_conduit_cause_e cause)
 {
@@ -337,9 +352,10 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
     h = &feed->history;
 
     ngx_log_debug7(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: feed \"%V\" %s, change %d, next %d, takes %uz of "
-                   "%uz, cursor %uL", &feed->key.node.str, plan->why,
-                   (int) plan->change, (int) plan->next,
+                   "conduit: feed \"%V\" %s: %s, %s, %uz of %uz entries are "
+                   "new, cursor %uL", &feed->key.node.str, plan->why,
+                   ngx_conduit_feed_changes[plan->change],
+                   ngx_conduit_feed_nexts[plan->next],
                    feed->question->answer.nentries - plan->first,
                    feed->question->answer.nentries, h->cursor.ms);
 

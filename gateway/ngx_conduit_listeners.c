@@ -71,7 +71,7 @@ ngx_conduit_listeners_remove(ngx_conduit_listeners_t *ls,
     ls->n--;
 
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: listener %p goes with %uL-%uL, %ui left",
+                   "conduit: listener %p leaves at %uL-%uL, %ui left",
                    l, l->id.ms, l->id.seq, ls->n);
 }
 
@@ -432,7 +432,7 @@ ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls)
     }
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: listeners %p: all waiting are ready", ls);
+                   "conduit: listeners %p: those waiting become ready", ls);
 
     ngx_queue_add(&ls->ready, &ls->waiting);
     ngx_queue_init(&ls->waiting);
@@ -511,7 +511,7 @@ ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l)
         && conduit_stream_id_cmp(&l->id, pos) > 0)
     {
         ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                       "conduit: listener %p goes back from %uL-%uL to "
+                       "conduit: listener %p moves back from %uL-%uL to "
                        "%uL-%uL", l, l->id.ms, l->id.seq, pos->ms, pos->seq);
 
         l->id = *pos;

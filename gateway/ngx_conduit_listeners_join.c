@@ -20,6 +20,22 @@ static void ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
     ngx_uint_t batch);
 
 
+#if (NGX_DEBUG)
+
+/* conduit_history_verdict_e, conduit_place_loss_e */
+
+static const char  *ngx_conduit_listeners_verdicts[] = {
+    "in the stream", "before the oldest entry", "of another stream",
+    "the END's", "not covered by the answer"
+};
+
+static const char  *ngx_conduit_listeners_losses[] = {
+    "nothing", "trimmed", "gone"
+};
+
+#endif
+
+
 ngx_int_t
 ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l)
@@ -46,7 +62,7 @@ ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
     ngx_queue_insert_tail(&ls->waiting, &l->queue);
 
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: listener %p comes with %uL-%uL, %ui in all",
+                   "conduit: listener %p joins at %uL-%uL, %ui in all",
                    l, l->id.ms, l->id.seq, ls->n);
 
     return rc;
@@ -258,9 +274,11 @@ ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
     verdict = conduit_place_judge(p, h, a);
 
     ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: listener %p is judged: %d, is to be told %d, goes "
-                   "on from %uL-%uL", l, (int) verdict, (int) p->loss,
-                   p->pos.ms, p->pos.seq);
+                   "conduit: listener %p: its position is %s, it is told %s "
+                   "and continues after %uL-%uL", l,
+                   ngx_conduit_listeners_verdicts[verdict],
+                   ngx_conduit_listeners_losses[p->loss], p->pos.ms,
+                   p->pos.seq);
 
     switch (verdict) {
 

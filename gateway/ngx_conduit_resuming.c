@@ -45,7 +45,7 @@ ngx_conduit_resuming_add(ngx_conduit_resuming_t *rs, ngx_conduit_listener_t *l)
     ls->n++;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: listener %p comes to resume, %ui in all",
+                   "conduit: listener %p asks for a running stream, %ui in all",
                    l, ls->n);
 
     ngx_conduit_feed_renew(ls->feed);
@@ -76,8 +76,8 @@ ngx_conduit_resuming_settled(ngx_conduit_resuming_t *rs, uint32_t serial,
         }
 
         ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                       "conduit: listener %p has %s to resume",
-                       l, resting ? "nothing" : "something");
+                       "conduit: listener %p: the stream is %s",
+                       l, resting ? "at rest" : "running");
 
         if (resting) {
             l->on->end(l, NGX_CONDUIT_CLOSE_END);

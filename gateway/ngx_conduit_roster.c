@@ -97,7 +97,7 @@ ngx_conduit_roster_add(ngx_conduit_roster_t *roster, ngx_conduit_member_t *m,
     ngx_queue_insert_tail(&roster->members, &m->queue);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: member %p comes, %ui in all", m,
+                   "conduit: member %p joins, %ui in all", m,
                    roster->nmembers);
 
     if (roster->keepalive && !roster->keepalive_timer.timer_set) {
@@ -131,7 +131,7 @@ ngx_conduit_roster_remove(ngx_conduit_roster_t *roster,
     ngx_queue_remove(&m->queue);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                   "conduit: member %p goes, %ui left", m, roster->nmembers);
+                   "conduit: member %p leaves, %ui left", m, roster->nmembers);
 
     if (roster->nmembers == 0 && roster->drain_timer.timer_set) {
         ngx_del_timer(&roster->drain_timer);

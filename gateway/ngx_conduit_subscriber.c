@@ -86,6 +86,10 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "conduit: subscriber of \"%V\": listener %p, member %p",
+                   key, &sub->listener, &sub->member);
+
     rc = ngx_conduit_sub_add(sub, ch);
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
@@ -318,6 +322,10 @@ ngx_conduit_sub_finish(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
 
     r = sub->request;
     c = r->connection;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "conduit: subscriber, listener %p: the response ends: %s",
+                   &sub->listener, ngx_conduit_close_name(why));
 
     sub->close = why;
 

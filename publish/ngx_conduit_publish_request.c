@@ -39,6 +39,19 @@ static void ngx_conduit_publish_done(void *data,
 static void ngx_conduit_publish_cleanup(void *data);
 
 
+#if (NGX_DEBUG)
+
+/* names of ngx_conduit_published_e */
+
+static const char  *ngx_conduit_publish_results[] = {
+    "stored", "over the rate", "no Redis", "connection lost", "timed out",
+    "Redis is busy", "Redis is out of memory", "refused by Redis",
+    "another request had this key", "no sequence left"
+};
+
+#endif
+
+
 ngx_conduit_stats_t  ngx_conduit_publish_stats = {
     .slot = &ngx_conduit_publish_stats.own
 };
@@ -476,6 +489,11 @@ ngx_conduit_publish_send(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "conduit: publish to \"%V\": %uz bytes, %ui entries, phase "
+                   "%d", &p->key, body->len,
+                   ctx->entries.n ? ctx->entries.n : 1, (int) ctx->phase);
+
     ctx->started = ngx_conduit_publish_clock();
     ngx_memzero(&result, sizeof(ngx_conduit_published_t));
 
@@ -521,6 +539,12 @@ ngx_conduit_publish_done(void *data, ngx_conduit_published_t *result)
     r = ctx->request;
     c = r->connection;
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "conduit: publish to \"%V\": %s after %uLus, ID \"%V\"",
+                   &ctx->publish.key,
+                   ngx_conduit_publish_results[result->status], usec,
+                   &result->id);
+
     rc = ngx_conduit_publish_answer(r, ctx, result);
 
     ngx_http_finalize_request(r, rc);
@@ -550,6 +574,11 @@ ngx_conduit_publish_cleanup(void *data)
     ngx_conduit_publish_ctx_t  *ctx = data;
 
     if (ctx->op != NULL) {
+
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ctx->request->connection->log, 0,
+                       "conduit: publish to \"%V\": the client has left",
+                       &ctx->publish.key);
+
         ngx_conduit_script_cancel(ctx->op);
         ctx->op = NULL;
 
