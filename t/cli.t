@@ -713,7 +713,8 @@ subtest 'doctor finds what is wrong' => sub {
 
     ($code, $checks) = doctor("$front_url/listed", '--keepalive', 0);
     is($checks->{cors}{verdict}, 'skip', 'a list of origins is no fault');
-    is($checks->{events}{verdict}, 'ok', 'nor is it one of the stream');
+    is($checks->{events}{verdict}, 'ok',
+       'a list of origins is no fault of the stream');
 
     ($code, $checks) = doctor($url, '--audience', 'else');
     like($checks->{events}{text}, qr/^401 Invalid token/, 'a wrong audience');

@@ -297,7 +297,8 @@ for my $title (sort keys %by) {
     my (undef, $pattern, $client) = @{ $by{$title} };
 
     is ended($pattern, $client), 1, "a reload, $title: as it should end";
-    is(($client->events(9, 0))[-1]{id}, $id, 'with the position of the client')
+    is(($client->events(9, 0))[-1]{id}, $id,
+       "a reload, $title: it keeps the client's position")
         if $pattern eq $DRAINING;
 }
 
@@ -458,7 +459,8 @@ $nginx = nginx_start(http => $LOG, server => join '',
 @clients = open_many($nginx, 20, 'brief');
 is scalar(grep { ($_->events(3))[-1]{id} eq $id } @clients), 20,
     'max_duration: clients get what there is';
-is ended($RETRY, @clients), 20, 'each response ends cleanly, and says when to come back';
+is ended($RETRY, @clients), 20,
+    'each response ends cleanly, and says when to come back';
 
 my @lasted = sort { $a <=> $b } map { (split)[3] }
              log_lines($nginx, 20, qr/^200 duration /);
@@ -483,7 +485,8 @@ my $quiet = sse_open($nginx, path => $expiring =~ s/events/quiet/r);
 
 is ended($DRAINING, $sse), 1,
     'expire: the response ends with its token, the client is to get a new one';
-is(($sse->events(9, 0))[-1]{id}, $id, 'and to keep its position');
+is(($sse->events(9, 0))[-1]{id}, $id,
+   'expire: the response keeps the position');
 is ended($RETRY, $quiet), 1, 'drain_event off: it is not told';
 my @expired = map { (split)[2] - $exp } log_lines($nginx, 2, qr/^200 expired /);
 is scalar(@expired), 2, 'the log says why';
@@ -516,7 +519,7 @@ is ended(qr/\n\n$OUTAGE\z/, @clients), 10,
 is ended(qr/\n\n$OUTAGE$DRAINING/, @told), 20,
     'where the token is no longer good, server_draining follows';
 is scalar(grep { ($_->events(9, 0))[-1]{id} eq $id } @told), 20,
-    'with the position of the client';
+    'the response keeps the position of the client';
 is ended(qr/\n\n$OUTAGE\z/, $silent), 1, 'unless drain_event is off';
 
 my %outage = map { $_ => [] } 'good', 'told';

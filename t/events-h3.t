@@ -149,7 +149,7 @@ my $gone = stream(events_path(channel_id => $idle), '--max-time', 3);
 
 are_there(1, 'a client that only waits');
 ok !$gone->end, 'goes';
-are_there(0, 'which is noticed, though nothing is sent');
+are_there(0, 'a client that left is noticed, though nothing is sent');
 
 
 # --- a client that does not read for a while

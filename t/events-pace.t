@@ -423,7 +423,7 @@ for my $where ('events', 'small', 'one') {
     fill($c, 1001, 1010);
     is upto($_, 1010), '1001..1010', 'once' for @clients;
     $_->close for @clients;
-    is((logged($_))[4], 1, 'and counted') for @clients;
+    is((logged($_))[4], 1, 'a loss is counted once') for @clients;
 
     # nothing is left, and there was something
 

@@ -277,7 +277,7 @@ subtest 'TEST 2: a body in chunks, however they are cut' => sub {
         like($got, qr{\AHTTP/1\.1 200 }, "chunks of $size are taken");
         $got =~ /\r\n\r\n(.*)/s;
         is_deeply(redis('XRANGE', stream_key($ORG, $channel), '-', '+'),
-                  [[$1, ['data', $body]]], "and stored");
+                  [[$1, ['data', $body]]], "chunks of $size are stored");
     }
 };
 
@@ -296,7 +296,7 @@ subtest 'TEST 3: a body that comes byte for byte' => sub {
     like($got, qr{\AHTTP/1\.1 200 }, 'it is taken');
     $got =~ /\r\n\r\n(.*)/s;
     is_deeply(redis('XRANGE', stream_key($ORG, $channel), '-', '+'),
-              [[$1, ['data', $body]]], 'and stored');
+              [[$1, ['data', $body]]], 'the message is stored');
 };
 
 
@@ -350,8 +350,8 @@ subtest 'TEST 8: Expect: 100-continue' => sub {
     $s->syswrite($body);
     $got = read_until($s);
 
-    like($got, qr{\AHTTP/1\.1 200 }, 'and taken');
-    is(redis('XLEN', stream_key($ORG, $channel)), 1, 'and stored');
+    like($got, qr{\AHTTP/1\.1 200 }, 'the message is taken');
+    is(redis('XLEN', stream_key($ORG, $channel)), 1, 'the message is stored');
 };
 
 
@@ -363,7 +363,7 @@ subtest 'TEST 9: HTTP/1.0' => sub {
     my $got = read_until($s);
 
     like($got, qr{\AHTTP/1\.1 200 .*\r\n\r\n\d+-\d+\z}s, 'it is taken');
-    is(redis('XLEN', stream_key($ORG, $channel)), 1, 'and stored');
+    is(redis('XLEN', stream_key($ORG, $channel)), 1, 'the message is stored');
 };
 
 
@@ -436,7 +436,8 @@ subtest 'TEST 13: HTTP/2 without Content-Length' => sub {
                  '-H', 'Content-Length:', '-T', $file);
 
     is($r->{status}, 413, 'over the limit it is refused');
-    like($r->{body}, qr/over the limit of 1048576 bytes/, 'with the limit');
+    like($r->{body}, qr/over the limit of 1048576 bytes/,
+         'the answer tells the limit');
 };
 
 
@@ -471,7 +472,8 @@ subtest 'TEST 16: as the target of a mirror it publishes nothing' => sub {
     ok(wait_for(20, sub {
         $nginx->error_log =~ /\[error\].*"conduit_publish" can't be used in a s/
     }), 'the log says why');
-    is(redis('EXISTS', stream_key($ORG, '00000000-0000-4000-8000-000000000001')),
+    is(redis('EXISTS', stream_key($ORG,
+       '00000000-0000-4000-8000-000000000001')),
        0, 'nothing is stored');
     works();
 };
@@ -482,7 +484,8 @@ subtest 'TEST 17: as the target of auth_request it fails' => sub {
                                    '00000000-0000-4000-8000-000000000002'));
 
     is($r->{status}, 500, 'the request is not let through');
-    is(redis('EXISTS', stream_key($ORG, '00000000-0000-4000-8000-000000000002')),
+    is(redis('EXISTS', stream_key($ORG,
+       '00000000-0000-4000-8000-000000000002')),
        0, 'nothing is stored');
     works();
 };
@@ -498,7 +501,7 @@ subtest 'TEST 18: as the target of an SSI include it fails' => sub {
 
     is($r->{status}, 200, 'the page is served');
     like($r->{body}, qr/\Abefore .*after\z/s, 'around the include');
-    unlike($r->{body}, qr/\d+-\d+/, 'which has no ID');
+    unlike($r->{body}, qr/\d+-\d+/, 'the page has no ID');
     works();
 };
 
@@ -647,7 +650,8 @@ subtest 'TEST 26: a reload while Redis is stalled: the old worker answers' => su
 
     my $got = read_until($s);
 
-    like($got, qr{\AHTTP/1\.1 200 .*\r\n\r\n\d+-\d+\z}s, 'the client has its ID');
+    like($got, qr{\AHTTP/1\.1 200 .*\r\n\r\n\d+-\d+\z}s,
+         'the client has its ID');
     is(redis('XLEN', stream_key($ORG, $channel)), 1, 'the message is stored');
     ok(wait_for(20, sub { !grep { $_ == $worker } $nginx->workers }),
        'the old worker leaves');
@@ -717,7 +721,7 @@ subtest 'TEST 28: what a request says of a version it knows changes nothing' => 
 
         is($r->{status}, 200, "$header->[0]: the message is taken");
         is($r->{body}, redis('XRANGE', stream_key($ORG, $channel), '-', '+')
-                       ->[0][0], 'and the answer tells its ID');
+                       ->[0][0], "$header->[0]: the answer tells the ID");
     }
 };
 

@@ -239,7 +239,7 @@ subtest 'sequences that a double does not hold' => sub {
     my $length = redis('XLEN', stream_key($ORG, $channel));
     my $r = $next->();
 
-    is($r->{status}, 409, 'then there is none');
+    is($r->{status}, 409, 'after the greatest sequence there is none');
     like($r->{body}, qr/^The stream has no further sequence/, 'it says so');
     is(redis('XLEN', stream_key($ORG, $channel)), $length, 'nothing is stored');
     like($nginx->error_log, qr/\[info\] .*without a sequence, and the seq/,

@@ -104,8 +104,9 @@ subtest 'TEST 13: 20 messages a second are taken, the 21st is refused' => sub {
 
     is_deeply(statuses(@replies[0 .. 19]), { 200 => 20 }, '20 are taken');
     is($last->{status}, 429, 'the 21st is refused');
-    is($last->{headers}{'content-type'}, 'text/plain', 'with a text');
-    is($last->{headers}{'retry-after'}, '1', 'and with the time to wait');
+    is($last->{headers}{'content-type'}, 'text/plain', 'the refusal is a text');
+    is($last->{headers}{'retry-after'}, '1',
+       'the refusal tells the time to wait');
     is($last->{body}, 'Rate limit of 20 messages per 1 second exceeded',
        'that says the limit');
 
@@ -199,7 +200,7 @@ subtest 'TEST 15: without a limit' => sub {
     } 1 .. 60;
 
     is_deeply(statuses(@replies), { 200 => 60 }, 'all are taken');
-    is(redis('EXISTS', rate_key(123, $channel)), 0, 'and nothing is counted');
+    is(redis('EXISTS', rate_key(123, $channel)), 0, 'nothing is counted');
 };
 
 subtest 'TEST 16: a counter that lost its life gets one' => sub {
@@ -222,7 +223,8 @@ subtest 'TEST 16: a counter that lost its life gets one' => sub {
 
     my $left = redis('PTTL', $key);
 
-    ok($left > 30_000 && $left <= 60_000, "its counter lives a minute: $left ms");
+    ok($left > 30_000 && $left <= 60_000,
+       "its counter lives a minute: $left ms");
 };
 
 subtest 'TEST 17: refused messages count, but do not prolong the window' => sub {
@@ -249,7 +251,8 @@ subtest 'TEST 18: messages that are not valid do not count' => sub {
                  headers => { Authorization => 'Bearer ' . publish_token() });
 
     is($r->{status}, 400, 'such a message is refused');
-    is(redis('EXISTS', rate_key(123, $channel)), 0, 'and not counted');
+    is(redis('EXISTS', rate_key(123, $channel)), 0,
+       'such a message is not counted');
 };
 
 subtest 'TEST 19: a body over the limit is refused before it is sent' => sub {

@@ -119,7 +119,8 @@ sub is_stored {
     my $entries = redis('XRANGE', stream_key($ORG, $channel), '-', '+');
     redis('SELECT', 0);
 
-    is_deeply([map { $_->[0] } @$entries], [$r->{body}], 'and stored');
+    is_deeply([map { $_->[0] } @$entries], [$r->{body}],
+              'the message is stored');
 }
 
 
@@ -204,7 +205,7 @@ subtest 'TEST 5: workers have their own connections' => sub {
     }), 'each has one');
 
     post($nginx, 'a') for 1 .. 20;
-    is(scalar(connections()), $before + 2, 'and no more');
+    is(scalar(connections()), $before + 2, 'no other connections are made');
 };
 
 
@@ -312,7 +313,8 @@ subtest 'TEST 12: a user and a password, from the URL or from a file' => sub {
         like($line, qr/ user=$users{$location} /, 'as the right user');
     }
 
-    unlike($nginx->error_log, qr/p\@ss|from a file/, 'passwords are not logged');
+    unlike($nginx->error_log, qr/p\@ss|from a file/,
+           'passwords are not logged');
 
     redis('CONFIG', 'SET', 'requirepass', '');
     redis('ACL', 'DELUSER', 'one', 'two');
@@ -331,7 +333,7 @@ subtest 'TEST 13: a wrong password' => sub {
         log_lines($nginx, qr/AUTH refused: WRONGPASS/) >= 4
     }),
        'it tries again and again');
-    is(scalar(log_lines($nginx, qr/\[error\]/)), 1, 'with one error');
+    is(scalar(log_lines($nginx, qr/\[error\]/)), 1, 'one error is logged');
     unlike($nginx->error_log, qr/hushhush/, 'the password is not logged');
 
     redis('ACL', 'SETUSER', 'one', '>hushhush');
@@ -394,7 +396,7 @@ subtest 'TEST 16: a key that is no stream' => sub {
     my $r = post($nginx, 'a', $channel);
 
     is($r->{status}, 500, 'the message is refused');
-    is($r->{headers}{'content-type'}, 'text/plain', 'with a text');
+    is($r->{headers}{'content-type'}, 'text/plain', 'the answer is a text');
     is($r->{body}, 'Redis refused the message', 'without internals');
     like(join('', log_lines($nginx, qr/\[error\]/)),
          qr/redis \S+ refused to publish to "stream:123:$channel": .*WRONGTYPE/,
@@ -459,8 +461,9 @@ subtest 'TEST 20: Redis refuses the expiry of a stream' => sub {
     my $channel = uuid();
 
     is_stored(post($nginx, 'a', $channel), $channel);
-    is(redis('TTL', stream_key($ORG, $channel)), -1, 'without an expiry');
-    is(post($nginx, 'a')->{status}, 200, 'so is another message');
+    is(redis('TTL', stream_key($ORG, $channel)), -1,
+       'the stream has no expiry');
+    is(post($nginx, 'a')->{status}, 200, 'another message is stored');
 
     my @lines = log_lines($nginx, qr/\[error\]/);
     is(scalar(@lines), 1, 'one line says so');
@@ -506,11 +509,12 @@ subtest 'TEST 22: Redis does not answer' => sub {
     my $took = time - $started;
 
     is($r->{status}, 504, 'the message is given up');
-    is($r->{headers}{'content-type'}, 'text/plain', 'with a text');
-    is($r->{body}, 'Redis did not answer in time, the message may have been stored',
-       'that says what is known');
+    is($r->{headers}{'content-type'}, 'text/plain', 'the answer is a text');
+    is($r->{body},
+       'Redis did not answer in time, the message may have been stored',
+       'the text says what is known');
     cmp_ok($took, '>=', 0.99, 'not before the time that is set');
-    cmp_ok($took, '<', 10, 'but soon after it');
+    cmp_ok($took, '<', 10, 'soon after the time that is set');
 
     like(join('', log_lines($nginx, qr/\[error\]/)),
          qr/connection lost \(no reply in time\).*redis \S+ did not reply to publishing to "stream:123:$channel" within \d+ms/s,
@@ -586,7 +590,8 @@ subtest 'TEST 25: the connection breaks before the answer' => sub {
 
     my $r = post($nginx, 'a', $channel);
 
-    is_unavailable($r, 'Connection to Redis lost, the message may have been stored',
+    is_unavailable($r,
+                   'Connection to Redis lost, the message may have been stored',
                    'without an answer');
     is(scalar(log_lines($nginx, qr/\[error\].*redis \S+ did not reply to publishing to "stream:123:$channel"/)),
        1, 'the log has the stream');
@@ -622,7 +627,7 @@ subtest 'TEST 26: Redis comes later than NGINX' => sub {
     ok(wait_for(20, sub { log_lines($nginx, qr/connect failed/) >= 4 }),
        'it tries again and again');
     is(scalar(log_lines($nginx, qr/\[error\].*connect failed \(.*refused/)), 1,
-       'with one error');
+       'one error is logged');
 
     redis_start();
 

@@ -463,7 +463,8 @@ ok wait_for(60, sub {
     metrics($nginx, 'gateway')->{channels} == 2;
 }), 'both have subscribers of a channel';
 
-gauge('subscribers', scalar @clients, 'which are added up');
+gauge('subscribers', scalar @clients,
+      'subscribers of both workers are added up');
 gauge(up($NODE, $_), 2, "each has a $_") for qw(bell reader);
 
 my ($one) = $nginx->workers;

@@ -148,7 +148,7 @@ subtest 'TEST 10: a message that is stored' => sub {
     is($r->{status}, 200, 'answered with 200');
     is_deeply([@values[0 .. 3]], [$ORG, $c, $r->{body}, 'PHASE_START'],
               'organization, channel, ID and phase are logged');
-    like($values[4], qr/\A\d+\.\d{3}\z/, 'and the time, in seconds');
+    like($values[4], qr/\A\d+\.\d{3}\z/, 'the time is logged, in seconds');
 };
 
 
@@ -231,7 +231,7 @@ subtest 'TEST 16: a Redis that does not answer' => sub {
     is($r->{status}, 504, 'answered with 504');
     is_deeply([@values[0 .. 3]], [7, $c, '-', 'PHASE_DELTA'], 'no ID');
     cmp_ok($values[4], '>=', 0.99, 'the time is that of waiting');
-    cmp_ok($values[4], '<', 10, 'and not more');
+    cmp_ok($values[4], '<', 10, 'the time is not much more than that');
 
     wait_for(20, sub {
         post("/publish/8/$c", channel_id => $c)->{status} == 200
@@ -271,7 +271,7 @@ subtest 'TEST 20: ids from captures' => sub {
     my $r = post("/v2/orgs/77/channels/$c/publish", channel_id => $c);
 
     is($r->{status}, 200, 'a message is taken');
-    is(redis('XLEN', stream_key(77, $c)), 1, 'and is in its stream');
+    is(redis('XLEN', stream_key(77, $c)), 1, 'the message is in its stream');
     is_deeply([(logged($r))[0, 1]], [77, $c], 'the variables have the same');
 
     $r = post("/v2/orgs/x/channels/$c/publish", channel_id => $c);
@@ -290,7 +290,7 @@ subtest 'TEST 21: ids from arguments' => sub {
     my $r = post("/arguments?org=5&channel=$c", channel_id => $c);
 
     is($r->{status}, 200, 'a message is taken');
-    is(redis('XLEN', stream_key(5, $c)), 1, 'and is in its stream');
+    is(redis('XLEN', stream_key(5, $c)), 1, 'the message is in its stream');
 
     $r = post("/arguments?channel=$c", channel_id => $c);
     is("$r->{status} $r->{body}", '400 Missing org_id', 'no organization');
@@ -303,8 +303,9 @@ subtest 'TEST 21: ids from arguments' => sub {
 subtest 'TEST 22: one id from a text, the other from the path' => sub {
     my $c = uuid();
 
-    is(post("/fixed/$c", channel_id => $c)->{status}, 200, 'a message is taken');
-    is(redis('XLEN', stream_key(42, $c)), 1, 'and is in its stream');
+    is(post("/fixed/$c", channel_id => $c)->{status}, 200,
+       'a message is taken');
+    is(redis('XLEN', stream_key(42, $c)), 1, 'the message is in its stream');
 };
 
 
@@ -338,7 +339,8 @@ subtest 'TEST 24: clients of a channel are limited' => sub {
     my $sse = sse_open($nginx, path => "/conn-channel/1?channel_id=$c");
 
     is($sse->status, 200, 'the first');
-    is(http($nginx, 'GET', '/conn-channel/1?channel_id=' . uc $c)->{status}, 429,
+    is(http($nginx, 'GET',
+       '/conn-channel/1?channel_id=' . uc $c)->{status}, 429,
        'one more, however the channel is written');
     is(sse_open($nginx, path => '/conn-channel/1?channel_id=' . uuid())->status,
        200, 'another channel');

@@ -146,7 +146,7 @@ sub is_told {
     my ($r, $status, $text, $name) = @_;
 
     is("$r->{status} $r->{body}", "$status $text", $name);
-    is($r->{headers}{'retry-after'}, 1, 'and when to try again')
+    is($r->{headers}{'retry-after'}, 1, "$name: when to try again")
         if $status == 503;
 }
 
@@ -163,7 +163,8 @@ sub goes_on {
     ok($taken, 'messages are taken again');
 
     for my $client (@clients) {
-        is(line_of($client->event(20) // ()), $sequence, 'and arrive');
+        is(line_of($client->event(20) // ()), $sequence,
+           'messages arrive again');
     }
 }
 
@@ -238,7 +239,7 @@ sub errors_are {
         @lines = grep { $_ !~ $pattern } @lines;
     }
 
-    is(join('', @lines), '', 'and no other');
+    is(join('', @lines), '', 'no other errors');
 }
 
 # the errors of a connection that was lost, of a message that was refused, of a

@@ -192,7 +192,7 @@ sub lives_through {
 
     try_publish($_) for $ch, $other;
     all_arrive($ch, 'nothing acknowledged is lost, or comes twice');
-    all_arrive($other, 'nor elsewhere');
+    all_arrive($other, 'nothing is lost, or comes twice, in another slot');
 
     ok !$ch->{sse}{eof}, 'the client has stayed';
 }
@@ -327,7 +327,7 @@ $cluster->resume($master);
 $cluster->agree(6);
 
 is try_publish($ch), 200, 'when it is back, messages are taken';
-all_arrive($ch, 'and streamed');
+all_arrive($ch, 'the messages are streamed');
 
 
 # --- the last messages were not replicated
@@ -344,7 +344,7 @@ $cluster->command($master, 'CLIENT', 'KILL', 'TYPE', 'replica');
 
 is try_publish($ch), 200, 'messages are taken that the replica does not get'
     for 1 .. 3;
-all_arrive($ch, 'and streamed');
+all_arrive($ch, 'the messages are streamed');
 
 my $kept = @{ $ch->{got} } - 3;
 
@@ -374,7 +374,7 @@ note scalar(@came), ' came after the loss';
 
 ok wait_for(20, sub { try_publish($ch) == 200 }), 'a message is taken';
 read_on($ch);
-is $ch->{got}[-1], $ch->{acked}[-1], 'and streamed';
+is $ch->{got}[-1], $ch->{acked}[-1], 'the messages are streamed';
 
 is $nginx->stop, 0, 'NGINX quits';
 $cluster->run($master);

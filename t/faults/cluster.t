@@ -140,11 +140,11 @@ is_deeply [map { connections($_)->{subscribe} // 0 } @masters], [1, 0, 0],
 
 for my $ch (@others) {
     $ch->{sse} = open_stream($ch);
-    all_arrive($ch, 'and that of a channel of another master');
+    all_arrive($ch, 'the history of a channel of another master is streamed');
 }
 
 is publish_both($_), '200 200', 'messages are taken' for @channels;
-all_arrive($_, 'and streamed live') for @channels;
+all_arrive($_, 'the messages are streamed live') for @channels;
 
 for my $ch (@channels) {
     my ($id) = split ' ', $ch->{acked}[1];
@@ -183,15 +183,16 @@ $step->open;
 is publish_both($ch), '200 200', 'while a slot migrates, messages are taken';
 
 $cluster->command($from, 'DEL', rate_key($ch));
-is publish_both($ch), '200 200', 'with one of two keys missing, too';
+is publish_both($ch), '200 200',
+    'messages are taken with one of two keys missing';
 is $cluster->command($from, 'XLEN', $ch->{key}), 8,
     'they are stored where the stream is';
-all_arrive($ch, 'and streamed');
+all_arrive($ch, 'the messages are streamed');
 
 is_deeply [$step->move], [$ch->{key}], 'the stream moves';
 
 is publish_both($ch), '200 200', 'messages are taken with no key left behind';
-all_arrive($ch, 'and streamed from where the stream is now');
+all_arrive($ch, 'the messages are streamed from where the stream is now');
 
 my $new = open_stream($ch);
 is scalar(my @history = $new->events(10)), 10,
@@ -201,7 +202,7 @@ $step->close;
 
 is publish_both($ch), '200 200',
     'messages are taken when the slot has its new master';
-all_arrive($ch, 'and streamed');
+all_arrive($ch, 'the messages are streamed');
 is scalar(@history = $new->events(2)), 2, 'to all';
 $new->close;
 
@@ -226,7 +227,8 @@ for my $n (1 .. 60) {
 }
 
 is_deeply \%statuses, { 200 => 60 }, 'no step of a migration costs a message';
-all_arrive($ch, 'nor does a client miss one, or get it twice');
+all_arrive($ch,
+           'no step of a migration costs a client an event, or repeats one');
 
 
 # --- a slot moves while one of a channel's two keys is elsewhere or nowhere:
@@ -370,7 +372,7 @@ is publish_both($stays), '200 200',
 is $cluster->command($from, 'XLEN', $stays->{key}), 2, 'by the old master';
 
 $started = time;
-all_arrive($stays, 'and streamed', 15);
+all_arrive($stays, 'the messages are streamed', 15);
 note sprintf 'after a migration that was given up a message arrived after '
              . '%.1fs', time - $started;
 
@@ -388,12 +390,14 @@ ok wait_for(20, sub { try_publish($lost, 'publish')->{status} == 503 }),
     'without a master of its slot a message is refused with 503';
 
 my $r = try_publish($lost, 'free');
-is $r->{status}, 503, 'again';
-is $r->{headers}{'retry-after'}, 1, 'and when to try again';
-like $r->{body}, qr/not stored/, 'and that it was not stored';
+is $r->{status}, 503, 'a slot that nobody serves: 503 again';
+is $r->{headers}{'retry-after'}, 1,
+    'a slot that nobody serves: when to try again';
+like $r->{body}, qr/not stored/,
+    'a slot that nobody serves: the message was not stored';
 
 is publish_both($other), '200 200', 'other slots go on';
-all_arrive($other, 'with their clients');
+all_arrive($other, 'clients of other slots go on');
 
 my $waiting = open_stream($lost);
 is $waiting->status, 200, 'a client of the lost slot gets a 200';
@@ -408,7 +412,8 @@ ok wait_for(20, sub {
     $r = try_publish($other, 'publish');
     return $r->{status} == 503;
 }), 'a cluster that is down is a 503';
-is $r->{headers}{'retry-after'}, 1, 'and when to try again';
+is $r->{headers}{'retry-after'}, 1,
+    'a slot that nobody serves: when to try again';
 
 $cluster->command($masters[2], 'CLUSTER', 'ADDSLOTS', $slot - 1, $slot);
 
@@ -446,8 +451,9 @@ $started = time;
 $ch->{sse} = open_stream($ch);
 is $ch->{sse}->status, 200, 'with one seed of three a stream is opened';
 
-is try_publish($ch, 'publish')->{status}, 200, 'and a message taken';
-all_arrive($ch, 'and streamed');
+is try_publish($ch, 'publish')->{status}, 200,
+    'with one seed of three a message is taken';
+all_arrive($ch, 'the messages are streamed');
 note sprintf 'with two dead seeds this took %.1fs', time - $started;
 
 is $nginx->stop, 0, 'NGINX quits';
@@ -497,7 +503,7 @@ ok wait_for(20, sub { scouts(@masters) == 2 }),
     'masters are asked when all seeds are gone';
 
 is publish_both($ch), '200 200', 'messages are taken';
-all_arrive($ch, 'and streamed');
+all_arrive($ch, 'the messages are streamed');
 
 my $moves = channel_on($masters[0]);
 is publish_both($moves), '200 200', 'a new channel has messages';

@@ -265,7 +265,7 @@ subtest 'TEST 6: a position of the future that nobody may look up' => sub {
 
     is(line_of($sse->events(3)), '1 2 3', 'another client gets the history');
     xadd(sequence => 4);
-    is(line_of($sse->event), '4', 'and what is live');
+    is(line_of($sse->event), '4', 'another client gets what is live');
 };
 
 
@@ -310,13 +310,14 @@ subtest 'TEST 8: limit_rate loses no wake-up' => sub {
     ok($sse->comment(30), 'an idle client gets a comment');
 
     xadd(sequence => 2);
-    is(line_of($sse->event(30)), '2', 'and the next message');
+    is(line_of($sse->event(30)), '2', 'an idle client gets the next message');
 
     # the suite fails with an [alert], such as of sockets that are left
 
     is($nginx->stop('QUIT', 20), 0, 'NGINX quits');
     ok($sse->end, 'the response ends');
-    like($sse->body, qr/\nretry: \d+\n\n\z/, 'and says when to come back');
+    like($sse->body, qr/\nretry: \d+\n\n\z/,
+         'the response says when to come back');
 };
 
 
@@ -408,7 +409,7 @@ subtest 'TEST 9: bell and reader are connections of one server' => sub {
 
     # the reader follows the bell, and no pair is tried that does not fit
 
-    ok(wait_for(20, $home), 'and again');
+    ok(wait_for(20, $home), 'the links are at one address again');
     is(scalar(log_lines($nginx, qr/\[error\]/)), 4, 'each loss is one error');
 
     $nginx->stop;
@@ -455,7 +456,7 @@ subtest 'TEST 10: a stream that nobody waits for is not read on' => sub {
         return $same;
     });
 
-    cmp_ok(calls($SHA), '<=', 3, 'and is the last one');
+    cmp_ok(calls($SHA), '<=', 3, 'no look-up follows');
 };
 
 
@@ -546,7 +547,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
 
     ok(wait_for(60, sub { calls('eval') == 4 }), 'it is tried again');
     $id = xadd(sequence => 2);
-    is(($sse->event(30) // {})->{id}, $id, 'and streams are polled on');
+    is(($sse->event(30) // {})->{id}, $id, 'streams are still polled');
 
     $proxy->tell('pass');
     ok(wait_for(60, sub { log_lines($nginx, $works) }), 'until it works');
@@ -559,7 +560,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
 
     $id = xadd(sequence => 3);
     is(($sse->event(30) // {})->{id}, $id, 'a message arrives');
-    cmp_ok(calls('xread') - $before, '<=', 2, 'and nothing is polled');
+    cmp_ok(calls('xread') - $before, '<=', 2, 'nothing is polled any more');
 
     is(scalar(log_lines($nginx, qr/ reader: connection lost/)), $resets,
        'no trial costs the connection that reads');
@@ -579,7 +580,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
        'a bell that is lost comes back');
 
     $id = xadd(sequence => 4);
-    is(($sse->event(30) // {})->{id}, $id, 'and rings');
+    is(($sse->event(30) // {})->{id}, $id, 'the new bell rings');
 
     $nginx->stop;
     $last = undef;

@@ -175,7 +175,7 @@ subtest 'TEST 6: the metrics do not count it as a loss' => sub {
     sleep $A_WHILE;
     closed_meanwhile(sub { });
     ok(wait_for(20, sub { $count->('connects') == 2 }), 'it is made again');
-    is($count->('connections_lost'), 0, 'and none is lost');
+    is($count->('connections_lost'), 0, 'no connection counts as lost');
     is($nginx->stop, 0, 'NGINX quits');
 };
 

@@ -89,7 +89,8 @@ subtest 'TEST 3: ready is red' => sub {
         sleep 0.2;
     }
 
-    is(join(' ', keys %seen), '503', 'of both modules, always');
+    is(join(' ', keys %seen), '503',
+       'the ready pages of both modules never turn green');
 };
 
 subtest 'TEST 4: connections stay' => sub {
@@ -97,7 +98,8 @@ subtest 'TEST 4: connections stay' => sub {
 
     my @before = sort(Faults::peers(qr//));
     post();
-    is(join(' ', sort(Faults::peers(qr//))), "@before", 'nor made anew');
+    is(join(' ', sort(Faults::peers(qr//))), "@before",
+       'no connection is made anew');
 };
 
 subtest 'TEST 5: new workers connect' => sub {
@@ -117,7 +119,7 @@ subtest 'TEST 6: Redis takes writes again' => sub {
     redis('CONFIG', 'SET', 'stop-writes-on-bgsave-error', 'no');
 
     like(post(sequence => 4), qr/^200 /, 'a message is taken');
-    is(line_of($client->event), 4, 'and arrives');
+    is(line_of($client->event), 4, 'the message arrives');
 
     for my $module (qw(publish gateway)) {
         ok(wait_for(20, sub { ready($module) == 200 }), "$module is ready");

@@ -183,10 +183,10 @@ subtest 'TEST 5: Redis loads its data while links connect' => sub {
         ok(wait_for(20, sub {
             lines(qr/ $role: connect failed \(PING refused: LOADING/) >= 3 }),
            "$role: tries again and again");
-        is(scalar(lines(qr/\[error\].* $role: /)), 1, 'with one error');
+        is(scalar(lines(qr/\[error\].* $role: /)), 1, 'one error is logged');
     }
 
-    cmp_ok(connections_made() - $before, '<', 25, 'and more slowly each time');
+    cmp_ok(connections_made() - $before, '<', 25, 'attempts become rarer');
 
     $proxy->tell('pass');
     goes_on(1, $client);
@@ -316,8 +316,8 @@ subtest 'TEST 10: a publisher without a permission' => sub {
     is_told(post(), 500, 'Redis refused the message', 'is told')
         for 1 .. 10;
     is(scalar(lines(qr/\[error\].*refused to publish.*(?:NOPERM|ACL|can't run)/)),
-       1, 'with one error');
-    is(connections_made() - $before, 1, 'and one connection');
+       1, 'one error is logged');
+    is(connections_made() - $before, 1, 'one connection is made');
 
     redis('ACL', 'SETUSER', 'one', '+xadd');
     is(post()->{status}, 200, 'a permission is effective at once');
@@ -434,7 +434,7 @@ subtest 'TEST 13: a script that is forgotten under way' => sub {
 
         is(scalar(grep { post_end($_)->{status} == 200 } @posts), 20,
            'they are taken');
-        is(scalar(my @events = $client->events(20, 20)), 20, 'and arrive');
+        is(scalar(my @events = $client->events(20, 20)), 20, 'they arrive');
     }
 
     is(redis('XLEN', stream_key()), 61, 'none is stored twice');
@@ -506,7 +506,7 @@ for my $wakeup ('tracking', 'poll 50ms') {
                'history_lost 10 11', 'also by one that resumes, who is told');
 
             xadd(sequence => 12);
-            is(line_of($live->event), 12, 'and goes on');
+            is(line_of($live->event), 12, 'the live client goes on');
 
             errors_are();
             got_all($live, @ids, kept());
@@ -533,12 +533,14 @@ for my $wakeup ('tracking', 'poll 50ms') {
             is(line_of($client->event(20)), $n + 1, 'as do streams');
         }
 
-        ok(!eval { xadd(id => $ahead - 1 . '-0') }, 'and never back');
+        ok(!eval { xadd(id => $ahead - 1 . '-0') },
+           'an ID before the last one is refused');
 
         my $held = held();
         redis('DEL', stream_key());
         goes_on(5, $client);
-        cmp_ok((split /-/, (kept())[0])[0], '<', $ahead, 'but in a new one');
+        cmp_ok((split /-/, (kept())[0])[0], '<', $ahead,
+               'a new stream starts with the present time');
 
         my $resumed = client(last_event_id => $ids[-1]);
         is(line_of($resumed->event(20)), 5,

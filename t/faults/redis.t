@@ -46,7 +46,7 @@ subtest 'TEST 1: connections are refused' => sub {
 
     is(scalar(grep { $_->end(20) } @clients), 16, 'responses end');
     is(scalar(grep { $_->body eq "retry: 500\n\n$ERROR_EVENT" } @clients), 16,
-       'with the error event');
+       'the response ends with the error event');
 
     for my $role (qw(publish bell reader)) {
         my %lines;
@@ -56,12 +56,13 @@ subtest 'TEST 1: connections are refused' => sub {
         is_deeply([sort { $a <=> $b } values %lines],
                   [(1) x keys %lines], "$role: one error a worker");
         is(scalar(lines(qr/\[error\].* $role: connect failed \(\d+: Connec/)),
-           scalar(keys %lines), 'which says why');
+           scalar(keys %lines), "$role: the error says why");
         ok(!grep({ my $pid = $_; !grep { $_ == $pid } @workers } keys %lines),
-           'of its own');
+           "$role: each worker logs its error itself");
     }
 
-    is(scalar(lines(qr/\[(?:crit|alert|emerg)\]/)), 0, 'and nothing worse');
+    is(scalar(lines(qr/\[(?:crit|alert|emerg)\]/)), 0,
+       'nothing is logged as crit, alert or emerg');
 
     $proxy->tell('pass');
     ok(wait_for(20, sub { post(sequence => 5)->{status} == 200 }),
@@ -94,7 +95,8 @@ subtest 'TEST 2: bytes are swallowed' => sub {
     # a sign of life is asked for every 5 seconds
 
     ok($client->end(20), 'a response ends');
-    ok($client->body =~ /\Q$ERROR_EVENT\E\z/, 'with the error event');
+    ok($client->body =~ /\Q$ERROR_EVENT\E\z/,
+       'the response ends with the error event');
 
     $client = client();
     is($client->status, 200, 'a client that comes meanwhile gets 200');
@@ -143,7 +145,7 @@ subtest 'TEST 3: Redis hangs' => sub {
     is_told(post(sequence => 3), 503, $UNREACHABLE, 'those after it, too');
     ok(wait_for(20, sub { lines(qr/reader: connection lost \(no reply/) }),
        'the gateway notices');
-    ok($client->comment, 'and keeps responses open');
+    ok($client->comment, 'the gateway keeps responses open');
 
     redis_resume();
     $late->close;
@@ -154,7 +156,7 @@ subtest 'TEST 3: Redis hangs' => sub {
     goes_on(4, $client);
 
     is_logged_once('publish', 'reader');
-    is(scalar(lines(unanswered())), 1, 'and one error of the message');
+    is(scalar(lines(unanswered())), 1, 'one error is logged for the message');
     nothing_is_left($held);
     got_all($client, kept());
     stop();
@@ -173,8 +175,8 @@ subtest 'TEST 4: a connection is cut within an answer' => sub {
 
     $proxy->tell('cut', '$1');
     is_told(post(sequence => 2), 503, $LOST, 'a publisher is told');
-    is(redis('XLEN', stream_key()), 2, 'it was, in fact');
-    is(line_of($client->event), 2, 'and arrives');
+    is(redis('XLEN', stream_key()), 2, 'the message was stored, in fact');
+    is(line_of($client->event), 2, 'the message arrives');
     is_logged_once('publish');
 
     # the reader's answer, then the bell's message
@@ -208,7 +210,7 @@ subtest 'TEST 4: a connection is cut within an answer' => sub {
         $client->close;
     }
 
-    is(scalar(lines(unanswered())), 1, 'and one error of the message');
+    is(scalar(lines(unanswered())), 1, 'one error is logged for the message');
     nothing_is_left($held);
     got_all($client, kept());
     stop();
@@ -364,7 +366,7 @@ subtest 'TEST 8: Redis is killed within an answer' => sub {
     is_deeply([map { $_->{id} } $late->events(100, 60)], \@ids,
               'each entry arrives once and in order');
     goes_on(2, $client);
-    is_deeply([$late->body =~ /^id: (\S+)$/mg], \@ids, 'and no more');
+    is_deeply([$late->body =~ /^id: (\S+)$/mg], \@ids, 'no entry comes twice');
     $late->close;
 
     is_logged_once('publish', 'bell', 'reader');
@@ -513,7 +515,7 @@ subtest 'TEST 13: a host of two addresses, the first without a Redis' => sub {
     start(redis => "redis://twofold:$Conduit::REDIS_PORT");
 
     is(post(sequence => 1)->{status}, 200, 'a message is stored');
-    is(line_of(client()->event // ()), 1, 'and sent');
+    is(line_of(client()->event // ()), 1, 'the message is sent');
     is_deeply([lines(qr/\[error\]/)], [], 'the log has no error');
 
     redis('CLIENT', 'KILL', 'TYPE', $_) for qw(normal pubsub);
@@ -548,7 +550,8 @@ subtest 'TEST 14: the first of two addresses says nothing' => sub {
     start(@way);
     is(post(sequence => 1)->{status}, 200, 'a message waits for the second');
     cmp_ok(time - $started, '>=', 0.9, 'as long as the first may take');
-    is(line_of(client()->event(20) // ()), 1, 'so does a client');
+    is(line_of(client()->event(20) // ()), 1,
+       'a client waits for the second, too');
     stop();
 
     # a message that waits: its worker has a connection to the first

@@ -178,10 +178,10 @@ is try_publish()->{status}, 200, 'a message is stored' for 1 .. 3;
 is $set->command($master, 'XLEN', stream_key()), 3, 'on the master';
 
 my $sse = sse_open($nginx);
-all_arrive($sse, 'and streamed');
+all_arrive($sse, 'the messages are streamed');
 
 is try_publish()->{status}, 200, 'another one is stored';
-all_arrive($sse, 'and streamed live');
+all_arrive($sse, 'the message is streamed live');
 
 is scalar(links($replica)), 0, 'the replica has no connection';
 is scalar(links($master)), 3,
@@ -247,8 +247,8 @@ for my $how ('a killed master', 'a hung master') {
     is try_publish()->{status}, 200, 'a message is stored';
     $sse = sse_open($nginx, last_event_id => (split ' ', $acked[0])[0]);
     shift @acked;
-    is try_publish()->{status}, 200, 'and more' for 1 .. 5;
-    all_arrive($sse, 'and streamed');
+    is try_publish()->{status}, 200, 'more messages are stored' for 1 .. 5;
+    all_arrive($sse, 'the messages are streamed');
 
     who_is_who();
     $set->settle($master);
@@ -305,7 +305,7 @@ $set->kill($sentinels[0]);
 ok wait_for(20, sub { $nginx->error_log =~ /scout: connect(?:ion)? / }),
     'a Sentinel is missed';
 is try_publish()->{status}, 200, 'the master is known all the same';
-all_arrive($sse, 'and streamed');
+all_arrive($sse, 'the messages are streamed');
 
 is $nginx->stop, 0, 'NGINX quits';
 
@@ -315,8 +315,9 @@ $sse = sse_open($nginx, last_event_id => (split ' ', $acked[-1])[0]);
 
 is $sse->status, 200, 'with the first Sentinel gone, a stream is opened';
 is try_publish()->{status}, 200, 'and a message taken';
-ok wait_for(20, sub { try_publish()->{status} == 200 }), 'and more';
-is $sse->event->{id}, (split ' ', $acked[0])[0], 'and streamed';
+ok wait_for(20, sub { try_publish()->{status} == 200 }),
+    'more messages are stored';
+is $sse->event->{id}, (split ' ', $acked[0])[0], 'the messages are streamed';
 is $nginx->stop, 0, 'NGINX quits';
 
 
@@ -339,7 +340,7 @@ $sse = sse_open($nginx, last_event_id => (split ' ', $acked[-1])[0]);
 @acked = @got = ();
 
 is try_publish()->{status}, 200, 'a message is stored';
-all_arrive($sse, 'and streamed');
+all_arrive($sse, 'the messages are streamed');
 
 $set->settle($master);
 $set->kill($master);
