@@ -533,7 +533,7 @@ exited on signal
 
 
 
-=== TEST 48: with org_claim the org of the token is that of the path
+=== TEST 48: org_claim: the org of the token must be that of the path
 --- location: conduit_publish_org_claim on;
 --- publish eval: ::with(org_id => 123)
 --- error_code: 200
@@ -541,7 +541,7 @@ exited on signal
 
 
 
-=== TEST 49: with org_claim a token of another org is forbidden
+=== TEST 49: org_claim: a token of another org is forbidden
 --- location: conduit_publish_org_claim on;
 --- publish eval: ::with(org_id => 7)
 --- error_code: 403
@@ -558,7 +558,7 @@ token of org 7 in a request for org 123
 
 
 
-=== TEST 50: with org_claim a token without an org is not valid
+=== TEST 50: org_claim: a token without an org is not valid
 --- location: conduit_publish_org_claim on;
 --- publish eval: {}
 --- error_code: 401
@@ -568,7 +568,7 @@ Token validation failed
 
 
 
-=== TEST 51: with org_claim an org that is a string is none
+=== TEST 51: org_claim: an org that is a string is none
 --- location: conduit_publish_org_claim on;
 --- publish eval: ::with(org_id => '123')
 --- error_code: 401
@@ -655,7 +655,7 @@ Token validation failed
 
 
 
-=== TEST 59: with auth off no token is asked for
+=== TEST 59: auth off: no token is asked for
 --- location: conduit_publish_auth off;
 --- publish eval: { token => undef }
 --- error_code: 200
@@ -663,7 +663,7 @@ Token validation failed
 
 
 
-=== TEST 60: with auth off a token that is not valid does not matter
+=== TEST 60: auth off: a token that is not valid does not matter
 --- location: conduit_publish_auth off;
 --- publish eval: { token => 'letmein' }
 --- error_code: 200

@@ -132,7 +132,7 @@ Content-Type: text/plain
 
 
 
-=== TEST 5: of a field given twice, the last counts
+=== TEST 5: the last one counts of a field that is given twice
 --- publish eval
 { body => message(channel_id => channel(500)) . message(channel_id => channel(5)) }
 --- error_code: 200
