@@ -21,8 +21,9 @@ COPY Makefile config ngx_conduit_publish_module.c ngx_conduit_gateway_module.c .
 COPY tools/check-abi tools/configure tools/
 COPY auth/ auth/
 COPY broker/ broker/
-COPY common/ common/
+COPY base/ base/
 COPY gateway/ gateway/
+COPY http/ http/
 COPY proto/ proto/
 COPY publish/ publish/
 

@@ -25,7 +25,7 @@ PREFIX = /usr
 
 FUZZ_SECONDS = 20
 
-ROOMS = common auth proto broker publish gateway
+ROOMS = base auth proto broker http publish gateway
 MODULES = ngx_conduit_publish_module.so ngx_conduit_gateway_module.so
 MODULE_FILES = $(MODULES:%=$(BUILD)/%)
 
@@ -182,7 +182,7 @@ BASE = 0
 MODEL_SRCS = t/unit/test_model.c gateway/conduit_history.c \
 	gateway/conduit_cursor.c gateway/conduit_compare.c \
 	gateway/conduit_batch.c gateway/conduit_place.c \
-	gateway/conduit_window.c common/conduit_id.c
+	gateway/conduit_window.c base/conduit_id.c
 
 $(BUILD)/unit/model: $(MODEL_SRCS) $(wildcard t/unit/model*.h) \
 		$(wildcard gateway/conduit_*.h)
@@ -414,7 +414,7 @@ $(BUILD)/fuzz/number.o: $(NUMBER_SRC) $(HEADERS)
 	$(Q)$(FUZZ_CC) -std=c++17 $(FUZZ_CFLAGS) $(PURE_INCS) -c -o $@ $<
 
 # the modules beside their peers, by one load generator; bench/run has options
-BENCH_LOAD = $(wildcard bench/load/*.c) common/conduit_buf.c
+BENCH_LOAD = $(wildcard bench/load/*.c) base/conduit_buf.c
 BENCH_PROGRAMS = $(BUILD)/bench/load $(BUILD)/bench/writer
 BENCH = $(SUITE_ENV) NGINX_BIN=$(NGINX_BIN) bench/run --out $(BUILD)/bench
 
@@ -431,9 +431,9 @@ bench-deps:
 	@tools/install-deps build bench
 
 $(BUILD)/bench/load: $(BENCH_LOAD) $(wildcard bench/load/*.h) \
-		common/conduit_buf.h t/unit/wire.h t/unit/token.h
+		base/conduit_buf.h t/unit/wire.h t/unit/token.h
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CC_OPT) -Icommon -It/unit \
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CC_OPT) -Ibase -It/unit \
 	    -o $@ $(BENCH_LOAD) $(LD_OPT) -lhiredis -lcrypto
 
 $(BUILD)/bench/writer: bench/writer.c

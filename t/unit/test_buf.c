@@ -1,5 +1,5 @@
 /*
- * Tests of common/conduit_buf.c: growth, reserved space, resets, and running
+ * Tests of base/conduit_buf.c: growth, reserved space, resets, and running
  * out of memory.
  */
 

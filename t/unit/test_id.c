@@ -1,5 +1,5 @@
 /*
- * Tests of common/conduit_id.c: which organizations, UUIDs, stream IDs and
+ * Tests of base/conduit_id.c: which organizations, UUIDs, stream IDs and
  * stream keys are accepted, and how they are written.
  */
 

@@ -1,5 +1,5 @@
 /*
- * Tests of common/conduit_metrics.c: histograms, and metrics written as
+ * Tests of base/conduit_metrics.c: histograms, and metrics written as
  * Prometheus text and as JSON.
  */
 

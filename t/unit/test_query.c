@@ -1,5 +1,5 @@
 /*
- * Tests of common/conduit_query.c: finding, decoding and masking arguments of a
+ * Tests of base/conduit_query.c: finding, decoding and masking arguments of a
  * query string.
  */
 

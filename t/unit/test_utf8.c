@@ -1,5 +1,5 @@
 /*
- * Tests of common/conduit_utf8.c: characters of each length, and how many bytes
+ * Tests of base/conduit_utf8.c: characters of each length, and how many bytes
  * one U+FFFD replaces.
  */
 
