@@ -34,60 +34,6 @@ static int conduit_jwk_bytes(json_t *jwk, const char *name,
 static int conduit_jwk_is(json_t *value, const char *text);
 
 
-static const struct {
-    const char         *name;
-    conduit_jwt_alg_t   alg;
-} conduit_jwt_algs[] = {
-    { "HS256", CONDUIT_JWT_HS256 },
-    { "RS256", CONDUIT_JWT_RS256 },
-    { "PS256", CONDUIT_JWT_PS256 },
-    { "ES256", CONDUIT_JWT_ES256 },
-    { "ES384", CONDUIT_JWT_ES384 },
-    { "EdDSA", CONDUIT_JWT_EDDSA },
-
-    /* the name that RFC 9864 gives to EdDSA with Ed25519 */
-    { "Ed25519", CONDUIT_JWT_EDDSA },
-
-    { NULL, CONDUIT_JWT_HS256 }
-};
-
-
-int
-conduit_jwt_alg_parse(const char *name, size_t len, conduit_jwt_alg_t *alg)
-{
-    size_t  i;
-
-    for (i = 0; conduit_jwt_algs[i].name != NULL; i++) {
-
-        if (strlen(conduit_jwt_algs[i].name) == len
-            && memcmp(conduit_jwt_algs[i].name, name, len) == 0)
-        {
-            *alg = conduit_jwt_algs[i].alg;
-            return 0;
-        }
-    }
-
-    return -1;
-}
-
-
-int
-conduit_jwk_begins(const char *data, size_t len)
-{
-    size_t  i;
-
-    for (i = 0; i < len; i++) {
-        if (data[i] != ' ' && data[i] != '\t' && data[i] != '\r'
-            && data[i] != '\n')
-        {
-            return data[i] == '{';
-        }
-    }
-
-    return 0;
-}
-
-
 const char *
 conduit_jwk_read(json_t *jwk, conduit_jwk_t *key)
 {

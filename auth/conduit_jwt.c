@@ -1,3 +1,8 @@
+/*
+ * A token: it is split into its parts, and its header, its signature and its
+ * claims are checked, in this order.
+ */
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -517,14 +522,6 @@ conduit_jwt_time(json_t *value, int64_t *seconds)
 }
 
 
-int
-conduit_jwt_is(json_t *value, const char *text, size_t len)
-{
-    return json_is_string(value) && json_string_length(value) == len
-           && memcmp(json_string_value(value), text, len) == 0;
-}
-
-
 static int
 conduit_jwt_audience(json_t *aud, const char *text, size_t len)
 {
@@ -591,60 +588,6 @@ conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len,
     *object = json;
 
     return CONDUIT_JWT_OK;
-}
-
-
-/*
- * Strict, so that each value has exactly one spelling: otherwise a token could
- * be altered without making its signature invalid.
- */
-
-int
-conduit_jwt_base64url(const char *in, size_t len, unsigned char *out,
-    size_t *out_len)
-{
-    int       v;
-    char      c;
-    size_t    i;
-    uint32_t  bits, nbits;
-
-    bits = 0;
-    nbits = 0;
-    *out_len = 0;
-
-    for (i = 0; i < len; i++) {
-
-        c = in[i];
-
-        if (c >= 'A' && c <= 'Z') {
-            v = c - 'A';
-
-        } else if (c >= 'a' && c <= 'z') {
-            v = c - 'a' + 26;
-
-        } else if (c >= '0' && c <= '9') {
-            v = c - '0' + 52;
-
-        } else if (c == '-') {
-            v = 62;
-
-        } else if (c == '_') {
-            v = 63;
-
-        } else {
-            return -1;
-        }
-
-        bits = (bits << 6 | (uint32_t) v) & 0xfff;
-        nbits += 6;
-
-        if (nbits >= 8) {
-            nbits -= 8;
-            out[(*out_len)++] = (unsigned char) (bits >> nbits);
-        }
-    }
-
-    return (nbits < 6 && (bits & ((1u << nbits) - 1)) == 0) ? 0 : -1;
 }
 
 

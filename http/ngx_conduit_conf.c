@@ -162,7 +162,7 @@ ngx_conduit_conf_merge_location(ngx_conf_t *cf, ngx_conduit_conf_t *prev,
         clcf->handler = conf->handler;
     }
 
-    main_conf = ngx_conduit_status_main_conf(cf, conf->pages);
+    main_conf = ngx_conduit_main_conf(cf, conf->pages);
 
     conf->clcf = clcf;
     conf->next = main_conf->locations;
@@ -176,7 +176,7 @@ ngx_conduit_conf_check_handlers(ngx_conf_t *cf, ngx_conduit_pages_t *pages)
     ngx_conduit_conf_t        *conf;
     ngx_http_core_loc_conf_t  *clcf;
 
-    conf = ngx_conduit_status_main_conf(cf, pages)->locations;
+    conf = ngx_conduit_main_conf(cf, pages)->locations;
 
     for ( /* void */ ; conf != NULL; conf = conf->next) {
 
@@ -322,7 +322,7 @@ ngx_conduit_conf_set_handler(ngx_conf_t *cf, ngx_command_t *cmd,
     conf->file = cf->conf_file->file.name.data;
     conf->line = cf->conf_file->line;
 
-    ngx_conduit_status_main_conf(cf, conf->pages)->used = 1;
+    ngx_conduit_main_conf(cf, conf->pages)->used = 1;
 
     return NGX_CONF_OK;
 }

@@ -95,17 +95,10 @@ ngx_conduit_status_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     conf->page = first + i;
 
     if (conf->page == NGX_CONDUIT_PAGE_READY) {
-        ngx_conduit_status_main_conf(cf, conf->pages)->watched = 1;
+        ngx_conduit_main_conf(cf, conf->pages)->watched = 1;
     }
 
     return NGX_CONF_OK;
-}
-
-
-ngx_conduit_main_conf_t *
-ngx_conduit_status_main_conf(ngx_conf_t *cf, ngx_conduit_pages_t *pages)
-{
-    return ngx_http_conf_get_module_main_conf(cf, (*pages->module));
 }
 
 
@@ -114,7 +107,7 @@ ngx_conduit_status_init(ngx_conf_t *cf, ngx_conduit_pages_t *pages)
 {
     ngx_conduit_main_conf_t  *main_conf;
 
-    main_conf = ngx_conduit_status_main_conf(cf, pages);
+    main_conf = ngx_conduit_main_conf(cf, pages);
 
     if (!main_conf->used) {
         return NGX_OK;

@@ -79,9 +79,10 @@ char *ngx_conduit_status_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* "conduit_X_health live | ready" */
 char *ngx_conduit_health_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
-/* Returns the main configuration of a module while it is being read. */
-ngx_conduit_main_conf_t *ngx_conduit_status_main_conf(ngx_conf_t *cf,
-    ngx_conduit_pages_t *pages);
+/* The main configuration of the module that has these pages; at configuration. */
+#define ngx_conduit_main_conf(cf, pages)                                      \
+    ((ngx_conduit_main_conf_t *)                                              \
+     ngx_http_conf_get_module_main_conf(cf, (*(pages)->module)))
 
 /*
  * Postconfiguration: adds the shared memory zone of the counters if the module

@@ -84,7 +84,7 @@ ngx_conduit_conf_set_cache(ngx_conf_t *cf, ngx_conduit_conf_t *conf)
         return NGX_OK;
     }
 
-    main_conf = ngx_conduit_status_main_conf(cf, conf->pages);
+    main_conf = ngx_conduit_main_conf(cf, conf->pages);
 
     for (cache = main_conf->caches; cache != NULL; cache = cache->next) {
 

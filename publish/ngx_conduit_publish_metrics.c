@@ -6,11 +6,17 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_conduit_publish.h"
 #include "ngx_conduit_publish_metrics.h"
 
 
 _Static_assert(NGX_CONDUIT_PUBLISH_CELLS <= NGX_CONDUIT_STATS_CELLS,
                "the slots are too small");
+
+
+ngx_conduit_stats_t  ngx_conduit_publish_stats = {
+    .slot = &ngx_conduit_publish_stats.own
+};
 
 
 static const char * const  ngx_conduit_publish_outcomes[] = {

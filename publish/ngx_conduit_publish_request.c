@@ -52,11 +52,6 @@ static const char  *ngx_conduit_publish_results[] = {
 #endif
 
 
-ngx_conduit_stats_t  ngx_conduit_publish_stats = {
-    .slot = &ngx_conduit_publish_stats.own
-};
-
-
 ngx_int_t
 ngx_conduit_publish_handler(ngx_http_request_t *r)
 {
@@ -279,32 +274,6 @@ ngx_conduit_publish_refuse(ngx_http_request_t *r, ngx_uint_t status,
     }
 
     return ngx_conduit_publish_error(r, status, text, ngx_strlen(text),
-                                     NGX_CONDUIT_STORED_NO);
-}
-
-
-ngx_int_t
-ngx_conduit_publish_too_large(ngx_http_request_t *r, off_t size, size_t limit)
-{
-    u_char     *last;
-    u_char      text[sizeof("Message of  bytes is over the limit of  bytes")
-                     + NGX_OFF_T_LEN + NGX_SIZE_T_LEN];
-    ngx_int_t   rc;
-
-    last = ngx_sprintf(text, "Message of %O bytes is over the limit of %uz "
-                       "bytes", size, limit);
-
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "conduit: client sent a message of %O bytes, the limit is "
-                  "%uz", size, limit);
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    return ngx_conduit_publish_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
-                                     (char *) text, last - text,
                                      NGX_CONDUIT_STORED_NO);
 }
 
