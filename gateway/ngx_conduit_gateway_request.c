@@ -195,9 +195,9 @@ ngx_conduit_gateway_method(ngx_http_request_t *r)
 
 
 /*
- * Finds the position to go on from; without one, where to start, and whether the
- * client only wants a running stream.  Returns NGX_OK, or NGX_ERROR when memory
- * is out; *err is NULL, or a static text for the reply.
+ * Finds the position to go on from; without one, where to start, and whether
+ * the client only wants a running stream.  Returns NGX_OK, or NGX_ERROR when
+ * memory is out; *err is NULL, or a static text for the reply.
  */
 
 static ngx_int_t

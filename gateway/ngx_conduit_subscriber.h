@@ -45,9 +45,10 @@ typedef struct {
  * the token were checked; label is that of ngx_conduit_channel_get().  sub is
  * the one in the request's context, whose cleanup calls
  * ngx_conduit_sub_release().  Its members "refused", "listener.start" and
- * "listener.resumes" may be set before, the rest of it is zero.  pos is the client's position, or 0-0.
- * expires is the remaining life of the token in ms, or 0 when the response may
- * outlive it.  Returns what the content handler returns.
+ * "listener.resumes" may be set before, the rest of it is zero.  pos is the
+ * client's position, or 0-0.  expires is the remaining life of the token in ms,
+ * or 0 when the response may outlive it.  Returns what the content handler
+ * returns.
  */
 ngx_int_t ngx_conduit_sub_create(ngx_conduit_hub_t *hub,
     ngx_http_request_t *r, ngx_conduit_sub_t *sub, ngx_str_t *key,

@@ -79,7 +79,7 @@ char *ngx_conduit_status_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* "conduit_X_health live | ready" */
 char *ngx_conduit_health_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
-/* The main configuration of the module that has these pages; at configuration. */
+/* While a configuration is read: the main one of the module with the pages. */
 #define ngx_conduit_main_conf(cf, pages)                                      \
     ((ngx_conduit_main_conf_t *)                                              \
      ngx_http_conf_get_module_main_conf(cf, (*(pages)->module)))
