@@ -1,4 +1,5 @@
-# conduit_gateway_key: any Redis stream, and who may read it.
+# conduit_gateway_key: a location can serve any Redis stream.  Claims of the
+# token (conduit_gateway_require_claim) or auth_request decide who may read it.
 
 use strict;
 use warnings;
@@ -87,44 +88,52 @@ redis('XADD', 'run:', '1-0', 'data', 'of no run');
 redis('XADD', 'the stream', '1-0', 'data', 'fixed');
 redis('XADD', 'stream:1:x', '1-0', 'data', 'like one of ours');
 
-is first('/open/x?run=1'), 'of run 1', 'a key with an argument';
-is first('/open/x'), 'of no run', 'an argument that is missing is empty';
-is first('/fixed/'), 'fixed', 'a key without one';
-is first('/bare/?key=stream:1:x'), 'like one of ours', 'any key';
+is first('/open/x?run=1'), 'of run 1', 'a key can have an argument in it';
+is first('/open/x'), 'of no run',
+    'an argument that is missing is empty in the key';
+is first('/fixed/'), 'fixed', 'a key can be a constant';
+is first('/bare/?key=stream:1:x'), 'like one of ours',
+    'a key can be an argument alone';
 
-is status('/bare/'), '400 Missing stream key', 'an empty key';
-is status('/bare/?key='), '400 Missing stream key', 'likewise';
+is status('/bare/'), '400 Missing stream key',
+    'an argument that is missing makes no key';
+is status('/bare/?key='), '400 Missing stream key',
+    'an argument that is empty makes no key';
 
 redis('XADD', 'k' x 1024, '1-0', 'data', 'long');
-is first('/bare/?key=' . 'k' x 1024), 'long', 'a key of a KiB';
+is first('/bare/?key=' . 'k' x 1024), 'long', 'a key of 1024 bytes is taken';
 is status('/bare/?key=' . 'k' x 1025), '400 Stream key too long',
-    'a longer key';
+    'a key of 1025 bytes is refused';
 
 # NGINX does not decode arguments, but raw bytes come as they are
 
 for my $byte ("\x01", "\x1b", "\x7f") {
     my $status = status("/bare/?key=a${byte}b");
 
-    like $status, qr/^400 /, sprintf 'a key with the byte %d', ord $byte;
+    like $status, qr/^400 /,
+        sprintf 'a key with the byte %d is refused', ord $byte;
 }
 
 redis('XADD', "\xc3\xa9\xff%00", '1-0', 'data', 'bytes');
-is first("/bare/?key=\xc3\xa9\xff%00"), 'bytes', 'a key of any other bytes';
+is first("/bare/?key=\xc3\xa9\xff%00"), 'bytes',
+    'a key may have any other bytes';
 
 # a stream that is not there yet is waited for, one that is no stream is too
 
 my $waits = reply('/open/x?run=later');
 redis('XADD', 'run:later', '*', 'data', 'here');
-is $waits->event->{data}, 'here', 'a stream that comes later';
+is $waits->event->{data}, 'here',
+    'a stream that does not exist yet is waited for';
 
 redis('SET', 'run:string', 'x');
 my $wrong = reply('/open/x?run=string');
 ok wait_for(10, sub { $nginx->error_log =~
        /reading "run:\$arg_run" failed: WRONGTYPE/ }),
-    'a key of another type is in the log, by the pattern';
+    'a key that is no stream is logged, by the pattern of the location';
 redis('DEL', 'run:string');
 redis('XADD', 'run:string', '*', 'data', 'mended');
-is $wrong->event->{data}, 'mended', 'its clients wait for a stream';
+is $wrong->event->{data}, 'mended',
+    'the clients of a key that is no stream wait for a stream';
 
 unlike join("\n", grep { /conduit: redis/ } split /\n/, $nginx->error_log),
     qr/run:(?:string|later)/, 'no key is in the log';
@@ -134,9 +143,10 @@ unlike join("\n", grep { /conduit: redis/ } split /\n/, $nginx->error_log),
 
 my $P = '/run/x?run=1';
 
-is first($P, run => '1'), 'of run 1', 'a claim that is a string';
-is first($P, run => 1), 'of run 1', 'one that is a number';
-is first($P, run => 1.0), 'of run 1', 'however it is written';
+is first($P, run => '1'), 'of run 1', 'a claim can be a string';
+is first($P, run => 1), 'of run 1', 'a claim can be a number';
+is first($P, run => 1.0), 'of run 1',
+    'a claim is the same however its number is written';
 
 my $denied = '403 Invalid token claims';
 
@@ -152,26 +162,34 @@ for my $case (['another string', run => '2'], ['another number', run => 2],
     is status($P, @claims), $denied, "refused: $name";
 }
 
-is status('/run/x?run=01', run => 1), $denied, 'a number has one spelling';
-is status('/run/x?run=-5', run => -5), 200, 'a negative number';
+is status('/run/x?run=01', run => 1), $denied,
+    'an argument must be spelled as the number in the claim is';
+is status('/run/x?run=-5', run => -5), 200, 'a claim can be a negative number';
 is status('/run/x?run=18446744073709551615', run => 18446744073709551615), 200,
-    'a number of 64 bits';
-is status('/run/x', run => ''), $denied, 'an empty value is no claim';
+    'a claim can be a number of 64 bits';
+is status('/run/x', run => ''), $denied, 'an empty argument matches no claim';
 
-is status($P), '400 Missing token', 'no token';
-is status($P, run => '1', exp => time - 100), '401 Token expired', 'expired';
-is status($P, run => '1', iss => 'x'), '401 Invalid token', 'another issuer';
+is status($P), '400 Missing token', 'a claim needs a token';
+is status($P, run => '1', exp => time - 100), '401 Token expired',
+    'an expired token is refused';
+is status($P, run => '1', iss => 'x'), '401 Invalid token',
+    'a token of another issuer is refused';
 is status('/run/x?run=' . 'k' x 1024, run => 'k'), '400 Stream key too long',
-    'the key comes before the claims';
+    'the length of the key is checked before the claims';
 
 my %two = (run => '1', tenant => 't-9');
 
-is first('/two/x?run=1&tenant=9', %two), 'of run 1', 'two claims';
-is status('/two/x?run=1&tenant=8', %two), $denied, 'the second is another';
-is status('/two/x?run=2&tenant=9', %two), $denied, 'the first is another';
-is status('/two/x?run=1&tenant=9', run => '1'), $denied, 'the second is none';
+is first('/two/x?run=1&tenant=9', %two), 'of run 1',
+    'a token that has both claims is taken';
+is status('/two/x?run=1&tenant=8', %two), $denied,
+    'a token with another second claim is refused';
+is status('/two/x?run=2&tenant=9', %two), $denied,
+    'a token with another first claim is refused';
+is status('/two/x?run=1&tenant=9', run => '1'), $denied,
+    'a token without the second claim is refused';
 
-moves($nginx, 'gateway', 'a claim is counted', sub { status($P, run => 2) },
+moves($nginx, 'gateway', 'a claim that is refused is counted',
+      sub { status($P, run => 2) },
       'auth_failures_total{reason="required_claim"}' => 1,
       'requests_total{outcome="forbidden"}' => 1);
 like $nginx->error_log, qr/a token whose claim "run" is not the one that/,
@@ -182,50 +200,57 @@ like $nginx->error_log, qr/a token whose claim "run" is not the one that/,
 my $C = "/contract/$ORG?channel_id=$CHANNEL";
 my @IDS = (org_id => 0 + $ORG, channel_id => $CHANNEL);
 
-is status($C, @IDS, role => 'reader'), 200, 'the contract, and a claim';
-is status($C, @IDS, role => 'writer'), $denied, 'the claim is another';
-is status($C, @IDS), $denied, 'there is no claim';
+is status($C, @IDS, role => 'reader'), 200,
+    'a location of the contract can require a claim';
+is status($C, @IDS, role => 'writer'), $denied,
+    "with the contract's keys, another claim is refused";
+is status($C, @IDS), $denied,
+    "with the contract's keys, a missing claim is refused";
 is status($C, @IDS, org_id => 7, role => 'reader'), $denied,
-    'the organization is another';
+    'with a claim required, another organization is refused';
 is status($C, role => 'reader'), '401 Invalid token',
-    'there is no organization';
+    'with a claim required, a token without organization is refused';
 
 
 # --- what else a location has
 
 my $guarded = sse_open($nginx, path => '/guarded/x?run=1',
                        headers => { 'X-Pass' => 'yes' });
-is $guarded->event->{data}, 'of run 1', 'auth_request lets in';
+is $guarded->event->{data}, 'of run 1', 'auth_request lets a request in';
 is http($nginx, 'GET', '/guarded/x?run=1')->{status}, 403,
-    'auth_request refuses';
+    'auth_request refuses a request';
 
 my $asked = sse_open($nginx, path => '/asked/x?run=1');
-is $asked->event->{data}, 'of run 1', 'the application is asked of the run';
+is $asked->event->{data}, 'of run 1',
+    'an application lets a request in by its run';
 $asked->close;
-is http($nginx, 'GET', '/asked/x?run=2')->{status}, 403, 'of the one meant';
+is http($nginx, 'GET', '/asked/x?run=2')->{status}, 403,
+    'an application refuses a request by its run';
 
 my $sse = reply($P, run => '1');
 is_deeply [@{ $sse->headers }{qw(x-org x-channel)}], [undef, undef],
-    'a token without ids has no verified ones';
+    'with a token that has no ids, the verified variables are empty';
 
 $sse = reply($P, run => '1', @IDS);
 is_deeply [@{ $sse->headers }{qw(x-org x-channel)}], [$ORG, $CHANNEL],
-    'of a token with ids these are';
+    'with a token that has ids, the verified variables are these';
 
 # a redirect leads to a location with the same keys and other claims: they are
 # looked at anew
 
-is status('/first/x?run=1', a => 1), 200, 'the claims of the first';
+is status('/first/x?run=1', a => 1), 200,
+    'before a redirect, the claims of the first location count';
 is status('/first/x?run=1', a => 1, run => '1', org_id => 7), 200,
-    'those of the second';
+    'after a redirect, the claims of the second location count';
 is status('/first/x?run=1', a => 1, run => '2', org_id => 7), $denied,
-    'those of the first, at the second';
+    'after a redirect, a wrong claim for the second location is refused';
 
-# it resumes like any other
+# a stream of any key resumes like one of the contract
 
 redis('XADD', 'run:1', '2-0', 'data', 'more');
 $sse = sse_open($nginx, path => '/open/x?run=1&last_event_id=1-0');
-is $sse->event->{data}, 'more', 'last_event_id';
+is $sse->event->{data}, 'more',
+    'a stream of any key resumes from last_event_id';
 
 is $nginx->stop, 0, 'NGINX quits';
 
@@ -244,11 +269,13 @@ for my $key ('a', 'b', 'c', 'run:{user}:1', 'x{}y{z}', '{}a', 'a{b', 'a}b{c}')
     my $listens = sse_open($cnginx, path => "/open/?key=$key");
 
     $cluster->command($cluster->owner($key), 'XADD', $key, '*', 'data', $key);
-    is $listens->event(20)->{data}, $key, "cluster: $key";
+    is $listens->event(20)->{data}, $key,
+        "cluster: the key $key is read where its slot is";
     $listens->close;
 }
 
-unlike $cnginx->error_log, qr/MOVED/, 'cluster: nobody was asked in vain';
+unlike $cnginx->error_log, qr/MOVED/,
+    'cluster: no command went to a wrong server';
 is $cnginx->stop, 0, 'NGINX quits';
 
 done_testing();

@@ -1,5 +1,5 @@
-# "conduit_gateway_status channels": what a worker's channels are doing, as JSON;
-# a limited number of them, and never a token.
+# "conduit_gateway_status channels": a page in JSON that shows what the channels
+# of a worker are doing.  It shows a limited number of them, and never a token.
 
 use strict;
 use warnings;
@@ -26,12 +26,15 @@ my $nginx = nginx_start(
 sub page {
     my $r = http($nginx, 'GET', '/channels');
 
-    is $r->{status}, 200, 'the page';
-    is $r->{headers}{'content-type'}, 'application/json', 'is JSON';
-    is $r->{headers}{'cache-control'}, 'no-store', 'that is not cached';
+    is $r->{status}, 200, 'the page of channels is there';
+    is $r->{headers}{'content-type'}, 'application/json',
+        'the page of channels is JSON';
+    is $r->{headers}{'cache-control'}, 'no-store',
+        'the page of channels is not cached';
     is $r->{headers}{connection}, 'close',
-        'the next request may come to another worker';
-    unlike $r->{body}, qr/eyJ|token/, 'no token is in it';
+        'the page of channels closes the connection, so that the next request '
+        . 'may come to another worker';
+    unlike $r->{body}, qr/eyJ|token/, 'no token is in the page of channels';
 
     return JSON::PP->new->utf8->decode($r->{body});
 }
@@ -56,10 +59,12 @@ sub subscribe { sse_open($nginx, path => "/open/$ORG?channel_id=$_[0]") }
 
 my $json = page();
 
-is_deeply [@$json{qw(worker workers channels)}], [0, 1, 0], 'one worker';
-is_deeply $json->{shown}, [], 'no channels';
-is $json->{pid}, ($nginx->workers)[0], 'its process';
-cmp_ok abs($json->{time} - time), '<', 60, 'its time';
+is_deeply [@$json{qw(worker workers channels)}], [0, 1, 0],
+    'a worker without clients has no channel';
+is_deeply $json->{shown}, [], 'a worker without clients shows no channel';
+is $json->{pid}, ($nginx->workers)[0], 'the page has the process of the worker';
+cmp_ok abs($json->{time} - time), '<', 60,
+    'the page has the time of the worker';
 
 
 # --- clients
@@ -77,13 +82,15 @@ $json = becomes_page('a channel that is up to date', sub {
     @shown == 2 && $shown[0]{position} eq $id && $shown[0]{behind} == 0;
 });
 
-is $json->{channels}, 2, 'two channels';
+is $json->{channels}, 2, 'both channels are counted';
 is_deeply $json->{shown}[0],
     { stream => stream_key($ORG, $channel), clients => 3, behind => 0,
       redis => "127.0.0.1:$Conduit::REDIS_PORT", blocked => 0,
-      position => $id, lag_ms => 0 }, 'the one with the most clients is first';
+      position => $id, lag_ms => 0 },
+          'the channel with the most clients is shown first';
 is_deeply [@{ $json->{shown}[1] }{qw(stream clients position)}],
-    [stream_key($ORG, $CHANNEL), 1, '0-0'], 'then the others';
+    [stream_key($ORG, $CHANNEL), 1, '0-0'],
+        'the channel with fewer clients is shown second';
 page();
 
 
@@ -93,7 +100,8 @@ my $slow = Conduit::SSE->open($nginx->port, 'GET',
                               "/open/$ORG?channel_id=$channel",
                               rcvbuf => 4096, later => 1);
 
-becomes_page('it is there', sub { $_[0]{shown}[0]{clients} == 4 });
+becomes_page('the fourth client is counted',
+             sub { $_[0]{shown}[0]{clients} == 4 });
 
 for my $n (1 .. 400) {
     $id = xadd(channel_id => $channel, sequence => $n, payload =>
@@ -109,10 +117,12 @@ $json = becomes_page('a client that takes nothing is seen', sub {
     $c->{behind} == 1 && $c->{blocked} == 1 && $c->{position} eq $id
         && $c->{lag_ms} > 0;
 });
-cmp_ok $json->{shown}[0]{lag_ms}, '<', 600_000, 'with its lag';
+cmp_ok $json->{shown}[0]{lag_ms}, '<', 600_000,
+    'a channel whose client takes nothing has a lag';
 
 $slow->close;
-becomes_page('it goes', sub { $_[0]{shown}[0]{clients} == 3 });
+becomes_page('a client that is gone is not counted',
+             sub { $_[0]{shown}[0]{clients} == 3 });
 
 
 # --- many channels
@@ -120,31 +130,37 @@ becomes_page('it goes', sub { $_[0]{shown}[0]{clients} == 3 });
 my @many = map { subscribe(uuid()) } 1 .. 110;
 
 $json = page();
-is $json->{channels}, 112, 'all are counted';
-is scalar @{ $json->{shown} }, 100, 'some are shown';
-is $json->{shown}[0]{clients}, 3, 'those with the most clients';
+is $json->{channels}, 112, 'of 112 channels all are counted';
+is scalar @{ $json->{shown} }, 100, 'of 112 channels 100 are shown';
+is $json->{shown}[0]{clients}, 3,
+    'of 112 channels the one with the most clients is shown first';
 is scalar(keys %{ { map { $_->{stream} => 1 } @{ $json->{shown} } } }), 100,
-    'each once';
+    'of 112 channels none is shown twice';
 
 $_->close for @many, @clients, $with;
-becomes_page('they go', sub { $_[0]{channels} == 0 && !@{ $_[0]{shown} } });
+becomes_page('channels without clients are not shown',
+             sub { $_[0]{channels} == 0 && !@{ $_[0]{shown} } });
 
 
-# --- the key is of a client
+# --- a key that a client chose
 
 my $odd = sse_open($nginx, path => qq{/run/?run=a","clients":9\\\xff\xc3\xa9\xe2});
 
-$json = becomes_page('a key with a quote', sub { $_[0]{channels} == 1 });
+$json = becomes_page('a channel with a quote in its key is counted',
+                     sub { $_[0]{channels} == 1 });
 is $json->{shown}[0]{stream},
     qq{run:a","clients":9\\\x{fffd}\x{e9}\x{fffd}},
-    'is shown as it is, but for bytes that are no UTF-8';
-is $json->{shown}[0]{clients}, 1, 'and says nothing else';
+    'a key is shown as it is, but for bytes that are no UTF-8';
+is $json->{shown}[0]{clients}, 1,
+    'a key with a quote does not change the fields after it';
 $odd->close;
 
 
-# --- as a page
+# --- the page over HTTP
 
-is http($nginx, 'HEAD', '/channels')->{status}, 200, 'HEAD';
-is http($nginx, 'POST', '/channels', body => 'x')->{status}, 405, 'POST';
+is http($nginx, 'HEAD', '/channels')->{status}, 200,
+    'the page of channels takes HEAD';
+is http($nginx, 'POST', '/channels', body => 'x')->{status}, 405,
+    'the page of channels refuses POST';
 
 done_testing();

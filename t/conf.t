@@ -1,4 +1,5 @@
-# What nginx -t says: every directive, at every level, with every kind of fault.
+# What nginx -t accepts, refuses and warns of: every directive, at every level,
+# with every kind of fault.  Each error names the file and the line.
 
 use strict;
 use warnings;
@@ -63,7 +64,8 @@ sub is_refused {
     my $out = check($http, $location);
 
     like $out, qr/\[emerg\] .*$text/, $name;
-    like $out, qr/ in \Q$tmp\E\/t\.conf:\d+/, 'with file and line';
+    like $out, qr/ in \Q$tmp\E\/t\.conf:\d+/,
+        "$name: the error names file and line";
 }
 
 
@@ -83,7 +85,7 @@ sub warnings_are {
     for my $i (0 .. $#$texts) {
         like $lines[$i] // '', qr/^$texts->[$i]/, "$name: warning $i";
         like $lines[$i] // '', qr/ in \Q$tmp\E\/t\.conf:\d+/,
-            'with file and line';
+            "$name: warning $i names file and line";
     }
 }
 
@@ -222,11 +224,13 @@ is_refused '', $publish, 'no "conduit_publish_jwt_secret_file" or '
     . '"conduit_publish_jwt_key_file" is defined for "conduit_publish"',
     'publishing needs a secret or a key';
 is_fine "conduit_publish_jwt_key_file $tmp/key.pub;", $publish,
-    'a key is enough';
+    'publishing with a key needs no secret';
 is_refused '', $gateway, 'no "conduit_gateway_jwt_key_file"',
     'the gateway needs a key';
-is_fine '', "$publish conduit_publish_auth off;", 'or no authentication';
-is_fine '', "$gateway conduit_gateway_auth off;", 'which must be written';
+is_fine '', "$publish conduit_publish_auth off;",
+    'publishing without authentication needs no key';
+is_fine '', "$gateway conduit_gateway_auth off;",
+    'the gateway needs no key when its authentication is off';
 
 write_file("$tmp/empty", '');
 write_file("$tmp/garbage", 'garbage');
@@ -326,7 +330,7 @@ POSIX::mkfifo("$tmp/fifo", 0600) or die "mkfifo: $!";
         is_refused "conduit_$directive $tmp/fifo;", '',
             'fifo" must be a file of 1 to 65536 bytes',
             "$directive does not wait for a FIFO";
-        cmp_ok alarm(0), '>', 0, 'at once';
+        cmp_ok alarm(0), '>', 0, "$directive with a FIFO is refused at once";
     }
 }
 
@@ -451,19 +455,23 @@ for my $d (@directives) {
 
 is_fine '', 'conduit_gateway_status channels;', 'conduit_gateway_status channels';
 is_refused '', 'conduit_gateway_status channel;',
-    'it must be "prometheus", "json" or "channels"', 'another page';
+    'it must be "prometheus", "json" or "channels"',
+        'a page that the gateway does not have';
 is_refused '', 'conduit_publish_status channels;',
-    'it must be "prometheus" or "json"', 'of the publisher';
+    'it must be "prometheus" or "json"',
+        'a page that the publisher does not have';
 
 # cookies and any origin
 
 my $cors = 'conduit_gateway_cors https://app.example.com;';
 my $credentials = 'conduit_gateway_cors_credentials on;';
 
-is_fine "$keys $credentials", "$gateway $cors", 'credentials for a list';
-is_fine "$keys $credentials $cors", $gateway, 'of an outer level';
+is_fine "$keys $credentials", "$gateway $cors",
+    'credentials with a list of origins';
+is_fine "$keys $credentials $cors", $gateway,
+    'credentials with a list of origins of http';
 is_fine "$keys $credentials", "$gateway conduit_gateway_cors off;",
-    'credentials for nobody';
+    'credentials where no origin is allowed';
 is_fine "$keys $credentials", $publish, 'credentials where nobody listens';
 
 for my $case (['', $credentials], [$credentials, ''],
@@ -481,9 +489,11 @@ is_refused $keys, "$publish $publish", '"conduit_publish" directive is dupl',
 is_refused $keys, "$gateway $gateway", '"conduit_gateway" directive is dupl',
     'conduit_gateway twice';
 is_refused $keys, "$publish $gateway", '"conduit_gateway" directive is in a '
-    . 'location that has another content handler', 'both in one location';
+    . 'location that has another content handler',
+        'conduit_publish and conduit_gateway in one location';
 is_refused $keys, "$gateway $publish", '"conduit_publish" directive is in a '
-    . 'location that has another content handler', 'the other way around';
+    . 'location that has another content handler',
+        'conduit_gateway and conduit_publish in one location';
 is_refused $keys, "stub_status; $publish", 'another content handler',
     'a handler of NGINX in the location';
 is_refused "$keys $publish", '', 'not allowed here',
@@ -491,16 +501,18 @@ is_refused "$keys $publish", '', 'not allowed here',
 is_refused "$keys $gateway", '', 'not allowed here',
     'conduit_gateway outside of a location';
 is_refused $keys, "$publish conduit_publish_max_size 0;", 'must not be zero',
-    'a size that no message has';
+    'conduit_publish_max_size 0';
 is_refused $keys, "$gateway conduit_gateway_buffer_size 0;",
-    '"conduit_gateway_buffer_size" directive must not be zero', 'no buffer';
+    '"conduit_gateway_buffer_size" directive must not be zero',
+        'conduit_gateway_buffer_size 0';
 is_refused "conduit_gateway_buffer_size 0;", '',
     '"conduit_gateway_buffer_size" directive must not be zero',
-    'no buffer in http, where no location has the gateway';
+    'conduit_gateway_buffer_size 0 in http, where no location is a gateway';
 is_refused $keys, "$gateway conduit_gateway_wakeup sometimes 1s;",
-    'invalid parameter "sometimes"', 'a way to wake up that is none';
+    'invalid parameter "sometimes"',
+        'conduit_gateway_wakeup with an unknown way';
 is_refused $keys, "$gateway conduit_gateway_wakeup tracking 1s;",
-    'invalid parameter "1s"', 'a time that tracking does not take';
+    'invalid parameter "1s"', 'conduit_gateway_wakeup tracking with a time';
 
 # what a value should look like
 
@@ -616,7 +628,8 @@ for my $case (['', $drain], ['conduit_gateway_drain 4s;'],
             'worker_shutdown_timeout 4s;';
     }
 
-    warnings_are "$keys $claims", "$gateway $value", [], "without it; $value";
+    warnings_are "$keys $claims", "$gateway $value", [],
+        "no worker_shutdown_timeout; $value";
 }
 
 warnings_are "$keys $claims", $publish, [], 'no gateway, nothing to drain',
@@ -662,7 +675,7 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
     is_fine $keys, "$gateway $key $claim", 'a key and a claim';
     is_fine $keys, "$gateway $key $off", 'a key, and no token';
     is_fine "$keys $claim", "$gateway $key", 'a claim of http';
-    is_fine "$keys $key $claim", $gateway, 'both of http';
+    is_fine "$keys $key $claim", $gateway, 'a key and a claim of http';
     is_fine "$keys $claim", "$gateway $key $off",
         'a claim of http where no token is asked for';
     is_fine $keys, "$gateway $claim conduit_gateway_require_claim b 1;",
@@ -671,9 +684,9 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
         'ids of http with a key';
 
     is_refused $keys, "$gateway $key", 'does not limit who may read the stream',
-        'a key alone';
+        'a key without a claim';
     is_refused "$keys $key", $gateway, 'does not limit who may read the stream',
-        'a key of http alone';
+        'a key of http without a claim';
     is_refused '', "$gateway $key $claim", 'no "conduit_gateway_jwt_key_file"',
         'a claim without keys of tokens';
     is_refused $keys, "$gateway $key $claim $off",
@@ -681,7 +694,7 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
         . '"conduit_gateway_auth off"', 'a claim without a token';
     is_refused "$keys $off $claim", "$gateway $key",
         '"conduit_gateway_require_claim" is incompatible with '
-        . '"conduit_gateway_auth off"', 'both of http';
+        . '"conduit_gateway_auth off"', 'a claim of http and no token in http';
     is_refused "$keys $off", "$gateway $key $claim",
         '"conduit_gateway_require_claim" is incompatible with '
         . '"conduit_gateway_auth off"', 'a claim where http asks for no token';
@@ -710,15 +723,16 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
 
     is_fine $keys, "$gateway $text conduit_gateway_field a;"
                    . 'conduit_gateway_end_field b; conduit_gateway_max_size 1k;',
-        'what text has use for';
+        'a field, an end field and a limit for the format text';
     is_fine "$keys conduit_gateway_end_field b; conduit_gateway_max_size 1k;",
-        $gateway, 'the same at http, of no use to a location';
+        $gateway, 'an end field and a limit in http, of no use to a location';
     is_fine $keys, "$gateway conduit_gateway_field a;",
         'another field of messages';
     is_fine "$keys conduit_gateway_after_end stop;", "$gateway $text",
-        'text, and to stop';
+        'to stop after the end in the format text';
     is_fine $keys, "$gateway conduit_gateway_format payload;"
-                   . 'conduit_gateway_max_size 1k;', 'a limit of payload';
+                   . 'conduit_gateway_max_size 1k;',
+                       'a limit for the format payload';
 
     for my $format (qw(conduit payload)) {
         is_refused $keys, "$gateway conduit_gateway_format $format;"
@@ -730,20 +744,23 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
 
     is_refused $keys, "$gateway conduit_gateway_max_size 1k;",
         '"conduit_gateway_max_size" is incompatible with '
-        . '"conduit_gateway_format conduit"', 'conduit: a limit';
+        . '"conduit_gateway_format conduit"', 'a limit for the format conduit';
     is_refused $keys, "$gateway $text conduit_gateway_max_size 0;",
-        'must not be zero', 'a limit of nothing';
+        'must not be zero', 'a limit of 0';
     is_refused $keys, "$gateway $text conduit_gateway_end_field off;"
                       . 'conduit_gateway_after_end stop;',
         '"conduit_gateway_after_end stop" is incompatible with '
-        . '"conduit_gateway_end_field off"', 'to stop after no end';
+        . '"conduit_gateway_end_field off"',
+            'to stop after an end without a field for it';
     is_refused "$keys conduit_gateway_after_end stop;",
         "$gateway $text conduit_gateway_end_field off;",
-        '"conduit_gateway_after_end stop" is incompatible', 'likewise, of http';
+        '"conduit_gateway_after_end stop" is incompatible',
+            'to stop after an end without a field for it, in http';
     is_refused $keys, "$gateway $text conduit_gateway_field end;",
-        'are both "end" .* each entry would end its stream', 'one field for both';
+        'are both "end" .* each entry would end its stream',
+            'one field for the data and the end';
     is_refused $keys, "$gateway conduit_gateway_field '';", 'needs a name',
-        'no field';
+        'a field without a name';
 }
 
 
@@ -894,15 +911,18 @@ sub post {
 my $c = uuid();
 my %big = (channel_id => $c, payload => { v => 'x' x 300 });
 
-is post("/publish/9/$c", %big), 413, 'a limit of the server';
-is post("/publish/own/9/$c", %big), 200, 'is replaced in a location';
+is post("/publish/9/$c", %big), 413,
+    'a size limit of the server holds in its locations';
+is post("/publish/own/9/$c", %big), 200,
+    'a size limit of the server is replaced in a location';
 is join(' ', map { post("/publish/9/$c", channel_id => $c) } 1 .. 3),
     '200 200 429', 'a rate of the location replaces that of http';
 is join(' ', map { post("/publish/own/9/$c", channel_id => $c) } 1 .. 9),
-    join(' ', (200) x 9), 'and is switched off in one below';
+    join(' ', (200) x 9), 'a rate of http is switched off in a nested location';
 
 my $ttl = redis('PTTL', "stream:9:$c");
-ok $ttl > 20_000 && $ttl <= 50_000, "a time of the server: $ttl ms";
+ok $ttl > 20_000 && $ttl <= 50_000,
+    "a lifetime of the server holds in its locations: $ttl ms";
 
 sub batch {
     my ($path, $n) = @_;
@@ -914,13 +934,15 @@ sub batch {
 
 my $other = uuid();
 is batch("/publish/9/$other", 3)->{status}, 413, 'a batch over the limit of http';
-is batch("/publish/9/$other", 2)->{status}, 200, 'a batch within it';
+is batch("/publish/9/$other", 2)->{status}, 200,
+    'a batch within the limit of http';
 is batch("/publish/9/$other", 2)->{headers}{'idempotency-replayed'}, 'true',
-    'its key is remembered as http has it';
-is batch("/publish/own/9/$other", 3)->{status}, 200, 'a limit of the location';
+    'an idempotency key is remembered as long as http says';
+is batch("/publish/own/9/$other", 3)->{status}, 200,
+    'a batch within the limit of the location';
 is batch("/publish/own/9/$other", 3)->{headers}{'idempotency-replayed'}, undef,
-    'where no key is remembered';
-is redis('XLEN', "stream:9:$c"), 12, 'all is in one stream';
+    'a location forgets idempotency keys where they are off';
+is redis('XLEN', "stream:9:$c"), 12, 'all messages are in one stream';
 is http($nginx, 'GET', '/publish/below/')->{body}, 'below',
     'a location below does not publish by itself';
 

@@ -1,4 +1,5 @@
-# The contract's tables, row by row: what publishers and clients rely on.
+# The contract with publishers and clients: each status, body, header, Redis key
+# and event that they rely on.
 
 use strict;
 use warnings;
@@ -54,11 +55,11 @@ is_deeply redis('XRANGE', "$E$C", '-', '+'), [[$r->{body}, ['data', $body]]],
     'the entry holds the message byte for byte in one field';
 
 my $ttl = redis('PTTL', "$E$C");
-ok $ttl > 115_000 && $ttl <= 120_000, 'the stream lives 120 s after it';
+ok $ttl > 115_000 && $ttl <= 120_000, 'a stream lives 120 s after a message';
 
 $r = post(path => "/publish/$ORG/" . uc $C);
 is $r->{status}, 200, 'a channel in upper case is taken';
-is redis('XLEN', "$E$C"), 2, 'it is the same channel';
+is redis('XLEN', "$E$C"), 2, 'a channel in upper case is the same channel';
 
 my @SPELLINGS = map { ($_, uc, "{$_}", '{' . uc . '}', "urn:uuid:$_",
                        "urn:uuid:" . uc, s/-//gr, uc s/-//gr) } $C;
@@ -68,25 +69,29 @@ for my $spelling (@SPELLINGS) {
     $r = post(path => "/publish/$ORG/$spelling", body => $body);
 
     is $r->{status}, 200, "the channel $spelling in a path is taken";
-    is redis('XLEN', "$E$C"), 1, 'it is the same channel';
+    is redis('XLEN', "$E$C"), 1,
+        "the channel $spelling in a path is the same channel";
 
     $r = post(body => $body = message(channel_id => $spelling,
                                       message_id => $spelling));
 
     is $r->{status}, 200, "the channel $spelling in a message is taken";
     is_deeply redis('XRANGE', "$E$C", '-', '+')->[1],
-        [$r->{body}, ['data', $body]], 'it is stored as it was posted';
+        [$r->{body}, ['data', $body]],
+            "a message with the channel $spelling is stored as it was posted";
 }
 
 $r = post(path => "/publish/18446744073709551615/$C",
           token => publish_token(org_id => 18446744073709551615));
 is $r->{status}, 200, 'the greatest organization is taken';
-is redis('XLEN', "stream:18446744073709551615:$C"), 1, 'it has a key';
+is redis('XLEN', "stream:18446744073709551615:$C"), 1,
+    'the greatest organization has a stream';
 
 is_reply post(token => undef), 401, 'Missing authorization header',
-    'no token';
+    'a request without a token';
 is_reply post(token => undef, headers => { Authorization => 'Basic eA==' }),
-    401, 'Invalid authorization format', 'not Bearer';
+    401, 'Invalid authorization format',
+        'an Authorization header that is not Bearer';
 is_reply post(token => publish_token(exp => time - 70)),
     401, 'Token expired', 'an expired token';
 is post(token => publish_token(exp => time - 50))->{status}, 200,
@@ -108,11 +113,13 @@ is post(token => publish_token(aud => ['x', 'conduit']))->{status}, 200,
     'an audience list with ours';
 
 $r = post(body => message(payload => { v => 'x' x 17000 }));
-is $r->{status}, 413, 'a message over 16k';
-like $r->{body}, qr/\b170\d\d\b.*\b16384\b/, 'the answer has size and limit';
+is $r->{status}, 413, 'a message over 16k is refused';
+like $r->{body}, qr/\b170\d\d\b.*\b16384\b/,
+    'the answer to a large message has its size and the limit';
 
-is_reply post(body => "\x0a\xff"), 400, 'Invalid protobuf', 'no message';
-is_reply post(body => 'hello'), 400, 'Invalid protobuf', 'a text';
+is_reply post(body => "\x0a\xff"), 400, 'Invalid protobuf',
+    'bytes that are no message are refused';
+is_reply post(body => 'hello'), 400, 'Invalid protobuf', 'a text is refused';
 
 for my $case (['/publish/x/' . $C, 'org_id'], ['/publish/-1/' . $C, 'org_id'],
               ['/publish/18446744073709551616/' . $C, 'org_id'],
@@ -158,8 +165,8 @@ for (1 .. 20) {
 
 is join(' ', map { $_->status } @sent), '200 ' x 20 . 429,
     'twenty messages a second are taken, one more is not';
-is $sent[-1]->headers->{'retry-after'}, 1, 'it tells when to try again';
-like $sent[-1]->body, qr/\b20\b/, 'and the limit';
+is $sent[-1]->headers->{'retry-after'}, 1, 'a 429 tells when to try again';
+like $sent[-1]->body, qr/\b20\b/, 'a 429 tells the limit';
 
 my $end = uuid();
 post(path => "/publish/7/$end",
@@ -202,12 +209,14 @@ sub claims {
     return get("$path?channel_id=$C&token=" . gateway_token(@_));
 }
 
-is_reply claims(exp => time - 70), 401, 'Token expired', 'an expired token';
+is_reply claims(exp => time - 70), 401, 'Token expired',
+    'a client with an expired token is refused';
 is claims(exp => time - 70)->{headers}{'www-authenticate'},
-    'Bearer error="invalid_token"', 'with the challenge that a 401 has';
-is_reply claims(org_id => 7), 403, 'Invalid token claims', 'another org';
+    'Bearer error="invalid_token"', 'a 401 for a client has a challenge';
+is_reply claims(org_id => 7), 403, 'Invalid token claims',
+    'a client with a token of another organization is refused';
 is_reply claims(channel_id => uuid()), 403, 'Invalid token claims',
-    'another channel';
+    'a client with a token of another channel is refused';
 
 sub claims_opened {
     return sse_open($nginx, path => "$path?channel_id=$C&token="
@@ -226,11 +235,11 @@ for my $case (['another issuer', iss => 'x'], ['another audience', aud => 'x'],
 }
 
 is_reply get("$path?channel_id=$C&token=x.y.z"), 401, 'Invalid token',
-    'a token that is none';
+    'a token that is no JWT is refused';
 is_reply get("$path?channel_id=$C&token=" . publish_token(
                  org_id => 123, channel_id => $C,
                  -key => read_file("$Conduit::TMP/key.pub"))),
-    401, 'Invalid token', 'the public key as an HS256 secret';
+    401, 'Invalid token', 'the public key as an HS256 secret is refused';
 
 
 for my $spelling (@SPELLINGS) {
@@ -241,7 +250,8 @@ for my $spelling (@SPELLINGS) {
                                            . gateway_token());
 
         is $sse->status, 200, "the channel $asked in a query is taken";
-        is $sse->event->{json}{channel_id}, $C, 'it is written in one way';
+        is $sse->event->{json}{channel_id}, $C,
+            "the channel $asked is written in one way in the event";
     }
 
     is claims_opened(channel_id => $spelling), 200,
@@ -255,7 +265,7 @@ is sse_open($nginx, path => "/events/$HIGH?channel_id=$C&token="
     200, 'the greatest organization is taken';
 is get("$path?channel_id=$C&token=" . gateway_token(org_id => 0 + $HIGH))
        ->{status},
-    403, 'the greatest organization is no other';
+    403, 'the greatest organization is not taken for another';
 
 
 # --- events: the stream
@@ -274,10 +284,12 @@ add(message_id => 'x');
 my $sse = sse_open($nginx, channel_id => $s);
 
 is $sse->status, 200, 'a good request is answered with 200';
-is $sse->headers->{'content-type'}, 'text/event-stream', 'as an event stream';
+is $sse->headers->{'content-type'}, 'text/event-stream',
+    'the response is an event stream';
 is $sse->headers->{'cache-control'}, 'no-cache, no-transform',
-    'to be neither cached nor compressed on the way';
-is $sse->headers->{'access-control-allow-origin'}, '*', 'for any origin';
+    'the response is neither cached nor compressed on the way';
+is $sse->headers->{'access-control-allow-origin'}, '*',
+    'the response may be read by any origin';
 
 my $event = $sse->event;
 
@@ -316,13 +328,14 @@ is $resumed->event->{id}, $live[1], 'the header wins over the argument';
 
 $resumed = sse_open($nginx, channel_id => $s, last_event_id => $live[2]);
 
-is $resumed->event->{json}{phase}, 'PHASE_ERROR', 'the argument resumes, too';
+is $resumed->event->{json}{phase}, 'PHASE_ERROR',
+    'the argument last_event_id resumes';
 
 $resumed = sse_open($nginx, path => events_path(channel_id => $s)
                                     . "&lastEventId=$live[2]");
 
 is $resumed->event->{json}{phase}, 'PHASE_ERROR',
-    'so does that of event-source-polyfill';
+    'the argument lastEventId of event-source-polyfill resumes';
 
 # what follows an END: the next turn of a run, in the same channel
 my $stays = sse_open($nginx, channel_id => $s,
@@ -330,9 +343,11 @@ my $stays = sse_open($nginx, channel_id => $s,
 is $stays->status, 200, 'a client that has seen END waits for what may follow';
 
 my $next = add(phase => 'START', sequence => 7);
-is $stays->event->{id}, $next, 'which it gets, strictly after the END';
+is $stays->event->{id}, $next,
+    'a client that has seen END gets what follows it';
 is $stays->body, "retry: 500\n\nevent: stream\nid: $next\n"
-    . 'data: ' . $stays->{events}[0]{data} . "\n\n", 'after the first line';
+    . 'data: ' . $stays->{events}[0]{data} . "\n\n",
+        'a client that has seen END gets the first line, and no event twice';
 $stays->close;
 
 # what protobuf says of fields given twice and of groups, by both modules: the

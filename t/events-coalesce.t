@@ -1,9 +1,9 @@
-# Coalescing: the events of a channel that come one soon after the other go out
-# together, and nothing waits that must not.
+# conduit_gateway_coalesce: events of a channel that come shortly after one
+# another are sent in one write; START, ERROR, END and the first event after a
+# silence do not wait.
 #
-# How many writes there were is counted by the gateway, and seen by the client
-# in what its system counts of segments.  Nothing is measured by a clock but what
-# is late by much.
+# Writes are counted by the gateway, and by the client as TCP segments.  A clock
+# is used only to tell what is late by much.
 
 use strict;
 use warnings;
@@ -103,7 +103,7 @@ sub since { return sprintf '%.2f s', time - shift }
         is got($client, 1), $n, "off: event $n comes alone";
     }
 
-    is writes() - $before, 10, 'with a write each';
+    is writes() - $before, 10, 'off: each event has a write';
     $client->close;
 }
 
@@ -135,12 +135,14 @@ for my $where ('long', 'short') {
     # the first one, then one for each time that began; a pause of the machine
     # of more than the time makes a silence, and an event that is written alone
 
-    cmp_ok $writes, '<=', 2 + 2 * $took / $time, "$where: a write a time";
-    cmp_ok $writes, '<', $n, "$where: fewer than events";
+    cmp_ok $writes, '<=', 2 + 2 * $took / $time,
+        "$where: no more writes than times began";
+    cmp_ok $writes, '<', $n, "$where: fewer writes than events";
 
     # what is held is held no longer than the time: so many writes there are
 
-    cmp_ok $writes, '>=', 2, "$where: one at once, the others afterwards";
+    cmp_ok $writes, '>=', 2,
+        "$where: the first event is written alone, the others afterwards";
 
     if ($segments) {
         cmp_ok segments($clients[0]) - $segments, '<=', $writes,
@@ -166,37 +168,42 @@ for my $where ('long', 'short') {
     my $from = time;
     add($c, 2, 4);
     my $held = nothing($client);
-    ok $held || time - $from > $LONG, 'those that follow soon wait';
+    ok $held || time - $from > $LONG, 'events that follow soon wait';
 
     add($c, 5, 5, phase => 'START');
-    is got($client, 4), '2 3 4 5', 'START takes them along';
-    cmp_ok time - $from, '<', $LONG, 'before their time is over'
+    is got($client, 4), '2 3 4 5', 'START takes the events along that wait';
+    cmp_ok time - $from, '<', $LONG,
+        'START does not wait for the time of the others'
         if $held && time - $from < 20;
 
     add($c, 6, 7);
-    is got($client, 2), '6 7', 'others come when it is';
+    is got($client, 2), '6 7',
+        'events that wait come when their time is over';
 
     sleep $LONG * 1.2;
     $from = time;
     add($c, 8, 8);
-    is got($client, 1), '8', 'one after a silence goes at once';
+    is got($client, 1), '8', 'an event after a silence goes at once';
     my $silence = time - $from;
-    cmp_ok $silence, '<', $LONG, 'not after the time';
+    cmp_ok $silence, '<', $LONG, 'an event after a silence does not wait';
 
     $from = time;
     add($c, 9, 10);
     add($c, 11, 11, phase => 'ERROR');
-    is got($client, 3), '9 10 11', 'what is neither START nor delta nor END';
-    cmp_ok time - $from, '<', $LONG, 'does not wait either';
+    is got($client, 3), '9 10 11', 'ERROR takes the events along that wait';
+    cmp_ok time - $from, '<', $LONG,
+        'ERROR does not wait for the time of the others';
 
     my $before = writes();
     $from = time;
     add($c, 12, 14);
     add($c, 15, 15, phase => 'END');
-    is got($client, 4), '12 13 14 15', 'END comes with what waits for it';
-    ok $client->end, 'and ends the response';
+    is got($client, 4), '12 13 14 15',
+        'END comes with the events that wait for it';
+    ok $client->end, 'END ends the response';
     cmp_ok time - $from, '<', $LONG, 'END is not held back';
-    cmp_ok writes() - $before, '<=', 2, 'in one write with them';
+    cmp_ok writes() - $before, '<=', 2,
+        'END and the events that wait are one write';
 }
 
 
@@ -208,7 +215,7 @@ for my $where ('long', 'short') {
     my @clients = map { come('long', $_) } @channels;
 
     add($_, 1, 1) for @channels;
-    is got($_, 1), '1', 'a first one' for @clients;
+    is got($_, 1), '1', 'each of 20 channels has its first event' for @clients;
 
     my ($late, $from);
 
@@ -220,8 +227,9 @@ for my $where ('long', 'short') {
         $late++ if time - $from >= $LONG;
     }
 
-    is $late // 0, 0, 'no END of 20 was late by the time';
-    is got($_, 3), '2 3 4', 'and what came before it is there' for @clients;
+    is $late // 0, 0, 'no END of 20 channels waits for the time';
+    is got($_, 3), '2 3 4',
+        'the events that waited come before END' for @clients;
 }
 
 
@@ -232,19 +240,23 @@ for my $where ('long', 'short') {
     my $first = come('long', $c);
 
     add($c, 1, 1);
-    is got($first, 1), '1', 'a client has one';
+    is got($first, 1), '1', 'a client has the first event';
     my $from = time;
     add($c, 2, 5);
     my $held = nothing($first);
 
     my $second = come('long', $c);
-    is got($second, 5), '1 2 3 4 5', 'one that comes has all there is at once';
-    cmp_ok time - $from, '<', $LONG, 'no later' if $held;
+    is got($second, 5), '1 2 3 4 5',
+        'a client that connects gets at once all there is';
+    cmp_ok time - $from, '<', $LONG,
+        'a client that connects does not wait for the time of others' if $held;
 
-    is got($first, 4), '2 3 4 5', 'the other one when the time is over';
+    is got($first, 4), '2 3 4 5',
+        'a client that has its position waits until the time is over';
 
     add($c, 6, 7);
-    is got($_, 2), '6 7', 'then they are together' for $first, $second;
+    is got($_, 2), '6 7',
+        'clients at the same position get events together' for $first, $second;
     $_->close for $first, $second;
 }
 
@@ -256,7 +268,7 @@ for my $where ('long', 'short') {
     my $client = come('tiny', $c);
 
     add($c, 1, 1);
-    is got($client, 1), '1', 'a small window: the first';
+    is got($client, 1), '1', 'small window: the first event';
 
     # 50 kB in all: less than the window may have while somebody is to be sent
     # it, however many of them a read has
@@ -264,9 +276,10 @@ for my $where ('long', 'short') {
     my $reads = metrics($nginx, 'gateway')->{catch_up_reads_total};
 
     add($c, 2, 200, size => 100);
-    is got($client, 199), join(' ', 2 .. 200), 'none is lost of many';
+    is got($client, 199), join(' ', 2 .. 200),
+        'small window: none of 199 events is lost';
     is metrics($nginx, 'gateway')->{catch_up_reads_total}, $reads,
-        'nor read from Redis a second time: what waits fits into the window';
+        'small window: no event is read from Redis a second time';
     $client->close;
 }
 
@@ -278,13 +291,13 @@ for my $where ('long', 'short') {
     my $client = come('long', $c);
 
     add($c, 1, 1);
-    is got($client, 1), '1', 'a stream that will be gone';
+    is got($client, 1), '1', 'deleted stream: the first event';
     my $frames = metrics($nginx, 'gateway')->{frames_total};
 
     add($c, 2, 3);
     ok wait_for(20, sub {
         metrics($nginx, 'gateway')->{frames_total} == $frames + 2
-    }), 'the worker has read two more';
+    }), 'deleted stream: the worker has read two more events';
 
     redis('DEL', stream_key($ORG, $c));
     xadd(channel_id => $c, sequence => 9, phase => 'DELTA', payload => {},
@@ -292,7 +305,7 @@ for my $where ('long', 'short') {
 
     my @got = split ' ', got($client, 5, 5);
     is_deeply [grep { $_ ne 'history_lost' } @got], [2, 3, 9],
-        'what waited comes before what is of the next life';
+        'deleted stream: what waited comes before what is added anew';
     $client->close;
 }
 
@@ -304,15 +317,17 @@ for my $where ('long', 'short') {
     my $client = come('alive', $c);
 
     add($c, 1, 1);
-    is got($client, 1), '1', 'a channel with keepalives';
+    is got($client, 1), '1', 'keepalive: the first event';
 
     my $from = time;
     add($c, 2, 2);
-    ok $client->comment(20), 'a comment comes';
+    ok $client->comment(20),
+        'keepalive: a comment comes while an event is held back';
     my $comments = $client->{events};
     ok @$comments == 1 || time - $from > $LONG,
-        'and does not wait for the event that is held back';
-    is got($client, 1), '2', 'which comes, too';
+        'keepalive: a comment does not wait for the event that is held back';
+    is got($client, 1), '2',
+        'keepalive: the event that is held back comes after the comment';
     $client->close;
 }
 
@@ -332,20 +347,22 @@ for my $where ('long', 'short') {
         $client->until(0.02, sub { $client->{ended} });
     }
 
-    ok $client->{ended}, "a response ends by its time, of $n events";
+    ok $client->{ended}, "a response ends by its time, after $n events";
 
     my $last = $client->{events}[-1]{json}{sequence};
     my $id = $client->{events}[-1]{id};
 
     # one more may have been added since
 
-    cmp_ok $n - $last, '<=', 2, 'and has what waited, up to the end';
-    is got($client, $last), join(' ', 1 .. $last), 'all of it in order';
+    cmp_ok $n - $last, '<=', 2,
+        'a response that ends by its time has the events that waited';
+    is got($client, $last), join(' ', 1 .. $last),
+        'a response that ends by its time has all events in order';
 
     my $again = come('off', $c, headers => { 'Last-Event-ID' => $id });
     add($c, $n + 1, $n + 1, phase => 'END');
     is got($again, $n + 1 - $last), join(' ', $last + 1 .. $n + 1),
-        'one that comes back has the others';
+        'a client that comes back gets the events after its position';
 }
 
 
@@ -362,9 +379,12 @@ for my $where ('long', 'short') {
 
     my $from = time;
     add($c, 2, 4);
-    is got($off, 3), '2 3 4', 'without coalescing the others come at once';
-    ok nothing($long) || time - $from > $LONG, 'with it they wait';
-    is got($long, 3), '2 3 4', 'and come';
+    is got($off, 3), '2 3 4',
+        'two locations: without coalescing events come at once';
+    ok nothing($long) || time - $from > $LONG,
+        'two locations: with coalescing events wait';
+    is got($long, 3), '2 3 4',
+        'two locations: with coalescing events come after their time';
     $_->close for $off, $long;
 }
 
@@ -378,12 +398,13 @@ for my $where ('long', 'short') {
     my $n = 400;
 
     add($c, 1, $n, size => 5000);
-    is got($other, $n), join(' ', 1 .. $n), 'one that reads has all';
+    is got($other, $n), join(' ', 1 .. $n),
+        'slow reader: a client that reads has all events';
     add($c, $n + 1, $n + 1, phase => 'END');
-    ok $other->end, 'and the end';
+    ok $other->end, 'slow reader: the response of a client that reads ends';
     is got($slow, $n + 1), join(' ', 1 .. $n + 1),
-        'so has a slow one, when it reads';
-    ok $slow->end, 'to the end';
+        'slow reader: a client that reads late has all events';
+    ok $slow->end, 'slow reader: the response of a client that reads late ends';
 }
 
 
@@ -394,7 +415,8 @@ for my $where ('long', 'short') {
     my @clients = map { come('off', $c) } 1 .. 10;
 
     add($c, 1, 1);
-    is got($_, 1), '1', 'coalescing is off' for @clients;
+    is got($_, 1), '1',
+        'busy worker: all clients have the first event' for @clients;
 
     my $before = writes();
     kill 'STOP', $worker;
@@ -402,12 +424,12 @@ for my $where ('long', 'short') {
     add($c, 2, 101);
     kill 'CONT', $worker;
 
-    is got($_, 100), join(' ', 2 .. 101), 'a worker that was away sends all'
+    is got($_, 100), join(' ', 2 .. 101), 'busy worker: all events are sent'
         for @clients;
 
     my $writes = (writes() - $before) / @clients;
     diag "100 events in $writes writes a client";
-    cmp_ok $writes, '<=', 10, 'in few writes';
+    cmp_ok $writes, '<=', 10, 'busy worker: the events are sent in few writes';
     $_->close for @clients;
 }
 
@@ -426,7 +448,8 @@ for my $how ('reload', 'quit') {
     $how eq 'reload' ? kill 'HUP', $nginx->pid : kill 'QUIT', $pid;
 
     ok $_->end(20), "$how: a response ends" for @clients;
-    is got($_, 3), '2 3 4', 'with what waited' for @clients;
+    is got($_, 3), '2 3 4',
+        "$how: a response that ends has the events that waited" for @clients;
     wait_for(20, sub { !grep { $_ == $pid } $nginx->workers });
     wait_for(20, sub { $nginx->accepts });
 }

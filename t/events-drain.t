@@ -1,7 +1,8 @@
-# Responses that NGINX ends: a reload, an upgrade, a stop, a time that is over,
-# a Redis that stays away.  They end cleanly, one after the other, and clients
-# that come back miss nothing.  Those whose token would be refused then are told
-# to ask for a new one, by "server_draining".
+# How NGINX ends responses: on reload, upgrade, QUIT and TERM, when a time limit
+# is over, when a token expires, and when Redis stays away.  Responses end
+# cleanly and not all at once, and clients that come back miss no event.  A
+# client whose token will be refused by then gets "server_draining", which tells
+# it to get a new one.
 
 use strict;
 use warnings;
@@ -100,37 +101,42 @@ my @workers = $nginx->workers;
 $nginx->reload;
 
 is ended($RETRY, @clients), 80,
-    'a reload: each response ends cleanly, and says when to come back';
+    'a reload ends each response cleanly, and says when to come back';
 is scalar(grep { $_->body =~ /server_draining/ } @clients), 0,
-    'as its token is good, no client is told to ask for a new one';
+    'a reload: a client with a good token is not told to get a new one';
 is scalar(grep { defined $_->{broken} } @streams), 0,
-    'no stream of HTTP/2 is reset';
-ok $h2->goaway, 'its connection is told to end';
+    'a reload resets no stream of HTTP/2';
+ok $h2->goaway, 'a reload: the HTTP/2 connection gets a GOAWAY';
 $h2->close;
-ok left($nginx, 20, @workers), 'the old workers leave';
+ok left($nginx, 20, @workers), 'a reload: the old workers exit';
 my $gone = time;
 
 my @times = sort { $a <=> $b }
             map { (split)[2] } log_lines($nginx, 80, qr/^200 drain /);
 
-is scalar(@times), 80, 'the log says why they ended';
+is scalar(@times), 80,
+    'a reload: the log has "drain" as the reason of each end';
 
 my $tenth = grep { $_ - $times[0] < 0.3 } @times;
 my $half = grep { $_ - $times[0] < 1.5 } @times;
 
-cmp_ok $tenth, '<', 40, 'not all end in the first tenth of the time';
-cmp_ok $half, '>', 16, 'some end in its first half';
-cmp_ok $half, '<', 64, 'and some in its second';
+cmp_ok $tenth, '<', 40,
+    'a drain: not all responses end in the first tenth of its time';
+cmp_ok $half, '>', 16,
+    'a drain: some responses end in the first half of its time';
+cmp_ok $half, '<', 64,
+    'a drain: some responses end in the second half of its time';
 cmp_ok $times[-1] - $times[0], '<', 6 * $SLOW,
-    'all within about the time that was set';
+    'a drain: all responses end within about the time that was set';
 cmp_ok $gone - $times[-1], '<', 5 * $SLOW,
-    'the workers leave after the last of them';
-unlike $nginx->error_log, qr/\[alert\]|\[crit\]/, 'without an alert';
-is crashed($nginx), 0, 'or a crash';
+    'a drain: workers exit soon after their last response';
+unlike $nginx->error_log, qr/\[alert\]|\[crit\]/,
+    'a drain: the error log has no alert';
+is crashed($nginx), 0, 'a drain: no worker crashes';
 
 my ($sse) = open_many($nginx, 1);
 my $id = xadd(sequence => 1);
-is $sse->event->{id}, $id, 'the new workers serve';
+is $sse->event->{id}, $id, 'after a reload, the new workers serve';
 
 
 # --- a client that is behind, a request that comes late, during a drain
@@ -165,9 +171,10 @@ like $head, qr{^HTTP/1\.1 200 .*^Content-Type: text/event-stream\r$}ms,
     'a request that comes while the worker drains is answered with 200';
 my ($retry) = $body =~ /^[0-9a-f]+\r\nretry: (\d+)\n\n\r\n0\r\n\r\n\z/;
 ok defined $retry && $retry >= 375 && $retry <= 625,
-    'and "retry:" alone, of half a second with some randomness';
+    'a request during a drain gets "retry:" alone, half a second with jitter';
 
-is ended($RETRY, $sse), 1, 'the one that was there is drained';
+is ended($RETRY, $sse), 1,
+    'a client that was there before the drain is drained';
 
 # its end is decided, what it has to get first is not sent
 my $finalized = qr/http finalize request: 0, "[^"]*\Q$channel\E/;
@@ -175,25 +182,27 @@ wait_for(20, sub { $nginx->error_log =~ $finalized });
 
 $h2_slow->open_window(1 << 20, $slow->id);
 is ended($RETRY, $slow), 1,
-    'one that is behind gets what was on its way, and when to come back';
+    'a client that is behind gets what was on its way, and when to come back';
 my @got = $slow->events(9, 0);
-cmp_ok scalar(@got), '>=', 2, 'what has begun is finished';
+cmp_ok scalar(@got), '>=', 2, 'an event that has been begun is finished';
 $sse = sse_open($nginx, path => "$slow_path&last_event_id=$got[-1]{id}");
 is_deeply [map { $_->{json}{sequence} } @got, $sse->events(5 - @got)],
-    [1 .. 5], 'the rest comes from the new worker';
+    [1 .. 5], 'a client that is behind gets the rest from the new worker';
 $sse->close;
 $h2_slow->close;
-ok left($nginx, 20, @workers), 'then the old worker leaves';
+ok left($nginx, 20, @workers),
+    'the old worker exits when its last client is gone';
 
 
 # --- QUIT
 
 @clients = open_many($nginx, 10);
 my $started = time;
-is $nginx->stop('QUIT', 30), 0, 'QUIT: NGINX leaves';
-cmp_ok time - $started, '<', 15 * $SLOW, 'when the drain is over';
+is $nginx->stop('QUIT', 30), 0, 'QUIT: NGINX exits';
+cmp_ok time - $started, '<', 15 * $SLOW,
+    'QUIT: NGINX exits when the drain is over';
 is ended($RETRY, @clients), 10,
-    'each response ends cleanly, and says when to come back';
+    'QUIT: each response ends cleanly, and says when to come back';
 
 
 # --- a worker whose commands are done, or need not be waited for
@@ -219,7 +228,7 @@ for my $signal ('HUP', 'QUIT') {
     $nginx->stop if $signal eq 'HUP';
 }
 
-# nor does a question of the gateway, whose clients go without its answer
+# no more does a read for the gateway, whose clients go without its reply
 $nginx = nginx_start(server => gateway_location(
     'conduit_gateway_timeout 60s; conduit_gateway_drain 200ms;'));
 ($sse) = open_many($nginx, 1);
@@ -232,7 +241,8 @@ ok wait_for(20, sub { redis_input() }), 'a read is under way';
 $nginx->signal('QUIT');
 ok left($nginx, 20, @workers),
     'QUIT: a worker does not wait for the answer to a read';
-is ended($RETRY, $sse, $asking), 2, 'its clients are drained';
+is ended($RETRY, $sse, $asking), 2,
+    'QUIT: the clients of a read that is not answered are drained';
 redis_resume();
 
 
@@ -282,7 +292,7 @@ is ended($DRAINING, $over), 1,
     'max_duration: a client whose token does not last is told';
 ($over) = map { sse_open($nginx, path => $_) } $good =~ s/events/brief/r;
 is ended($LONG, $over), 1,
-    'max_duration: one whose token does is not';
+    'max_duration: a client whose token lasts is not told';
 
 sub status {
     my $client = sse_open($nginx, path => shift);
@@ -304,7 +314,7 @@ for my $title (sort keys %by) {
 
 # the first one is refused from now on, the others come back
 is status("$by{$_}[0]&last_event_id=$id"), /over/ ? 401 : 200,
-    "$_: when it comes back" for sort keys %by;
+    "$_: the status when it comes back" for sort keys %by;
 
 $nginx->stop('TERM');
 
@@ -339,9 +349,11 @@ is_deeply { map { $_ => $result->{$_} }
     { complete => 80, events => 80 * 300, gaps => 0, repeats => 0, failed => 0,
       refused => 0, history_lost => 0 },
     'ten reloads: 80 clients get 300 messages each, once and in order';
-cmp_ok $result->{drained}, '>', 0, 'though they were told to come again';
-ok wait_for(20, sub { $nginx->workers == 2 }), 'the old workers leave';
-is crashed($nginx), 0, 'none crashed';
+cmp_ok $result->{drained}, '>', 0,
+    'ten reloads: clients were told to come again';
+ok wait_for(20, sub { $nginx->workers == 2 }),
+    'ten reloads: the old workers exit';
+is crashed($nginx), 0, 'ten reloads: no worker crashes';
 
 
 # --- TERM
@@ -349,10 +361,10 @@ is crashed($nginx), 0, 'none crashed';
 @clients = open_many($nginx, 10);
 $h2 = Conduit::H2->connect($port);          # a connection without a request
 $started = time;
-is $nginx->stop('TERM', 30), 0, 'TERM: NGINX leaves';
-cmp_ok time - $started, '<', 5 * $SLOW, 'at once';
-is scalar(grep { $_->eof(20) } @clients), 10, 'the clients are cut off';
-is crashed($nginx), 0, 'without a crash';
+is $nginx->stop('TERM', 30), 0, 'TERM: NGINX exits';
+cmp_ok time - $started, '<', 5 * $SLOW, 'TERM: NGINX exits at once';
+is scalar(grep { $_->eof(20) } @clients), 10, 'TERM: the clients are cut off';
+is crashed($nginx), 0, 'TERM: no worker crashes';
 $h2->close;
 
 
@@ -368,16 +380,18 @@ $nginx->reload;
 
 ok left($nginx, 20, @workers),
     'a worker_shutdown_timeout that is shorter than the drain is respected';
-cmp_ok time - $started, '>', 0.9, 'not before it is over';
-is scalar(grep { $_->eof(20) } @clients), 30, 'the clients are cut off';
+cmp_ok time - $started, '>', 0.9,
+    'worker_shutdown_timeout: workers do not exit before it';
+is scalar(grep { $_->eof(20) } @clients), 30,
+    'worker_shutdown_timeout: the clients are cut off';
 cmp_ok scalar(grep { $_->{ended} && $_->body !~ $RETRY } @clients), '==', 0,
-    'none of them with an end that lies';
-is crashed($nginx), 0, 'without a crash';
+    'worker_shutdown_timeout: no client gets a clean end that is not one';
+is crashed($nginx), 0, 'worker_shutdown_timeout: no worker crashes';
 
 ($sse) = open_many($nginx, 1);
 $sse->events(1);
 $id = xadd(sequence => 2);
-is $sse->event->{id}, $id, 'the new worker serves';
+is $sse->event->{id}, $id, 'worker_shutdown_timeout: the new worker serves';
 $sse->close;
 $nginx->stop('TERM');
 
@@ -429,18 +443,21 @@ my $after = master('nginx.pid');
 
 kill 'QUIT', $before;
 is ended($RETRY, @clients), 10,
-    'when the old one quits, each response says when to come back';
+    'an upgrade: when the old NGINX quits, each response says when to come '
+    . 'back';
 $id = xadd(sequence => 3);
-ok wait_for(20, sub { !alive($before) }), 'the old one leaves';
+ok wait_for(20, sub { !alive($before) }), 'an upgrade: the old NGINX exits';
 
 @clients = map { sse_open($nginx, path => "$path&last_event_id=$last") } 1 .. 9;
 is scalar(grep { ($_->event // { id => '' })->{id} eq $id } @clients), 9,
-    'clients get from the new one what they missed';
+    'an upgrade: clients get from the new NGINX what they missed';
 
 kill 'QUIT', $after;
-is ended($RETRY, @clients), 9, 'which drains them as well';
-ok wait_for(20, sub { !alive($after) }), 'and leaves';
-is crashed($nginx), 0, 'none crashed';
+is ended($RETRY, @clients), 9,
+    'an upgrade: the new NGINX drains its clients on QUIT';
+ok wait_for(20, sub { !alive($after) }),
+    'an upgrade: the new NGINX exits on QUIT';
+is crashed($nginx), 0, 'an upgrade: no worker crashes';
 
 
 # --- times that are over
@@ -460,19 +477,23 @@ $nginx = nginx_start(http => $LOG, server => join '',
 is scalar(grep { ($_->events(3))[-1]{id} eq $id } @clients), 20,
     'max_duration: clients get what there is';
 is ended($RETRY, @clients), 20,
-    'each response ends cleanly, and says when to come back';
+    'max_duration: each response ends cleanly, and says when to come back';
 
 my @lasted = sort { $a <=> $b } map { (split)[3] }
              log_lines($nginx, 20, qr/^200 duration /);
-is scalar(@lasted), 20, 'the log says why';
-cmp_ok $lasted[0], '>', 1.4, 'none lasts less than three quarters';
-cmp_ok $lasted[-1], '<', 6 * $SLOW, 'none much more than five';
-cmp_ok $lasted[-1] - $lasted[0], '>', 0.1, 'not all end at once';
+is scalar(@lasted), 20, 'max_duration: the log has the reason';
+cmp_ok $lasted[0], '>', 1.4,
+    'max_duration: no response ends before three quarters of the time';
+cmp_ok $lasted[-1], '<', 6 * $SLOW,
+    'max_duration: no response ends long after the time';
+cmp_ok $lasted[-1] - $lasted[0], '>', 0.1,
+    'max_duration: not all responses end at once';
 
 $sse = sse_open($nginx, path => ($path =~ s/events/brief/r)
                                 . "&last_event_id=$id");
 $id = xadd(sequence => 4);
-is $sse->event->{id}, $id, 'a client that comes back goes on';
+is $sse->event->{id}, $id,
+    'max_duration: a client that comes back gets the next event';
 $sse->close;
 
 # accepted for 60 seconds after "exp"
@@ -487,18 +508,22 @@ is ended($DRAINING, $sse), 1,
     'expire: the response ends with its token, the client is to get a new one';
 is(($sse->events(9, 0))[-1]{id}, $id,
    'expire: the response keeps the position');
-is ended($RETRY, $quiet), 1, 'drain_event off: it is not told';
+is ended($RETRY, $quiet), 1,
+    'drain_event off: a client whose token expires is not told';
 my @expired = map { (split)[2] - $exp } log_lines($nginx, 2, qr/^200 expired /);
-is scalar(@expired), 2, 'the log says why';
-is scalar(grep { $_ < 60 } @expired), 0, 'not before the 60 seconds are over';
+is scalar(@expired), 2, 'expire: the log has the reason';
+is scalar(grep { $_ < 60 } @expired), 0,
+    'expire: no response ends before the tolerance of 60 seconds is over';
 is scalar(grep { $_ > 60 + 15 * $SLOW } @expired), 0,
-    'not long after them either';
+    'expire: no response ends long after the tolerance';
 
 ok wait_for(20, sub {
     http($nginx, 'GET', $expiring =~ s/events/expiring/r)->{status} == 401
-}), 'which is not taken again';
-is http($nginx, 'GET', $expiring)->{body}, 'Token expired', 'as it is expired';
-ok $stays->comment(30) && !$stays->{ended}, 'without "expire" it goes on';
+}), 'expire: the token is refused when its tolerance is over';
+is http($nginx, 'GET', $expiring)->{body}, 'Token expired',
+    'expire: the token is refused as expired';
+ok $stays->comment(30) && !$stays->{ended},
+    'without "expire" a response outlives its token';
 
 
 # --- Redis stays away
@@ -517,10 +542,11 @@ redis_stop();
 is ended(qr/\n\n$OUTAGE\z/, @clients), 10,
     'outage: each response ends with the error event';
 is ended(qr/\n\n$OUTAGE$DRAINING/, @told), 20,
-    'where the token is no longer good, server_draining follows';
+    'outage: a client whose token is no longer good gets server_draining';
 is scalar(grep { ($_->events(9, 0))[-1]{id} eq $id } @told), 20,
-    'the response keeps the position of the client';
-is ended(qr/\n\n$OUTAGE\z/, $silent), 1, 'unless drain_event is off';
+    'outage: server_draining keeps the position of the client';
+is ended(qr/\n\n$OUTAGE\z/, $silent), 1,
+    'outage: with drain_event off, no server_draining follows';
 
 my %outage = map { $_ => [] } 'good', 'told';
 
@@ -529,20 +555,21 @@ for (log_lines($nginx, 31, qr/^200 outage /)) {
     push @{ $outage{$where =~ /told/ ? 'told' : 'good'} }, $at - $started;
 }
 
-is scalar(map { @$_ } values %outage), 31, 'the log says why';
+is scalar(map { @$_ } values %outage), 31, 'outage: the log has the reason';
 is scalar(grep { $_ < 0.9 } map { @$_ } values %outage), 0,
-    'none before the time that was set';
+    'outage: no response ends before the time that was set';
 is scalar(grep { $_ > 10 * $SLOW } map { @$_ } values %outage), 0,
-    'none much later';
+    'outage: no response ends long after the time that was set';
 
 my @paced = sort { $a <=> $b } @{ $outage{told} };
 cmp_ok $paced[-1] - $paced[0], '>', 0.5,
-    'not all clients are sent to the application at one moment';
+    'outage: clients do not all ask for a new token at once';
 
 redis_start();
 $id = xadd(id => '5-5', sequence => 5);
-ok !$stays->{ended}, 'with a longer time the response stays open';
-is $stays->event(30)->{id}, $id, 'and goes on when Redis is back';
+ok !$stays->{ended}, 'outage: with a longer time the response stays open';
+is $stays->event(30)->{id}, $id,
+    'outage: a response that stays open goes on when Redis is back';
 
 is $nginx->stop('QUIT', 30), 0, 'NGINX quits';
 

@@ -444,11 +444,11 @@ is $client->pongs, 20,
 add(1, $CHANNEL);
 $client->until(30, sub { events_of($stays) >= 6 });
 ok $stays->body eq reference($CHANNEL, 6),
-    'and a stream of it gets its events';
+    'a stream beside those that are reset gets its events';
 
 $client->close;
 
-is_deeply [$nginx->workers], [$worker], 'the worker is the same all the time';
-is $nginx->stop('QUIT', 30), 0, 'and quits';
+is_deeply [$nginx->workers], [$worker], 'resets leave the worker running';
+is $nginx->stop('QUIT', 30), 0, 'the worker quits after all resets';
 
 done_testing();

@@ -1,5 +1,5 @@
-# HTTP/3, where NGINX has it: publishing, streams, and how they end.  The client
-# is curl.
+# HTTP/3, where NGINX is built with it: publishing, streams, and how they end.
+# The client is curl.
 
 use strict;
 use warnings;
@@ -110,36 +110,39 @@ my $path = events_path();
 for my $n (1 .. 2) {
     my $r = post(channel_id => $CHANNEL, sequence => $n);
 
-    is $r->status, 200, 'a message is taken';
-    ok $r->end, 'the response ends';
+    is $r->status, 200, 'a message is accepted over HTTP/3';
+    ok $r->end, 'the response to a message ends';
 }
 
 my $sse = stream($path);
 
 is_deeply [$sse->status, @{ $sse->headers }{qw(content-type cache-control)}],
     [200, 'text/event-stream', 'no-cache, no-transform'],
-    'a stream is opened';
+    'a stream is opened over HTTP/3';
 is_deeply [map { $_->{json}{sequence} } $sse->events(2)], [1, 2],
-    'with what was before';
+    'a stream starts with the events that are stored';
 
 for my $n (3 .. 5) {
     post(channel_id => $CHANNEL, sequence => $n,
          payload => { value => 'x' x 10_000 })->end;
-    is $sse->event->{json}{sequence}, $n, 'and with what comes';
+    is $sse->event->{json}{sequence}, $n,
+        'an event of 10,000 bytes is sent as it comes';
 }
 
 post(channel_id => $CHANNEL, sequence => 6, phase => 'END')->end;
 ok $sse->end, 'after END the response ends cleanly';
 
 my $plain = sse_open($nginx);
-ok $plain->end, 'by HTTP/1.1, too';
-ok $sse->body eq $plain->body, 'with the same bytes';
+ok $plain->end, 'the response ends after END over HTTP/1.1 as well';
+ok $sse->body eq $plain->body, 'HTTP/3 and HTTP/1.1 carry the same bytes';
 
 my $last = ($sse->events(10))[-1]{id};
 is stream($path, '-H', "Last-Event-ID: $last")->status, 204,
-    'after it there is nothing more';
-is stream('/events/x?channel_id=y')->status, 400, 'what is wrong is an error';
-is stream($path, '-X', 'DELETE')->status, 405, 'so is another method';
+    'a client that has had END gets 204';
+is stream('/events/x?channel_id=y')->status, 400,
+    'a wrong request is refused with 400';
+is stream($path, '-X', 'DELETE')->status, 405,
+    'a wrong method is refused with 405';
 
 
 # --- a client that goes
@@ -147,8 +150,8 @@ is stream($path, '-X', 'DELETE')->status, 405, 'so is another method';
 my $idle = uuid();
 my $gone = stream(events_path(channel_id => $idle), '--max-time', 3);
 
-are_there(1, 'a client that only waits');
-ok !$gone->end, 'goes';
+are_there(1, 'a client that only waits is counted');
+ok !$gone->end, 'a client that leaves has no clean end';
 are_there(0, 'a client that left is noticed, though nothing is sent');
 
 
@@ -157,7 +160,7 @@ are_there(0, 'a client that left is noticed, though nothing is sent');
 my $much = uuid();
 my $slow = stream(events_path(channel_id => $much));
 
-are_there(1, 'a client is there');
+are_there(1, 'a client that will stop reading is counted');
 kill 'STOP', $slow->{pid};
 stopped($slow->{pid});
 
@@ -167,9 +170,9 @@ kill 'CONT', $slow->{pid};
 
 $slow->events(1000, 60);
 is_deeply [map { $_->{json}{sequence} } @{ $slow->{events} }], [1 .. 1000],
-    'one that stood still has it all';
+    'a client that stopped reading for a while gets all events';
 xadd(channel_id => $much, sequence => 1001, phase => 'END');
-ok $slow->end, 'up to the end';
+ok $slow->end, 'a client that stopped reading for a while gets the end';
 
 
 # --- many, and a reload
@@ -177,7 +180,7 @@ ok $slow->end, 'up to the end';
 my @channels = map { uuid() } 1 .. 20;
 my @streams = map { stream(events_path(channel_id => $_)) } @channels;
 
-are_there(20, 'all are there');
+are_there(20, '20 clients are counted before a reload');
 my ($old) = $nginx->workers;
 $nginx->reload;
 
@@ -191,15 +194,15 @@ for my $sse (@streams) {
     $told++ if $sse->body =~ /\A(?:retry: \d+\n\n){2}\z/;
 }
 
-cmp_ok $told, '>=', 15, 'clients are told when to come back';
-is $ended, $told, 'their responses end cleanly';
+cmp_ok $told, '>=', 15, 'a reload tells clients when to come back';
+is $ended, $told, 'a reload ends the responses of these clients cleanly';
 
 ok wait_for(40, sub { !grep { $_ == $old } $nginx->workers }),
-    'the old worker leaves';
+    'a reload: the old worker exits';
 
 $sse = stream(events_path(channel_id => $channels[0]));
 xadd(channel_id => $channels[0], sequence => 1, phase => 'END');
-ok $sse->end, 'the new one serves';
+ok $sse->end, 'a reload: the new worker serves';
 
 is $nginx->stop, 0, 'NGINX quits';
 

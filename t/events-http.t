@@ -1,7 +1,7 @@
-# Every way to carry an event stream delivers the same bytes, and the same end:
-# HTTP/1.0, HTTP/1.1, HTTP/2, with TLS, compressed, limited in rate, through a
-# proxy.
-# What clients do to requests: methods, bodies, pipelines, going away.
+# Every way to carry an event stream delivers the same bytes and the same end:
+# HTTP/1.0, HTTP/1.1, HTTP/2, with TLS, compressed, limited in rate, and through
+# a proxy.  Other methods, request bodies, pipelining, and clients that leave
+# are tested here, too.
 
 use strict;
 use warnings;
@@ -255,7 +255,8 @@ wait_for(20, sub {
                  =~ /^$CHANNEL 200 end 6$/mg;
     $ends >= @ways;
 });
-is $ends, @ways, 'the log says of each how it ended, and after how many events';
+is $ends, @ways,
+    'the log has for each response how it ended, after how many events';
 
 is $streams{'HTTP/1.0'}->headers->{'transfer-encoding'}, undef,
     'HTTP/1.0: nothing is chunked';
@@ -265,7 +266,8 @@ ok !$streams{$_}{eof}, "$_: the connection stays open"
 
 is $streams{'HTTP/1.1'}->headers->{'x-accel-buffering'}, 'no',
     'a proxy is told not to buffer';
-is $streams{'gzip'}->headers->{'content-encoding'}, 'gzip', 'gzip: it is';
+is $streams{'gzip'}->headers->{'content-encoding'}, 'gzip',
+    'gzip: the response is compressed';
 is $streams{'gzip'}{whole}, 1, 'gzip: its trailer comes with the end';
 is $streams{'HTTP/2, TLS'}{h2}->alpn, 'h2', 'HTTP/2 is agreed on by ALPN';
 
@@ -276,14 +278,14 @@ for my $way ('HTTP/1.1', 'HTTP/1.1, TLS') {
         "$way: the connection takes another request after END";
 
     $wire->again(request_of(events_path()));
-    ok $wire->end, "$way: and another stream";
-    ok $wire->body eq $text, "$way: which has the same bytes";
+    ok $wire->end, "$way: the connection takes another stream after END";
+    ok $wire->body eq $text, "$way: the other stream has the same bytes";
 }
 
 my ($end) = $text =~ /.*^id: (.*?)$/ms;
 is $streams{'HTTP/1.1'}->again(request_of(
        events_path(last_event_id => $end)))->status, 200,
-    'one that has its END may wait for what follows';
+    'a client that has had END may wait for what follows';
 
 
 # --- many streams on a connection
@@ -311,11 +313,12 @@ for my $round (1 .. 3) {
     }
 }
 
-ok all_as_expected(), 'each gets the events of its channel and no others';
+ok all_as_expected(),
+    'each of 50 streams gets the events of its channel and no others';
 ok $connection->until(30, sub {
        25 == grep { $many[$_ * 2 + 1]{ended} } 0 .. 24
-   }), 'those with an END end';
-is scalar(grep { $_->{ended} } @many), 25, 'the others go on';
+   }), 'streams with an END end';
+is scalar(grep { $_->{ended} } @many), 25, 'streams without an END go on';
 
 $connection->close;
 
@@ -404,7 +407,7 @@ for my $way ('HTTP/1.1', 'HTTP/1.1, TLS') {
     ok wait_for(20, sub {
         2 == (() = read_file($nginx->root . '/logs/close.log')
                    =~ /^$channel 200 client/mg)
-    }), "$way: one that is behind, too";
+    }), "$way: a client that is behind and leaves is noticed";
     redis('DEL', stream_key(undef, $channel));
 }
 
@@ -420,8 +423,9 @@ my $wire = Wire->on(connected($nginx->port),
                     request_of($path, method => 'HEAD'));
 is_deeply [$wire->status, $wire->headers->{'content-type'}],
     [200, 'text/event-stream'], 'HEAD has the header of a stream';
-is $wire->headers->{'transfer-encoding'}, undef, 'and no body';
-is $wire->again(request_of('/ok'))->body, 'ok', 'the connection goes on';
+is $wire->headers->{'transfer-encoding'}, undef, 'HEAD has no body';
+is $wire->again(request_of('/ok'))->body, 'ok',
+    'the connection takes another request after HEAD';
 
 for my $header (['If-Match' => '"x"'], ['If-None-Match' => '*'],
                 ['If-Unmodified-Since' => 'Thu, 01 Jan 2015 00:00:00 GMT'])
@@ -434,7 +438,8 @@ for my $header (['If-Match' => '"x"'], ['If-None-Match' => '*'],
 
 my $stream = Conduit::H2->connect($h2c)->get($path, method => 'HEAD');
 ok $stream->end, 'HEAD over HTTP/2 ends';
-is_deeply [$stream->status, $stream->body], [200, ''], 'and is the header';
+is_deeply [$stream->status, $stream->body], [200, ''],
+    'HEAD over HTTP/2 has no body';
 
 for my $method (qw(POST PUT PATCH DELETE)) {
     my $r = http($nginx, $method, $path, body => 'text');
@@ -457,12 +462,13 @@ is_deeply { map { /^access-control-(.*)/ ? ($1 => $r->{headers}{$_}) : () }
             keys %{ $r->{headers} } },
     { 'allow-origin' => '*', 'allow-methods' => 'GET, HEAD',
       'allow-headers' => $HEADERS,
-      'max-age' => 86400 }, 'with what a preflight asks for';
+      'max-age' => 86400 },
+    'OPTIONS is answered with what a preflight asks for';
 
 $stream = Conduit::H2->connect($h2c)->get($tokenless, method => 'OPTIONS');
-ok $stream->end, 'over HTTP/2, too';
+ok $stream->end, 'OPTIONS over HTTP/2 ends';
 is $stream->headers->{'access-control-allow-headers'},
-    $HEADERS, 'in the same way';
+    $HEADERS, 'OPTIONS over HTTP/2 allows the same headers';
 
 for my $case (
     [400, $tokenless], [401, $path =~ s/(token=...)/$1x/r],
@@ -484,7 +490,8 @@ for my $bearer ('Bearer', 'bearer') {
 
 $stream = Conduit::H2->connect($tls, tls => 1)->get($tokenless,
     headers => [authorization => "Bearer $token"]);
-is $stream->event->{json}{sequence}, 7, 'over HTTP/2, too';
+is $stream->event->{json}{sequence}, 7,
+    'a token in a header counts over HTTP/2';
 
 is http($nginx, 'GET', $tokenless,
         headers => { Authorization => "Bearer ${token}x" })->{status}, 401,
@@ -499,24 +506,27 @@ for my $case (['Content-Length: 10', 'part'],
     $wire = Wire->on(connected($nginx->port),
                      request_of($path, headers => [$case->[0]],
                                 body => $case->[1]));
-    ok $wire->end, 'a body that does not end is answered';
+    ok $wire->end, "a body that does not end ends the response ($case->[0])";
     is_deeply [$wire->status, $wire->body], [400, 'Unexpected request body'],
-        "and refused ($case->[0])";
+        "a body that does not end is refused ($case->[0])";
 }
 
 $wire = Wire->on(connected($nginx->port),
                  request_of($path, headers => ['Content-Length: 4'],
                             body => 'text'));
-is $wire->event->{json}{sequence}, 7, 'a whole one does no harm';
+is $wire->event->{json}{sequence}, 7, 'a body that is complete does no harm';
 
 $wire = Wire->on(connected($nginx->port),
                  request_of($path) . request_of('/ok'));
-is $wire->event->{json}{sequence}, 7, 'a stream with a request behind it';
+is $wire->event->{json}{sequence}, 7,
+    'a stream starts with a request behind it in the pipeline';
 
 xadd(channel_id => $channel, phase => 'END', sequence => 8);
-is $wire->event->{json}{sequence}, 8, 'goes on';
-ok $wire->end, 'ends';
-is $wire->again('')->body, 'ok', 'and the request is answered';
+is $wire->event->{json}{sequence}, 8,
+    'a stream goes on with a request behind it';
+ok $wire->end, 'a stream ends with a request behind it';
+is $wire->again('')->body, 'ok',
+    'a request behind a stream is answered after its end';
 
 
 # --- in a subrequest
@@ -526,15 +536,15 @@ write_file("$TMP/ssi/page.html",
            qq{before <!--# include virtual="/events/$ORG" --> after});
 
 $r = http($nginx, 'GET', '/ssi/page.html');
-is $r->{status}, 200, 'a page that includes a stream';
+is $r->{status}, 200, 'a page that includes a stream is sent';
 like $r->{body}, qr/^before .*500 Internal Server Error.* after$/s,
-    'has an error in its place';
+    'a page that includes a stream has an error in its place';
 
 is http($nginx, 'GET', '/guarded/')->{status}, 500,
-    'a stream cannot authorize';
+    'a stream cannot authorize a request';
 is scalar(() = $nginx->error_log
                =~ /\[error\] .*"conduit_gateway" can't be used in a sub/g), 2,
-    'the log says why';
+    'the log says that a stream is not for subrequests';
 
 
 # --- limit_conn
@@ -545,11 +555,12 @@ my ($one, $two) = (uuid(), uuid());
 my $first = sse_open($nginx, path => limited($one));
 
 is $first->status, 200, 'one client of a channel is let in';
-is http($nginx, 'GET', limited($one))->{status}, 503, 'a second one is not';
+is http($nginx, 'GET', limited($one))->{status}, 503,
+    'a second client of a channel is not let in';
 is sse_open($nginx, path => limited(uc $one))->status, 503,
-    'nor with capitals';
+    'a channel in capitals is the same to the limit';
 is sse_open($nginx, path => limited($two))->status, 200,
-    'another channel has a place of its own';
+    'another channel has its own limit';
 
 $first->close;
 ok wait_for(20, sub { sse_open($nginx, path => limited($one))->status == 200 }),
@@ -570,17 +581,17 @@ for my $log (qw(access token)) {
     is scalar(grep { /\Q$header\E/ } @lines), 0,
         "no token is in the access log \"$log\"";
     cmp_ok scalar(grep { /token=x{100,}/ } @lines), '>', 0,
-        'there are other letters in its place';
+        "the access log \"$log\" has other letters in the token's place";
 }
 
 my @lines = split /\n/, $nginx->error_log;
 
 is scalar(grep { /\Q$header\E/ && !/\[debug\]/ } @lines), 0,
-    'none is in the error log';
+    'no token is in the error log';
 is scalar(grep { /\Q$header\E/ && /conduit:/ } @lines), 0,
-    'none is in what the module logs for debugging';
+    'no token is in the debug lines of the module';
 cmp_ok scalar(grep { /request: "GET [^"]*token=x{100,}/ } @lines), '>', 0,
-    'where the request line is logged, it has other letters, too';
+    "a request line in the error log has other letters in the token's place";
 
 $_->close for values %streams;
 is $nginx->stop('QUIT', 30), 0, 'NGINX quits';

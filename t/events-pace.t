@@ -1,5 +1,5 @@
-# Readers that are slower than their stream: what one costs, what it gets when
-# it reads on, and when it is told that it lost something.
+# Readers that are slower than their stream: how much memory one takes, what it
+# gets when it reads on, and when it is told that it lost events.
 
 use strict;
 use warnings;
@@ -291,18 +291,21 @@ for my $where ('events', 'small') {
             $had += grep { upto($_, $last) eq "$first..$last" } @others;
         }
 
-        is $had, 16, "$where: the others have all of it, part by part";
+        is $had, 16, "$where: clients that read have all events, part by part";
         no_growth($rss, 2048, "$where: 8M past a stalled reader stay out of"
                   . ' the worker') if $round == 2;
 
         finish($c, $MANY + 1);
-        is whole($_), '1..' . ($MANY + 1), "$where: up to the end"
+        is whole($_), '1..' . ($MANY + 1),
+            "$where: clients that read have all events up to the end"
             for @others;
-        is ended($others[0]), '200 end', 'which is logged';
+        is ended($others[0]), '200 end',
+            "$where: a client that had all events is logged as ended";
 
         is whole($stalled), '1..' . ($MANY + 1),
-            "$where: the stalled one, when it reads, has all in order";
-        is ended($stalled), '200 end', 'and ends like the others';
+            "$where: a stalled client, when it reads, has all events in order";
+        is ended($stalled), '200 end',
+            "$where: a stalled client that read on is logged as ended";
     }
 }
 
@@ -315,7 +318,8 @@ for my $where ('events', 'small') {
     my %bytes;
 
     fill($c, 1, 1000, size => 1000);
-    is upto($other, 1000), '1..1000', 'a megabyte is published';
+    is upto($other, 1000), '1..1000',
+        'a megabyte is published, and read by another client';
 
     for my $where (qw(events small one)) {
         my $stalled = stall($where, $c);
@@ -325,19 +329,22 @@ for my $where ('events', 'small') {
 
         (my ($status, $close, $events), $bytes{$where}) = logged($stalled);
         is "$status $close", '200 client',
-            "$where: a reader that never read and goes is logged so";
-        cmp_ok $events, '<', 200, 'and had few of the events';
+            "$where: a client that never read and leaves is logged as such";
+        cmp_ok $events, '<', 200,
+            "$where: a client that never read had few of the events";
     }
 
     diag 'bytes handed over: ',
         join ', ', map { "$_ $bytes{$_}" } sort keys %bytes;
 
     cmp_ok $bytes{small}, '<', 8192 + 2000 + $SYSTEM,
-        'no more than conduit_gateway_buffer_size lies in the worker';
+        'no more than conduit_gateway_buffer_size is unsent in a worker';
     cmp_ok $bytes{one}, '<', 2000 + $SYSTEM,
-        'no more than one event with the smallest size';
-    cmp_ok $bytes{events}, '>', 65536, 'and as much as it may';
-    cmp_ok $bytes{events}, '<', 65536 + 2000 + $SYSTEM, 'but no more';
+        'no more than one event is unsent with the smallest buffer size';
+    cmp_ok $bytes{events}, '>', 65536,
+        'a client that stalls gets as much as its buffer size';
+    cmp_ok $bytes{events}, '<', 65536 + 2000 + $SYSTEM,
+        'a client that stalls gets no more than its buffer size';
     $other->close;
 }
 
@@ -356,8 +363,9 @@ for my $where ('small', 'one') {
     is whole($reads), '1..22',
         "$where: events over conduit_gateway_buffer_size are delivered";
     is length(($reads->body =~ /"value":"(x{17000,})"/)[0]), 1_000_000,
-        'in full';
-    is whole($stalled), '1..22', 'to a slow reader, too';
+        "$where: events over conduit_gateway_buffer_size are not cut";
+    is whole($stalled), '1..22',
+        "$where: a slow client gets events over conduit_gateway_buffer_size";
 }
 
 
@@ -373,34 +381,42 @@ for my $where ('events', 'small', 'one') {
     my $other = ask($where, $c);
 
     fill($c, 1, 2000, size => 2000);
-    is upto($other, 2000), '1..2000', "$where: the other has all";
+    is upto($other, 2000), '1..2000',
+        "$where: a client that reads has all before the trimming";
 
     trim($c, 50);
 
     # what the worker still has in its window may be given, too
 
     like upto($stalled, 2000), qr/^1\.\.\d+ lost 1\d\d\d\.\.2000$/,
-        "$where: a reader trimmed past its position is told once";
+        "$where: a stalled client that was trimmed past is told once";
 
     fill($c, 2001, 2010);
-    is upto($stalled, 2010), '2001..2010', 'and goes on without a word';
+    is upto($stalled, 2010), '2001..2010',
+        "$where: a client that was told goes on without another word";
 
     fill($c, 2011, 4000, size => 2000);
-    is upto($other, 4000), '2001..4000', 'the other does, too';
+    is upto($other, 4000), '2001..4000',
+        "$where: a client that reads has all before the second trimming";
     trim($c, 50);
     finish($c, 4001);
 
     like whole($stalled), qr/^1\.\.\d+ lost 1\d+\.\.\d+ lost 3\d+\.\.4001$/,
-        "$where: when it loses again it is told again";
+        "$where: a client that loses events again is told again";
 
     my @events = @{ $stalled->{control} // [] };
-    is scalar(@events), 2, 'twice in all';
-    like $_->{data}, qr/^$CONTROL$/, 'with the event of the contract'
+    is scalar(@events), 2,
+        "$where: a client that loses events twice is told twice in all";
+    like $_->{data}, qr/^$CONTROL$/,
+        "$where: a loss is told with the event of the contract"
         for @events;
-    is $_->{id}, $_->{position}, 'its ID is the position of the client'
+    is $_->{id}, $_->{position},
+        "$where: a loss is told with the position of the client as ID"
         for @events;
-    isnt $events[0]{data}, $events[1]{data}, 'and an ID of its own inside';
-    unlike whole($other), qr/lost/, "$where: the other has lost nothing";
+    isnt $events[0]{data}, $events[1]{data},
+        "$where: each loss is told with another message_id";
+    unlike whole($other), qr/lost/,
+        "$where: a client that reads has lost nothing";
 }
 
 for my $where ('events', 'small', 'one') {
@@ -417,13 +433,14 @@ for my $where ('events', 'small', 'one') {
     for my $from (299, 300, 301, 700, 899) {
         push @clients, ask($where, $c, after => id($from));
         is upto($clients[-1], 1000), 'lost 901..1000',
-            "$where, warm: the position $from is, too";
+            "$where, warm: the position $from, which was trimmed, is a loss";
     }
 
     fill($c, 1001, 1010);
-    is upto($_, 1010), '1001..1010', 'once' for @clients;
+    is upto($_, 1010), '1001..1010',
+        "$where: a client that was told of its loss goes on" for @clients;
     $_->close for @clients;
-    is((logged($_))[4], 1, 'a loss is counted once') for @clients;
+    is((logged($_))[4], 1, "$where: a loss is counted once") for @clients;
 
     # nothing is left, and there was something
 
@@ -432,7 +449,7 @@ for my $where ('events', 'small', 'one') {
     $client->started;
     finish($c, 1011);
     is whole($client), 'lost 1011',
-        "$where: a position before the last one of an empty stream is, too";
+        "$where: a position before the last entry of an empty stream is a loss";
 }
 
 
@@ -465,9 +482,9 @@ for my $where ('events', 'small', 'one') {
         trim($c, 100);
 
         $none->('the position of the oldest entry kept', id(201), 202, 300);
-        $none->('the one after it', id(202), 203, 300);
-        $none->('one in the middle', id(250), 251, 300);
-        $none->('the last but one', id(299), 300, 300);
+        $none->('the position after the oldest entry kept', id(202), 203, 300);
+        $none->('a position in the middle', id(250), 251, 300);
+        $none->('the position of the last entry but one', id(299), 300, 300);
 
         # what the worker has in memory is given, too
 
@@ -480,13 +497,15 @@ for my $where ('events', 'small', 'one') {
         my $last = ask($where, $c, after => id(300));
         $last->started;
         fill($c, 301, 310);
-        is upto($last, 310), '301..310', "$name: the position of the last";
+        is upto($last, 310), '301..310',
+            "$name: the position of the last entry";
 
         # entries go when they were delivered, which the worker looks into
 
         my $looks = looks();
         trim($c, 0);
-        ok wait_for(20, sub { looks() > $looks }), "$name: all are gone";
+        ok wait_for(20, sub { looks() > $looks }),
+            "$name: all entries are gone";
 
         my $empty = ask($where, $c, after => id(310));
         $empty->started;
@@ -497,8 +516,9 @@ for my $where ('events', 'small', 'one') {
         my $told = redis_version() >= 7_000_000 ? '' : 'lost ';
 
         is upto($empty, 320), "${told}311..320",
-            "$name: the position of the last, which is gone since";
-        is upto($last, 320), "${told}311..320", "$name: who stayed meanwhile";
+            "$name: the position of the last entry, which is gone since";
+        is upto($last, 320), "${told}311..320",
+            "$name: a client that stayed while the entries went";
 
         $_->close, logged($_) for grep { $_ } $keeper, $last, $empty;
         redis('DEL', stream_key($ORG, $c));
@@ -548,7 +568,8 @@ for my $where ('events', 'small', 'one') {
 
     diag "told $told, not told $quiet, of position $place";
     is join("\n", @wrong), '', 'a loss is told when there is a gap, else not';
-    ok $told && $quiet, 'and both were there';
+    ok $told && $quiet,
+        'there were losses that were told, and clients without a loss';
 }
 
 
@@ -559,7 +580,7 @@ for my $kept (50, 500) {
     my $client = ask('events', $c);
 
     fill($c, 1, 5);
-    is upto($client, 5), '1..5', 'a client has all';
+    is upto($client, 5), '1..5', 'a client has all before the worker stops';
     kill 'STOP', $worker;
     stopped($worker);
     fill($c, 6, 1000);
@@ -579,7 +600,8 @@ for my $kept (50, 500) {
     fill($c, 1, 400, size => 200);
 
     my $keeper = ask('small', $c);
-    is upto($keeper, 400), '1..400', 'the window is beyond the first ones';
+    is upto($keeper, 400), '1..400',
+        'a client with all events has moved the window beyond the first ones';
 
     # the answer to the look lies there, not read yet, when the stream changes
 
@@ -591,13 +613,14 @@ for my $kept (50, 500) {
     stopped($worker);
     redis_resume();
     redis('PING');
-    is trim($c, 5), 395, 'the stream is trimmed meanwhile';
+    is trim($c, 5), 395, 'the stream is trimmed before the reply is read';
     kill 'CONT', $worker;
 
     finish($c, 401);
     like whole($client), qr/\A11\.\.\d+ lost 396\.\.401\z/,
-        'what the answer had is sent, and what was lost behind that is told';
-    is whole($keeper), '1..401', 'the other has none';
+        'what the reply had is sent, and the loss behind it is told';
+    is whole($keeper), '1..401',
+        'a client that had all events is told of no loss';
 }
 
 
@@ -670,12 +693,13 @@ for my $where ('events', 'small', 'one') {
         }
     }
 
-    is $count, $total, 'has 100,000 events, each once and in order';
+    is $count, $total,
+        'a client of a long stream has 100,000 events, each once and in order';
     no_growth($rss, 1024, '90,000 events leave nothing in the worker');
     $client->close;
 
     is join(' ', (logged($client))[0 .. 2]), "200 client $total",
-        'the log has their number';
+        'the log has the number of events of a long stream';
 }
 
 
@@ -688,7 +712,7 @@ for my $where ('events', 'small', 'one') {
     my $other = ask('stuck', $c);
 
     fill($c, 1, 300, size => 1000);
-    is upto($other, 300), '1..300', 'a reader that reads has all';
+    is upto($other, 300), '1..300', 'a client that reads has all events';
 
     # one takes a little all the time, one nothing
 
@@ -705,16 +729,20 @@ for my $where ('events', 'small', 'one') {
     }
 
     ok $closed, 'a reader that takes nothing is closed after send_timeout';
-    is ended($stuck), '200 timeout', 'which is logged';
-    ok !$stuck->end, 'its response is cut off';
+    is ended($stuck), '200 timeout',
+        'a client that takes nothing is logged as timed out';
+    ok !$stuck->end, 'the response of a client that takes nothing is cut off';
     finish($c, 301);
-    is whole($slow), '1..301', 'one that takes a little goes on';
-    is whole($other), '1..301', 'and so do the others';
+    is whole($slow), '1..301',
+        'a client that takes a little at a time gets all events';
+    is whole($other), '1..301',
+        'a client that reads gets all events beside one that is stuck';
 
-    is ended($slow), '200 end', 'to the end';
+    is ended($slow), '200 end',
+        'a client that takes a little at a time is logged as ended';
 }
 
-# --- one that is stuck, and one that is idle, beside each other
+# --- a client that is stuck, and one that is idle, beside each other
 
 # What the worker does meanwhile is counted by the comments of the idle one: it
 # need not run but for these, a sweep, and a probe now and then.
@@ -743,24 +771,26 @@ sub worked {
     my $had = 0;
     $had++ while $had < $COMMENTS && $idle->comment(20);
     is $had, $COMMENTS,
-        'beside one that is stuck an idle one gets its comments';
+        'an idle client gets its comments beside one that is stuck';
 
     my @now = worked();
     $ticks = $now[0] - $ticks;
     $naps = $now[1] - $naps;
 
     diag "the worker woke up $naps times, and ran for $ticks ticks";
-    cmp_ok $naps, '<', 20 * $COMMENTS, 'for which the worker wakes up seldom';
-    cmp_ok $ticks, '<', $COMMENTS, 'and does little' if $measures;
+    cmp_ok $naps, '<', 20 * $COMMENTS,
+        'a worker with a stuck client wakes up seldom';
+    cmp_ok $ticks, '<', $COMMENTS,
+        'a worker with a stuck client does little' if $measures;
 
     # messages for the one that is stuck are no reason for more
 
     fill($full, 501, 520);
     fill($quiet, 1, 1);
-    is upto($idle, 1), '1', 'a message gets through to the idle one';
+    is upto($idle, 1), '1', 'a message gets through to the idle client';
     finish($_, 521) for $full, $quiet;
-    is whole($idle), '1 521', 'the END gets through to the idle one';
-    is whole($stuck), '1..521', 'the stuck one, when it reads, has all';
+    is whole($idle), '1 521', 'END gets through to the idle client';
+    is whole($stuck), '1..521', 'a stuck client, when it reads, has all events';
 }
 
 is $nginx->stop, 0, 'NGINX quits';

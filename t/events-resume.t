@@ -1,11 +1,11 @@
-# Clients that come back: from where they go on, and what they get.
+# Clients that reconnect: from which event they go on, and what they get.
 #
-# The positions of a channel are served in three ways: from the window of a
-# channel that the worker has, by reads of its own stretch below the window, and
-# by the first read of a channel that the worker has not.  No way may lose an
-# event, or send one twice.
+# A position is served in one of three ways: from the window of a channel that
+# the worker has in memory ("warm"), by reads of Redis for a client that is
+# below the window, and by the first read of a channel that the worker does not
+# have ("cold").  No way may lose an event, or send one twice.
 #
-# The random part has the same seed each time; CONDUIT_SEED sets another.
+# The random part draws the same each time; CONDUIT_SEED sets another seed.
 
 use strict;
 use warnings;
@@ -269,7 +269,7 @@ for my $where (sort keys %LOCATIONS) {
     is whole(ask($where, $c, after => id(2), header => id(7))), '8..10',
         "$where: the header goes before the argument";
     is whole(ask($where, $c, after => id(7), header => id(2))), '3..10',
-        "$where: the header does, be it the older one";
+        "$where: an older header goes before the argument";
     is whole(ask($where, $c, header => id(9))), '10',
         "$where: the position before END gets END";
     is whole(ask($where, $c, header => '1000-0')), "$GONE 1..10",
@@ -355,9 +355,10 @@ sub refused {
     my ($title, $client) = @_;
 
     is $client->status, 204, "$title: 204";
-    ok $client->end, 'which ends';
-    is $client->body, '', 'without a body';
-    is logged($client), '204 0 end', 'and is logged as the end';
+    ok $client->end, "$title: the response ends";
+    is $client->body, '', "$title: the response has no body";
+    is logged($client), '204 0 end',
+        "$title: the log has the end of the stream as the reason";
     $client->close;
 }
 
@@ -377,7 +378,7 @@ for my $where (map { "stop-$_" } sort keys %LOCATIONS) {
     # the worker has the channel while that client does not read on
 
     is whole(ask($where, $c, header => id(58))), '59..60',
-        "$where: the last two, cold or warm";
+        "$where: a position before the last two gets them";
 
     # what it has not finished with yet, it may ask for
 
@@ -394,13 +395,14 @@ for my $where (map { "stop-$_" } sort keys %LOCATIONS) {
 
     # while a poll is under way, it is asked for
 
-    is calls('xinfo'), $asked, 'which takes no question to Redis'
+    is calls('xinfo'), $asked,
+        "$where: a client at END costs no question to Redis"
         if $where ne 'stop-poll';
     refused("$where, warm, after END", ask($where, $c, after => '1000-61'));
     is whole(ask($where, $c, header => id(59))), '60',
         "$where: the position before END gets END, from memory";
 
-    is whole($stalled), '2..60', "$where: so does the one that was slow";
+    is whole($stalled), '2..60', "$where: a slow client gets END";
 
     # what comes after END is a stream again
 
@@ -427,7 +429,8 @@ for my $where (sort keys %LOCATIONS) {
         my $warm = ask($where, $c, after => $at);
         is $warm->status, 200, "$where, warm, at $at after END 60: 200";
         is calls('xinfo'), $asked,
-            'at END that takes no question to Redis' if $at eq id(60);
+            "$where: a client at END costs no question to Redis"
+            if $at eq id(60);
 
         fill($c, 61, 61);
         finish($c, 62);
@@ -435,9 +438,12 @@ for my $where (sort keys %LOCATIONS) {
         # the stream has not given out the others: they are of another one
 
         my $told = $at eq id(60) ? '' : 'gone ';
-        is whole($_), "${told}61..62", 'what follows the END is delivered, up '
-            . 'to the next one' for $cold, $warm;
-        is logged($_), '200 2 end', 'the log says so' for $cold, $warm;
+        is whole($_), "${told}61..62",
+            "$where: what follows END is delivered at $at, up to the next END"
+            for $cold, $warm;
+        is logged($_), '200 2 end',
+            "$where: the log has both events and the end, at $at"
+            for $cold, $warm;
     }
 
     # while the worker keeps what comes before the END, and sends it
@@ -449,16 +455,20 @@ for my $where (sort keys %LOCATIONS) {
     my $stalled = ask($where, $c, rcvbuf => 4096);
     is $stalled->status, 200, "$where: a client that does not read is there";
     is whole(ask($where, $c, header => id(58))), '59..60',
-        "$where: one that does has its END";
+        "$where: a client that reads has END";
 
     my @waiting = map { ask($where, $c, after => $_) } id(60), '1000-61';
-    is $_->status, 200, "$where: two wait for more" for @waiting;
+    is $_->status, 200,
+        "$where: a client that has END waits for more" for @waiting;
 
     fill($c, 61, 61);
     finish($c, 62);
-    is whole($waiting[0]), '61..62', "$where: they get it";
-    is whole($waiting[1]), 'gone 61..62', "$where: the other one is told";
-    is whole($stalled), '1..60', "$where: the first END ends the response";
+    is whole($waiting[0]), '61..62',
+        "$where: a client at END gets what follows";
+    is whole($waiting[1]), 'gone 61..62',
+        "$where: a client beyond END is told that its stream is gone";
+    is whole($stalled), '1..60',
+        "$where: the first END ends the response of the client that stalled";
 }
 
 # a stream that expires after its END, and begins anew
@@ -469,11 +479,12 @@ for my $where (sort keys %LOCATIONS) {
     finish($c, 3);
 
     my $waits = ask('events', $c, header => id(3));
-    is $waits->status, 200, 'a client waits after the END';
+    is $waits->status, 200,
+        'a client waits after END while its stream is there';
     redis('DEL', stream_key($ORG, $c));
 
     my $comes = ask('events', $c, header => id(3));
-    is $comes->status, 200, 'another one when its stream is gone';
+    is $comes->status, 200, 'a client waits after END when its stream is gone';
 
     fill($c, 4, 4, id => sub { "1001-$_[0]" });
     fill($c, 5, 5, id => sub { "1001-$_[0]" }, phase => 'END');
@@ -482,7 +493,8 @@ for my $where (sort keys %LOCATIONS) {
 
     my $told = redis_version() >= 7_000_000 ? qr// : qr/(?:trimmed )?/;
 
-    like whole($_), qr/\A${told}4\.\.5\z/, 'what comes then is delivered'
+    like whole($_), qr/\A${told}4\.\.5\z/,
+        'what comes after the stream is gone is delivered'
         for $waits, $comes;
 }
 
@@ -494,29 +506,33 @@ for my $where (sort keys %LOCATIONS) {
     my $keeper = ask($where, $c);
 
     fill($c, 1, 600, size => 200);
-    is got($keeper, 600), '1..600', "$where: a client has all there is";
+    is got($keeper, 600), '1..600', "$where: a client has all events";
 
     my $xrange = calls('xrange');
     my @clients = map { ask($where, $c, after => id($_)) } 10, 11, 300, 500;
 
     is got($clients[0], 590), '11..600',
-        "$where: a position below the window is read up to it";
-    is got($clients[1], 589), '12..600', 'so is the one after it';
-    is got($clients[2], 300), '301..600', 'and one in the middle';
-    is got($clients[3], 100), '501..600', 'and one near the window';
+        "$where: a position below the window gets what follows";
+    is got($clients[1], 589), '12..600',
+        "$where: the position after it gets what follows";
+    is got($clients[2], 300), '301..600',
+        "$where: a position in the middle gets what follows";
+    is got($clients[3], 100), '501..600',
+        "$where: a position near the window gets what follows";
 
     my $reads = calls('xrange') - $xrange;
 
     if ($where eq 'events') {
-        is $reads, 0, "$where: all of it was in memory";
+        is $reads, 0, "$where: all events were in memory";
     } else {
-        cmp_ok $reads, '>', 10, "$where: in several reads";
+        cmp_ok $reads, '>', 10, "$where: the events took several reads";
     }
 
     fill($c, 601, 700, size => 200);
     finish($c, 701);
 
-    is whole($_->[0]), $_->[1], "$where: and live, up to END"
+    is whole($_->[0]), $_->[1],
+        "$where: clients that caught up get later events, up to END"
         for [$keeper, '1..701'], [$clients[0], '11..701'],
             [$clients[1], '12..701'], [$clients[2], '301..701'],
             [$clients[3], '501..701'];
@@ -530,7 +546,7 @@ for my $where (sort keys %LOCATIONS) {
     my $keeper = ask($where, $c);
 
     fill($c, 1, 100, size => 200);
-    is got($keeper, 100), '1..100', "$where: a client has all there is";
+    is got($keeper, 100), '1..100', "$where: a client has all events";
     redis('XDEL', stream_key($ORG, $c), id(20), id(21));
 
     my $client = ask($where, $c, after => id(20));
@@ -538,7 +554,7 @@ for my $where (sort keys %LOCATIONS) {
     # a worker that has what was deleted in memory sends it
 
     is got($client, 79), $where eq 'events' ? '21..99' : '22..100',
-        "$where: after a position that was deleted, what follows";
+        "$where: after a position that was deleted, what follows is sent";
     $client->close;
 
     # nothing is there after the position
@@ -547,10 +563,12 @@ for my $where (sort keys %LOCATIONS) {
     sleep 0.1;
 
     $client = ask($where, $c, after => id(60));
-    is $client->status, 200, "$where: with nothing after it";
+    is $client->status, 200,
+        "$where: a position with nothing after it is accepted";
     fill($c, 101, 101);
     wait_for(20, sub { got($client, 1) eq '101' });
-    is $client->{events}[-1]{sequence}, 101, 'what is new arrives';
+    is $client->{events}[-1]{sequence}, 101,
+        "$where: a position with nothing after it gets what is new";
     $_->close for $client, $keeper;
 }
 
@@ -586,7 +604,8 @@ for my $where (sort keys %LOCATIONS) {
 
         is join("\n", @wrong), '',
             "$where, $kind: 80 clients at 80 positions get what follows";
-        is whole($keeper), "1..$last", "$where, $kind: and the one before"
+        is whole($keeper), "1..$last",
+            "$where, $kind: the client before them gets all events"
             if $keeper;
     }
 }
@@ -598,10 +617,12 @@ for my $where (sort keys %LOCATIONS) {
     my $c = channel();
 
     my $early = ask($where, $c, after => '99999-5');
-    is $early->status, 200, "$where: no stream: a client with a position waits";
+    is $early->status, 200,
+        "$where: a client with a position waits for a stream that is not there";
 
     fill($c, 1, 50);
-    is got($early, 51), 'gone 1..50', 'and gets the stream from its start';
+    is got($early, 51), 'gone 1..50',
+        "$where: a client with a position gets a new stream from its start";
 
     my $future = ask($where, $c, header => '99999-5');
     is got($future, 51), 'gone 1..50',
@@ -612,7 +633,8 @@ for my $where (sort keys %LOCATIONS) {
 
     is got($early, 30), '1..30',
         "$where: a client that stays gets the stream made anew";
-    is got($future, 30), '1..30', 'so does the other one';
+    is got($future, 30), '1..30',
+        "$where: a client of a future position gets the stream made anew";
 
     my $again = ask($where, $c, header => id(50));
     is got($again, 30), '1..30',
@@ -628,9 +650,11 @@ for my $where (sort keys %LOCATIONS) {
         "$where: a position of the stream before, cold: the new one's start";
 
     fill($c, 31, 31, id => sub { "7-$_[0]" });
-    is got($again, 1), '31', 'and what follows';
+    is got($again, 1), '31',
+        "$where: a client of a stream made anew gets what follows";
     $again->close;
-    is logged($again), '200 31 client', 'a client that goes is logged as such';
+    is logged($again), '200 31 client',
+        "$where: a client that leaves is logged as such";
 
     $future = ask($where, $c,
                   header => join '-', ('18446744073709551615') x 2);
@@ -659,7 +683,7 @@ for my $follows (0, 1) {
     my $stalled = ask($where, $c, rcvbuf => 4096, after => id(1));
     is $stalled->status, 200, "$title: a client that does not read is there";
     is whole(ask($where, $c, header => id(58))), '59..60',
-        'the channel has read END';
+        "$title: the worker has read END";
 
     # a ring reaches the worker, whose read is not answered
 
@@ -670,25 +694,26 @@ for my $follows (0, 1) {
     redis_pause();
     kill 'CONT', $worker;
 
-    ok wait_for(20, sub { redis_input() }), 'a read is under way';
+    ok wait_for(20, sub { redis_input() }), "$title: a read is under way";
 
     my $asked = redis_input();
     my $client = ask($where, $c, header => id(60));
     ok wait_for(20, sub { redis_input() > $asked }),
-        "$title: who comes is looked up";
+        "$title: the position of the client is looked up";
     redis_resume();
 
     if ($follows) {
         is $client->status, 200, "$title: 200";
         finish($c, 62);
-        is whole($client), '61..62', 'with what follows';
-        is logged($client), '200 2 end', 'up to its END, as the log says';
+        is whole($client), '61..62', "$title: the client gets what follows";
+        is logged($client), '200 2 end',
+            "$title: the log has both events and the end";
 
     } else {
         refused($title, $client);
     }
 
-    is whole($stalled), '2..60', "$title: the slow one gets all";
+    is whole($stalled), '2..60', "$title: a slow client gets all events";
 }
 
 
@@ -847,20 +872,20 @@ sub random_test {
 
         is join("\n", @{ $s->{wrong} }), '',
             "session $i: every event once and in order";
-        is $s->{ended}, $length, 'to the last one';
+        is $s->{ended}, $length, "session $i: every event up to the last one";
 
         my $ids = join ' ', map { $_->[0] } @{ redis('XRANGE',
             stream_key($ORG, $s->{channel}), '-', '+') };
         is join(' ', map { $_ // '?' } @{ $s->{ids} }[1 .. $#{ $s->{ids} }]),
-            $ids, 'with the IDs that Redis gave';
+            $ids, "session $i: every event has the ID that Redis gave";
 
         my $client = ask("stop-$s->{where}", $s->{channel},
                          header => $s->{ids}[-1]);
-        is $client->status, 204, 'and a last reconnect gets 204';
+        is $client->status, 204, "session $i: a last reconnect gets 204";
         $client->close;
         $s->{client}->close;
     }
 
     diag "$connections connections, $events events";
-    cmp_ok $connections, '>', 20, 'clients came back many times';
+    cmp_ok $connections, '>', 20, 'clients reconnected many times';
 }

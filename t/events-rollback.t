@@ -1,8 +1,9 @@
-# Streams that lose their last entries, as they do when a server fails before
-# its replica has them.  RESTORE of an earlier DUMP does the same to one server.
+# Streams that lose their last entries, as happens when a master fails before
+# its replica has them.  Here RESTORE of an earlier DUMP does it on one server.
 #
-# What was sent can't be taken back, what is sent again is noise, and what comes
-# next must not be missed: its IDs may be smaller than those that are lost.
+# Events that were sent can't be taken back, and those that are kept are not
+# sent again.  What comes next must not be missed, though its IDs may be smaller
+# than those that are lost.
 
 use strict;
 use warnings;
@@ -112,14 +113,16 @@ for (grep { !/tiny|stop/ } sort keys %LOCATIONS) {
     fill(21, 25);
     my $late = ask(19);
 
-    is got($early, 25), join(' ', 1 .. 25), "$where: a client has got all";
-    is got($late, 6), join(' ', 20 .. 25), 'so has one that resumed';
+    is got($early, 25), join(' ', 1 .. 25), "$where: a client has all events";
+    is got($late, 6), join(' ', 20 .. 25),
+        "$where: a client that resumed has all events";
 
     restore($dump);
     ok wait_for(20, sub { rolled_back() || restarted() }),
-        'the loss of the tail is noticed';
-    is rest($early), '', 'nothing is repeated for the first';
-    is rest($late), '', 'nor for the second';
+        "$where: the loss of the tail is noticed";
+    is rest($early), '', "$where: nothing is sent again to the first client";
+    is rest($late), '',
+        "$where: nothing is sent again to the client that resumed";
 
     # positions in the stretch that is lost, before it, after it
 
@@ -128,24 +131,29 @@ for (grep { !/tiny|stop/ } sort keys %LOCATIONS) {
     my $last = ask(20);
     my $before = ask(18);
 
-    is got($before, 2), '19 20', "$where: one from before gets what is kept";
-    is rest($gone), '', 'one whose position is lost gets nothing again';
-    is rest($_), '', 'nor does another one' for $middle, $last;
+    is got($before, 2), '19 20',
+        "$where: a position before the loss gets what is kept";
+    is rest($gone), '', "$where: a position that is lost gets nothing again";
+    is rest($_), '',
+        "$where: a position at the loss gets nothing again"
+        for $middle, $last;
 
     # smaller IDs, and those that were given out before
 
     fill(21, 21, sequence => 101);
-    is got($_, 1), '101', "$where: what takes a lost ID's place arrives"
+    is got($_, 1), '101', "$where: an entry with the ID of a lost one arrives"
         for $early, $late, $gone, $middle, $last, $before;
 
     fill(22, 30, sequence => 102);
-    is got($_, 9), join(' ', (102) x 9), 'and what follows'
+    is got($_, 9), join(' ', (102) x 9),
+        "$where: entries after one with a lost ID arrive"
         for $early, $late, $gone, $middle, $last, $before;
 
-    is got(ask(28), 2), '102 102', 'the new IDs are positions as any other';
+    is got(ask(28), 2), '102 102',
+        "$where: the new IDs are positions like any other";
 
-    is restarted(), 0, 'the stream was never read from its start';
-    is rolled_back(), 1, 'the log tells of the loss once';
+    is restarted(), 0, "$where: the stream is not read from its start";
+    is rolled_back(), 1, "$where: the log tells of the loss once";
     $_->close for $early, $late, $gone, $middle, $last, $before;
 }
 
@@ -160,32 +168,35 @@ new_channel();
     my @dumps;
 
     fill(1, 3);
-    is got($client, 3), '1 2 3', 'a client has all there is';
+    is got($client, 3), '1 2 3', 'lost again: a client has all events';
 
     for my $from (4, 6, 5) {
         push @dumps, dump_stream();
         fill($from, 9, sequence => $from);
         is got($client, 10 - $from), join(' ', ($from) x (10 - $from)),
-            "a tail from $from on is delivered";
+            "lost again: a tail from $from on is delivered";
 
         # from the second on, the stream has a bit of the tail before
 
         restore($dumps[0]);
-        is rest($client), '', 'and lost';
+        is rest($client), '',
+            "lost again: the loss of the tail from $from on repeats nothing";
         my $late = ask(9);
         fill(4, 4, sequence => 40);
-        is got($client, 1), '40', 'what is new arrives';
-        is got($late, 1), '40', 'also for one whose position is lost';
+        is got($client, 1), '40', 'lost again: a new event arrives';
+        is got($late, 1), '40',
+            'lost again: a new event arrives for a position that is lost';
         fill(5, 5, sequence => 50) if $from == 4;
-        is got($_, $from == 4), $from == 4 ? '50' : '', 'and more'
-            for $client, $late;
+        is got($_, $from == 4), $from == 4 ? '50' : '',
+            'lost again: more arrives' for $client, $late;
         $late->close;
 
         restore($dumps[0]);
-        is rest($client), '', 'which is lost in its turn';
+        is rest($client), '',
+            'lost again: nothing is repeated when the new tail is lost';
     }
 
-    is restarted(), 0, 'and nothing was sent twice';
+    is restarted(), 0, 'lost again: no stream is taken for one made anew';
 }
 
 
@@ -221,25 +232,29 @@ for (sort keys %LOCATIONS) {
         my $dump = dump_stream();
         fill($_, $_) for 5, 8;
         my $late = ask(5);
-        is got($client, 5), '1 2 3 5 8', "$where, $title: a client has all";
-        is got($late, 1), '8', 'another one, too';
+        is got($client, 5), '1 2 3 5 8',
+            "$where, $title: a client has all events";
+        is got($late, 1), '8',
+            "$where, $title: a client that resumed has all events";
 
         replace($dump, map { [$_, $_] } @new);
         is got($_, scalar @new), "@new",
-            'what takes the place of the tail arrives' for $client, $late;
+            "$where, $title: what takes the place of the tail arrives"
+            for $client, $late;
 
         # 8 was rolled back, which the worker remembers when 8 is not in
         # memory any more
 
         my $gone = ask(8);
         is got($gone, scalar @new), "@new",
-            'also for one that resumes there';
+            "$where, $title: it arrives for a position that is lost";
 
         fill(200, 200);
-        is got($_, 1), '200', 'and what is live'
+        is got($_, 1), '200', "$where, $title: later events arrive"
             for $client, $late, $gone;
-        is restarted(), 0, 'the stream was not read from its start';
-        is rolled_back(), 1, 'the loss was noticed';
+        is restarted(), 0,
+            "$where, $title: the stream is not read from its start";
+        is rolled_back(), 1, "$where, $title: the loss is noticed";
         $_->close for $client, $late, $gone;
     }
 
@@ -248,14 +263,18 @@ for (sort keys %LOCATIONS) {
     new_channel();
     my $client = ask();
     fill(1, 5);
-    is got($client, 5), '1 2 3 4 5', "$where: a client has all";
+    is got($client, 5), '1 2 3 4 5',
+        "$where, made anew around the cursor: a client has all events";
     replace(undef, [2, 3, sequence => 7], [8, 9, sequence => 7]);
 
-    is got($client, 4), '7 7 7 7', 'a stream made anew is sent as a whole';
+    is got($client, 4), '7 7 7 7',
+        "$where, made anew around the cursor: the stream is sent as a whole";
 
     fill(10, 10);
-    is got($client, 1), '10', 'and goes on';
-    is rolled_back(), 0, 'it was not taken for the one it was';
+    is got($client, 1), '10',
+        "$where, made anew around the cursor: the client goes on";
+    is rolled_back(), 0,
+        "$where, made anew around the cursor: the log has no rollback";
     $client->close;
 
     # its IDs are others
@@ -263,9 +282,11 @@ for (sort keys %LOCATIONS) {
     new_channel();
     $client = ask();
     fill($_, $_) for 1, 3, 5;
-    is got($client, 3), '1 3 5', "$where: a client has all";
+    is got($client, 3), '1 3 5',
+        "$where, made anew with other IDs: a client has all events";
     replace(undef, [4, 4, sequence => 7], [6, 6, sequence => 7]);
-    is got($client, 1), '7', 'what comes after its position arrives';
+    is got($client, 1), '7',
+        "$where, made anew with other IDs: what follows its position arrives";
     $client->close;
 
     # it ends before the cursor, and begins in the window
@@ -273,9 +294,11 @@ for (sort keys %LOCATIONS) {
     new_channel();
     $client = ask();
     fill($_, $_) for 1, 3, 5;
-    is got($client, 3), '1 3 5', "$where: a client has all";
+    is got($client, 3), '1 3 5',
+        "$where, made anew and shorter: a client has all events";
     replace(undef, [4, 4, sequence => 7]);
-    is got($client, 1), '7', 'a stream made anew that ends before';
+    is got($client, 1), '7',
+        "$where, made anew and shorter: the stream is sent as a whole";
     $client->close;
 
     # entries are deleted; Redis 6 does not tell that from a rollback, when the
@@ -286,19 +309,23 @@ for (sort keys %LOCATIONS) {
     new_channel();
     $client = ask();
     fill(1, 5);
-    is got($client, 5), '1 2 3 4 5', "$where: a client has all";
+    is got($client, 5), '1 2 3 4 5',
+        "$where, deletions: a client has all events";
     redis('XDEL', key(), id(4), id(5));
     fill(6, 6);
-    is got($client, 1), '6', 'nothing is repeated when the last are deleted';
+    is got($client, 1), '6',
+        "$where: nothing is repeated when the last entries are deleted";
     redis('XDEL', key(), id(6));
-    is rest($client), '', 'nor when nothing follows';
+    is rest($client), '',
+        "$where: nothing is repeated when the only new entry is deleted";
     fill(7, 7);
-    is got($client, 1), '7', 'until something does';
+    is got($client, 1), '7', "$where: the next entry after a deletion arrives";
     redis('XDEL', key(), id($_)) for 1 .. 3, 7;
-    is rest($client), '', 'nor when all are';
+    is rest($client), '',
+        "$where: nothing is repeated when all entries are deleted";
     fill(8, 8);
     is got($client, @UNSURE + 1), join(' ', @UNSURE, 8),
-        'and then something follows';
+        "$where: the next entry after all were deleted arrives";
     $client->close;
 }
 
@@ -325,7 +352,7 @@ for ('events', 'stop') {
 
     my $client = ask(57);
     is got($client, 3), '58 59 60', "$where: a stream has ended";
-    ok $client->end(20), "$where: and the response";
+    ok $client->end(20), "$where: the response ends after END";
 
     my $waits = ask(60);
     is $waits->status, $where eq 'stop' ? 204 : 200,
@@ -333,19 +360,23 @@ for ('events', 'stop') {
 
     restore($dump);
     ok wait_for(20, sub { rolled_back() || restarted() }),
-        "$where: the END is lost";
+        "$where: the loss of END is noticed";
 
     $client = ask(60);
-    is $client->status, 200, "$where: then such a client waits";
-    is rest($client), '', "$where: for it gets nothing again";
+    is $client->status, 200, "$where: a client at an END that is lost waits";
+    is rest($client), '',
+        "$where: a client at an END that is lost gets nothing again";
 
     fill(59, 59, sequence => 590);
-    is got($client, 1), '590', "$where: but what is new";
+    is got($client, 1), '590',
+        "$where: a client at an END that is lost gets the new event";
     fill(60, 60, phase => 'END', sequence => 600);
-    is got($client, 1), '600', "$where: up to the new END";
-    ok $client->end(20), "$where: its response ends there";
+    is got($client, 1), '600',
+        "$where: a client at an END that is lost gets the new END";
+    ok $client->end(20), "$where: its response ends at the new END";
 
-    is got($waits, 2), '590 600', 'the one that waited all the time gets it, too'
+    is got($waits, 2), '590 600',
+        "$where: a client that waited after END gets the new events"
         if $where ne 'stop';
     close $stalled;
 }
@@ -360,22 +391,26 @@ new_channel();
 {
     my $client = ask();
     fill(1, 5);
-    is got($client, 5), '1 2 3 4 5', 'a client has all there is';
+    is got($client, 5), '1 2 3 4 5', 'same IDs: a client has all events';
 
     redis('MULTI');
     redis('DEL', key());
     fill(1, 3, sequence => 7);
     redis('EXEC');
 
-    is got($client, 3), '7 7 7', 'a stream made anew is sent from its start';
-    is rolled_back(), 0, 'and not taken for the one it was';
+    is got($client, 3), '7 7 7',
+        'same IDs: a stream made anew is sent from its start';
+    is rolled_back(), 0,
+        'same IDs: a stream made anew is not taken for one rolled back';
 
     my $future = ask(5);
-    is got($future, 3), '7 7 7', 'also to one with a position of that one';
+    is got($future, 3), '7 7 7',
+        'same IDs: a client with a position of the old stream gets the new one';
 
     redis('DEL', key());
     fill(1, 1, sequence => 8);
-    is got($client, 1), '8', 'and once more';
+    is got($client, 1), '8',
+        'same IDs: a stream made anew a second time is sent from its start';
 }
 
 
@@ -401,10 +436,12 @@ new_channel();
     fill(1, 3);
     my $dump = dump_stream();
     fill(4, 5);
-    is got($client, 5), '1 2 3 4 5', 'without a window, a client has all';
+    is got($client, 5), '1 2 3 4 5',
+        'without a window: a client has all events';
 
     restore($dump);
-    is got($client, 3), '1 2 3', 'and gets again what is kept';
+    is got($client, 3), '1 2 3',
+        'without a window: a client gets again what is kept';
 }
 
 
@@ -416,20 +453,23 @@ new_channel();
 {
     my $client = ask();
     fill(1, 9);
-    is got($client, 9), join(' ', 1 .. 9), 'a client has all there was';
+    is got($client, 9), join(' ', 1 .. 9),
+        'trimmed and lost: a client has all events';
 
     redis('XTRIM', key(), 'MAXLEN', '=', 5);
     my $dump = dump_stream();
     fill(10, 12);
-    is got($client, 3), '10 11 12', 'and what came then';
+    is got($client, 3), '10 11 12',
+        'trimmed and lost: a client gets what comes after the trimming';
 
     restore($dump);
-    is rest($client), '', 'the tail is lost';
+    is rest($client), '',
+        'trimmed and lost: the loss of the tail sends nothing again';
 
     redis('XTRIM', key(), 'MAXLEN', '=', 0);
     fill(10, 10, sequence => 100);
     is got($client, @UNSURE + 1), join(' ', @UNSURE, 100),
-        'a trim of all that it had is no loss to it';
+        'trimmed and lost: a trim of all that a client had is no loss to it';
 }
 
 is $nginx->stop, 0, 'NGINX quits';
