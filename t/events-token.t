@@ -140,7 +140,7 @@ sub is_streamed {
     my $sse = sse_open($nginx, path => $path, headers => { @$headers });
 
     is $sse->status, 200, $name;
-    ok $sse->status == 200 && $sse->event, 'events arrive';
+    ok $sse->status == 200 && $sse->event, "$name: events arrive";
     $sse->close;
 }
 
@@ -153,56 +153,62 @@ my $at = "/events/$ORG?$query";
 
 is_streamed $at, [cookie($good)], 'a cookie has the token';
 
-is_refused $at, [], 400, 'Missing token', 'no cookie, no token';
-is_refused $at, [cookie('')], 400, 'Missing token', 'an empty one is none';
+is_refused $at, [], 400, 'Missing token', 'without a cookie there is no token';
+is_refused $at, [cookie('')], 400, 'Missing token',
+    'an empty cookie is no token';
 is_refused $at, [Cookie => "conduits=$good"], 400, 'Missing token',
-    'another cookie is none';
+    'another cookie is no token';
 is_refused "/empty/$ORG?$query", [cookie($good)], 400, 'Missing token',
-    'an empty value is none';
+    'an empty value is no token';
 is_refused "/list/$ORG?$query", [cookie($good)], 400, 'Missing token',
-    'without the directive a cookie is none';
-is_refused $at, [cookie($bad)], 401, 'Invalid token', 'a bad one is refused';
+    'without the directive a cookie is no token';
+is_refused $at, [cookie($bad)], 401, 'Invalid token', 'a bad cookie is refused';
 is_refused $at, [cookie(gateway_token(exp => int(time) - 100))], 401,
-    'Token expired', 'an expired one is told from it';
+    'Token expired', 'an expired cookie is refused as expired';
 is_refused $at, [cookie(gateway_token(channel_id => uuid()))], 403,
-    'Invalid token claims', 'one of another channel, too';
+    'Invalid token claims',
+        'a cookie with a token of another channel is refused';
 
 is_streamed "$at&token=$good", [cookie($bad)],
     'the argument goes before the cookie';
 is_refused "$at&token=$bad", [cookie($good)], 401, 'Invalid token',
-    'and a bad argument is not made good by a cookie';
+    'a bad argument is not made good by a cookie';
 is_refused "$at&token=$good&token=$good", [cookie($good)], 400,
-    'Invalid token argument', 'nor one that comes twice';
-is_streamed "$at&token=", [cookie($good)], 'an empty argument is none';
+    'Invalid token argument',
+        'an argument that comes twice is not made good by a cookie';
+is_streamed "$at&token=", [cookie($good)],
+    'an empty argument is no token: the cookie counts';
 
 is_streamed $at, [bearer($good), cookie($bad)],
     'the header goes before the cookie';
 is_refused $at, [bearer($bad), cookie($good)], 401, 'Invalid token',
-    'and a bad one is not made good by it';
+    'a bad header is not made good by a cookie';
 is_streamed $at, [Authorization => 'Basic eDp5', cookie($good)],
     'a password of the site is no token';
 is_streamed $at, [Authorization => 'Bearer', cookie($good)],
-    'nor is the word alone';
+    'the word Bearer alone is no token';
 
-is_streamed "/header/$ORG?$query", ['X-JWT' => $good], 'from a header';
+is_streamed "/header/$ORG?$query", ['X-JWT' => $good],
+    'a token can come from a header of another name';
 is_streamed "/map/$ORG?$query", ['X-From' => 'cookie', cookie($good)],
-    'from a map';
+    'a token can come from a map';
 is_refused "/map/$ORG?$query", [cookie($good)], 400, 'Missing token',
-    'a map that has nothing for a request';
+    'a map without a value for a request has no token';
 is_streamed "/session/$ORG?$query", ['X-Session' => $good],
-    'from what the access phase has found out';
+    'a token can come from what the access phase has set';
 is_refused "/session/$ORG?$query", [], 400, 'Missing token',
-    'or has not found out';
+    'a value that the access phase has not set is no token';
 
-is_streamed "/fixed/$ORG?$query", [], "a text, time $_" for 1 .. 3;
+is_streamed "/fixed/$ORG?$query", [],
+    "a token can be a constant, request $_" for 1 .. 3;
 
 is_streamed "/circle/$ORG?$query", [cookie($good)],
     'a value that asks what the token says is told nothing';
 is_streamed "/circle/$ORG?$query&token=$good", [cookie($bad)],
-    'and what an argument says is of no use to it';
+    "a value that asks what the token says is not used beside an argument";
 
 is_streamed "/open/$ORG?$query", [cookie($bad)],
-    'where no token is asked for, none is looked at';
+    'a location that needs no token looks at none';
 
 
 # --- redirects, variables, logs
@@ -214,18 +220,18 @@ for my $name (qw(limited denied)) {
     is_streamed "/$name/$ORG?$query", [cookie($good)],
         "the cookie counts behind /$name/";
     is_refused "/$name/$ORG?$query", [cookie($bad)], 401, 'Invalid token',
-        "a bad one does not behind /$name/";
+        "a bad cookie is refused behind /$name/";
     is_refused "/$name/$ORG?$query&token=$bad", [cookie($good)], 401,
-        'Invalid token', "the argument goes before it behind /$name/";
+        'Invalid token', "the argument goes before the cookie behind /$name/";
 }
 
 is_refused "/lost/$ORG?$query", [cookie($good)], 400, 'Missing token',
-    'the value is that of the location that answers';
+    'a redirect: the location that answers takes its own value';
 
 for my $name (qw(argument argument-twice rewritten)) {
     is_streamed "/$name/$ORG?jwt=$good&$query", [], "/$name/: of an argument";
     is_refused "/$name/$ORG?$query&jwt=" . gateway_token(exp => 1), [], 401,
-        'Token expired', 'that expired';
+        'Token expired', "/$name/: an expired token in an argument is refused";
 }
 
 # NGINX makes up the line of a request that comes by HTTP/2
@@ -241,12 +247,14 @@ my $verified = "[$ORG][$CHANNEL]";
 like header_of(GET => "/verified/$ORG?$query", cookie($good)),
     qr/^X-Verified: \Q$verified\E\r$/m, 'variables have what a cookie says';
 like header_of(GET => "/verified/$ORG?$query", cookie($bad)),
-    qr/^X-Verified: \[\]\[\]\r$/m, 'and nothing of one that is not valid';
+    qr/^X-Verified: \[\]\[\]\r$/m,
+        'variables have nothing of a cookie that is not valid';
 
 my $log = $nginx->root . '/logs/lines.log';
 ok wait_for(20, sub { read_file($log) =~ /"GET \S+jwt=x+&\S+ $_"/ }),
     "$_: an argument is masked in the logs" for 'HTTP/1.1', 'HTTP/2.0';
-unlike read_file($log), qr/jwt=(?!x+\b)/, 'all of it';
+unlike read_file($log), qr/jwt=(?!x+\b)/,
+    'a token in an argument is masked as a whole';
 
 
 # --- other origins
@@ -286,9 +294,9 @@ for my $request (@requests) {
         'an origin of the list may read, with cookies';
     is cors_of($on->('both'), Origin => $OTHER),
         join(' | ', $WITH, "Access-Control-Allow-Origin: $OTHER", $VARY),
-        'another one, too';
+        'another origin of the list may read, with cookies';
     is cors_of($on->('list'), @app), join(' | ', $ALLOWED, $VARY),
-        'without credentials nothing is said of them';
+        'without credentials there is no header for them';
 
     for my $origin ('https://evil.example', 'http://app.example.com',
                     "$APP.evil.example", "$APP:8443", "$APP/", uc $APP,
@@ -298,14 +306,15 @@ for my $request (@requests) {
             "\"$origin\" may not read ($_)" for qw(both list);
     }
 
-    is cors_of($on->($_)), $VARY, "nor what names no origin ($_)"
+    is cors_of($on->($_)), $VARY,
+        "a request without origin is allowed none ($_)"
         for qw(both list);
 
-    is cors_of($on->('off'), @app), '', 'turned off there are no headers';
+    is cors_of($on->('off'), @app), '', 'with cors off there are no headers';
 
     is cors_of($on->($_), @app), $ANY, "all may read /$_/"
         for qw(events any);
-    is cors_of($on->('events')), $ANY, 'and what names no origin';
+    is cors_of($on->('events')), $ANY, 'all may read where no origin is named';
 }
 
 
@@ -320,43 +329,54 @@ sub preflight { return (OPTIONS => "/$_[0]/$ORG?$query", @preflight) }
 is status_of(preflight($_), @app), 204, "a preflight of /$_/ is answered"
     for qw(both list off any events);
 is status_of(preflight('both'), Origin => 'https://evil.example'), 204,
-    'whoever asks';
+    'a preflight is answered for any origin';
 
 is cors_of(preflight('both'), @app),
     join(' | ', $WITH, "$NAMES: authorization,x-trace", $METHODS, $ALLOWED,
-         $MAX, $VARY), 'with credentials headers are named as they were asked';
+         $MAX, $VARY),
+             'a preflight with credentials names the headers that were asked '
+             . 'for';
 is cors_of(OPTIONS => "/both/$ORG?$query", @app),
     join(' | ', $WITH, $METHODS, $ALLOWED, $MAX, $VARY),
-    'and not at all when none were';
+    'a preflight with credentials names no headers when none were asked for';
 is cors_of(preflight('list'), @app),
     join(' | ', "$NAMES: *, Authorization", $METHODS, $ALLOWED, $MAX, $VARY),
-    'without credentials all are allowed';
+    'a preflight without credentials allows all headers';
 is cors_of(preflight($_), Origin => 'https://evil.example'), $VARY,
-    "nothing is allowed to others (/$_/)" for qw(both list);
-is cors_of(preflight('off'), @app), '', 'turned off nothing is';
+    "a preflight allows nothing to other origins (/$_/)" for qw(both list);
+is cors_of(preflight('off'), @app), '',
+    'a preflight allows nothing with cors off';
 is cors_of(preflight('events'), @app),
     join(' | ', "$NAMES: *, Authorization", $METHODS, $ANY, $MAX),
-    'by default all is';
+    'a preflight allows all by default';
 
 
 # what NGINX refuses, and redirects: each header comes once
 
-is status_of(GET => "/both-denied/$ORG?$query", @app), 403, 'denied by NGINX';
+is status_of(GET => "/both-denied/$ORG?$query", @app), 403,
+    'a request may be denied by NGINX';
 is cors_of(GET => "/both-denied/$ORG?$query", @app),
-    join(' | ', $WITH, $ALLOWED, $VARY), 'a page may read that, too';
-is status_of(GET => "/both-limited/$ORG?$query", @app), 503, 'over a limit';
+    join(' | ', $WITH, $ALLOWED, $VARY),
+        'a page may read that NGINX denied its request';
+is status_of(GET => "/both-limited/$ORG?$query", @app), 503,
+    'a request may be over a limit of NGINX';
 is cors_of(GET => "/both-limited/$ORG?$query", @app),
-    join(' | ', $WITH, $ALLOWED, $VARY), 'likewise';
+    join(' | ', $WITH, $ALLOWED, $VARY),
+        'a page may read that its request is over a limit';
 
-is status_of(preflight('both-limited'), @app), 503, 'a preflight, too';
+is status_of(preflight('both-limited'), @app), 503,
+    'a preflight may be over a limit';
 is cors_of(preflight('both-limited'), @app),
     join(' | ', $WITH, "$NAMES: authorization,x-trace", $METHODS, $ALLOWED,
-         $MAX, $VARY), 'which is answered as if it were not';
+         $MAX, $VARY),
+             'a preflight over a limit has the headers of one that is not';
 
 is cors_of(GET => "/both-to-any/$ORG?$query&token=$good", @app),
-    join(' | ', $ANY, $VARY), 'the location that answers decides';
+    join(' | ', $ANY, $VARY),
+        'a redirect: the location that answers decides about origins';
 is cors_of(GET => "/any-to-both/$ORG?$query", cookie($good), @app),
-    join(' | ', $WITH, $ALLOWED, $VARY), 'in either direction';
+    join(' | ', $WITH, $ALLOWED, $VARY),
+        'a redirect in the other direction: the location that answers decides';
 
 
 done_testing();

@@ -60,7 +60,7 @@ publish($nginx, sequence => 1);
 is scalar(grep { $_->event } @clients), 20, 'all clients get a message';
 
 is scalar(connections('bell')), 1, 'a worker has one bell';
-is scalar(connections('reader')), 1, 'and one reader';
+is scalar(connections('reader')), 1, 'a worker has one reader';
 
 my ($sse, @others) = @clients;
 $_->close for @others;
@@ -90,17 +90,20 @@ ok wait_for(20, sub { try_publish()->{status} == 503 }),
     'without Redis a publish is answered with 503';
 
 my $r = try_publish();
-is $r->{headers}{'retry-after'}, 1, 'and when to try again';
-like $r->{body}, qr/not stored/, 'and that it was not stored';
+is $r->{headers}{'retry-after'}, 1,
+    'a 503 for want of Redis tells when to try again';
+like $r->{body}, qr/not stored/,
+    'a 503 for want of Redis tells that the message is not stored';
 
 my $started = time;
 my $late = sse_open($nginx, last_event_id => '1-0');
 is $late->status, 200, 'a client that comes meanwhile gets a 200';
 
-ok $short->end, 'after an outage the response ends';
+ok $short->end, 'an outage ends a response when conduit_gateway_outage is over';
 like $short->body, qr/\nevent: error\nretry: 3000\ndata: Too many errors, closing stream\n\n\z/,
-    'with the error event';
-cmp_ok time - $started, '<', 8, 'in about the time that was set';
+    'an outage ends a response with the error event';
+cmp_ok time - $started, '<', 8,
+    'an outage ends a response in about the time that was set';
 
 redis_start();
 
@@ -116,7 +119,7 @@ my $lost = () = $log =~ /\[error\].*conduit: redis \S+ publish: connection lost/
 my $again = () = $log =~ /\[warn\].*conduit: redis \S+ publish: connected again/g;
 
 is $lost, 1, 'an outage is one error';
-is $again, 1, 'and its end one warning';
+is $again, 1, 'the end of an outage is one warning';
 
 
 # --- Redis hangs
@@ -125,29 +128,30 @@ redis_pause();
 
 $r = try_publish();
 is $r->{status}, 504, 'a Redis that does not answer in time is a 504';
-like $r->{body}, qr/may have been stored/, 'which tells that nobody knows';
+like $r->{body}, qr/may have been stored/,
+    'a 504 tells that the message may have been stored';
 
 redis_resume();
-ok published(sequence => 8), 'publishing goes on when Redis does';
-ok reaches($sse, 8), 'streaming, too';
+ok published(sequence => 8), 'publishing goes on when Redis answers again';
+ok reaches($sse, 8), 'streaming goes on when Redis answers again';
 
 
 # --- the stream is deleted and made anew with smaller IDs
 
 redis('DEL', stream_key());
 my $small = xadd(id => '5-1', sequence => 9);
-is $sse->event->{id}, $small, 'a new life of the stream is followed';
+is $sse->event->{id}, $small, 'a stream made anew with smaller IDs is followed';
 
 redis('FLUSHALL');
 my $id = xadd(id => '4-1', sequence => 10);
-is $sse->event->{id}, $id, 'after a flush, too';
+is $sse->event->{id}, $id, 'a stream made anew after a flush is followed';
 
 
 # --- a wrong type at the key
 
 redis('DEL', stream_key());
 redis('SET', stream_key(), 'x');
-is try_publish()->{status}, 500, 'a key of another type is a 500';
+is try_publish()->{status}, 500, 'a publish to a key of another type is a 500';
 
 redis('DEL', stream_key());
 $id = publish($nginx, sequence => 11);
@@ -158,7 +162,7 @@ my $event = $sse->event;
 $event = $sse->event
     if redis_version() < 7_000_000
        && ($event->{json}{control_type} // '') eq 'history_lost';
-is $event->{id}, $id, 'and passes with the key';
+is $event->{id}, $id, 'a stream goes on when the key of another type is gone';
 
 
 # --- scripts and memory
@@ -168,8 +172,8 @@ is try_publish()->{status}, 200, 'a flushed script is loaded again';
 
 redis('CONFIG', 'SET', 'maxmemory', 1);
 $r = try_publish();
-is $r->{status}, 503, 'a full Redis is a 503';
-like $r->{body}, qr/out of memory/, 'that tells why';
+is $r->{status}, 503, 'a publish to a full Redis is a 503';
+like $r->{body}, qr/out of memory/, 'a 503 for a full Redis tells why';
 redis('CONFIG', 'SET', 'maxmemory', 0);
 
 
@@ -179,10 +183,11 @@ my $deleted = uuid();
 my @deleted = map { xadd(channel_id => $deleted, sequence => $_) } 1, 2;
 my $reader = sse_open($nginx, channel_id => $deleted);
 
-is scalar(my @two = $reader->events(2)), 2, 'entries are delivered';
+is scalar(my @two = $reader->events(2)), 2,
+    'a client gets two entries, the last of which is deleted';
 redis('XDEL', stream_key($ORG, $deleted), $deleted[1]);
 $id = xadd(channel_id => $deleted, sequence => 3);
-is $reader->event->{id}, $id, 'nothing is lost with the last one of them';
+is $reader->event->{id}, $id, 'nothing is lost when the last entry is deleted';
 $reader->close;
 
 
@@ -193,19 +198,20 @@ $nginx->reload;
 
 ok $sse->end(20), 'a reload ends the response cleanly';
 like $sse->body, qr/\nretry: (?:37[5-9]|3[89]\d|[45]\d\d|6[01]\d|62[0-5])\n\n\z/,
-    'its last words say when to come back';
-unlike $sse->body, qr/server_draining/, 'as its token is good for that';
+    'a reload: the response ends with when to come back';
+unlike $sse->body, qr/server_draining/,
+    'a reload: a client with a good token is not told to get a new one';
 $late->end(20);
 
 ok wait_for(20, sub { !grep { $_ == $old } $nginx->workers }),
-    'the old worker leaves';
+    'a reload: the old worker exits';
 
 $sse = sse_open($nginx);
 $id = publish($nginx, sequence => 12);
 ok wait_for(20, sub { my $e = $sse->event(1); $e && $e->{id} eq $id }),
-    'the new one serves';
+    'a reload: the new worker serves';
 
 is $nginx->stop('QUIT'), 0, 'NGINX quits';
-ok $sse->end, 'and the response ends with it, cleanly';
+ok $sse->end, 'the response ends cleanly when NGINX quits';
 
 done_testing();

@@ -127,22 +127,28 @@ for my $module (qw(publish gateway)) {
     my $r = http($nginx, 'GET', "/live/$module");
 
     is $r->{status}, 200, "$module is alive";
-    like $r->{body}, qr/\A\{"status":"ok","uptime":\d+\}\z/, 'for so long';
-    is $r->{headers}{'content-type'}, 'application/json', 'in JSON';
-    is $r->{headers}{'cache-control'}, 'no-store', 'not cached';
+    like $r->{body}, qr/\A\{"status":"ok","uptime":\d+\}\z/,
+        "$module: the page live has the uptime";
+    is $r->{headers}{'content-type'}, 'application/json',
+        "$module: the page live is JSON";
+    is $r->{headers}{'cache-control'}, 'no-store',
+        "$module: the page live is not cached";
 
     for my $name (qw(content-type cache-control)) {
         is http($nginx, 'GET', "/ready/$module")->{headers}{$name},
-            $r->{headers}{$name}, "$name of what is not ready";
+            $r->{headers}{$name},
+                "$module: $name is the same on the page ready with 503";
     }
 
     my $head = http($nginx, 'HEAD', "/ready/$module");
-    is "$head->{status} $head->{body}", '503 ', 'HEAD';
-    is $head->{headers}{'content-length'}, length($FAIL) - 4, 'with the length';
+    is "$head->{status} $head->{body}", '503 ',
+        "$module: HEAD of the page ready has the status and no body";
+    is $head->{headers}{'content-length'}, length($FAIL) - 4,
+        "$module: HEAD of the page ready has the length of GET";
 
     my $post = http($nginx, 'POST', "/ready/$module", body => 'x');
     is "$post->{status} $post->{headers}{allow}", '405 GET, HEAD',
-        'POST is not allowed';
+        "$module: POST is not allowed on the page ready";
 }
 
 my ($uptime) = probe($nginx, 'gateway', 'live') =~ /(\d+)\}/;
@@ -161,10 +167,11 @@ my @keys = @{ redis('KEYS', 'conduit:canary:*') };
 is scalar(@keys), 2, 'a worker has one key';
 
 for my $key (@keys) {
-    like $key, qr/\Aconduit:canary:[0-9a-f]{16}\z/, 'of a random name';
-    is redis('XLEN', $key), 1, 'with one entry';
+    like $key, qr/\Aconduit:canary:[0-9a-f]{16}\z/,
+        'the canary has a random name';
+    is redis('XLEN', $key), 1, 'the canary has one entry';
     my $ttl = redis('PTTL', $key);
-    ok $ttl > 0 && $ttl <= 60_000, "for a minute ($ttl ms)";
+    ok $ttl > 0 && $ttl <= 60_000, "the canary expires in a minute ($ttl ms)";
 }
 
 for ($nginx, $poll) {
@@ -172,7 +179,7 @@ for ($nginx, $poll) {
     my $nginx = $_;
 
     ok wait_for(20, sub { metrics($nginx, 'gateway')->{canaries_total} > $n }),
-        'canaries come back';
+        'the canary is sent again and again';
 }
 
 
@@ -194,29 +201,29 @@ my $took = time - $start;
 
 is_deeply \%answers, { $OK => 200 }, 'all of many probes are answered';
 cmp_ok calls() - $calls, '<=', 20 * ($took + 2),
-    'Redis gets no command for them';
+    'many probes cost Redis no commands of their own';
 
 
 # --- Redis goes
 
 redis_stop('KILL');
 $took = turns($nginx, 'publish', $FAIL, 3, 'Redis was killed');
-turns($nginx, 'gateway', $FAIL, 3, 'too');
-turns($poll, 'gateway', $FAIL, 3, 'where it polls');
+turns($nginx, 'gateway', $FAIL, 3, 'Redis was killed');
+turns($poll, 'gateway', $FAIL, 3, 'Redis was killed, with polling');
 is probe($nginx, $_, 'live') =~ s/\d+\}//r, '200 {"status":"ok","uptime":',
-    "$_ is alive" for qw(publish gateway);
+    "$_ is alive without Redis" for qw(publish gateway);
 
 redis_start();
-both($_, $OK, 10, 'it is back') for $nginx, $poll;
+both($_, $OK, 10, 'Redis is back') for $nginx, $poll;
 
 redis_pause();
 turns($nginx, 'publish', $FAIL, 3, 'Redis hangs');
 turns($nginx, 'gateway', $FAIL, 7, 'Redis hangs');
-turns($poll, 'gateway', $FAIL, 7, 'Redis hangs');
+turns($poll, 'gateway', $FAIL, 7, 'Redis hangs, with polling');
 
 redis_resume();
-both($_, $OK, 15, 'it goes on') for $nginx, $poll;
-is $poll->stop, 0, 'the one that polls quits';
+both($_, $OK, 15, 'Redis answers again') for $nginx, $poll;
+is $poll->stop, 0, 'the NGINX that polls quits';
 
 
 # --- connections that do not stay
@@ -239,7 +246,8 @@ for my $try (1 .. 10) {
     $still = 0;
 }
 
-is_deeply [keys %seen], [$OK], 'a connection that comes back is no reason';
+is_deeply [keys %seen], [$OK],
+    'a bell that is connected again at once is no reason for a 503';
 
 my %by;
 ok wait_for(7 + $SLACK, sub {
@@ -247,9 +255,10 @@ ok wait_for(7 + $SLACK, sub {
     sleep 0.05;
     $by{$_}{probe($nginx, $_)}++ for qw(publish gateway);
     $by{gateway}{$FAIL};
-}), 'bells that are killed again and again are';
-is_deeply [keys %{ $by{publish} }], [$OK], 'the publisher works';
-turns($nginx, 'gateway', $OK, 15, 'until they stay');
+}), 'bells that are killed again and again are a reason for a 503';
+is_deeply [keys %{ $by{publish} }], [$OK],
+    'the publisher is ready while the bells are killed';
+turns($nginx, 'gateway', $OK, 15, 'the bells stay connected again');
 
 
 # --- a stream whose IDs go back
@@ -262,7 +271,8 @@ wait_for(30, sub { metrics($nginx, 'gateway')->{canaries_total} > $n + 1 });
 redis('DEL', @keys);
 
 %seen = watch_for($nginx, 8);
-is_deeply [keys %seen], [$OK], 'IDs that are smaller than before are no reason';
+is_deeply [keys %seen], [$OK],
+    'IDs that are smaller than before are no reason for a 503';
 
 
 # --- reloads
@@ -271,7 +281,7 @@ is_deeply [keys %seen], [$OK], 'IDs that are smaller than before are no reason';
 ok wait_for(60, sub {
     ($uptime) = probe($nginx, 'gateway', 'live') =~ /(\d+)\}/;
     $uptime >= 20;
-}), 'it has been alive for a while';
+}), 'NGINX has been alive for a while';
 
 sub reload {
     my %old = map { $_ => 1 } $nginx->workers;
@@ -296,10 +306,12 @@ for my $try (1 .. 5) {
     last if !$still;
 }
 
-is_deeply [keys %seen], [$OK], 'ready all the time, over three reloads';
-cmp_ok $seen{$OK}, '>=', 30, 'which were looked at';
+is_deeply [keys %seen], [$OK],
+    'both pages are ready all the time over three reloads';
+cmp_ok $seen{$OK}, '>=', 30,
+    'both pages were asked often enough over three reloads';
 cmp_ok +(probe($nginx, 'gateway', 'live') =~ /(\d+)\}/)[0], '>=', $uptime,
-    'since the start';
+    'the uptime counts from the start of NGINX, not from a reload';
 
 
 # --- a worker that has not started when the next reload comes
@@ -320,14 +332,16 @@ $old{$late} = 1;
 
 write_file($conf, $text);
 $nginx->signal('HUP');
-ok wait_for(30, sub { ($next) = $new->() }), 'a worker is overtaken';
-both($nginx, $OK, 10, 'by another one');
+ok wait_for(30, sub { ($next) = $new->() }),
+    'a worker that is still starting is overtaken by the next reload';
+both($nginx, $OK, 10, 'a worker was overtaken by another one');
 
 kill 'CONT', $late;
-ok wait_for(20, sub { "@{[$nginx->workers]}" eq $next }), 'it starts and quits';
+ok wait_for(20, sub { "@{[$nginx->workers]}" eq $next }),
+    'a worker that was overtaken starts and quits';
 
 %seen = watch_for($nginx, 1);
-is_deeply [keys %seen], [$OK], 'the other one still counts';
+is_deeply [keys %seen], [$OK], 'the worker that overtook it still counts';
 
 
 # --- a flood of clients that come and go
@@ -356,9 +370,10 @@ if (!$gone) {
 }
 
 is $?, 0, '2,000 clients came and went';
-is_deeply [keys %seen], [$OK], 'ready all the time';
+is_deeply [keys %seen], [$OK],
+    'both pages are ready while many clients come and go';
 is metrics($nginx, 'gateway')->{'requests_total{outcome="accepted"}'}, 2000,
-    'all were accepted';
+    'all of many clients were accepted';
 
 is $nginx->stop, 0, 'NGINX quits';
 
@@ -374,12 +389,14 @@ both($nginx, $OK, 10, 'two workers are ready');
 $proxy->tell('bell');
 $start = time;
 turns($nginx, 'gateway', $FAIL, 7, 'the bells are silent');
-cmp_ok time - $start, '>=', 3, 'which is not said at once';
-is probe($nginx, 'publish'), $OK, 'the publisher works';
-is post($nginx, uuid()), 200, 'messages are taken';
+cmp_ok time - $start, '>=', 3,
+    'silent bells turn the page red only after some seconds';
+is probe($nginx, 'publish'), $OK,
+    'the publisher is ready while the bells are silent';
+is post($nginx, uuid()), 200, 'messages are taken while the bells are silent';
 
 $proxy->tell('pass');
-turns($nginx, 'gateway', $OK, 10, 'they ring');
+turns($nginx, 'gateway', $OK, 10, 'the bells ring again');
 
 
 # --- workers that are not
@@ -392,10 +409,10 @@ stopped($worker);
 ok wait_for(60, sub {
     my $r = eval { http($nginx, 'GET', '/ready/gateway', timeout => 2) };
     $r && $r->{status} == 503;
-}), 'a worker that hangs is not ready, the page of another one says';
+}), 'a worker that hangs turns the page of the other one red';
 
 kill 'CONT', $worker;
-both($nginx, $OK, 10, 'it goes on');
+both($nginx, $OK, 10, 'the worker goes on');
 
 is $nginx->stop('QUIT', 20), 0, 'NGINX quits';
 $proxy->stop;
@@ -444,10 +461,10 @@ EOC
     }
 
     ok wait_for(30, sub { $nginx->error_log =~ /is not counted/ }),
-        'there are too many';
+        'there are more workers than there is room for';
 
     watch_for($nginx, 6);
-    both($nginx, $OK, 0, 'ready all the same');
+    both($nginx, $OK, 0, 'more workers than there is room for');
 
     $nginx->stop;
 }
@@ -460,7 +477,7 @@ EOC
 
     $nginx = nginx_start(server => server(undef,
         redis => "redis://127.0.0.1:$gone"));
-    both($nginx, $FAIL, 0, 'its Redis is not there');
+    both($nginx, $FAIL, 0, 'the Redis of the only worker is not there');
 
     # a request that has begun keeps the worker
     my $held = IO::Socket::INET->new('127.0.0.1:' . $nginx->port) or die;
@@ -475,8 +492,9 @@ EOC
     write_file($conf, read_file($conf) =~ s/127\.0\.0\.1:$gone/$REDIS/gr);
     $nginx->signal('HUP');
 
-    both($nginx, $OK, 10, 'the next one has another, and works');
-    is scalar(grep { $_ == $old } $nginx->workers), 1, 'the first one is there';
+    both($nginx, $OK, 10, 'the next worker has a Redis that works');
+    is scalar(grep { $_ == $old } $nginx->workers), 1,
+        'the first worker is still there';
 
     close $held;
     is $nginx->stop, 0, 'NGINX quits';
@@ -499,19 +517,22 @@ for my $case ([xadd => qr/the check.*NOPERM.*xadd/],
                split /\n/, $nginx->error_log;
     };
 
-    ok wait_for(20, sub { $lines->() }), "without $command the log says";
-    like +($lines->())[0], qr/redis 127\.0\.0\.1:\d+: $why/, 'where and why';
+    ok wait_for(20, sub { $lines->() }),
+        "without the right to $command the log has an error";
+    like +($lines->())[0], qr/redis 127\.0\.0\.1:\d+: $why/,
+        "without the right to $command the log says where and why";
 
     # another one is sent after 3 s
     sleep 4.5;
 
-    is scalar(my @l = $lines->()), 1, 'in one line';
+    is scalar(my @l = $lines->()), 1,
+        "without the right to $command the log has one line";
 
-    turns($nginx, 'gateway', $FAIL, 0, "no $command");
-    turns($nginx, 'publish', $OK, 5, 'it is not asked to');
+    turns($nginx, 'gateway', $FAIL, 0, "without the right to $command");
+    turns($nginx, 'publish', $OK, 5, "the gateway has no right to $command");
 
     redis('ACL', 'SETUSER', 'less', "+$command");
-    turns($nginx, 'gateway', $OK, 5, 'once it may');
+    turns($nginx, 'gateway', $OK, 5, "with the right to $command");
 
     is $nginx->stop, 0, 'NGINX quits';
 }
@@ -565,14 +586,16 @@ for my $case ([xadd => qr/the check.*NOPERM.*xadd/],
             is probe($nginx, $module), $FAIL, "$module: not ready";
         }
 
-        is $taken->(1 - $dead), 200, 'messages to the other one are taken';
+        is $taken->(1 - $dead), 200,
+            "$title is not there: messages to the other one are taken";
         $servers->run($port[$dead]);
         both($nginx, $OK, 15, "$title comes");
 
         $servers->kill($port[$dead]);
         both($nginx, $FAIL, 10, "$title dies");
-        is $taken->($dead), 503, 'messages to it are refused';
-        is $taken->(1 - $dead), 200, 'those to the other one are taken';
+        is $taken->($dead), 503, "$title dies: messages to it are refused";
+        is $taken->(1 - $dead), 200,
+            "$title dies: messages to the other one are taken";
 
         $servers->run($port[$dead]);
         both($nginx, $OK, 15, "$title is back");
@@ -601,7 +624,7 @@ my $channel = channel_of($one);
 $nginx = nginx_start(server => server(undef, redis => $cluster->url($one)));
 both($nginx, $OK, 15, 'all masters work');
 is scalar(@{ $cluster->command($_, 'KEYS', 'conduit:canary:*') }), 1,
-    'each has a canary' for $one, $other, $third;
+    'each master has a canary' for $one, $other, $third;
 
 # the canary's slot is on its way, and its key is there already
 my ($key) = @{ $cluster->command($one, 'KEYS', 'conduit:canary:*') };
@@ -610,20 +633,21 @@ $step->open;
 $step->move;
 
 %seen = watch_for($nginx, 8);
-is_deeply [keys %seen], [$OK], 'a slot that moves is no reason';
+is_deeply [keys %seen], [$OK], 'a slot that moves is no reason for a 503';
 $step->close;
 
 $cluster->pause($other);
-both($nginx, $FAIL, 10, 'one hangs');
-is post($nginx, $channel), 200, 'messages to another are taken';
+both($nginx, $FAIL, 10, 'one master hangs');
+is post($nginx, $channel), 200,
+    'messages to another master are taken while one hangs';
 
 $cluster->resume($other);
-both($nginx, $OK, 20, 'it goes on');
+both($nginx, $OK, 20, 'the master that hung goes on');
 
 $cluster->kill($other);
-both($nginx, $FAIL, 10, 'one is gone');
+both($nginx, $FAIL, 10, 'one master is gone');
 
 $cluster->run($other);
-both($nginx, $OK, 20, 'it is back');
+both($nginx, $OK, 20, 'the master that was gone is back');
 
 done_testing;

@@ -38,20 +38,24 @@ for my $alert (@alerts) {
 
     like $rule, qr{^\s+runbook_url:\ docs/troubleshooting\.md\#$anchor$}m,
         "$alert has its runbook";
-    like $troubleshooting, qr/^### $alert$/m, 'which is there';
-    like $rule, qr/^\s+summary: /m, 'and a summary';
-    like $rule, qr/^\s+severity: (?:critical|warning)$/m, 'and a severity';
+    like $troubleshooting, qr/^### $alert$/m,
+        "$alert has its section in the troubleshooting page";
+    like $rule, qr/^\s+summary: /m, "$alert has a summary";
+    like $rule, qr/^\s+severity: (?:critical|warning)$/m,
+        "$alert has a severity";
 
     my ($severity) = $rule =~ /severity: (\w+)/;
     like $monitoring,
         qr/^\| \[$alert\]\(troubleshooting\.md#$anchor\) \| $severity \|/m,
-        'and its row';
+        "$alert has its row in the monitoring page";
 }
 
 is_deeply [sort $monitoring =~ /^\| \[(Conduit\w+)\]\(troubleshooting/mg],
-    [sort @alerts], 'no row is of an alert that there is not';
+    [sort @alerts],
+        'each row of the monitoring page is of an alert that exists';
 is_deeply [sort $troubleshooting =~ /^### (Conduit\w+)$/mg],
-    [sort @alerts], 'nor is a section';
+    [sort @alerts],
+        'each section of the troubleshooting page is of an alert that exists';
 
 
 # --- as it is installed: modules are made already, so nothing is built

@@ -81,26 +81,27 @@ for my $name (sort keys %FAULTS) {
     for my $module (qw(publish gateway)) {
         turns $module, 503, "red, Redis says $name";
         ok wait_for(20, sub { checked($module, $name) > 0 }),
-            'the reason is counted';
+            "$name: $module counts the reason";
 
         my $log = $nginx->error_log;
         my $line = qr/the\ check\ of\ "conduit_${module}_health"\ failed:
                       \ \Q$fault->{error}\E/x;
 
-        like $log, qr/\[error\] [^\n]*$line/, 'and logged';
-        is scalar(() = $log =~ /$line/g), 1, 'once';
+        like $log, qr/\[error\] [^\n]*$line/, "$name: $module logs the reason";
+        is scalar(() = $log =~ /$line/g), 1,
+            "$name: $module logs the reason once";
     }
 
     my $r = post();
 
-    is $r->{status}, 503, 'a message is refused';
+    is $r->{status}, 503, "$name: a message is refused";
     is metrics($nginx, 'publish')->{qq(unavailable_total{reason="$name"})}, 1,
-        'for the same reason';
+        "$name: a message is refused for the same reason";
 
     $fault->{off}->();
 
     turns $_, 200, "green when $name is over" for qw(publish gateway);
-    is post()->{status}, 200, 'a message is stored again';
+    is post()->{status}, 200, "$name: a message is stored again";
 }
 
 # who may not write that key is served all the same, as before
@@ -111,12 +112,12 @@ my $before = metrics($nginx, 'publish')->{redis_commands_total};
 
 ok wait_for(20, sub {
     metrics($nginx, 'publish')->{redis_commands_total} > $before + 3;
-}), 'checks go on without the right';
-turns 'publish', 200, 'the user may not write streams';
+}), 'checks go on without the right to write the key of the check';
+turns 'publish', 200, 'a user who may not write streams';
 redis('ACL', 'SETUSER', 'default', 'allkeys');
 
 is join(' ', grep { metrics($nginx, 'publish')->{refused($_)} }
         qw(other loading busy cluster masterdown noreplicas misconf)), '',
-    'nothing else was refused';
+    'no message was refused for any other reason';
 
 done_testing();

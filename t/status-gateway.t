@@ -112,7 +112,7 @@ sub warm_up {
     my $channel = uuid();
 
     xadd(channel_id => $channel, phase => 'END');
-    ok subscribe($where, $channel)->end(20), "/$where is connected";
+    ok subscribe($where, $channel)->end(20), "/$where is connected to Redis";
 }
 
 warm_up($_) for sort keys %LOCATIONS;
@@ -231,13 +231,15 @@ $now = metrics($nginx, 'gateway');
 
 # a message's delivery is from Redis' millisecond on
 my $sum = $now->{delivery_seconds_sum} - $before->{delivery_seconds_sum};
-cmp_ok $sum, '>=', 2 * 0.3, 'times of delivery';
-cmp_ok $sum, '<=', 2 * ($took + 0.1), 'are as long as they took';
+cmp_ok $sum, '>=', 2 * 0.3, 'times of delivery are not shorter than they were';
+cmp_ok $sum, '<=', 2 * ($took + 0.1),
+    'times of delivery are not longer than they were';
 
 my @buckets = buckets($now, 'delivery_seconds');
-is scalar(@buckets), 15, 'their buckets';
+is scalar(@buckets), 15, 'times of delivery have 15 buckets';
 is $now->{delivery_seconds_count},
-    $now->{'delivery_seconds_bucket{le="+Inf"}'}, 'the last has them all';
+    $now->{'delivery_seconds_bucket{le="+Inf"}'},
+        'the last bucket has all times of delivery';
 
 counts('an entry that is no message', sub {
     redis('XADD', stream_key($ORG, $channel), '*', 'data', 'x');
@@ -266,12 +268,12 @@ my @ids = fill($channel, 1, 9);
 xadd(channel_id => $channel, phase => 'END', id => '1000-10');
 $before = metrics($nginx, 'gateway');
 $sse = subscribe('open', $channel);
-ok $sse->end(20), 'a stream from its history';
+ok $sse->end(20), 'a stream is read from its history';
 $now = metrics($nginx, 'gateway');
 
 is $now->{bytes_total} - $before->{bytes_total}, length $sse->body,
-    'bytes are those of the body';
-is $now->{events_total} - $before->{events_total}, 10, 'ten events';
+    'bytes are counted as they are in the body';
+is $now->{events_total} - $before->{events_total}, 10, 'ten events are counted';
 is $now->{delivery_seconds_count}, $before->{delivery_seconds_count},
     'a delivery of what is older than the request is not timed';
 
@@ -337,7 +339,8 @@ gauge('subscribers', 0);
 $channel = uuid();
 fill($channel, 1, 5);
 $sse = subscribe('window', $channel);
-is line_of($sse->events(5, 20)), '1 2 3 4 5', 'one is at the end';
+is line_of($sse->events(5, 20)), '1 2 3 4 5',
+    'a client is at the end of its stream';
 
 counts('one that is behind', sub {
     $second = subscribe('window', $channel);
@@ -353,14 +356,14 @@ gauge('subscribers', 0);
 $channel = uuid();
 $before = metrics($nginx, 'gateway');
 $sse = subscribe('alive', $channel);
-ok $sse->comment(20), 'a comment' for 1 .. 2;
+ok $sse->comment(20), 'an idle client gets a comment' for 1 .. 2;
 xadd(channel_id => $channel, phase => 'END');
-ok $sse->end(20), 'and the end';
+ok $sse->end(20), 'a client that had comments gets the end';
 $now = metrics($nginx, 'gateway');
 is $now->{keepalives_total} - $before->{keepalives_total},
     scalar(my @comments = $sse->comments), 'comments are counted';
 is $now->{bytes_total} - $before->{bytes_total}, length $sse->body,
-    'with their bytes';
+    'the bytes of comments are counted';
 
 # A client that does not read, with room for little on both sides.
 sub stall {
@@ -387,8 +390,10 @@ my $slow = stall('large', $channel);
 
 gauge('slow_subscribers', 1);
 $now = metrics($nginx, 'gateway');
-is $now->{slow_total} - $before->{slow_total}, 1, 'it is slow once';
-is $now->{events_total} - $before->{events_total}, 40, 'all is under way';
+is $now->{slow_total} - $before->{slow_total}, 1,
+    'a slow client is counted once';
+is $now->{events_total} - $before->{events_total}, 40,
+    'all events for a slow client are counted when they are under way';
 
 my $n = 0;
 
@@ -396,18 +401,18 @@ while ($n < 400_000 && IO::Select->new($slow)->can_read(20)) {
     $n += sysread $slow, my $data, 65536 or last;
 }
 
-cmp_ok $n, '>=', 400_000, 'it reads on';
+cmp_ok $n, '>=', 400_000, 'a slow client reads on';
 gauge('slow_subscribers', 0);
 is metrics($nginx, 'gateway')->{slow_total} - $before->{slow_total}, 1,
-    'and was slow once';
-counts('it goes', sub { close $slow }, closed('client') => 1);
+    'a slow client that has caught up is still counted once';
+counts('a slow client goes', sub { close $slow }, closed('client') => 1);
 $sse->close;
 gauge('subscribers', 0);
 
 $before = metrics($nginx, 'gateway');
 $slow = stall('stuck', $channel);
 gauge(closed('timeout'), $before->{closed('timeout')} + 1,
-      'one that never reads times out');
+      'a client that never reads times out');
 gauge('slow_subscribers', 0);
 gauge('subscribers', 0);
 close $slow;
@@ -421,7 +426,7 @@ counts('a time that is over',
        sub { ok subscribe('short', $channel)->end(20) },
        outcome('accepted') => 1, closed('duration') => 1,
        look_ups_total => 1);
-counts('one of a client that is told to ask for a new token',
+counts('a time that is over, with a token that does not last',
        sub { ok subscribe('told', $channel)->end(20) },
        outcome('accepted') => 1, closed('duration') => 1,
        server_draining_total => 1, look_ups_total => 1);
@@ -429,24 +434,26 @@ counts('one of a client that is told to ask for a new token',
 my $token = gateway_token(exp => int(time) - 53);
 my $expire = events_path(token => $token) =~ s/events/expire/r;
 $before = metrics($nginx, 'gateway');
-ok sse_open($nginx, path => $expire)->end(20), 'a token that expires';
+ok sse_open($nginx, path => $expire)->end(20), 'a response ends with its token';
 gauge(closed('expired'), $before->{closed('expired')} + 1);
 
 my @clients = map { subscribe('open', $channel) } 1 .. 3;
 $before = metrics($nginx, 'gateway');
 my @old = $nginx->workers;
 $nginx->reload;
-ok $_->end(20), 'a reload' for @clients;
+ok $_->end(20), 'a reload ends a response' for @clients;
 wait_for(20, sub { !grep { my $w = $_; grep { $_ == $w } @old }
                    $nginx->workers }) or die 'the old worker stays';
 
 $now = metrics($nginx, 'gateway');
-is $now->{closed('drain')} - $before->{closed('drain')}, 3, 'ends them';
+is $now->{closed('drain')} - $before->{closed('drain')}, 3,
+    'responses that a reload ends are counted';
 is_deeply { map { $_ => $now->{$_} - $before->{$_} }
             grep { !/^redis_/ && $now->{$_} != $before->{$_} } keys %$now },
     { closed('drain') => 3, subscribers => -3, channels => -1 },
-    'the other counters stay, gauges do not';
-ok !exists $now->{links($NODE, 'bell')}, 'nor do links';
+    'a reload keeps the other counters, not the gauges';
+ok !exists $now->{links($NODE, 'bell')},
+    'a reload takes the links of the old worker away';
 
 $nginx->stop;
 
@@ -461,27 +468,28 @@ $nginx = nginx_start(workers => 2, expect => qr/exited on signal 9/, server =>
 ok wait_for(60, sub {
     push @clients, subscribe('events', $channel);
     metrics($nginx, 'gateway')->{channels} == 2;
-}), 'both have subscribers of a channel';
+}), 'both workers have subscribers of a channel';
 
 gauge('subscribers', scalar @clients,
       'subscribers of both workers are added up');
-gauge(up($NODE, $_), 2, "each has a $_") for qw(bell reader);
+gauge(up($NODE, $_), 2, "each worker has a $_") for qw(bell reader);
 
 my ($one) = $nginx->workers;
 kill 'KILL', $one;
 ok wait_for(20, sub { my @w = $nginx->workers;
                       @w == 2 && !grep { $_ == $one } @w }),
-    'one is killed';
+    'a worker is killed, another one starts';
 
-gauge('channels', 1, 'its channel is gone');
+gauge('channels', 1, 'the channel of a killed worker is gone');
 my $left = grep { !$_->eof(0.2) } @clients;
 
-cmp_ok $left, '>', 0, 'some subscribers are left';
-cmp_ok $left, '<', @clients, 'and some are not';
-gauge('subscribers', $left, 'only those are counted');
+cmp_ok $left, '>', 0, 'some subscribers are at the worker that is left';
+cmp_ok $left, '<', @clients, 'some subscribers were at the killed worker';
+gauge('subscribers', $left,
+      'only subscribers of the worker that is left are counted');
 gauge(links($NODE, $_), 1, "one $_ is left") for qw(bell reader);
 is metrics($nginx, 'gateway')->{outcome('accepted')}, scalar @clients,
-    'counters stay';
+    'counters keep what a killed worker has counted';
 
 $_->close for @clients;
 gauge('subscribers', 0);
@@ -504,11 +512,11 @@ my @channels = map { uuid() } 1 .. 40;
 gauge('subscribers', 40);
 gauge('channels', 40);
 gauge(links($node, $_), 1, "one $_") for qw(bell reader);
-gauge(up($node, $_), 1, 'that is up') for qw(bell reader);
+gauge(up($node, $_), 1, "the $_ is up") for qw(bell reader);
 
 # all has been read once, and waits for a ring
 xadd(channel_id => $_) for @channels;
-ok $_->event(20), 'a ring' for @clients;
+ok $_->event(20), 'each client gets an event after a ring' for @clients;
 
 $proxy->tell('bell');
 $before = metrics($nginx, 'gateway');
@@ -520,36 +528,40 @@ ok wait_for(30, sub {
     %moved = map { $_ => $now->{$_} - $before->{$_} } keys %$now;
     $moved{sweeps_found_total} >= 5
     && $moved{sweeps_found_total} == $moved{events_total};
-}), 'what did not ring is found by sweeps';
+}), 'entries that did not ring are found by sweeps';
 
-is $moved{doorbells_total}, 0, 'without a ring';
-cmp_ok $moved{sweeps_total}, '>=', $moved{sweeps_found_total}, 'one for each';
-cmp_ok $moved{sweeps_total}, '<=', 40, 'which took less than a round';
-is $moved{reads_total}, $moved{sweeps_total}, 'and is a read';
+is $moved{doorbells_total}, 0, 'sweeps find entries without a ring';
+cmp_ok $moved{sweeps_total}, '>=', $moved{sweeps_found_total},
+    'each entry without a ring takes one sweep';
+cmp_ok $moved{sweeps_total}, '<=', 40,
+    'sweeps find five entries in less than a round';
+is $moved{reads_total}, $moved{sweeps_total}, 'each sweep is a read';
 
 $before = metrics($nginx, 'gateway');
 $proxy->tell('close');
 
 gauge(up($node, $_), 0, "the $_ is lost") for qw(bell reader);
-ok $_->end(20), 'an outage' for @clients;
+ok $_->end(20), 'an outage ends a response' for @clients;
 gauge('subscribers', 0);
 
 $now = metrics($nginx, 'gateway');
 is $now->{closed('outage')} - $before->{closed('outage')}, 40,
-    'ends its clients';
+    'responses that an outage ends are counted';
 is $now->{doorbells_lost_total} - $before->{doorbells_lost_total}, 1,
-    'it is one';
+    'an outage loses one doorbell';
 is $now->{redis_connections_lost_total}
-   - $before->{redis_connections_lost_total}, 2, 'of two connections';
+   - $before->{redis_connections_lost_total}, 2,
+       'an outage loses two connections';
 ok wait_for(20, sub {
     metrics($nginx, 'gateway')->{redis_connect_failures_total}
     > $before->{redis_connect_failures_total}
-}), 'which are tried again';
+}), 'connections that fail are tried again';
 
 $proxy->tell('pass');
 gauge(up($node, $_), 1, "the $_ is back") for qw(bell reader);
 is metrics($nginx, 'gateway')->{redis_connects_total},
-    $before->{redis_connects_total} + 2, 'made once each';
+    $before->{redis_connects_total} + 2,
+        'each connection is made once when Redis is back';
 
 $nginx->stop;
 $proxy->stop;

@@ -75,7 +75,8 @@ sub counts {
 
 # a message that is accepted: Redis has the script
 is post(), 200, 'a message is taken';
-is post(at => 'late'), 200, 'and by a server with a link of its own';
+is post(at => 'late'), 200,
+    'a message is taken by a server with a link of its own';
 
 
 # --- pages
@@ -83,29 +84,36 @@ is post(at => 'late'), 200, 'and by a server with a link of its own';
 for my $module (qw(publish gateway)) {
     my $r = http($nginx, 'GET', "/status/$module");
 
-    is $r->{status}, 200, "status of $module";
-    is $r->{headers}{'content-type'}, $TYPE, 'is text for Prometheus';
-    is $r->{headers}{'cache-control'}, 'no-store', 'that is not cached';
+    is $r->{status}, 200, "$module: the status page is answered with 200";
+    is $r->{headers}{'content-type'}, $TYPE,
+        "$module: the status page is text for Prometheus";
+    is $r->{headers}{'cache-control'}, 'no-store',
+        "$module: the status page is not cached";
 
     my %types = $r->{body} =~ /^# TYPE (\S+) (\S+)$/mg;
     my @helps = $r->{body} =~ /^# HELP (\S+) [A-Z].*\.$/mg;
 
-    is_deeply [sort keys %types], [sort @helps], 'each metric has its help';
+    is_deeply [sort keys %types], [sort @helps],
+        "$module: each metric has its help";
     is join(' ', grep { !/^conduit_${module}_/ } keys %types),
-        'conduit_build_info', 'and the prefix of the module';
+        'conduit_build_info',
+            "$module: all metrics but the build have the module's prefix";
     is scalar(keys %{ { map { $_ => 1 } @helps } }), scalar(@helps),
-        'none is there twice';
-    is((substr $r->{body}, -1), "\n", 'a line end is the last byte');
+        "$module: no metric is there twice";
+    is((substr $r->{body}, -1), "\n",
+        "$module: the last byte of the status page is a line end");
 
     my $j = http($nginx, 'GET', "/json/$module");
     my $json = eval { JSON::PP->new->utf8->decode($j->{body}) };
 
-    is $j->{headers}{'content-type'}, 'application/json', 'the other is JSON';
-    is $j->{headers}{'cache-control'}, 'no-store', 'that is not cached, either';
+    is $j->{headers}{'content-type'}, 'application/json',
+        "$module: the JSON page is JSON";
+    is $j->{headers}{'cache-control'}, 'no-store',
+        "$module: the JSON page is not cached";
     is_deeply [sort grep { $_ ne 'redis_links' } keys %$json],
         [sort grep { !/^redis_links/ }
          map { s/^conduit_(?:${module}_)?//r } keys %types],
-        'with the same names';
+        "$module: the JSON page has the same names";
 
     # versions
 
@@ -114,21 +122,23 @@ for my $module (qw(publish gateway)) {
                           qw(module version nginx hiredis);
 
     like $r->{body}, qr/^conduit_build_info\{\Q$label\E\} 1$/m,
-        "versions ($label)";
-    is $build->{module}, $module, 'of the module';
-    is $build->{version}, $VERSION, 'its version is that of the package';
+        "$module: the status page has the versions ($label)";
+    is $build->{module}, $module, "$module: the build names the module";
+    is $build->{version}, $VERSION,
+        "$module: the version is that of the package";
     is $build->{nginx}, sprintf('%vd', pack 'U*', map { $_ % 1000 }
         nginx_version() / 1_000_000, nginx_version() / 1000, nginx_version()),
-        'built for this NGINX';
-    like $build->{hiredis}, qr/\A\d+\.\d+\.\d+\z/, 'with some hiredis';
+        "$module: the build names this NGINX";
+    like $build->{hiredis}, qr/\A\d+\.\d+\.\d+\z/,
+        "$module: the build names a version of hiredis";
 
     my $name = "conduit_$module/$VERSION";
     like read_file("$Conduit::MODULES/ngx_conduit_${module}_module.so"),
-        qr/\0\Q$name\E\0/, 'the module has its version in it';
+        qr/\0\Q$name\E\0/, "$module: the module has its version in it";
     like $nginx->error_log, qr/\[notice\] .*: \Q$name, built for nginx\E/,
-        'and NGINX has logged it';
+        "$module: NGINX has logged the version of the module";
     unlike $r->{body}, qr/^conduit_${module}_ready/m,
-        'nobody asks whether it is ready, nobody says';
+        "$module: without a health page there is no metric for it";
 
     # the same numbers, but for what the pages themselves may move
 
@@ -153,7 +163,7 @@ for my $module (qw(publish gateway)) {
     }
 
     delete $metrics->{$_} for grep { /^redis_links/ } keys %$metrics;
-    is_deeply \%flat, $metrics, 'and the same numbers';
+    is_deeply \%flat, $metrics, "$module: the JSON page has the same numbers";
 
     for my $page (qw(status json live)) {
         my $path = "/$page/$module";
@@ -161,19 +171,20 @@ for my $module (qw(publish gateway)) {
         my $head = http($nginx, 'HEAD', $path);
 
         is "$head->{status} $head->{body}", '200 ', "HEAD $path";
-        is $head->{headers}{$_}, $get->{headers}{$_}, "has the $_ of GET"
+        is $head->{headers}{$_}, $get->{headers}{$_},
+            "HEAD $path has the $_ of GET"
             for qw(content-type content-length cache-control);
 
         for my $method (qw(POST PUT DELETE OPTIONS)) {
             my $r = http($nginx, $method, $path, body => 'x');
 
             is "$r->{status} $r->{headers}{allow}", '405 GET, HEAD',
-                "$method $path";
+                "$method $path is refused";
         }
     }
 
     is http($nginx, 'GET', "/status/$module", body => 'x' x 10000)->{status},
-        200, 'a body is of no account';
+        200, "$module: the status page ignores a body";
 
     # NGINX has the word for it; the test does not do without
 
@@ -189,12 +200,12 @@ write_file($nginx->root . '/html/all.html', join '|',
            'the end');
 like http($nginx, 'GET', '/all.html')->{body},
     qr/\A(?:\{"status":"ok","uptime":\d+\}\|){2}the end\z/,
-    'pages as parts of another one';
+    'pages can be parts of another page';
 
 my $links = JSON::PP->new->decode(http($nginx, 'GET', '/json/publish')->{body});
 is_deeply $links->{redis_links},
     [{ node => $NODE, link => 'publish', open => 2, up => 2 }],
-    'links in the JSON';
+    'the JSON page has the links';
 
 
 # --- what comes of a message
@@ -297,13 +308,14 @@ my %once = (at => 'once', channel_id => $channel,
 my %json = (channel_id => $channel,
             headers => { 'Content-Type' => 'application/json' });
 
-is post(%once), 200, 'a message with a key';
+is post(%once), 200, 'a message with an idempotency key is taken';
 counts('a key with another body', sub { is post(%once, sequence => 7), 422 },
        outcome('conflict') => 1, redis_commands_total => 1,
        redis_duration_seconds_count => 1);
 
-is post(%json, body => '{"sequence":"9007199254740990"}'), 200, 'a sequence';
-is post(%json, body => '{}'), 200, 'the last one';
+is post(%json, body => '{"sequence":"9007199254740990"}'), 200,
+    'a message with a sequence is taken';
+is post(%json, body => '{}'), 200, 'a message with the last sequence is taken';
 counts('a sequence beyond the last one',
        sub { is post(%json, body => '{}'), 409 },
        outcome('conflict') => 1, redis_commands_total => 1,
@@ -367,7 +379,8 @@ for my $last (0, 1) {
     wait_for(20, sub { !grep { $old{$_} } $nginx->workers })
         or die 'the old worker stays';
 
-    is send_on($first = connection())->{status}, 200, 'a first message';
+    is send_on($first = connection())->{status}, 200,
+        'a first message is taken by a new worker';
 
     # the place of the first client stays taken, a second one comes later
 
@@ -388,12 +401,14 @@ for my $last (0, 1) {
                 redis_duration_seconds_count => 1)
              : (outcome('aborted') => 1));
 
-    is $told->{status}, $last ? 503 : 'none', 'it got what is counted';
+    is $told->{status}, $last ? 503 : 'none',
+        'a client that is cut off got what is counted';
     redis_resume();
 }
 
 redis_resume();
-is post(at => $_), 200, 'Redis answers again' for qw(publish late);
+is post(at => $_), 200,
+    'Redis answers again after a reload' for qw(publish late);
 
 redis_pause();
 counts('a Redis that does not answer', sub { is post(at => 'late'), 504 },
@@ -402,16 +417,20 @@ counts('a Redis that does not answer', sub { is post(at => 'late'), 504 },
        redis_duration_seconds_count => 1);
 redis_resume();
 
-ok wait_for(20, sub { post(at => 'late') == 200 }), 'it does again';
-becomes($nginx, 'publish', "redis_links_up$LINK", 2, 'both links work');
+ok wait_for(20, sub { post(at => 'late') == 200 }),
+    'Redis answers again after a timeout';
+becomes($nginx, 'publish', "redis_links_up$LINK", 2, 'both links are up');
 
 my $before = metrics($nginx, 'publish');
 redis_stop('KILL');
 
-becomes($nginx, 'publish', "redis_links_up$LINK", 0, 'no link works');
-is metrics($nginx, 'publish')->{"redis_links$LINK"}, 2, 'two are wanted';
+becomes($nginx, 'publish', "redis_links_up$LINK", 0,
+        'no link is up without Redis');
+is metrics($nginx, 'publish')->{"redis_links$LINK"}, 2,
+    'two links are wanted without Redis';
 is metrics($nginx, 'publish')->{redis_connections_lost_total},
-    $before->{redis_connections_lost_total} + 2, 'two were lost';
+    $before->{redis_connections_lost_total} + 2,
+        'two links were lost with Redis';
 
 ok wait_for(20, sub {
     metrics($nginx, 'publish')->{redis_connect_failures_total}
@@ -419,7 +438,7 @@ ok wait_for(20, sub {
 }), 'attempts that fail are counted';
 
 $before = metrics($nginx, 'publish');
-is post(), 503, 'a message is refused';
+is post(), 503, 'a message is refused without Redis';
 my $now = metrics($nginx, 'publish');
 
 is $now->{$_}, $before->{$_} + 1, $_ for outcome('unavailable');
@@ -430,10 +449,10 @@ is $now->{$_}, $before->{$_}, "$_ stays"
                               redis_connects_total);
 
 redis_start();
-becomes($nginx, 'publish', "redis_links_up$LINK", 2, 'both are there again');
+becomes($nginx, 'publish', "redis_links_up$LINK", 2, 'both links are up again');
 is metrics($nginx, 'publish')->{redis_connects_total},
-    $before->{redis_connects_total} + 2, 'and were made';
-ok post() == 200, 'a message is taken';
+    $before->{redis_connects_total} + 2, 'each link was made once';
+ok post() == 200, 'a message is taken when Redis is back';
 
 
 # --- times
@@ -446,7 +465,7 @@ my $client = unanswered();
 my $start = time;
 select undef, undef, undef, 0.3;
 redis_resume();
-like scalar(<$client>), qr/ 200 /, 'a message that takes its time';
+like scalar(<$client>), qr/ 200 /, 'a message that takes its time is taken';
 my $took = time - $start;
 close $client;
 
@@ -457,18 +476,21 @@ $now = metrics($nginx, 'publish');
 for my $name (qw(redis_duration_seconds request_duration_seconds)) {
     my $sum = $now->{"${name}_sum"} - $before->{"${name}_sum"};
 
-    cmp_ok $sum, '>=', 0.25, "$name has the time";
-    cmp_ok $sum, '<=', $took + 2, 'and no more';
+    cmp_ok $sum, '>=', 0.25, "$name has the time that was taken";
+    cmp_ok $sum, '<=', $took + 2,
+        "$name has no more than the time that was taken";
 
     my @b = buckets($before, $name);
     my @n = buckets($now, $name);
     my ($in) = grep { $n[$_][1] != $b[$_][1] } 0 .. $#n;
 
-    is scalar(@n), 15, 'buckets';
-    cmp_ok $n[$in][0], '>=', $sum, 'in a bucket that is not below it';
-    cmp_ok $in ? $n[$in - 1][0] : 0, '<', $sum, 'and not above';
+    is scalar(@n), 15, "$name has 15 buckets";
+    cmp_ok $n[$in][0], '>=', $sum,
+        "$name counts in a bucket that is not below the time";
+    cmp_ok $in ? $n[$in - 1][0] : 0, '<', $sum,
+        "$name counts in the lowest bucket for the time";
     is $now->{"${name}_count"}, $n[-1][1] + $now->{"${name}_bucket{le=\"10\"}"},
-        'the last bucket has them all';
+        "$name has all in its last bucket";
 }
 
 
@@ -492,10 +514,12 @@ for my $n (1 .. 3) {
     is_deeply counters(), $before, "reload $n: counters stay";
 }
 
-becomes($nginx, 'publish', "redis_links$LINK", 'none', 'links are gone');
-is post(), 200, 'a message is taken';
+becomes($nginx, 'publish', "redis_links$LINK", 'none',
+        'links of old workers are gone');
+is post(), 200, 'a message is taken after reloads';
 is metrics($nginx, 'publish')->{outcome('accepted')},
-    $before->{outcome('accepted')} + 1, 'and counted on top';
+    $before->{outcome('accepted')} + 1,
+        'a message after reloads is counted on top';
 
 $nginx->stop;
 
@@ -557,8 +581,9 @@ for my $pid ($one, $other) {
                           "GET /status/publish HTTP/1.1\r\nHost: a\r\n\r\n"),
                       'publish');
 
-    is $page->{outcome('accepted')}, 7, 'each worker tells of both';
-    is $page->{"redis_links$LINK"}, 2, 'and of the links of both';
+    is $page->{outcome('accepted')}, 7,
+        'each worker tells the messages of both';
+    is $page->{"redis_links$LINK"}, 2, 'each worker tells the links of both';
 }
 
 $before = counters();
@@ -567,11 +592,12 @@ ok wait_for(20, sub { my @w = $nginx->workers;
                       @w == 2 && !grep { $_ == $one } @w }),
     'a worker is killed, another one comes';
 
-is_deeply counters(), $before, 'counters stay';
-becomes($nginx, 'publish', "redis_links$LINK", 1, 'its link is gone');
+is_deeply counters(), $before, 'counters keep what a killed worker has counted';
+becomes($nginx, 'publish', "redis_links$LINK", 1,
+        'the link of a killed worker is gone');
 
 $by = connections();
-ok !$by->{$one}, 'it is another one';
+ok !$by->{$one}, 'the killed worker is replaced by another one';
 
 for my $s (values %$by) {
     my $body = message();
@@ -581,8 +607,10 @@ for my $s (values %$by) {
         . 'Content-Length: ' . length($body) . "\r\n\r\n$body");
 }
 
-is metrics($nginx, 'publish')->{outcome('accepted')}, 9, 'it counts on';
-is metrics($nginx, 'publish')->{"redis_links_up$LINK"}, 2, 'with a link';
+is metrics($nginx, 'publish')->{outcome('accepted')}, 9,
+    'the new worker counts on';
+is metrics($nginx, 'publish')->{"redis_links_up$LINK"}, 2,
+    'the new worker has a link';
 
 $nginx->stop;
 
@@ -592,9 +620,10 @@ $nginx->stop;
 redis_stop();
 $nginx = nginx_start(server => $server);
 
-is post(), 503, 'a first message without Redis';
+is post(), 503, 'a first message without Redis is refused';
 $now = metrics($nginx, 'publish');
-is $now->{outcome('unavailable')}, 1, 'is refused';
+is $now->{outcome('unavailable')}, 1,
+    'a first message without Redis is counted';
 is $now->{redis_duration_seconds_count}, 0, 'Redis took no time for it';
 
 $nginx->stop;
@@ -618,14 +647,15 @@ sub channel_of {
 }
 
 for my $port (@masters) {
-    is post(channel_id => channel_of($port)), 200, "a message to $port";
+    is post(channel_id => channel_of($port)), 200,
+        "a message is taken by the master at port $port";
 }
 
 my $m = metrics($nginx, 'publish');
 
 is $m->{qq(redis_links_up{node="127.0.0.1:$_",link="publish"})}, 1,
-    "a link to $_" for @masters;
-is $m->{redis_redirects_total}, 0, 'no redirection';
+    "a link to the master at port $_ is up" for @masters;
+is $m->{redis_redirects_total}, 0, 'no message was redirected';
 
 $channel = channel_of($masters[0]);
 my $step = $cluster->migration(stream_key($ORG, $channel), $masters[1]);
@@ -660,6 +690,6 @@ ok wait_for(20, sub {
 }), 'all links of all workers are there';
 is_deeply \%links, { map { +qq(redis_links{node="/nowhere/$_",)
                            . 'link="publish"}' => 2 } 1 .. 100 },
-    'each by its name';
+    'each link has its own name';
 
 done_testing;

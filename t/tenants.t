@@ -273,19 +273,19 @@ sub test_variables {
 
     is_verified get('events'), 200, 7, $CHANNEL, 'a valid token has its ids';
     is_verified get('events', token => forged_client(7)), 401, '', '',
-        'a forged token has none';
+        'a forged token has no ids';
     is_verified get('events', claims => [exp => time - 100]), 401, '', '',
-        'an expired token has none';
+        'an expired token has no ids';
     is_verified get('events', claims => [iss => 'x']), 401, '', '',
-        'a token of another issuer has none';
+        'a token of another issuer has no ids';
     is_verified get('events', token => undef), 400, '', '',
-        'a request without a token has none';
+        'a request without a token has no ids';
     is_verified get('events', token => 'x&token=y'), 400, '', '',
-        'a request with two tokens has none';
+        'a request with two tokens has no ids';
     is_verified get('events', claims => [org_id => 5]), 403, 5, $CHANNEL,
-        'a token for another organization has its own';
+        'a token for another organization has its own ids';
     is_verified get('events', claims => [channel_id => uc $other_channel]),
-        403, 7, $other_channel, 'a token for another channel has its own';
+        403, 7, $other_channel, 'a token for another channel has its own ids';
     is_verified get('open-events', token => gateway_token()), 200, '', '',
         'where clients need no token there are no ids';
 
@@ -298,26 +298,28 @@ sub test_variables {
 
     # publish
 
-    is_verified post('publish'), 200, 7, $CHANNEL, 'a token of a publisher';
+    is_verified post('publish'), 200, 7, $CHANNEL,
+        'a token of a publisher has its ids';
     is_verified post('publish', claims => [org_id => 5]), 200, 5, $CHANNEL,
-        'the organization is that of the token, when it has one';
+        'a token with an organization has this one as verified';
     is_verified post('publish', claims => [org_id => undef]), 200, 7, $CHANNEL,
-        'or that of the path, when the token is for all';
+        'a token for all organizations has that of the path as verified';
     is_verified post('publish', org => '007', claims => [org_id => undef]),
-        200, 7, $CHANNEL, 'it has one spelling';
+        200, 7, $CHANNEL, 'a verified organization has one spelling';
     is_verified post('publish', token => forged_publisher(7)), 401, '', '',
-        'a forged token of a publisher has none';
+        'a forged token of a publisher has no ids';
     is_verified post('publish', claims => [exp => time - 100]), 401, '', '',
-        'an expired token of a publisher has none';
+        'an expired token of a publisher has no ids';
     is_verified post('publish', token => undef), 401, '', '',
-        'a publisher without a token has none';
+        'a publisher without a token has no ids';
     is_verified post('publish', channel => 'x', claims => [org_id => undef]),
-        400, '', '', 'a path without a channel has none';
-    is_verified post('claim'), 200, 7, $CHANNEL, 'a claim that is asked for';
+        400, '', '', 'a path without a channel has no ids';
+    is_verified post('claim'), 200, 7, $CHANNEL,
+        'a claim that is asked for is verified';
     is_verified post('claim', claims => [org_id => 5]), 403, '', '',
-        'a claim that the location refuses is none';
+        'a claim that the location refuses is not verified';
     is_verified post('claim', claims => [org_id => undef]), 401, '', '',
-        'a token without the claim that is asked for has none';
+        'a token without the claim that is asked for has no ids';
     is_verified post('open'), 200, '', '',
         'where publishers need no token there are no ids';
 
@@ -326,20 +328,22 @@ sub test_variables {
     is_verified get('neither', token => gateway_token()), 200, '', '',
         'a location of neither module has no ids';
     is_verified get('neither'), 200, '', '',
-        'what has no id is not limited';
+        'a request without ids is not limited';
 
     # early, late, more than once
 
-    is_status get('early', org => 66), 403, 'a rewrite can ask for a client';
-    is_verified get('early'), 200, 7, $CHANNEL, 'another client goes on';
+    is_status get('early', org => 66), 403,
+        'a rewrite can refuse a client by its organization';
+    is_verified get('early'), 200, 7, $CHANNEL,
+        'a rewrite lets a client of another organization on';
     is_verified get('early', token => forged_client(66)), 401, '', '',
-        'a forged client is none';
+        'a forged client is not known to a rewrite';
     is_status post('publish-early', org => 66), 403,
-        'a rewrite can ask for a publisher';
+        'a rewrite can refuse a publisher by its organization';
     is_verified post('publish-early'), 200, 7, $CHANNEL,
-        'another publisher goes on';
+        'a rewrite lets a publisher of another organization on';
     is_verified post('publish-early', token => forged_publisher(66)), 401, '',
-        '', 'a forged publisher is none';
+        '', 'a forged publisher is not known to a rewrite';
 
     is_once sub { logged(get('events-all')) },
         'a token of a client is verified once';
@@ -348,18 +352,19 @@ sub test_variables {
     is_once sub { logged(post('publish-all')) },
         'a token of a publisher is verified once';
     is looked_at(sub { logged(get('events-all', token => forged_client(7))) }),
-        1, 'so is a forged one of a client';
+        1, 'a forged token of a client is verified once';
     is looked_at(sub { logged(post('publish-all',
                                    token => forged_publisher(7))) }),
-        1, 'and of a publisher';
+        1, 'a forged token of a publisher is verified once';
 
     # the parent's token, in a subrequest
 
     is_verified get('guarded', org => 8), 200, 8, $CHANNEL,
-        'a guard sees the organization';
-    is_status get('guarded'), 403, 'it refuses another one';
+        'a subrequest sees the organization';
+    is_status get('guarded'), 403,
+        'a subrequest can refuse another organization';
     is_status get('guarded', token => forged_client(8)), 403,
-        'it refuses a forged one';
+        'a subrequest can refuse a forged client';
 
     # redirects
 
@@ -370,7 +375,7 @@ sub test_variables {
     is_verified get('first-other', org => 32), 401, '', '',
         'a redirect to a location with other keys takes the ids away';
     is_verified get('first-other', token => forged_client(7)), 200, 7,
-        $CHANNEL, 'or brings them';
+        $CHANNEL, 'a redirect to a location with other keys can bring ids';
 
     # ids from the token
 
@@ -378,16 +383,19 @@ sub test_variables {
     is_verified $r, 200, 9, $CHANNEL,
         'the organization of a stream can be the one of the token';
     is_status post('cycle', org => 'x', token => publish_token(org_id => 9)),
-        200, 'so can the one of a message';
+        200, 'the organization of a message can be the one of the token';
     is_status post('claim-cycle', org => 'x',
                    token => publish_token(org_id => 9)), 200,
-        'also where the claim is asked for';
+        'the organization of a message can be that of a claim that is asked '
+        . 'for';
     is_said post('cycle', org => 'x', token => publish_token()),
-        '400 Missing org_id', 'a token without one leads nowhere';
+        '400 Missing org_id', 'a token without an organization names no stream';
     is_said post('claim-cycle', org => 'x', token => publish_token()),
-        '400 Missing org_id', 'nor where the claim is asked for';
+        '400 Missing org_id',
+            'a token without an organization names no stream where it is '
+            . 'asked for';
     is_said post('channel-cycle'), '400 Missing channel_id',
-        'a token of a publisher has no channel of its own';
+        'a token of a publisher names no channel';
 }
 
 
@@ -410,19 +418,21 @@ sub test_limits {
             "forged client $n of organization 10 is refused for its token";
         is_status get('events-org', org => 11,
                       token => gateway_token(org_id => 11, exp => time - 100)),
-            401, "expired client $n of organization 11 likewise";
+            401,
+                "expired client $n of organization 11 is refused for its token";
     }
 
     is_status get('events-org', org => 10), 200,
         'a client of organization 10 is let in';
     is_status get('events-org', org => 10), 429,
-        'the next one is over the limit';
+        'the next client of organization 10 is over the limit';
     is_status get('events-org', org => 11), 200,
         'a client of organization 11 is let in';
     is_status get('events-org', org => 10, claims => [org_id => 12]), 403,
-        'a client of organization 12 comes to the wrong door';
+        'a client with a token of organization 12 is refused at organization '
+        . '10';
     is_status get('events-org', org => 12), 429,
-        'it has spent what is its own';
+        'that client has used up the limit of organization 12';
 
     for my $n (1 .. 3) {
         is_status post('publish-org', org => 20, token => forged_publisher(20)),
@@ -432,25 +442,28 @@ sub test_limits {
     is_status post('publish-org', org => 20), 200,
         'a publisher of organization 20 is let in';
     is_status post('publish-org', org => 20), 429,
-        'the next one is over the limit';
+        'the next publisher of organization 20 is over the limit';
     is_status post('publish-org', org => 21), 200,
         'a publisher of organization 21 is let in';
     is_status post('publish-org', org => 22, claims => [org_id => undef]), 200,
-        'so is one for all, to organization 22';
+        'a publisher for all is let in to organization 22';
     is_status post('publish-org', org => 22, claims => [org_id => undef]), 429,
-        'the next one to it is over the limit';
+        'the next publisher for all to organization 22 is over the limit';
     is_status post('publish-org', org => 23, claims => [org_id => undef]), 200,
-        'another organization is none of its business';
+        'a publisher for all is let in to organization 23';
 
     my ($one, $two) = (uuid(), uuid());
 
     is_status get('events-channel', channel => $one,
                   token => gateway_token(channel_id => $one,
                                          -key => "$other.pem")), 401,
-        'a forged client of a channel';
-    is_status get('events-channel', channel => $one), 200, 'a channel';
-    is_status get('events-channel', channel => uc $one), 429, 'the same again';
-    is_status get('events-channel', channel => $two), 200, 'another channel';
+        'a forged client of a channel is refused for its token';
+    is_status get('events-channel', channel => $one), 200,
+        'a client of a channel is let in';
+    is_status get('events-channel', channel => uc $one), 429,
+        'the next client of the same channel is over the limit';
+    is_status get('events-channel', channel => $two), 200,
+        'a client of another channel is let in';
     is_status post('publish-channel', channel => $one), 429,
         'publishers of a channel share the zone';
 
@@ -458,14 +471,17 @@ sub test_limits {
 
     my $held = get('events-conn', org => 40, open => 1);
 
-    is_status $held, 200, 'a stream of organization 40';
-    is_status get('events-conn', org => 40), 429, 'a second one';
+    is_status $held, 200, 'a stream of organization 40 is let in';
+    is_status get('events-conn', org => 40), 429,
+        'a second stream of organization 40 is over the limit';
     is_status get('events-conn', org => 40, token => forged_client(40)), 401,
-        'a forged client is not told that there is one';
-    is_status get('events-conn', org => 41), 200, 'a stream of another one';
+        'a forged client is not told that organization 40 has a stream';
+    is_status get('events-conn', org => 41), 200,
+        'a stream of another organization is let in';
     is_status post('publish-conn', org => 40), 429,
-        'publishers of the organization share the zone';
-    is_status post('publish-conn', org => 42), 200, 'those of another do not';
+        'a publisher of organization 40 shares its limit';
+    is_status post('publish-conn', org => 42), 200,
+        'a publisher of another organization is let in';
 
     $held->{sse}->close;
 
@@ -474,7 +490,7 @@ sub test_limits {
 
     for my $n (1 .. 2) {
         is_status get('events-delayed', org => 43), 200,
-            "client $n of a limit that delays";
+            "client $n of a limit that delays is let in";
     }
 }
 
@@ -485,32 +501,38 @@ sub test_addresses {
 
     is looked_at(sub {
         is_status get('events-both', token => forged_client(50), %a), 401,
-            'a forged client within the limit of its address';
-    }), 1, 'costs a signature';
+            'a forged client within the limit of its address is refused';
+    }), 1, 'a forged client within the limit of its address costs a signature';
 
     is looked_at(sub {
         my $r = get('events-both', token => forged_client(50), %a);
 
-        is_status $r, 429, 'over it, it is refused';
-        is logged($r), '- -', 'no id is logged';
-    }), 0, 'and costs none';
+        is_status $r, 429,
+            'a forged client over the limit of its address is refused';
+        is logged($r), '- -',
+            'a forged client over the limit of its address has no ids in the '
+            . 'log';
+    }), 0, 'a forged client over the limit of its address costs no signature';
 
     is looked_at(sub {
         is_status post('publish-both', token => forged_publisher(50), %b), 401,
-            'a forged publisher within the limit of its address';
-    }), 1, 'costs one, too';
+            'a forged publisher within the limit of its address is refused';
+    }), 1, 'a forged publisher within its limit costs a signature';
 
     is looked_at(sub {
         my $r = post('publish-both', token => forged_publisher(50), %b);
 
-        is_status $r, 429, 'over it, it is refused';
-        is logged($r), '- -', 'no id of it is logged';
-    }), 0, 'and costs none, too';
+        is_status $r, 429,
+            'a forged publisher over the limit of its address is refused';
+        is logged($r), '- -',
+            'a forged publisher over the limit has no ids in the log';
+    }), 0, 'a forged publisher over the limit costs no signature';
 
     my $r = get('events-both', token => gateway_token(), %a);
 
-    is_status $r, 429, 'a valid token does not help';
-    is logged($r), '- -', 'and is not looked at for the log';
+    is_status $r, 429, 'a valid token over the limit of its address is refused';
+    is logged($r), '- -',
+        'a valid token over the limit is not verified for the log';
 }
 
 

@@ -118,8 +118,9 @@ user('gateway', split ' ', "$grants{gateway} $canary $more");
 my $nginx = start(publisher => 'publisher', gateway => 'gateway');
 
 is_ready($nginx);
-is moves($nginx), '200 200 200: 1 2 3', 'all works while a slot moves';
-is_deeply [errors($nginx)], [], 'no permission is missed';
+is moves($nginx), '200 200 200: 1 2 3',
+    'messages are taken and sent while a slot moves';
+is_deeply [errors($nginx)], [], 'the users of docs/redis.md lack no permission';
 is $nginx->stop, 0, 'NGINX quits';
 
 
@@ -142,12 +143,16 @@ for my $module (qw(publisher gateway)) {
         my $waiting = sse_open($nginx, channel_id => uuid());
 
         ok $waiting->end(20), 'without +cluster|slots: a stream ends';
-        like $waiting->body, qr/^event: error$/m, 'with the error event';
+        like $waiting->body, qr/^event: error$/m,
+            'without +cluster|slots: a stream ends with the error event';
     }
 
-    ok wait_for(20, sub { errors($nginx) }), 'the log says so';
-    is scalar(errors($nginx)), 1, 'once';
-    like +(errors($nginx))[0], qr/NOPERM.*'\Q$SLOTS\E'/, 'and why';
+    ok wait_for(20, sub { errors($nginx) }),
+        "$module without +cluster|slots: the log has an error";
+    is scalar(errors($nginx)), 1,
+        "$module without +cluster|slots: the log has one line";
+    like +(errors($nginx))[0], qr/NOPERM.*'\Q$SLOTS\E'/,
+        "$module without +cluster|slots: the log names the permission";
     is $nginx->stop, 0, 'NGINX quits';
 
     user('less', grep { $_ ne '+asking' } split ' ', $grants);
@@ -160,26 +165,29 @@ for my $module (qw(publisher gateway)) {
 
     is post($nginx, channel_id => $channel, sequence => 1), 200,
         'without +asking: a message is taken';
-    is $sse->event->{json}{sequence}, 1, 'and sent';
+    is $sse->event->{json}{sequence}, 1,
+        "$module without +asking: a message is sent";
 
     $step->open;
     $step->move;
     my $status = post($nginx, channel_id => $channel, sequence => 2);
-    is $status, $module eq 'publisher' ? 503 : 200, 'while its slot moves';
+    is $status, $module eq 'publisher' ? 503 : 200,
+        "$module without +asking: a message while its slot moves";
 
     ok wait_for(20, sub { grep { /ASKING refused/ } errors($nginx) }),
-        'the log says so';
+        "$module without +asking: the log has an error";
     is scalar(my @l = grep { /ASKING refused: NOPERM.*'asking'/ }
-              errors($nginx)), 1, 'once, and why';
+              errors($nginx)), 1,
+                  "$module without +asking: the log names the permission once";
 
     $step->close;
     ok wait_for(20, sub {
         post($nginx, channel_id => $channel, sequence => 3) == 200
-    }), 'when it has moved all works';
+    }), "$module without +asking: a message is taken when its slot has moved";
     ok wait_for(20, sub {
         my $e = $sse->event(1);
         $e && $e->{json}{sequence} == 3;
-    }), 'and arrives';
+    }), "$module without +asking: a message arrives when its slot has moved";
     $sse->close;
     is $nginx->stop, 0, 'NGINX quits';
 }

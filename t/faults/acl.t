@@ -369,8 +369,9 @@ sub stored {
 
     for (1 .. 5) {
         my $r = post($nginx, channel_id => $channel, sequence => 2);
-        is $r->{status}, 503, 'a message is refused';
-        like $r->{body}, qr/not stored/, 'the answer says not stored';
+        is $r->{status}, 503, 'without +select: a message is refused';
+        like $r->{body}, qr/not stored/,
+            'without +select: the answer says that the message is not stored';
     }
 
     for my $role (qw(publish bell reader)) {
@@ -382,9 +383,12 @@ sub stored {
     }
 
     says($nginx, $_, 503) for qw(publish gateway);
-    ok !$client->event(0.5), 'what another database has does not come';
-    is stored($zero, $channel), 1, 'database 0 gets no message';
-    is stored($database, $channel), 0, 'the other one has none yet';
+    ok !$client->event(0.5),
+        'without +select: no entry of another database is sent';
+    is stored($zero, $channel), 1,
+        'without +select: database 0 gets no message';
+    is stored($database, $channel), 0,
+        'without +select: the database of the URL gets no message';
 
     redis('ACL', 'SETUSER', 'less', '+select');
 
@@ -393,13 +397,14 @@ sub stored {
         my $r = post($nginx, channel_id => $channel, sequence => 3);
         $id = $r->{body};
         return $r->{status} == 200;
-    }), 'messages are taken with +select';
+    }), 'with +select: messages are taken';
 
     my $event = $client->event(20);
     is $event && "$event->{id} $event->{json}{sequence}", "$id 3",
-        'the first event is the first of these';
-    is stored($database, $channel), 1, 'it is in the database of the URL';
-    is stored($zero, $channel), 1, 'database 0 has what it had';
+        'with +select: the first event is the first of these messages';
+    is stored($database, $channel), 1,
+        'with +select: the message is in the database of the URL';
+    is stored($zero, $channel), 1, 'with +select: database 0 has what it had';
     says($nginx, $_, 200) for qw(publish gateway);
 
     $client->close;
@@ -416,16 +421,18 @@ my $barred = start('nobody', 'nobody');
 
 is post($barred, channel_id => $channel)->{status}, 500,
     'a publisher that may not publish gets 500';
-ok wait_for(20, sub { grep { /NOPERM/ } errors($barred) }), 'the log says why';
+ok wait_for(20, sub { grep { /NOPERM/ } errors($barred) }),
+    'the log says why a publisher gets 500';
 
 my ($before) = redis('INFO', 'stats') =~ /total_connections_received:(\d+)/;
 my $waiting = sse_open($barred, channel_id => $channel);
-is $waiting->status, 200, 'a client is not turned away for it';
+is $waiting->status, 200, 'a client of a user without rights gets 200';
 ok wait_for(20, sub { grep { /reading .* failed: NOPERM/ } errors($barred) }),
-    'the log says why';
+    'the log says why a client gets no events';
 
 my ($after) = redis('INFO', 'stats') =~ /total_connections_received:(\d+)/;
-cmp_ok $after - $before, '<', 20, 'without a storm of connections';
+cmp_ok $after - $before, '<', 20,
+    'a user without rights causes no storm of connections';
 
 
 # --- a wrong password
@@ -435,11 +442,12 @@ my $wrong = nginx_start(server => gateway_location('conduit_gateway_auth off;')
 
 $waiting = sse_open($wrong, channel_id => $channel);
 is $waiting->status, 200, 'a wrong password is an outage for a client';
-ok $waiting->end(20), 'which ends it';
+ok $waiting->end(20), 'a wrong password ends a response as an outage does';
 
 for my $role ('bell', 'reader') {
     is scalar(grep { /$role: connect failed \(AUTH refused: WRONGPASS/ }
-              errors($wrong)), 1, "the $role says so once";
+              errors($wrong)), 1,
+                  "a wrong password is logged once for the $role";
 }
 
 done_testing;

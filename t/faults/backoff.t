@@ -1,5 +1,7 @@
-# How long a connection that fails waits for its next try, and how often it says
-# so.
+# How long NGINX waits before it tries to connect to Redis again, and how often
+# it logs that a connection fails: waits start at about 50 ms, grow to 3 s at
+# most, and differ between connections; the reason is logged again after a
+# minute.
 
 use strict;
 use warnings;
@@ -38,16 +40,16 @@ sub waits {
 }
 
 ok wait_for(60, sub { grep({ $_ >= 1600 } waits()) >= 3 * $LINKS }),
-    'they try for a while';
+    'connections try again until waits are long';
 
 my @waits = sort { $a <=> $b } waits();
 my %distinct = map { $_ => 1 } grep { $_ >= 1600 } @waits;
 
-cmp_ok $waits[0], '>=', 25, 'the first waits are short';
-cmp_ok $waits[0], '<=', 75, 'by about 50 ms';
-cmp_ok $waits[-1], '<=', 3000, 'none is over 3 s';
-cmp_ok $waits[-1], '>', 2500, 'which some come close to';
-cmp_ok keys %distinct, '>', $LINKS, 'long ones differ';
+cmp_ok $waits[0], '>=', 25, 'the first waits are not shorter than 25 ms';
+cmp_ok $waits[0], '<=', 75, 'the first waits are not longer than 75 ms';
+cmp_ok $waits[-1], '<=', 3000, 'no wait is longer than 3 s';
+cmp_ok $waits[-1], '>', 2500, 'some waits are close to 3 s';
+cmp_ok keys %distinct, '>', $LINKS, 'long waits differ';
 
 # each of them says at error level why, and again after a minute
 
@@ -59,12 +61,12 @@ sub errors {
 }
 
 ok wait_for(120, sub { sleep 0.2; errors() >= 2 * $LINKS }),
-    'the reason is said again';
+    'the reason is logged again';
 
 my @errors = errors();
 
 cmp_ok(($errors[$LINKS] - $errors[0]) % 86400, '>=', 59,
-       'not before a minute is over');
+       'the reason is not logged again before a minute is over');
 
 is $nginx->stop, 0, 'NGINX quits';
 done_testing();

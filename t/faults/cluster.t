@@ -126,9 +126,9 @@ sub connections {
 
 my @channels = map { channel_on($_) } @masters;
 
-is publish_both($_), '200 200', 'a message is stored' for @channels;
+is publish_both($_), '200 200', 'messages are stored' for @channels;
 is $cluster->command($masters[$_], 'XLEN', $channels[$_]{key}), 2,
-    'on the master that has its slot' for 0 .. 2;
+    'messages are stored on the master that has their slot' for 0 .. 2;
 
 my ($first, @others) = @channels;
 
@@ -162,11 +162,11 @@ $scouts += $_->{cluster} // 0 for @counts;
 is_deeply [map { $_->{subscribe} } @counts], [1, 1, 1],
     'a worker has one bell at each master';
 is_deeply [map { $_->{evalsha} // $_->{eval} } @counts], [1, 1, 1],
-    'one link to publish';
+    'a worker has one link for publishing at each master';
 is_deeply [map { ($_->{xread} // 0) + ($_->{xrange} // 0) + ($_->{xinfo} // 0)
                  + ($_->{ping} // 0) } @counts],
-    [1, 1, 1], 'and one reader';
-is $scouts, 2, 'and one scout for publishing, one for streaming';
+    [1, 1, 1], 'a worker has one reader at each master';
+is $scouts, 2, 'a worker has one scout for publishing, and one for streaming';
 
 
 
@@ -186,27 +186,29 @@ $cluster->command($from, 'DEL', rate_key($ch));
 is publish_both($ch), '200 200',
     'messages are taken with one of two keys missing';
 is $cluster->command($from, 'XLEN', $ch->{key}), 8,
-    'they are stored where the stream is';
+    'messages are stored where the stream is';
 all_arrive($ch, 'the messages are streamed');
 
-is_deeply [$step->move], [$ch->{key}], 'the stream moves';
+is_deeply [$step->move], [$ch->{key}], 'a migration moves the stream';
 
 is publish_both($ch), '200 200', 'messages are taken with no key left behind';
 all_arrive($ch, 'the messages are streamed from where the stream is now');
 
 my $new = open_stream($ch);
 is scalar(my @history = $new->events(10)), 10,
-    'a client that comes now gets the history';
+    'a client that comes during a migration gets the history';
 
 $step->close;
 
 is publish_both($ch), '200 200',
     'messages are taken when the slot has its new master';
 all_arrive($ch, 'the messages are streamed');
-is scalar(@history = $new->events(2)), 2, 'to all';
+is scalar(@history = $new->events(2)), 2,
+    'a client that came during a migration gets the messages';
 $new->close;
 
-is $cluster->command($to, 'XLEN', $ch->{key}), 12, 'and stored there';
+is $cluster->command($to, 'XLEN', $ch->{key}), 12,
+    'messages are stored at the new master';
 
 
 # --- a slot moves back under load, the stream before the key of the rate
@@ -275,19 +277,21 @@ for my $way (sort keys %apart) {
 
     is publish_both($ch), '200 200', "$way: messages are taken";
     is_deeply keys_at($ch, $from), $apart{$way}{source},
-        'the source has what was left there';
+        "$way: the source has what was left there";
     is_deeply keys_at($ch, $to), $apart{$way}{target},
-        'the target has what went ahead';
-    all_arrive($ch, 'the messages arrive');
+        "$way: the target has what went ahead";
+    all_arrive($ch, "$way: the messages arrive");
 
-    ok eval { $step->move; 1 }, 'what is left moves' or diag $@;
-    is publish_both($ch), '200 200', 'messages are taken at the target';
+    ok eval { $step->move; 1 }, "$way: what is left moves" or diag $@;
+    is publish_both($ch), '200 200', "$way: messages are taken at the target";
     $step->close;
-    is publish_both($ch), '200 200', 'messages are taken when it has the slot';
+    is publish_both($ch), '200 200',
+        "$way: messages are taken when the target has the slot";
 
-    is $cluster->command($to, 'XLEN', $ch->{key}), 8, 'all are in one stream';
-    is_deeply keys_at($ch, $from), [], 'nothing is left at the source';
-    all_arrive($ch, 'each arrives once and in order');
+    is $cluster->command($to, 'XLEN', $ch->{key}), 8,
+        "$way: all messages are in one stream";
+    is_deeply keys_at($ch, $from), [], "$way: nothing is left at the source";
+    all_arrive($ch, "$way: each message arrives once and in order");
     $ch->{sse}->close;
 }
 
@@ -302,18 +306,20 @@ ok wait_for(20, sub { connections($from)->{xinfo} || connections($from)->{xread}
 $step = $cluster->migration($none->{key}, $to);
 $step->open;
 
-is publish_both($none), '200 200', 'its first message goes to the target';
+is publish_both($none), '200 200',
+    'the first message of a stream goes to the target of its slot';
 is $cluster->command($to, 'CLUSTER', 'COUNTKEYSINSLOT',
                      $cluster->slot($none->{key})) > 0, 1,
-    'which has the key before it has the slot';
+    'the target has the key before it has the slot';
 
 my $started = time;
-all_arrive($none, 'and arrives', 15);
+all_arrive($none, 'the first message of a stream arrives', 15);
 note sprintf 'a stream made on the way arrived after %.1fs', time - $started;
 
 $step->close;
-is publish_both($none), '200 200', 'as do those that follow';
-all_arrive($none, 'the move', 15);
+is publish_both($none), '200 200',
+    'messages are taken after the slot has moved';
+all_arrive($none, 'messages arrive after the slot has moved', 15);
 
 my $quiet = channel_on($from);
 $quiet->{sse} = open_stream($quiet);
@@ -322,9 +328,10 @@ $step = $cluster->migration($quiet->{key}, $to);
 $step->open;
 $step->close;
 
-is publish_both($quiet), '200 200', 'nor does a move between tell';
+is publish_both($quiet), '200 200',
+    'a message is taken after a move that nothing told of';
 $started = time;
-all_arrive($quiet, 'the first message arrives all the same', 15);
+all_arrive($quiet, 'a message arrives after a move that nothing told of', 15);
 note sprintf 'a stream made after the move arrived after %.1fs',
     time - $started;
 
@@ -342,11 +349,11 @@ $step->move;
 $step->close;
 
 ok wait_for(20, sub { $cluster->owner($idle->{key}, $_) == $to ? 1 : 0 }),
-    'the slot moves' for $from, $to;
+    'the slot of an idle stream moves' for $from, $to;
 
-is publish_both($idle), '200 200', 'a message comes later';
+is publish_both($idle), '200 200', 'a message is taken after an idle move';
 $started = time;
-all_arrive($idle, 'and arrives', 15);
+all_arrive($idle, 'a message arrives after an idle move', 15);
 note sprintf 'after an idle move a message arrived after %.1fs',
     time - $started;
 
@@ -369,10 +376,11 @@ $step->cancel;
 
 is publish_both($stays), '200 200',
     'when the migration is given up, messages are taken';
-is $cluster->command($from, 'XLEN', $stays->{key}), 2, 'by the old master';
+is $cluster->command($from, 'XLEN', $stays->{key}), 2,
+    'when the migration is given up, messages are stored at the old master';
 
 $started = time;
-all_arrive($stays, 'the messages are streamed', 15);
+all_arrive($stays, 'when the migration is given up, messages are streamed', 15);
 note sprintf 'after a migration that was given up a message arrived after '
              . '%.1fs', time - $started;
 
@@ -413,18 +421,19 @@ ok wait_for(20, sub {
     return $r->{status} == 503;
 }), 'a cluster that is down is a 503';
 is $r->{headers}{'retry-after'}, 1,
-    'a slot that nobody serves: when to try again';
+    'a cluster that is down: when to try again';
 
 $cluster->command($masters[2], 'CLUSTER', 'ADDSLOTS', $slot - 1, $slot);
 
 for my $ch ($lost, $other) {
     ok wait_for(60, sub { try_publish($ch, 'publish')->{status} == 200 }),
         'when the slot is served again, messages are taken';
-    all_arrive($ch, 'and streamed in the old response', 15);
+    all_arrive($ch, 'messages are streamed in the old response', 15);
 }
 
 is scalar(my @late = $waiting->events(scalar @{ $lost->{acked} }, 10)),
-    scalar @{ $lost->{acked} }, 'and in the one that waited';
+    scalar @{ $lost->{acked} },
+        'a client that waited for the slot gets the messages';
 $waiting->close;
 
 
@@ -495,18 +504,19 @@ sub scouts {
     return $n;
 }
 
-is scouts(@masters), 0, 'no master is asked';
+is scouts(@masters), 0, 'no master is asked while the seeds are there';
 
 $cluster->kill($_) for @seeds;
 
 ok wait_for(20, sub { scouts(@masters) == 2 }),
     'masters are asked when all seeds are gone';
 
-is publish_both($ch), '200 200', 'messages are taken';
-all_arrive($ch, 'the messages are streamed');
+is publish_both($ch), '200 200', 'messages are taken when all seeds are gone';
+all_arrive($ch, 'messages are streamed when all seeds are gone');
 
 my $moves = channel_on($masters[0]);
-is publish_both($moves), '200 200', 'a new channel has messages';
+is publish_both($moves), '200 200',
+    'messages of a new channel are taken when all seeds are gone';
 $moves->{sse} = open_stream($moves);
 all_arrive($moves, 'a new channel is read');
 

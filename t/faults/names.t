@@ -63,8 +63,9 @@ sub is_found {
     my $sse = sse_open($nginx);
     my ($event) = ($sse->events($sequence))[-1];
 
-    is $event && $event->{json}{sequence}, $sequence, 'and streamed';
-    unlike $nginx->error_log, qr/\[error\]/, 'and no error logged';
+    is $event && $event->{json}{sequence}, $sequence,
+        "$title: a message is streamed";
+    unlike $nginx->error_log, qr/\[error\]/, "$title: no error is logged";
 
     $nginx->stop;
     redis('FLUSHALL');
@@ -79,18 +80,21 @@ sub is_unknown {
     is try_publish($nginx)->{status}, 503, "$title: a message is not taken";
 
     my $sse = sse_open($nginx);
-    is $sse->status, 200, 'a stream is opened';
-    ok $sse->end(20), 'and ended';
-    like $sse->body, qr/Too many errors/, 'as in an outage';
+    is $sse->status, 200, "$title: a stream is opened";
+    ok $sse->end(20), "$title: the stream ends";
+    like $sse->body, qr/Too many errors/,
+        "$title: the stream ends as in an outage";
 
-    is try_publish($nginx)->{status}, 503, 'nothing has changed';
+    is try_publish($nginx)->{status}, 503,
+        "$title: a second message is not taken";
     sleep 1.5;
 
     my @lines = $nginx->error_log =~ /^.*\[error\].* conduit: redis .*$/mg;
 
-    is scalar(@lines), 2, 'one line for publishing, one for reading';
+    is scalar(@lines), 2,
+        "$title: one line is logged for publishing, one for reading";
     is scalar(grep { /"\Q$STRANGER\E".*\($advice/ } @lines), 2,
-        'tell whom nobody knows, and what to do';
+        "$title: the lines name the host, and say what to do";
     note $_ for @lines;
 
     is $nginx->stop, 0, 'NGINX quits';
@@ -122,10 +126,12 @@ for my $names (['127.0.0.1', $STRANGER], [$STRANGER, '127.0.0.1']) {
     my $nginx = start("redis+sentinel://$list/mymaster");
 
     ok wait_for(20, sub { try_publish($nginx)->{status} == 200 }),
-        'Sentinel: the next one is asked';
+        'Sentinel: the next Sentinel is asked';
     my $sse = sse_open($nginx);
-    is $sse->status, 200, 'a stream is opened';
-    ok $sse->event, 'and served';
+    is $sse->status, 200,
+        'Sentinel: a stream is opened after the next Sentinel was asked';
+    ok $sse->event,
+        'Sentinel: a stream is served after the next Sentinel was asked';
     $nginx->stop;
     redis('FLUSHALL');
     $sequence = 0;
@@ -141,10 +147,10 @@ is_found("Cluster, $_->[0]", 'redis+cluster://127.0.0.1:' . cluster(@$_[1, 2]))
     for ['an address', \'127.0.0.1', []],
         ['a name and its address', \$STRANGER, $ip],
         ['a name, and nothing as address', \$STRANGER, [\'ip', \'']],
-        ['nil is where the answer came from', undef, []],
-        ['nil is that, whatever the address', undef, $elsewhere],
-        ['nothing is that, too', \'', []],
-        ['a "?" is where the answer came from', \'?', []],
+        ['nil, which is where the answer came from', undef, []],
+        ['nil, whatever the address', undef, $elsewhere],
+        ['an empty name, which is where the answer came from', \'', []],
+        ['a "?", which is where the answer came from', \'?', []],
         ['a "?" with nothing as address', \'?', [\'ip', \'']],
         ['a "?" with an address', \'?', $ip],
         ['no values', undef],

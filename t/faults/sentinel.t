@@ -174,13 +174,14 @@ sub few_lines {
 my $master = $set->master;
 my ($replica) = grep { $_ != $master } $set->data;
 
-is try_publish()->{status}, 200, 'a message is stored' for 1 .. 3;
-is $set->command($master, 'XLEN', stream_key()), 3, 'on the master';
+is try_publish()->{status}, 200, 'a message is taken' for 1 .. 3;
+is $set->command($master, 'XLEN', stream_key()), 3,
+    'messages are stored on the master';
 
 my $sse = sse_open($nginx);
 all_arrive($sse, 'the messages are streamed');
 
-is try_publish()->{status}, 200, 'another one is stored';
+is try_publish()->{status}, 200, 'another message is taken';
 all_arrive($sse, 'the message is streamed live');
 
 is scalar(links($replica)), 0, 'the replica has no connection';
@@ -207,16 +208,18 @@ my @kept = grep { has($replica, $_) } @acked;
 is_deeply [grep { has($replica, $_) && !$unknown{(split)[1]} && !$seen{$_}++ }
            @got],
     \@kept, 'nothing that the new master has is missing';
-is_deeply [splice @other], [], 'nothing was trimmed, and no loss is told of';
-ok !$sse->{eof}, 'the client has stayed';
+is_deeply [splice @other], [],
+    'no history_lost is sent, as nothing was trimmed';
+ok !$sse->{eof}, 'the response stays open during a failover by hand';
 note sprintf '%d acknowledged, %d lost by Redis', scalar @acked, @acked - @kept;
 
-is $set->master, $replica, 'the replica is the master';
+is $set->master, $replica, 'a failover by hand makes the replica the master';
 
 ok wait_for(20, sub {
     $set->info($master, 'replication')->{role} eq 'slave'
-}), 'the old master is a replica of it';
-ok wait_for(20, sub { !links($master) }), 'and left';
+}), 'a failover by hand makes the old master a replica';
+ok wait_for(20, sub { !links($master) }),
+    'a failover by hand: the connections to the old master are closed';
 
 my @lines = few_lines($at);
 note substr $_, 0, 200 for @lines;
@@ -238,16 +241,17 @@ for my $how ('a killed master', 'a hung master') {
         my $info = $set->info($replica, 'replication');
 
         return $info->{role} eq 'slave' && $info->{master_link_status} eq 'up';
-    }), 'the replica follows';
+    }), "$how: the replica follows its master before";
 
     # what the failover before has lost is no matter here
 
     @acked = @got = ();
     $sse->close;
-    is try_publish()->{status}, 200, 'a message is stored';
+    is try_publish()->{status}, 200, "$how: a message is taken before";
     $sse = sse_open($nginx, last_event_id => (split ' ', $acked[0])[0]);
     shift @acked;
-    is try_publish()->{status}, 200, 'more messages are stored' for 1 .. 5;
+    is try_publish()->{status}, 200, "$how: messages are taken before"
+        for 1 .. 5;
     all_arrive($sse, 'the messages are streamed');
 
     who_is_who();
@@ -266,7 +270,7 @@ for my $how ('a killed master', 'a hung master') {
 
     is_deeply [map { "$_->{id} $_->{json}{sequence}" }
                $late->events($#got)], [@got[1 .. $#got]],
-        'the new master serves old positions';
+        "$how: the new master serves old positions";
     $late->close;
 
     # the old one is back as a master, until the Sentinels see it
@@ -286,11 +290,12 @@ for my $how ('a killed master', 'a hung master') {
         return eval {
             $set->info($master, 'replication')->{role} eq 'slave'
         };
-    }), 'the old master comes back, and is made a replica';
+    }), "$how: the old master comes back, and is made a replica";
 
-    is_deeply [keys %statuses], [200], 'messages are taken meanwhile';
+    is_deeply [keys %statuses], [200],
+        "$how: messages are taken while the old master comes back";
     is scalar(grep { !has($replica, $_) } @acked), 0,
-        'the new master has got all of them';
+        "$how: the new master has all of these messages";
     all_arrive($sse, 'the client, too');
 
     @lines = few_lines($at);
@@ -303,8 +308,8 @@ for my $how ('a killed master', 'a hung master') {
 $set->kill($sentinels[0]);
 
 ok wait_for(20, sub { $nginx->error_log =~ /scout: connect(?:ion)? / }),
-    'a Sentinel is missed';
-is try_publish()->{status}, 200, 'the master is known all the same';
+    'the log tells that a Sentinel is gone';
+is try_publish()->{status}, 200, 'a message is taken though a Sentinel is gone';
 all_arrive($sse, 'the messages are streamed');
 
 is $nginx->stop, 0, 'NGINX quits';
@@ -314,10 +319,12 @@ $sse = sse_open($nginx, last_event_id => (split ' ', $acked[-1])[0]);
 @acked = @got = ();
 
 is $sse->status, 200, 'with the first Sentinel gone, a stream is opened';
-is try_publish()->{status}, 200, 'and a message taken';
+is try_publish()->{status}, 200,
+    'with the first Sentinel gone, a message is taken';
 ok wait_for(20, sub { try_publish()->{status} == 200 }),
-    'more messages are stored';
-is $sse->event->{id}, (split ' ', $acked[0])[0], 'the messages are streamed';
+    'with the first Sentinel gone, more messages are taken';
+is $sse->event->{id}, (split ' ', $acked[0])[0],
+    'with the first Sentinel gone, the messages are streamed';
 is $nginx->stop, 0, 'NGINX quits';
 
 
@@ -329,7 +336,7 @@ ok wait_for(20, sub {
     my $info = $set->info($replica, 'replication');
 
     return $info->{role} eq 'slave' && $info->{master_link_status} eq 'up';
-}), 'the replica follows';
+}), 'the replica follows its master before the Sentinel loses touch';
 
 my $pretender = Conduit::Servers->new->pretender(
     SENTINEL => ['127.0.0.1', \"$master"]);
@@ -339,7 +346,8 @@ $nginx = nginx_start(server => locations($set->url($pretender, $sentinels[1]),
 $sse = sse_open($nginx, last_event_id => (split ' ', $acked[-1])[0]);
 @acked = @got = ();
 
-is try_publish()->{status}, 200, 'a message is stored';
+is try_publish()->{status}, 200,
+    'a message is taken before the Sentinel loses touch';
 all_arrive($sse, 'the messages are streamed');
 
 $set->settle($master);
@@ -360,18 +368,20 @@ $sse = sse_open($nginx);
 is $sse->status, 200, 'without a master, a stream is opened';
 
 my $r = try_publish();
-is $r->{status}, 503, 'a message is not taken';
-is $r->{headers}{'retry-after'}, 1, 'it is told when to try again';
-like $r->{body}, qr/not stored/, 'and that it is not stored';
+is $r->{status}, 503, 'without a master, a message is refused';
+is $r->{headers}{'retry-after'}, 1,
+    'without a master, the answer tells when to try again';
+like $r->{body}, qr/not stored/,
+    'without a master, the answer tells that the message is not stored';
 
-ok $sse->end(20), 'the response ends';
+ok $sse->end(20), 'without a master, the response ends';
 like $sse->body, qr/\nevent:\ error\nretry:\ 3000\n
                     data:\ Too\ many\ errors,\ closing\ stream\n\n\z/x,
-    'with the error event';
+    'without a master, the response ends with the error event';
 
 @lines = $nginx->error_log =~ /^.*\[error\].*no master of that name.*$/mg;
 is scalar(@lines), 2, 'the log says why, once for publishing, once for reading';
-like $lines[0], qr/nobody/, 'and of whom';
+like $lines[0], qr/nobody/, 'the log says which name no Sentinel knows';
 note $_ for @lines;
 
 is $nginx->stop, 0, 'NGINX quits';
@@ -402,13 +412,15 @@ SKIP: {
         'with a URL of addresses, no message is taken';
     is scalar(my @l = $nginx->error_log
               =~ /\[error\].* conduit: redis \S+ server "localhost" is neither/g),
-        1, 'and the log tells why';
+        1, 'with a URL of addresses, the log tells why';
     is $nginx->stop, 0, 'NGINX quits';
 
     $nginx = nginx_start(server => locations(
         $named->url =~ s/127\.0\.0\.1/localhost/r));
-    is try_publish()->{status}, 200, 'with the name in the URL, one is';
-    is sse_open($nginx)->status, 200, 'and a stream is opened';
+    is try_publish()->{status}, 200,
+        'with the name in the URL, a message is taken';
+    is sse_open($nginx)->status, 200,
+        'with the name in the URL, a stream is opened';
     is $nginx->stop, 0, 'NGINX quits';
 }
 

@@ -161,7 +161,7 @@ sub no_error {
 
     @lines = grep { !/timed out|in time/ } @lines if $ENV{CONDUIT_CHECKED};
 
-    is join("\n", @lines), '', 'no error is logged';
+    is join("\n", @lines), '', 'no error is logged with TLS that works';
 }
 
 
@@ -175,7 +175,7 @@ sub works {
     my $r = try_publish($nginx, channel_id => $id);
 
     is $r->{status}, 200, "$name: a message is taken";
-    is eval { $sse->event(30)->{id} }, $r->{body}, 'and arrives';
+    is eval { $sse->event(30)->{id} }, $r->{body}, "$name: a message arrives";
     is $nginx->stop, 0, 'NGINX quits';
     no_error($nginx);
 }
@@ -215,10 +215,10 @@ sub fails {
     my $r = try_publish($nginx);
 
     is $r->{status}, 503, "$name: a message is not taken";
-    like $r->{body}, qr/not stored/, 'and not stored';
+    like $r->{body}, qr/not stored/, "$name: a message is not stored";
 
     my $sse = sse_open($nginx);
-    is $sse->status, 200, 'a client may wait';
+    is $sse->status, 200, "$name: a client may wait";
 
     wait_for(20, sub { lines($nginx, 'error', $_) or return 0
                        for qw(publish reader bell); 1 });
@@ -232,10 +232,11 @@ sub fails {
         my %reasons = map { /\((.+)\), next try in/ ? ($1 => 1) : () } @lines;
 
         is scalar(@lines), scalar(keys %reasons),
-            "$role: one error line for each reason";
+            "$name: $role has one error line for each reason";
         is scalar(grep { !/connect failed \($why\), next try in/ } @lines), 0,
-            'says why';
-        cmp_ok scalar(lines($nginx, 'info', $role)), '<', 20, 'no storm';
+            "$name: $role logs why";
+        cmp_ok scalar(lines($nginx, 'info', $role)), '<', 20,
+            "$name: $role does not try again too often";
     }
 
     note +(lines($nginx, 'error', 'publish'))[0];
@@ -337,7 +338,8 @@ for my $trusted (qw(ca stranger)) {
     } 1 .. 20;
 
     is $status, join(' ', (404) x 20), "HTTPS goes on, trust in $trusted";
-    unlike $nginx->error_log, qr/stale global SSL error/, 'no error is left';
+    unlike $nginx->error_log, qr/stale global SSL error/,
+        "HTTPS leaves no error of OpenSSL, trust in $trusted";
     $_->close for @clients;
     is $nginx->stop, 0, 'NGINX quits';
 }
@@ -365,8 +367,9 @@ $servers->pause_for($server, 0.5);
 my $r = try_publish($nginx, channel_id => uuid(),
                     payload => { v => 'x' x 6_000_000 });
 
-is $r->{status}, 200, 'so does a command that meets a full socket';
-is try_publish($nginx)->{status}, 200, 'and the next one';
+is $r->{status}, 200, 'a command that meets a full socket is sent';
+is try_publish($nginx)->{status}, 200,
+    'a command after one that met a full socket is sent';
 
 
 # --- two records that come in one segment
@@ -436,7 +439,8 @@ for my $sequence (1 .. 3) {
     push @acked, try_publish($nginx, channel_id => $id)->{body};
 }
 
-is_deeply [map { $_->{id} } $sse->events(3)], \@acked, 'messages arrive';
+is_deeply [map { $_->{id} } $sse->events(3)], \@acked,
+    'messages arrive before the server restarts';
 @acked = ();
 
 $servers->kill($server);
@@ -447,7 +451,7 @@ ok wait_for(20, sub {
     'without the server, messages are refused';
 like +(lines($nginx, 'error', 'publish'))[0],
     qr/connection lost \((?:Server closed the connection|Connection reset)/,
-    'the log says why';
+    'the log says why messages are refused without the server';
 
 $servers->run($server);
 
@@ -456,12 +460,12 @@ ok wait_for(20, sub {
 
     push @acked, $r->{body} if $r->{status} == 200;
     return @acked == 5;
-}), 'with it, they are taken';
+}), 'with the server back, messages are taken';
 
 is_deeply [map { $_->{id} } $sse->events(5)], \@acked,
-    'and arrive in the same response';
+    'with the server back, messages arrive in the same response';
 ok wait_for(20, sub { 3 == lines($nginx, 'warn', '\S+') }),
-    'each connection is back';
+    'with the server back, each connection is up again';
 
 
 # --- reloads
@@ -474,7 +478,8 @@ for (1 .. 5) {
     $waiting->close;
 }
 
-is try_publish($nginx, channel_id => $id)->{status}, 200, 'and all is well';
+is try_publish($nginx, channel_id => $id)->{status}, 200,
+    'after reloads a message is taken';
 is $nginx->stop, 0, 'NGINX quits';
 
 
@@ -494,7 +499,8 @@ for my $port (@ports) {
     $r = try_publish($nginx, channel_id => $id);
 
     is $r->{status}, 200, 'a master of a cluster takes a message';
-    is eval { $sse->event(30)->{id} }, $r->{body}, 'which arrives';
+    is eval { $sse->event(30)->{id} }, $r->{body},
+        'a message to a master of a cluster arrives';
     $sse->close;
 }
 
@@ -508,7 +514,7 @@ $step->close;
 
 ok wait_for(20, sub {
     try_publish($nginx, channel_id => $id)->{status} == 200
-}), 'a slot that has moved is followed';
+}), 'a slot that has moved is followed to the TLS port of its new master';
 is $nginx->stop, 0, 'NGINX quits';
 no_error($nginx);
 
@@ -541,7 +547,8 @@ ok wait_for(20, sub {
 
     return scalar @up;
 }), 'the scout finds another node';
-unlike $nginx->error_log, qr/certificate verify failed/, 'and trusts it';
+unlike $nginx->error_log, qr/certificate verify failed/,
+    'the scout trusts the other node';
 is $nginx->stop, 0, 'NGINX quits';
 
 
@@ -581,7 +588,8 @@ EOC
     is try_publish($nginx)->{status}, 503,
         'a Sentinel that is not trusted: a message is not taken';
     like +(lines($nginx, 'error', 'scout'))[0],
-        qr/certificate verify failed/, 'the log says why';
+        qr/certificate verify failed/,
+            'the log says that a Sentinel is not trusted';
     is $nginx->stop, 0, 'NGINX quits';
 }
 

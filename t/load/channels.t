@@ -150,16 +150,16 @@ ok wait_for(60, sub { redis('DBSIZE') == 0 }), 'Redis forgets the channels';
 
 my $redis_after = redis_kb();
 cmp_ok $redis_after - $redis_before, '<=', $MOST_KB,
-    "and has $MOST_KB kB more at most than before";
+    "after all of them Redis has $MOST_KB kB more at most than before";
 
 my ($tracked) = redis('INFO', 'stats') =~ /^tracking_total_keys:(\d+)/m;
-is $tracked, 0, 'and remembers no key for the gateway';
+is $tracked, 0, 'after all of them Redis tracks no key for the gateway';
 
 diag sprintf '%d channels in %.1f s: worker %d kB after a quarter, %d kB at '
      . 'the end; Redis %d kB before, %d kB after', $CHANNELS, $took, $quarter,
      $end, $redis_before, $redis_after;
 
-is_deeply [$nginx->workers], [$worker], 'it is the same worker';
+is_deeply [$nginx->workers], [$worker], 'the worker is the same all the time';
 log_is_quiet($nginx, 'nothing is wrong in the log');
 
 done_testing();

@@ -135,7 +135,7 @@ sub browser_headers {
 # --- HTTP/1.1
 
 cmp_ok abs(800 - length $token), '<=', 2, 'a token has 800 bytes';
-is length($headers) + $OWN, 600, 'and the headers of a request 600';
+is length($headers) + $OWN, 600, 'the headers of a request have 600 bytes';
 
 my $nginx = start();
 my ($worker) = $nginx->workers;
@@ -175,15 +175,17 @@ diag sprintf 'idle worker: %.2f%% of a processor over %d s, %.2f%% its own and '
      . 'the rest the kernel\'s for %d bytes of comments',
      $cpu, $seconds, $user, $bytes;
 cmp_ok $user, '<', 1, 'an idle worker takes less than 1% of a processor';
-cmp_ok $cpu, '<', 4, 'and little with what the kernel does for it';
-cmp_ok $bytes, '>=', $CLIENTS, 'with a comment to each in that time' if full();
+cmp_ok $cpu, '<', 4,
+    'an idle worker and the kernel take less than 4% of a processor';
+cmp_ok $bytes, '>=', $CLIENTS,
+    'an idle worker sends each client a comment in that time' if full();
 
 publish_many(first => 1, last => 1);
 $stat = $load->reaches('events', $CLIENTS);
 
-is $stat->{events}, $CLIENTS, 'all of them get an event';
+is $stat->{events}, $CLIENTS, 'all subscribers get an event';
 is_deeply [@$stat{qw(refused broken ended gaps repeats)}], [0, 0, 0, 0, 0],
-    'once, and nobody is refused or cut off';
+    'all subscribers get it once, and none is refused or cut off';
 
 $load->ends;
 log_is_quiet($nginx, 'nothing is wrong in the log');

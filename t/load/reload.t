@@ -73,7 +73,7 @@ my $master_end = rss_kb($master);
 
 ok $worker_end, 'after all of them there is one worker, with all clients';
 wait_for(20, sub { links() == 2 });
-is links(), 2, 'and it alone is connected to Redis';
+is links(), 2, 'after all of them one worker alone is connected to Redis';
 
 $sequence++;
 publish_many(first => $sequence, last => $sequence, channels => \@channels);
@@ -92,14 +92,16 @@ is $stat->{drained} + $stat->{turned}, $stat->{ended},
     "the $stat->{ended} that ended were told to reconnect, or turned away at"
     . ' once';
 cmp_ok $stat->{turned}, '<=', $stat->{ended} / 10,
-    'by a worker that was leaving, and those were few';
-cmp_ok $stat->{ended}, '>=', $CLIENTS, 'and each client was, at least once';
+    'responses that were turned away by a worker that was leaving are few';
+cmp_ok $stat->{ended}, '>=', $CLIENTS,
+    'each client was told to reconnect at least once';
 
 is $nginx->pid, $master, 'the master is the one that was started';
 cmp_ok $master_end - $master_quarter, '<=', $MOST_KB,
-    "it takes $MOST_KB kB more at most than after a quarter of the reloads";
+    "the master takes $MOST_KB kB more at most than after a quarter of the "
+    . "reloads";
 cmp_ok $worker_end - $worker_quarter, '<=', $MOST_KB,
-    'so does the last worker';
+    "the last worker takes $MOST_KB kB more at most than after a quarter";
 
 diag sprintf '%d reloads in %.1f s, %d ms the slowest, %d reconnects, %d'
      . ' turned away; master %d kB after a quarter, %d kB at the end;'
