@@ -203,13 +203,13 @@ my @IDS = (org_id => 0 + $ORG, channel_id => $CHANNEL);
 is status($C, @IDS, role => 'reader'), 200,
     'a location of the contract can require a claim';
 is status($C, @IDS, role => 'writer'), $denied,
-    "with the contract's keys, another claim is refused";
+    "the contract's keys: another claim is refused";
 is status($C, @IDS), $denied,
-    "with the contract's keys, a missing claim is refused";
+    "the contract's keys: a missing claim is refused";
 is status($C, @IDS, org_id => 7, role => 'reader'), $denied,
-    'with a claim required, another organization is refused';
+    "the contract's keys: another organization is refused";
 is status($C, role => 'reader'), '401 Invalid token',
-    'with a claim required, a token without organization is refused';
+    "the contract's keys: a token without organization is refused";
 
 
 # --- what else a location has
@@ -229,11 +229,11 @@ is http($nginx, 'GET', '/asked/x?run=2')->{status}, 403,
 
 my $sse = reply($P, run => '1');
 is_deeply [@{ $sse->headers }{qw(x-org x-channel)}], [undef, undef],
-    'with a token that has no ids, the verified variables are empty';
+    'a token without ids: the verified variables are empty';
 
 $sse = reply($P, run => '1', @IDS);
 is_deeply [@{ $sse->headers }{qw(x-org x-channel)}], [$ORG, $CHANNEL],
-    'with a token that has ids, the verified variables are these';
+    'a token with ids: the verified variables are these';
 
 # a redirect leads to a location with the same keys and other claims: they are
 # looked at anew

@@ -130,12 +130,12 @@ becomes_page('a client that is gone is not counted',
 my @many = map { subscribe(uuid()) } 1 .. 110;
 
 $json = page();
-is $json->{channels}, 112, 'of 112 channels all are counted';
-is scalar @{ $json->{shown} }, 100, 'of 112 channels 100 are shown';
+is $json->{channels}, 112, '112 channels: all are counted';
+is scalar @{ $json->{shown} }, 100, '112 channels: 100 are shown';
 is $json->{shown}[0]{clients}, 3,
-    'of 112 channels the one with the most clients is shown first';
+    '112 channels: the one with the most clients is shown first';
 is scalar(keys %{ { map { $_->{stream} => 1 } @{ $json->{shown} } } }), 100,
-    'of 112 channels none is shown twice';
+    '112 channels: none is shown twice';
 
 $_->close for @many, @clients, $with;
 becomes_page('channels without clients are not shown',

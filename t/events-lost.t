@@ -625,7 +625,7 @@ for (sort keys %LOCATIONS) {
             is upto($other, "$life-3"),
                 ($counts || $how ne 'is made anew at once' || $life == 0
                  ? '' : 'trimmed(1-300) ') . "$life-1..3",
-                'and is not told';
+                "$name: a client that had all is told of no loss";
 
             fill($life, 4, 4, phase => 'END');
 

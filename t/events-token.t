@@ -310,7 +310,7 @@ for my $request (@requests) {
         "a request without origin is allowed none ($_)"
         for qw(both list);
 
-    is cors_of($on->('off'), @app), '', 'with cors off there are no headers';
+    is cors_of($on->('off'), @app), '', 'cors off: there are no headers';
 
     is cors_of($on->($_), @app), $ANY, "all may read /$_/"
         for qw(events any);

@@ -532,7 +532,7 @@ for my $case ([xadd => qr/the check.*NOPERM.*xadd/],
     turns($nginx, 'publish', $OK, 5, "the gateway has no right to $command");
 
     redis('ACL', 'SETUSER', 'less', "+$command");
-    turns($nginx, 'gateway', $OK, 5, "with the right to $command");
+    turns($nginx, 'gateway', $OK, 5, "the right to $command is there");
 
     is $nginx->stop, 0, 'NGINX quits';
 }

@@ -108,17 +108,18 @@ subtest 'TEST 13: 20 messages a second are taken, the 21st is refused' => sub {
     is($last->{headers}{'retry-after'}, '1',
        'the refusal tells the time to wait');
     is($last->{body}, 'Rate limit of 20 messages per 1 second exceeded',
-       'that says the limit');
+       'the refusal says the limit');
 
     lives_a_second(123, $channel);
 
-    is(redis('XLEN', stream_key(123, $channel)), 20, 'it is not stored');
+    is(redis('XLEN', stream_key(123, $channel)), 20,
+       'a message over the rate is not stored');
     like($nginx->error_log, qr/\[warn\].*over the rate of 20 in 1000ms/,
-         'it is logged');
+         'a message over the rate is logged');
 
     is(post($nginx, uuid())->{status}, 200, 'another channel is free');
     is(post($nginx, $channel, 124)->{status}, 200,
-       'and so is the channel of another organization');
+       'the channel of another organization is free');
 
     ok(wait_for(20, sub { !redis('EXISTS', rate_key(123, $channel)) }),
        'the window ends');
@@ -134,7 +135,7 @@ subtest 'TEST 14: the limit by the minute' => sub {
 
     is_deeply(statuses(@replies), { 200 => 5, 429 => 1 }, 'the 6th is refused');
     is($replies[5]{body}, 'Rate limit of 5 messages per 60 seconds exceeded',
-       'with the limit');
+       'the refusal tells the limit by the minute');
 
     my $wait = $replies[5]{headers}{'retry-after'};
 
@@ -260,9 +261,9 @@ subtest 'TEST 19: a body over the limit is refused before it is sent' => sub {
                      Authorization => 'Bearer ' . publish_token(),
                      'Content-Length' => 999999 });
 
-    is($r->{status}, 413, 'refused');
+    is($r->{status}, 413, 'the body is refused with 413');
     is($r->{body}, 'Message of 999999 bytes is over the limit of 16384 bytes',
-       'with the size announced');
+       'the refusal has the size announced');
 };
 
 __DATA__

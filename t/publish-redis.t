@@ -332,15 +332,15 @@ subtest 'TEST 13: a wrong password' => sub {
     ok(wait_for(20, sub {
         log_lines($nginx, qr/AUTH refused: WRONGPASS/) >= 4
     }),
-       'it tries again and again');
+       'a refused connection is tried again and again');
     is(scalar(log_lines($nginx, qr/\[error\]/)), 1, 'one error is logged');
     unlike($nginx->error_log, qr/hushhush/, 'the password is not logged');
 
     redis('ACL', 'SETUSER', 'one', '>hushhush');
 
-    ok(becomes(200, $nginx, 'a'), 'it goes on when the password is right');
+    ok(becomes(200, $nginx, 'a'), 'messages are taken when the password is right');
     is(scalar(log_lines($nginx, qr/\[warn\].*connected again after \d+ms/)), 1,
-       'and says so');
+       'a connection that is made again is logged');
 
     redis('ACL', 'DELUSER', 'one');
 };
@@ -466,10 +466,10 @@ subtest 'TEST 20: Redis refuses the expiry of a stream' => sub {
     is(post($nginx, 'a')->{status}, 200, 'another message is stored');
 
     my @lines = log_lines($nginx, qr/\[error\]/);
-    is(scalar(@lines), 1, 'one line says so');
+    is(scalar(@lines), 1, 'one line tells of the missing expiry');
     like($lines[0], qr/redis \S+ stored a message in "stream:123:$channel", but refused to set the expiry of the stream: .*(?:pexpire|can't run this command|ACL)/i,
-         'which names the reason');
-    is(metrics($nginx, 'publish')->{no_expiry_total}, 2, 'both are counted');
+         'the line names the reason');
+    is(metrics($nginx, 'publish')->{no_expiry_total}, 2, 'both messages without expiry are counted');
 
     redis('ACL', 'DELUSER', 'writer');
 };
@@ -625,7 +625,7 @@ subtest 'TEST 26: Redis comes later than NGINX' => sub {
     cmp_ok(time - $started, '<', 15, 'at once');
 
     ok(wait_for(20, sub { log_lines($nginx, qr/connect failed/) >= 4 }),
-       'it tries again and again');
+       'a refused connection is tried again and again');
     is(scalar(log_lines($nginx, qr/\[error\].*connect failed \(.*refused/)), 1,
        'one error is logged');
 

@@ -32,9 +32,10 @@ sub turns {
     }), "$module: $title" or diag "it is $last";
 
     is metrics($nginx, $module)->{ready}, $status == 200 ? 1 : 0,
-        'and so do the metrics';
+        "$module: $title: the metric ready";
     my $json = http($nginx, 'GET', "/json/$module")->{body};
-    like $json, qr/^  "ready": @{[$status == 200 ? 1 : 0]},$/m, 'in JSON, too';
+    like $json, qr/^  "ready": @{[$status == 200 ? 1 : 0]},$/m,
+        "$module: $title: ready in JSON";
 }
 
 sub post { http($nginx, 'POST', "/publish/$ORG/$CHANNEL", body => message()) }

@@ -318,9 +318,9 @@ subtest 'TEST 23: clients of an organization are limited' => sub {
     my $path = '?channel_id=' . uuid();
 
     is(http($nginx, 'GET', "/conn-org/31$path")->{status}, 429,
-       'one more, however the organization is written');
+       'a client over the limit is refused');
     is(http($nginx, 'GET', "/conn-org/00031$path")->{status}, 429,
-       'with other zeros as well');
+       'zeros before the organization do not evade the limit');
     is(sse_open($nginx, path => "/conn-org/32$path")->status, 200,
        'another organization');
 

@@ -181,9 +181,9 @@ sub got_all {
     my $end = post(phase => 'END', sequence => 1000);
 
     is($end->{status}, 200, 'the last message is taken');
-    ok($client->end(20), 'the response ends with it');
+    ok($client->end(20), 'the response ends with the last message');
     is_deeply([$client->body =~ /^id: (\S+)$/mg], [@ids, $end->{body}],
-              'and had each entry once and in order');
+              'the response has each entry once and in order');
     $client->close;
 }
 
@@ -309,7 +309,7 @@ sub nothing_is_left {
 
     is($now, $before, 'nothing is left behind');
     is(join(' ', $nginx->workers), join(' ', @workers),
-       'and the workers are the same');
+       'no worker was replaced');
 }
 
 

@@ -209,8 +209,8 @@ for my $grant (sort keys %left) {
     @errors = grep { !/bell: connect(?:ion lost \(NOPERM|ed again)/ } @errors
         if $expected->{bell};
 
-    is scalar(@errors), $expected->{line} ? 1 : 0, 'one line, or none';
-    like $errors[0], $expected->{line}, 'which says what is missing'
+    is scalar(@errors), $expected->{line} ? 1 : 0, 'one line says so, or none';
+    like $errors[0], $expected->{line}, "the line says what is missing"
         if $expected->{line};
     is scalar(grep { /streams are polled/ } @errors),
         $expected->{polled} // 0, 'polled or not';
@@ -241,15 +241,15 @@ for my $grant (grep { !/^(?:reset|-)/ } split ' ', $grants{publisher}) {
 
     if ($grant eq '+ping') {
         is join(' ', sort keys %statuses), '200 429', "without $grant: all";
-        is scalar(@errors), 0, 'no line';
+        is scalar(@errors), 0, "without $grant: nothing is logged";
 
     } else {
         ok $statuses{500}, "without $grant: messages are refused";
-        cmp_ok scalar(@errors), '>=', 1, 'a line';
+        cmp_ok scalar(@errors), '>=', 1, "without $grant: an error is logged";
         cmp_ok scalar(@errors), '<=', 1 + (time - $start) / 10,
-            'and one more after 10 s';
+            "without $grant: one line in 10 s";
         like $errors[0], qr/refused to publish to .*(?:NOPERM|ACL|can't run)/,
-            'which says why';
+            "without $grant: the line says why";
     }
 
     is connections_made() - $connections, 1, 'no storm';
@@ -397,14 +397,14 @@ sub stored {
         my $r = post($nginx, channel_id => $channel, sequence => 3);
         $id = $r->{body};
         return $r->{status} == 200;
-    }), 'with +select: messages are taken';
+    }), '+select: messages are taken';
 
     my $event = $client->event(20);
     is $event && "$event->{id} $event->{json}{sequence}", "$id 3",
-        'with +select: the first event is the first of these messages';
+        '+select: the first event is the first of these messages';
     is stored($database, $channel), 1,
-        'with +select: the message is in the database of the URL';
-    is stored($zero, $channel), 1, 'with +select: database 0 has what it had';
+        '+select: the message is in the database of the URL';
+    is stored($zero, $channel), 1, '+select: database 0 has what it had';
     says($nginx, $_, 200) for qw(publish gateway);
 
     $client->close;

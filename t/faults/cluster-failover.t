@@ -292,13 +292,13 @@ ok wait_for(20, sub { try_publish($ch) == 503 }),
     'without a master, a message is refused with 503';
 
 my $late = open_stream($ch);
-is $late->status, 200, 'a client that comes now gets a 200';
+is $late->status, 200, 'a client that comes without a master gets a 200';
 
 lives_through('a killed master', $ch, $other, $master);
 
 is_deeply [map { "$_->{id} $_->{json}{sequence}" }
            $late->events(scalar @{ $ch->{acked} })], $ch->{acked},
-    'and then all there is';
+    'a client that came without a master gets all messages';
 $late->close;
 
 @lines = few_lines($at);

@@ -458,10 +458,10 @@ $nginx = nginx_start(server => locations($cluster->url(@dead, $masters[2])));
 $ch = channel_on($masters[0]);
 $started = time;
 $ch->{sse} = open_stream($ch);
-is $ch->{sse}->status, 200, 'with one seed of three a stream is opened';
+is $ch->{sse}->status, 200, 'one seed of three is there: a stream is opened';
 
 is try_publish($ch, 'publish')->{status}, 200,
-    'with one seed of three a message is taken';
+    'one seed of three is there: a message is taken';
 all_arrive($ch, 'the messages are streamed');
 note sprintf 'with two dead seeds this took %.1fs', time - $started;
 

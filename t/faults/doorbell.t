@@ -241,7 +241,7 @@ subtest 'TEST 5: entries trimmed during an outage are told of' => sub {
     $proxy->tell('pass');
 
     is(line_of($second->events(3, 15)), 'history_lost 4 5',
-       'which gets what is kept, and is told');
+       'a client that resumes gets what is kept, and is told');
 
     my $id = xadd(sequence => 6);
     is(line_of($first->event), '6', 'the first goes on');
@@ -565,7 +565,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
     is(scalar(log_lines($nginx, qr/ reader: connection lost/)), $resets,
        'no trial costs the connection that reads');
     cmp_ok(info('stats', 'total_connections_received') - $made, '<=', 3,
-           'but one more each time');
+           'few connections are made for the trials');
     is(scalar(log_lines($nginx, $refused)), 1, 'one line says what is wrong');
     is(scalar(log_lines($nginx, $works)), 1, 'one that it is well');
 

@@ -135,9 +135,9 @@ subtest 'TEST 4: a Redis that goes is an outage' => sub {
     redis_stop();
     ok(wait_for(20, sub {
         lines(qr/\[error\].* publish: connect failed \(\d+: Connec/)
-    }), 'it is not there any more');
+    }), 'Redis can not be connected to');
     is(scalar(lines(qr/\[error\].* publish: connection lost/)), 1,
-       'so that the connection was lost');
+       'the connection is lost');
     is_told(post(), 503, $UNREACHABLE, 'a publisher is told');
 
     redis_start();

@@ -156,7 +156,7 @@ subtest 'TEST 3: history that is refused is not asked for with each message' =>
 
     $proxy->tell('pass');
     is(line_of($behind->events(104, 20)), join(' ', 2 .. 105),
-       'which is sent when the error has passed');
+       'the history is sent when the error has passed');
 
     stop();
 };

@@ -162,8 +162,8 @@ subtest 'TEST 6: a cluster that tells nothing, for one reason and another'
     write_file("$file.new", "-CLUSTERDOWN Hash slot not served\r\n");
     rename "$file.new", $file;
     ok(wait_for(20, sub { lines(qr/$error CLUSTERDOWN/) }),
-       'so does one for the next reason');
-    is(scalar(lines($error)), 2, 'each is said once');
+       'an error tells the next reason');
+    is(scalar(lines($error)), 2, 'each reason is logged once');
 
     write_file("$file.new", join "\r\n", '*1', '*3', ':0', ':16383', '*3',
                '$9', '127.0.0.1', ":$Conduit::REDIS_PORT", '$40', '0' x 40, '');

@@ -544,7 +544,7 @@ for my $wakeup ('tracking', 'poll 50ms') {
 
         my $resumed = client(last_event_id => $ids[-1]);
         is(line_of($resumed->event(20)), 5,
-           'which is sent to one that resumes, too');
+           'a new stream is sent to a client that resumes');
         $resumed->close;
 
         errors_are();

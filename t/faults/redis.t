@@ -68,7 +68,7 @@ subtest 'TEST 1: connections are refused' => sub {
     ok(wait_for(20, sub { post(sequence => 5)->{status} == 200 }),
        'messages are taken again');
     ok(wait_for(20, sub { line_of(client()->event // ()) eq 5 }),
-       'and arrive, when clients come back');
+       'messages arrive when clients come back');
 
     stop();
 };

@@ -318,13 +318,13 @@ $nginx = nginx_start(server => locations($set->url(@sentinels[0, 1])));
 $sse = sse_open($nginx, last_event_id => (split ' ', $acked[-1])[0]);
 @acked = @got = ();
 
-is $sse->status, 200, 'with the first Sentinel gone, a stream is opened';
+is $sse->status, 200, 'the first Sentinel is gone: a stream is opened';
 is try_publish()->{status}, 200,
-    'with the first Sentinel gone, a message is taken';
+    'the first Sentinel is gone: a message is taken';
 ok wait_for(20, sub { try_publish()->{status} == 200 }),
-    'with the first Sentinel gone, more messages are taken';
+    'the first Sentinel is gone: more messages are taken';
 is $sse->event->{id}, (split ' ', $acked[0])[0],
-    'with the first Sentinel gone, the messages are streamed';
+    'the first Sentinel is gone: the messages are streamed';
 is $nginx->stop, 0, 'NGINX quits';
 
 
@@ -409,18 +409,18 @@ SKIP: {
 
     $nginx = nginx_start(server => locations($named->url));
     is try_publish()->{status}, 503,
-        'with a URL of addresses, no message is taken';
+        'a URL of addresses: no message is taken';
     is scalar(my @l = $nginx->error_log
               =~ /\[error\].* conduit: redis \S+ server "localhost" is neither/g),
-        1, 'with a URL of addresses, the log tells why';
+        1, 'a URL of addresses: the log tells why';
     is $nginx->stop, 0, 'NGINX quits';
 
     $nginx = nginx_start(server => locations(
         $named->url =~ s/127\.0\.0\.1/localhost/r));
     is try_publish()->{status}, 200,
-        'with the name in the URL, a message is taken';
+        'the name in the URL: a message is taken';
     is sse_open($nginx)->status, 200,
-        'with the name in the URL, a stream is opened';
+        'the name in the URL: a stream is opened';
     is $nginx->stop, 0, 'NGINX quits';
 }
 

@@ -460,12 +460,12 @@ ok wait_for(20, sub {
 
     push @acked, $r->{body} if $r->{status} == 200;
     return @acked == 5;
-}), 'with the server back, messages are taken';
+}), 'the server is back: messages are taken';
 
 is_deeply [map { $_->{id} } $sse->events(5)], \@acked,
-    'with the server back, messages arrive in the same response';
+    'the server is back: messages arrive in the same response';
 ok wait_for(20, sub { 3 == lines($nginx, 'warn', '\S+') }),
-    'with the server back, each connection is up again';
+    'the server is back: each connection is up again';
 
 
 # --- reloads
