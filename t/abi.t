@@ -1,5 +1,5 @@
-# What a build says before it compiles: which hiredis it has found, and whether
-# the NGINX at hand would load the modules.
+# What a build reports before it compiles: which hiredis it has found, and
+# whether the installed NGINX would load the modules.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# No cache keeps what is not to be kept: one Cache-Control in each response,
-# whatever "expires" of the location says.
+# No cache keeps a response that must not be kept: each response has exactly one
+# Cache-Control header, whatever "expires" in the location says.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
 # The command "conduit", run as a user runs it: keys, tokens, messages, events,
-# a program's output as a stream, the doctor.
+# the output of a program as a stream, and "conduit doctor".
 
 use strict;
 use warnings;

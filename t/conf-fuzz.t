@@ -1,13 +1,13 @@
-# Random configurations: "nginx -t" accepts each or says why not; with one that
-# is accepted, NGINX runs, takes requests, and reloads to another.
+# Random configurations: "nginx -t" accepts each or says why it does not.  With
+# one that is accepted, NGINX runs, answers requests, and reloads to another.
 #
 #     CONF_FUZZ=2000 CONF_FUZZ_SEED=7 prove -It/lib t/conf-fuzz.t
 #
-# CONF_FUZZ is how many.  Configuration n of a seed is the first one of seed + n,
-# so that one of them is tried by itself with CONF_FUZZ=1.  The seed is the same
-# each time; CONF_FUZZ_SEED=random draws one, as make conf-fuzz does.  Those at
-# fault are kept in build/conf-fuzz/; CONF_FUZZ_VERBOSE tells why others were
-# refused.
+# CONF_FUZZ is the number of configurations.  Configuration n of a seed is the
+# first one of seed + n, so that CONF_FUZZ=1 tries it alone.  The seed is the
+# same each time; CONF_FUZZ_SEED=random draws one, as "make conf-fuzz" does.
+# Configurations that fail are kept in build/conf-fuzz/.  With
+# CONF_FUZZ_VERBOSE, the reasons of refusals are printed.
 
 use strict;
 use warnings;

@@ -1,13 +1,13 @@
-# Each location of the modules inside of each construct of NGINX's configuration
-# language: alone, and in pairs and triples drawn by lot.  Good requests, bad
-# ones and clients that go at every moment; no worker dies, each answer has the
-# status that t/lib/Conduit/Constructs.pm says, nobody gets in without a token,
-# no token and no payload is in a log, and what NGINX refuses it refuses with
-# file and line.
+# Each location of the modules inside each construct of NGINX's configuration
+# language, alone and in random pairs and triples.  Good requests, bad requests
+# and clients that leave at any moment are sent.  No worker crashes; each
+# response has the status that t/lib/Conduit/Constructs.pm expects; nobody gets
+# in without a token; no token and no payload is in a log; a configuration that
+# NGINX refuses is refused with file and line.
 #
-#     CONDUIT_CONSTRUCTS    how many are drawn, 100 by default
-#     CONDUIT_SEED          draws others; "random": new ones (draw_by_seed())
-#     CONDUIT_CASES         runs those alone whose names match
+#     CONDUIT_CONSTRUCTS    number of random constructs, 100 by default
+#     CONDUIT_SEED          another seed; "random" draws one (draw_by_seed())
+#     CONDUIT_CASES         runs only the cases whose names match
 
 use strict;
 use warnings;

@@ -1,5 +1,6 @@
-# What holds where no directive says otherwise: the defaults are an interface.
-# Times are not shorter than they should be; on a busy machine they are longer.
+# The defaults: what holds where no directive says otherwise.  They are part of
+# the interface.  Times are checked to be no shorter than they should be; on a
+# busy machine they may be longer.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# Filters of other modules between a subscriber and its client: those that look
-# for the end of a response, and those that make subrequests, during which the
-# response waits.
+# Filters of other modules between a stream and its client: filters that change
+# the end of a response, and filters that make subrequests, which block the
+# response meanwhile.
 
 use strict;
 use warnings;

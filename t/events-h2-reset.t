@@ -1,10 +1,11 @@
-# HTTP/2: streams are reset, and connections dropped, in the middle of a frame.
+# HTTP/2 streams that are reset, and connections that are closed, in the middle
+# of a frame.
 #
-# What a reader has not taken yet lies in the worker: behind a closed window, or
-# in a frame of which TCP took the first part only.  NGINX goes on to write that
-# frame after the request it belongs to was cleaned up.  So bytes that a worker
-# gives back too early show up at the client (freed memory is overwritten here),
-# or end a build with a sanitizer.
+# Data that a client has not read yet stays in the worker: behind a closed
+# window, or in a frame of which TCP took only the first part.  NGINX goes on to
+# send that frame after it has cleaned up the request.  If a worker frees such
+# data too early, the client gets overwritten bytes (freed memory is overwritten
+# here), or a build with a sanitizer stops.
 
 use strict;
 use warnings;

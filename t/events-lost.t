@@ -1,12 +1,12 @@
-# When a client is told that it lost history, and why.
+# When and why a client is told that it has lost history.
 #
 #   trimmed   entries after its position were removed from its stream
-#   gone      the stream that its position is of is no more: whether anything
-#             followed there nobody can tell
+#   gone      the stream of its position no longer exists: nobody can tell
+#             whether anything followed there
 #
-# It is told before the next event, once, with its position as the ID.  A client
-# without a position is not told, nor is one that had all that the worker has
-# seen of the stream.
+# A client is told once, before the next event, with its position as the ID.  A
+# client without a position is not told, nor is one that had all events that the
+# worker has seen of the stream.
 
 use strict;
 use warnings;

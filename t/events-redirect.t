@@ -1,5 +1,5 @@
-# Internal redirects: a token that was taken out of a request goes with it, and
-# one that is of no use to the gateway stays where it is.
+# Internal redirects: a token that was taken out of the request goes with it; a
+# token that the gateway has no use for stays where it is.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# A token that is not in the URL: "conduit_gateway_token"; and pages of other
-# origins that may read, with cookies or without: "conduit_gateway_cors".
+# Tokens that are not in the URL (conduit_gateway_token), and pages of other
+# origins that may read, with or without cookies (conduit_gateway_cors).
 
 use strict;
 use warnings;

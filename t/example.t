@@ -1,5 +1,5 @@
-# nginx.conf.example as it is shipped, but for paths, ports and the numbers of
-# its limits: what becomes of who is over one.
+# nginx.conf.example as it is shipped, except for paths, ports and the values of
+# its limits: it works, and a client over a limit is refused.
 
 use strict;
 use warnings;

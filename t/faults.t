@@ -1,4 +1,5 @@
-# Redis goes and comes back, NGINX reloads: what publishers and clients see.
+# Redis stops and comes back, and NGINX reloads: what publishers and clients
+# get.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# conduit_gateway_format: what is sent of an entry, where a client goes on, how
-# a stream ends, what is skipped.  The encoders have their own tables in
-# t/unit/test_format.c.
+# conduit_gateway_format: what is sent of an entry in each format, where a
+# client resumes, how a stream ends, and which entries are skipped.  The
+# encoders have their own tables in t/unit/test_format.c.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# The health pages: alive whatever Redis does, ready when it works for every
-# worker, and no longer when it does not.
+# The health pages: "live" answers 200 whatever Redis does; "ready" answers 200
+# when publishing and streaming work in each worker, and 503 when they do not.
 
 use strict;
 use warnings;

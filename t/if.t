@@ -1,5 +1,5 @@
-# "if" and "limit_except" make a location of their own: in a location of ours it
-# does what the location around it does.
+# "if" and "limit_except" make a location of their own: inside a location of the
+# modules, such a block does what the location around it does.
 
 use strict;
 use warnings;

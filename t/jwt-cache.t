@@ -1,5 +1,5 @@
-# The cache of verified tokens: a token that is shown again costs no signature,
-# and gets no more than it did before.
+# The cache of verified tokens: a token that is used again costs no signature
+# check, and grants no more than it did before.
 
 use strict;
 use warnings;

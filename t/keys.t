@@ -1,5 +1,5 @@
 # Keys of all types and forms, and their IDs: a token is verified with the key
-# that it names, by the algorithm of the key, and with no other.
+# that its "kid" names, by the algorithm of that key, and with no other key.
 
 use strict;
 use warnings;

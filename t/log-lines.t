@@ -1,5 +1,5 @@
-# What a client or a publisher can bring about at will has a line in the log in
-# 10 seconds, not one each.
+# Lines that a client or a publisher can provoke at will are logged once in 10
+# seconds, not once each.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# Tokens and the lines that NGINX itself writes: nginx.conf.example, the demo and
-# the proxy of docs/deploy.md get all kinds of requests that go astray with a
-# token in the query, and none of it is in a log.
+# Tokens in lines that NGINX itself logs: nginx.conf.example, the demo and the
+# proxy of docs/deploy.md get all kinds of bad requests with a token in the
+# query, and no token is in a log.
 
 use strict;
 use warnings;

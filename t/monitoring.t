@@ -1,5 +1,5 @@
-# contrib/: rules and their tests as Prometheus itself reads them, the dashboard
-# by Grafana's schema, and what its panels ask for as Prometheus reads that.
+# contrib/: Prometheus itself checks the alert rules and their tests, Grafana's
+# schema the dashboard, and Prometheus the queries of its panels.
 
 use strict;
 use warnings;

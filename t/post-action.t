@@ -1,6 +1,7 @@
-# Locations with "post_action": when a request has ended, or its client has left,
-# NGINX goes on with it in another location, without contexts and without having
-# run the cleanup handlers.  Nothing of a subscriber may be left in its channel.
+# Locations with "post_action": when a request has ended, or its client has
+# left, NGINX goes on with it in another location, without its contexts and
+# without having run its cleanup handlers.  No subscriber may be left in a
+# channel.
 
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# Who may publish: the Authorization header, the token in it, the keys.
+# Who may publish: the Authorization header, the token in it, and the keys.
 
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# Several messages in a request, one a line: all of them or none.
+# Several messages in one request, one on each line: all are stored or none.
 
 use strict;
 use warnings;

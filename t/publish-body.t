@@ -1,9 +1,10 @@
-# Only a whole body is a message.
+# Only a complete body is taken as a message.
 #
-# NGINX takes what is there of a body for all of it when a request comes to
-# conduit_publish from another location, where reading or discarding the body
-# had begun: "error_page", "post_action", proxy_pass without buffering.  Each
-# body here starts with a whole message, so that its first part would do.
+# NGINX takes the part of a body that has arrived for all of it when a request
+# comes to conduit_publish from another location that had begun to read or
+# discard the body: "error_page", "post_action", proxy_pass without buffering.
+# Each body here starts with a complete message, so that its first part would be
+# accepted.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# Errors that a program can read: problems of RFC 9457, what is wrong with a
-# token, whether a message was stored, what the rate still allows.
+# Errors that a program can read: problem details (RFC 9457), what is wrong with
+# a token, whether a message was stored, and how much of the rate is left.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# conduit_publish as a handler of NGINX: methods, ways for a body to come,
-# protocols, subrequests, clients that go away.
+# conduit_publish as an HTTP handler: methods, ways in which a body arrives,
+# protocols, subrequests, and clients that leave.
 
 use strict;
 use warnings;

@@ -1,4 +1,5 @@
-# Idempotency-Key: a request that is sent again is not stored again.
+# Idempotency-Key: a request that is sent again does not store its message
+# again.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# Messages in JSON: what is taken, what is filled in, what Redis holds then, and
-# what the gateway makes of it.
+# Messages in JSON: what is accepted, what is filled in, what is stored in
+# Redis, and what the gateway sends.
 
 use strict;
 use warnings;

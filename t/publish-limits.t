@@ -1,4 +1,4 @@
-# How large a message may be, and how many a channel takes.
+# Limits of publishing: the size of a message, and the rate of a channel.
 
 use strict;
 use warnings;

@@ -1,5 +1,6 @@
-# conduit_publish and Redis: how it connects and logs in, what it costs, what
-# publishers are told when Redis is not there, does not answer or refuses.
+# conduit_publish and Redis: how it connects and authenticates, what a message
+# costs, and what publishers are told when Redis is away, does not answer, or
+# refuses.
 
 use strict;
 use warnings;
@@ -338,7 +339,8 @@ subtest 'TEST 13: a wrong password' => sub {
 
     redis('ACL', 'SETUSER', 'one', '>hushhush');
 
-    ok(becomes(200, $nginx, 'a'), 'messages are taken when the password is right');
+    ok(becomes(200, $nginx, 'a'),
+       'messages are taken when the password is right');
     is(scalar(log_lines($nginx, qr/\[warn\].*connected again after \d+ms/)), 1,
        'a connection that is made again is logged');
 
@@ -469,7 +471,8 @@ subtest 'TEST 20: Redis refuses the expiry of a stream' => sub {
     is(scalar(@lines), 1, 'one line tells of the missing expiry');
     like($lines[0], qr/redis \S+ stored a message in "stream:123:$channel", but refused to set the expiry of the stream: .*(?:pexpire|can't run this command|ACL)/i,
          'the line names the reason');
-    is(metrics($nginx, 'publish')->{no_expiry_total}, 2, 'both messages without expiry are counted');
+    is(metrics($nginx, 'publish')->{no_expiry_total}, 2,
+       'both messages without expiry are counted');
 
     redis('ACL', 'DELUSER', 'writer');
 };

@@ -1,4 +1,4 @@
-# What conduit_publish takes, what it refuses, and what Redis holds afterwards.
+# What conduit_publish accepts, what it refuses, and what is stored in Redis.
 
 use strict;
 use warnings;

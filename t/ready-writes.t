@@ -1,6 +1,6 @@
-# A Redis that answers and does not write: out of memory, or a replica. "ready"
-# is red, the metrics and the log say why, and alerts can tell it from a Redis
-# that is away or deaf.
+# A Redis that answers and cannot write, as it is out of memory or a replica:
+# "ready" answers 503, the metrics and the log say why, and alerts can tell it
+# from a Redis that is away or does not answer.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
 # The modules load: together, alone, and next to a module that brings its own
-# hiredis, whichever comes first.
+# hiredis, in either order.
 
 use strict;
 use warnings;

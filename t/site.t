@@ -1,5 +1,5 @@
-# contrib/conduit.conf among other sites of an NGINX that has its own
-# nginx.conf: Debian's, where that is installed as it comes.
+# contrib/conduit.conf among the other sites of an NGINX that has its own
+# nginx.conf: Debian's, where that is installed unchanged.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# What the gateway counts: each cause moves its counters by one, and no other;
-# gauges tell what is now.
+# The metrics of the gateway: each event moves its counters by one, and no
+# others; gauges show the present state.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# The status pages, and what the publish module counts: each cause moves its
-# counters by one, and no other.
+# The status pages, and the metrics of the publish module: each event moves its
+# counters by one, and no others.
 
 use strict;
 use warnings;

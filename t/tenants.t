@@ -1,5 +1,6 @@
-# What one organization can use up is not another's: the variables that are set
-# by a valid token alone, limits by them, and what a token costs.
+# One organization cannot use up what belongs to another: variables that only a
+# valid token sets, limits by these variables, and how often a token is
+# verified.
 
 use strict;
 use warnings;

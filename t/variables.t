@@ -1,5 +1,5 @@
-# The variables of the modules: in logs, in headers, as keys of limits, and the
-# values that replace where the ids come from.
+# The variables of the modules in logs, in headers and as keys of limits, and
+# the directives that take the organization and the channel from elsewhere.
 
 use strict;
 use warnings;

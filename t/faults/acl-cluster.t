@@ -1,5 +1,5 @@
-# The users of docs/redis.md in a cluster, with exactly what it grants them
-# there.
+# The users of docs/redis.md in a cluster, with exactly the permissions that it
+# lists, and without those that only a cluster needs.
 
 use strict;
 use warnings;

@@ -1,4 +1,5 @@
-# The users of docs/redis.md, with exactly what it grants them.
+# The users of docs/redis.md, with exactly the permissions that it lists, and
+# without each of them.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# JSON, batches and requests with an Idempotency-Key in a Redis Cluster, while
-# the slot of their channel moves: the keys of a channel are in one slot, but
-# not always at one server.
+# JSON messages, batches and requests with an Idempotency-Key in a Redis Cluster
+# while the slot of their channel moves: the keys of a channel are in one slot,
+# but not always on one server.
 
 use strict;
 use warnings;

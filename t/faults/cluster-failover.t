@@ -1,6 +1,6 @@
-# A Redis Cluster loses a master: a failover by hand, a killed master, a hung
-# one.  What was acknowledged and replicated arrives, in the response that was
-# open before.
+# A Redis Cluster loses a master: by a manual failover, a killed master, a hung
+# master.  Messages that were acknowledged and replicated arrive, in the
+# response that was open before.
 
 use strict;
 use warnings;

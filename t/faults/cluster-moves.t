@@ -1,6 +1,6 @@
-# Replies of a cluster's node that come when the channel they are for has moved
-# on: to where nobody is, from there to a server, after an ASK.  Whatever they
-# are, no worker dies of them and no client misses a message.
+# Replies of a cluster's node that come when their channel has already moved on:
+# to no node, from there to a node, after an ASK.  Whatever the replies are, no
+# worker crashes and no client misses a message.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
 # A Redis Cluster: channels on all masters, slots that move while messages are
-# published and streamed, slots that nobody serves, seeds that are gone.
+# published and streamed, slots that no node serves, and seeds that are gone.
 
 use strict;
 use warnings;

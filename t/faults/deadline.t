@@ -1,5 +1,5 @@
-# A publisher's patience: the answer comes within the time of one command, though
-# there is more than one to send.
+# How long a publisher waits: it is answered within the time of one command,
+# even where its message takes more than one.
 
 use strict;
 use warnings;

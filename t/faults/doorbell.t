@@ -1,6 +1,7 @@
-# The gateway's doorbell under conditions that are rare: rings that are lost,
-# that come for nothing, that nobody may ask for; streams that are trimmed while
-# nobody looks; positions that can't be looked up.
+# The doorbell (notifications of Redis that a stream has changed) under rare
+# conditions: notifications that are lost, that come without a change, or that
+# Redis does not allow; streams that are trimmed unnoticed; positions that
+# cannot be looked up.
 
 use strict;
 use warnings;

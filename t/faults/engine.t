@@ -1,12 +1,11 @@
-# What the engine is asked while it waits for an answer: at each question about
-# a stream, before Redis gets it and before the reply comes back, something else
-# happens to the stream or its clients.  Whatever the commands are: a question
-# is one with the stream's key in it.
+# Changes while the engine waits for a reply: at each command about a stream,
+# before Redis gets it and before its reply comes back, something else happens
+# to the stream or its clients.  Any command with the stream's key counts.
 #
-# Each client's log is judged as in t/random.t: no silent gap, no false alarm,
-# nothing twice, and all comes at once.
+# The log of each client is judged as in t/random.t: no silent gap, no false
+# alarm, no event twice, no delay.
 #
-#     CONDUIT_ENGINE           those whose title ("poll: ...") it matches
+#     CONDUIT_ENGINE           runs only tests whose titles match it
 
 use strict;
 use warnings;

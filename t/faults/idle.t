@@ -1,5 +1,5 @@
-# A connection that Redis closes as nothing goes on there ("timeout") is no
-# outage: it is made again at once, and what comes meanwhile waits for it.
+# A connection that Redis closes because it is idle ("timeout") is no outage: it
+# is made again at once, and commands wait for it meanwhile.
 
 use strict;
 use warnings;

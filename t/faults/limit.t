@@ -1,4 +1,4 @@
-# A reply of Redis that is too large for a worker's memory.
+# A reply of Redis that is too large for the memory of a worker.
 
 use strict;
 use warnings;

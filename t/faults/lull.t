@@ -1,8 +1,8 @@
-# Streams that are polled, and where nothing comes: they are asked for less
-# often, down to an eighth, and not less.
+# With polling, a stream without new entries is read less often, down to an
+# eighth of the rounds, and not less.
 #
-# Time is counted in rounds of the poll: a second stream, where a message comes
-# in each, is asked for in every round.  Redis' MONITOR has the order of all.
+# Time is counted in rounds of the poll: a second stream gets a message in each
+# round, and so is read in each.  MONITOR shows the order of all commands.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# Servers that are told by name, or by no name at all.  A worker looks no names
-# up: those that stand in the URL have been resolved with the configuration.
+# Servers that Sentinels or nodes announce by name, or without a name.  A worker
+# resolves no names: those in the URL were resolved with the configuration.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# A Redis that can't save: it refuses to write, and answers PING with MISCONF,
-# but all that it has can be read.
+# A Redis that cannot save to disk: it refuses writes, and answers PING with
+# MISCONF, but all that it holds can be read.
 
 use strict;
 use warnings;

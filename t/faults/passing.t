@@ -1,5 +1,5 @@
-# Errors that pass (a server that is busy, loads, or has lost its master): what
-# they were the answer to is asked again after a moment, and not all the time.
+# Errors that pass (a server that is busy, is loading, or has lost its master):
+# the command that got one is sent again after a moment, and not continuously.
 
 use strict;
 use warnings;

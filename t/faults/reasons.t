@@ -1,5 +1,5 @@
-# The reason of an outage is an error when it changes, and its end a warning: an
-# operator who reads errors only learns what to mend.
+# The reason of an outage is logged as an error when it changes, and the end as
+# a warning: an operator who reads only errors learns what to repair.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# MOVED and ASK that name no host: "MOVED 1234 :7001" (unknown-endpoint), or a
-# "?" (a host name is preferred and none announced).  The message or the read
-# goes to the host that answered, at the port told.
+# MOVED and ASK without a host name: "MOVED 1234 :7001" (unknown-endpoint), or
+# "?" (a host name is preferred and none is announced).  The command goes to the
+# host that answered, at the port that the reply names.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# What one Redis may refuse, and streams that begin anew: what publishers and
-# clients are told, how often the log says so, and that all goes on.
+# What a Redis may refuse, and streams that start anew: what publishers and
+# clients are told, how often it is logged, and that the service goes on.
 
 use strict;
 use warnings;

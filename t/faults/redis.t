@@ -1,6 +1,6 @@
-# What may happen to one Redis and to connections: it is not there, hangs, comes
-# back; what publishers and clients are told, how often the log says so, and
-# that all goes on, with nothing left behind.
+# What may happen to one Redis and its connections: it is away, it hangs, it
+# comes back.  What publishers and clients are told, how often it is logged, and
+# that the service goes on with nothing leaked.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# A Redis whose configuration takes commands away (rename-command): a gateway
-# that can't run its script reads by XRANGE and XINFO, and says so once.
+# A Redis with commands renamed away (rename-command): a gateway that cannot run
+# its script reads by XRANGE and XINFO, and logs that once.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# Replies that nobody asked for, and messages that are none: a server, or what
-# stands between, that is out of step costs a connection, and no more.
+# Replies that nobody asked for, and data that is no reply: a server, or a proxy
+# in between, that is out of step costs a connection, and nothing else.
 
 use strict;
 use warnings;

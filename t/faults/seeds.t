@@ -1,5 +1,5 @@
-# Of the servers that a URL names, not every worker asks the first one.  They are
-# asked once a second, and at once when a server does not have what it should.
+# Workers do not all ask the first server that a URL names.  A seed is asked
+# once a second, and at once when a server does not hold what it should.
 
 use strict;
 use warnings;

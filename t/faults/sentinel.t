@@ -1,5 +1,5 @@
-# A master that Sentinels watch: the one they name is used, whatever happens to
-# the others.
+# A master with Sentinels: NGINX uses the master that they name, whatever
+# happens to the other servers.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# A way to Redis that is slow: a reply takes longer than conduit_gateway_timeout,
-# and is waited for while it is coming in.
+# A slow connection to Redis: a reply takes longer than conduit_gateway_timeout,
+# and NGINX waits for it as long as it is coming in.
 
 use strict;
 use warnings;

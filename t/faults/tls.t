@@ -1,5 +1,6 @@
-# Redis over TLS: whom NGINX trusts, what it shows, what the log says when they
-# don't agree, and that all the rest is as without.
+# Redis over TLS: which certificates NGINX trusts, which one it presents, what
+# the log says when they do not match, and that the rest works as it does
+# without TLS.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
-# Entries that vanish between two questions of the gateway, for a client that
-# has had all before: the stream is trimmed just before the worker's first,
-# second, third… command about it, in the same connection.  What the client gets
-# has no silent gap, and it is told of none that is not there.
+# Entries that are removed between two commands of the gateway, for a client
+# that had all events before: the stream is trimmed just before the worker's
+# first, second, third… command about it, in the same connection.  The client
+# gets no silent gap, and is told of no loss that it does not have.
 
 use strict;
 use warnings;

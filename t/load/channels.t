@@ -1,5 +1,5 @@
 # Many short channels in a row, each with a few messages and a client that reads
-# to END: nothing is left of them, neither in the worker nor in Redis.
+# up to END: nothing is left of them, neither in the worker nor in Redis.
 
 use strict;
 use warnings;

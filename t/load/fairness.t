@@ -1,5 +1,6 @@
-# A channel with many subscribers gets messages: nobody else on the same worker
-# waits for long, neither who publishes nor who listens to another channel.
+# A channel with many subscribers gets messages: no other user of the same
+# worker waits for long, neither a publisher nor a subscriber of another
+# channel.
 
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# What an event costs the worker, by the number of those who get it.
+# What an event costs the worker, by the number of its subscribers.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# What an idle subscriber costs with nginx.conf.example: its memory in the
-# worker, the worker's connections to Redis, its share of a processor.  A
-# request is like a browser's: a token of 800 bytes, 600 bytes of headers.
+# What an idle subscriber costs with nginx.conf.example: memory of the worker,
+# its connections to Redis, and its CPU time.  A request is like a browser's: a
+# token of 800 bytes, and 600 bytes of headers.
 
 use strict;
 use warnings;

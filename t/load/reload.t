@@ -1,5 +1,6 @@
-# Many reloads in a row while messages come and clients reconnect: nobody loses
-# or repeats one, nothing crashes, nothing stays behind.
+# Many reloads in a row while messages are published and clients reconnect: no
+# client loses an event or gets one twice, no worker crashes, and nothing is
+# leaked.
 
 use strict;
 use warnings;

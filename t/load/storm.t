@@ -1,5 +1,5 @@
 # All clients lose their connections at once and come back together, each with
-# the ID of its last event: they get what they missed, from few reads of Redis.
+# the ID of its last event: they get what they missed, with few reads of Redis.
 
 use strict;
 use warnings;
