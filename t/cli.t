@@ -212,7 +212,7 @@ subtest 'keys have the modes that they must have' => sub {
 
     cli_fails(2, qr/^conduit: \S+ exists; --force replaces it$/,
               'keys that are there', 'keys', $DIR);
-    is(read_file("$DIR/gateway.key"), $before, 'they are kept');
+    is(read_file("$DIR/gateway.key"), $before, 'keys that are there are kept');
 
     umask 0;
     run('keys', "$DIR/new");
@@ -351,7 +351,8 @@ subtest 'errors have a line and a code' => sub {
 
     my ($out, $code, $err) = run_with("ok\n\xff\n", @p);
     is($code, 2, 'a line that is no UTF-8');
-    is($err, "conduit: line 2 is no UTF-8\n", 'it is named');
+    is($err, "conduit: line 2 is no UTF-8\n",
+        'the line that is no UTF-8 is named');
 };
 
 
@@ -423,7 +424,7 @@ subtest 'a token is made, and checked in words' => sub {
                                       "$DIR/other.secret");
     is($code, 1, 'another key');
     like($err, qr/the signature is wrong.* \(401 Token validation failed\)$/m,
-         'is said');
+         'a wrong key is told from the signature');
 
     my ($other) = run(qw(token publish --audience else));
 
@@ -653,7 +654,8 @@ subtest 'pipe: a program that fails is an ERROR, then END' => sub {
     cli_fails(2, qr/^conduit: no-such-program: No such file/, 'no program',
               'pipe', '-c', $channel, '--', 'no-such-program');
     is_deeply([map { $_->{data}{phase} =~ s/PHASE_//r } events($channel)],
-              [qw(START ERROR END)], 'who listens is told, too');
+              [qw(START ERROR END)],
+                  'clients are told that there is no program');
 };
 
 

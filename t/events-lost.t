@@ -562,7 +562,7 @@ for (sort keys %LOCATIONS) {
     is upto($stays, '2-2'), '2-1..2', "$where: the second life";
     is upto($behind, '2-2'), 'gone(1-1) 2-1..2', 'one before it is told';
     redis('DEL', key());
-    ok noticed(2), 'its end is noticed, too';
+    ok noticed(2), 'the end of the second stream is noticed';
 
     # had all of the first, nothing of the second
 
@@ -759,7 +759,7 @@ for my $name ('small', 'tiny') {
 
     fill(2, 1, 1);
     fill(2, 2, 2, phase => 'END');
-    is read_on($client), '2-1..2', 'it had all, and is not told';
+    is read_on($client), '2-1..2', 'a client that had all events is not told';
     my ($had, $told) = read_on($slow) =~ /^1-2\.\.(\d+) (.*)$/;
     like $told, qr/^gone\(1-$had\) 1-\d+\.\.300$/,
         'the slow one is told, and gets the END that memory has';

@@ -216,7 +216,8 @@ my $r = post(1);
 
 is "$r->{status} $r->{body}", '429 Rate limit of the organization exceeded',
     'the next one is over the limit';
-is $r->{headers}{'retry-after'}, 1, 'it is told when to try again';
+is $r->{headers}{'retry-after'}, 1,
+    'a publisher over the limit is told when to try again';
 is $r->{headers}{'content-type'}, 'text/plain', 'in plain text';
 is post(2)->{status}, 200, 'organization 2 can publish';
 is_served client(1), 'clients of organization 1 can listen';

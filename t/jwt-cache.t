@@ -166,14 +166,16 @@ for my $module (sort keys %MODULES) {
 
     is $ask->("${prefix}any", $token)->{status}, 200,
         "$module: a location that accepts any issuer";
-    is_counted($module, 0, 1, 'the token is verified there, too');
+    is_counted($module, 0, 1,
+        'a location that accepts any issuer verifies the token itself');
 
     my $stranger = $new->(iss => 'stranger');
 
     is join(' ', map { $ask->($_, $stranger)->{status} }
                  "${prefix}any", "${prefix}any", $own), '200 200 401',
         "$module: a token that is known there is refused here";
-    is_counted($module, 1, 2, 'it is verified in both');
+    is_counted($module, 1, 2,
+        'the token of another issuer is verified in both locations');
 
     my $forged = $token =~ s/(.)(.)$/($1 eq 'A' ? 'B' : 'A') . $2/er;
 
@@ -185,7 +187,7 @@ for my $module (sort keys %MODULES) {
 
     is join(' ', map { $ask->($own, $long)->{status} } 1, 2), '200 200',
         "$module: a token of more than 4096 bytes";
-    is_counted($module, 0, 2, 'it is not kept');
+    is_counted($module, 0, 2, 'a token of more than 4096 bytes is not kept');
 
 
     # --- kid
@@ -200,7 +202,7 @@ for my $module (sort keys %MODULES) {
     is_counted($module, 2, 4, 'the good tokens are known the second time');
     is $ask->($own, $of{b})->{status}, 401,
         "$module: a token that is known there is refused by the key here";
-    is_counted($module, 0, 1, 'it is verified here');
+    is_counted($module, 0, 1, 'a token with a kid of another key is verified');
 
 
     # --- nbf and exp
@@ -209,7 +211,7 @@ for my $module (sort keys %MODULES) {
 
     is join(' ', map { $ask->($own, $early)->{status} } 1, 2), '200 200',
         "$module: nbf within the tolerance";
-    is_counted($module, 1, 1, 'it is kept');
+    is_counted($module, 1, 1, 'a token with nbf within the tolerance is kept');
 
     my $exp = int(time) - 52;
     my $late = $new->(exp => $exp);
@@ -217,16 +219,18 @@ for my $module (sort keys %MODULES) {
 
     is join(' ', map { $ask->($own, $late)->{status} } 1, 2), '200 200',
         "$module: exp within the tolerance";
-    is_counted($module, 1, 1, 'it is kept');
+    is_counted($module, 1, 1, 'a token with exp within the tolerance is kept');
 
     wait_for(30, sub { ($r = $ask->($own, $late))->{status} != 200 });
 
     is $r->{status}, 401, "$module: exp passes while the token is known";
     like $r->{body}, qr/Token expired/, 'the answer says so';
-    cmp_ok time, '>=', $exp + 60, 'not before';
+    cmp_ok time, '>=', $exp + 60,
+        'a token is not refused before the tolerance is over';
     counted($module);
-    is $ask->($own, $late)->{status}, 401, 'it stays refused';
-    is_counted($module, 0, 1, 'it is forgotten');
+    is $ask->($own, $late)->{status}, 401,
+        'a token whose exp has passed stays refused';
+    is_counted($module, 0, 1, 'a token whose exp has passed is forgotten');
 }
 
 
@@ -269,10 +273,10 @@ is_counted('publish', 0, $SET + 1, 'all are verified');
 
 is join(' ', map { publishes('small', $_)->{status} } @tokens[1 .. $SET]),
     join(' ', (200) x $SET), 'publish: the last ones again';
-is_counted('publish', $SET, 0, 'they are known');
+is_counted('publish', $SET, 0, 'the last tokens are known');
 
 is publishes('small', $tokens[0])->{status}, 200, 'publish: the first one';
-is_counted('publish', 0, 1, 'it made room');
+is_counted('publish', 0, 1, 'the first token made room for the last one');
 
 
 # --- a reload: nothing outlives its key
@@ -291,24 +295,33 @@ sub both { join ' ', publishes('publish', $known{publish})->{status},
                      listens('events', $known{gateway})->{status} }
 
 is both(), '200 200', 'tokens of a key';
-is both(), '200 200', 'they are known';
+is both(), '200 200', 'tokens of a key are known';
 counted($_) for qw(publish gateway);
 
 use_key('b');
 reload();
 is both(), '401 401', 'a reload with another key: refused at once';
-is_counted($_, 0, 1, 'they are verified') for qw(publish gateway);
+is_counted($_, 0, 1,
+    'after a reload with another key, tokens are '
+    . 'verified') for qw(publish gateway);
 
 use_key('a');
 reload();
 is both(), '200 200', 'a reload with the first key';
-is_counted($_, 0, 1, 'they are verified anew') for qw(publish gateway);
+is_counted($_, 0, 1,
+    'after a reload with the first key, tokens are '
+    . 'verified') for qw(publish gateway);
 
 reload();
 is both(), '200 200', 'a reload without a change';
-is_counted($_, 0, 1, 'they are verified anew') for qw(publish gateway);
-is both(), '200 200', 'again';
-is_counted($_, 1, 0, 'they are known') for qw(publish gateway);
+is_counted($_, 0, 1,
+    'after a reload without a change, tokens are '
+    . 'verified') for qw(publish gateway);
+is both(), '200 200',
+    'after a reload without a change, tokens are accepted again';
+is_counted($_, 1, 0,
+    'tokens are known when they are used again after a '
+    . 'reload') for qw(publish gateway);
 is $nginx->stop, 0, 'NGINX quits';
 
 

@@ -50,7 +50,7 @@ my @lines;
 ok $refused > 40, 'messages over the rate are refused';
 ok @lines >= 1 && @lines <= most($started), 'one of them is logged';
 like $lines[0], qr/ per channel refused, 0 others since the last such line,/,
-    'it is the first one';
+    'the first refusal is logged';
 
 my $before = @lines;
 
@@ -97,6 +97,7 @@ my $errors = grep { /\[error\]/ } @lines;
 
 is @lines, 9, 'each client finds what is no message';
 ok $errors >= 1 && $errors <= most($started), 'one of them is an error';
-is grep({ /\[info\]/ } @lines), 9 - $errors, 'the others are not';
+is grep({ /\[info\]/ } @lines), 9 - $errors,
+    'the other lines are logged at info';
 
 done_testing();

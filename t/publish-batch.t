@@ -48,7 +48,7 @@ subtest 'a batch is stored in its order' => sub {
                     '{"phase":"END"}');
     my $r = post($channel, \@messages);
 
-    is($r->{status}, 200, 'it is stored');
+    is($r->{status}, 200, 'a batch is stored');
     is($r->{headers}{'content-type'}, 'text/plain', 'the answer is text');
     is($r->{body}, join('', map { "$_\n" } @{ ids($channel) }),
        'the IDs, one a line');
@@ -85,11 +85,13 @@ subtest 'sequences that are given and those that are not' => sub {
     my $list = JSON::PP->new->decode($r->{body});
 
     is($r->{headers}{'content-type'}, 'application/json', 'an answer in JSON');
-    is_deeply([map { $_->{id} } @$list], ids($channel), 'has the IDs');
+    is_deeply([map { $_->{id} } @$list], ids($channel),
+        'the answer has the IDs');
     is_deeply([map { $_->{sequence} } @$list], [1, 9, 10, 3, 11],
-              'has the sequences');
+              'the answer has the sequences');
     is($r->{headers}{'conduit-sequence'}, undef, 'there is not one for all');
-    like($list->[4]{message_id}, qr/^[0-9a-f-]{36}$/, 'has the message_ids');
+    like($list->[4]{message_id}, qr/^[0-9a-f-]{36}$/,
+        'the answer has the message_ids');
 };
 
 
@@ -140,7 +142,7 @@ subtest 'a batch over a limit is refused with 413' => sub {
 
     is_deeply([map { $_->{status} } @r], [200, 413], 'three, and no more');
     is($r[1]{body}, 'Batch exceeds the limit of 3 messages',
-       'it says so');
+       'the answer tells the limit of a batch');
     is(scalar @{ ids($channel) }, 3, 'none of the second batch is stored');
 
     is(post($channel, '{}' . "\n" . '{"payload":{"a":"' . 'x' x 17_000 . '"}}',
@@ -153,7 +155,7 @@ subtest 'a batch over a limit is refused with 413' => sub {
 
     is($r->{status}, 413, 'a message that is larger as protobuf');
     like($r->{body}, qr/^Message of 66\d\d\d bytes is over the limit of 65536/,
-         'it says its size');
+         'the answer tells the size of the message');
     is(scalar @{ ids($channel) }, 3, 'nothing is stored');
 };
 
@@ -178,7 +180,8 @@ subtest 'the rate counts each message of a batch' => sub {
     # a counter that lost its life gets one
 
     redis('PERSIST', rate_key($channel));
-    is(post($channel, '{}', path => '/rate')->{status}, 429, 'is over');
+    is(post($channel, '{}', path => '/rate')->{status}, 429,
+        'the rate is over as before');
 
     my $ttl = redis('PTTL', rate_key($channel));
 

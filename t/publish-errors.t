@@ -170,7 +170,7 @@ subtest 'WWW-Authenticate says what is wrong with a token' => sub {
         is($r->{status}, 401, $text);
         is($r->{headers}{'www-authenticate'},
            qq(Bearer error="invalid_token", error_description="$text"),
-           'is in the header');
+           "WWW-Authenticate has the reason: $text");
         is($r->{body}, $text =~ /expired/ ? 'Token expired'
                                           : 'Token validation failed',
            'the text does not say more than it did');
@@ -217,7 +217,8 @@ subtest 'RateLimit says how many messages are left' => sub {
                  token => publish_token(org_id => 0 + $ORG));
 
     is("$r->{status} $r->{headers}{'ratelimit-policy'}",
-       '429 "channel";q=3;w=60', 'it is told to protobuf as well');
+       '429 "channel";q=3;w=60',
+           'a publisher of protobuf gets the policy in the header');
 
     $r = post();
     is($r->{headers}{"ratelimit$_"}, undef, "protobuf, stored: no RateLimit$_")

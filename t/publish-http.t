@@ -293,7 +293,8 @@ subtest 'TEST 3: a body that comes byte for byte' => sub {
 
     my $got = read_until($s);
 
-    like($got, qr{\AHTTP/1\.1 200 }, 'it is taken');
+    like($got, qr{\AHTTP/1\.1 200 },
+        'a message that comes byte by byte is taken');
     $got =~ /\r\n\r\n(.*)/s;
     is_deeply(redis('XRANGE', stream_key($ORG, $channel), '-', '+'),
               [[$1, ['data', $body]]], 'the message is stored');
@@ -362,7 +363,8 @@ subtest 'TEST 9: HTTP/1.0' => sub {
                 . 'Content-Length: ' . length($body) . "\r\n\r\n$body");
     my $got = read_until($s);
 
-    like($got, qr{\AHTTP/1\.1 200 .*\r\n\r\n\d+-\d+\z}s, 'it is taken');
+    like($got, qr{\AHTTP/1\.1 200 .*\r\n\r\n\d+-\d+\z}s,
+        'a message over HTTP/1.0 is taken');
     is(redis('XLEN', stream_key($ORG, $channel)), 1, 'the message is stored');
 };
 
@@ -467,7 +469,8 @@ subtest 'TEST 16: as the target of a mirror it publishes nothing' => sub {
                                      '00000000-0000-4000-8000-000000000001'));
 
     is($r->{status}, 200, 'the request that is mirrored is served');
-    is($r->{body}, 'answered', 'as it should be');
+    is($r->{body}, 'answered',
+        'the response to the mirrored request is its own');
 
     ok(wait_for(20, sub {
         $nginx->error_log =~ /\[error\].*"conduit_publish" can't be used in a s/

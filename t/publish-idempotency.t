@@ -58,7 +58,7 @@ for my $type (sort keys %TYPE) {
         is($first->{status}, 200, 'the first one is stored');
         is($first->{headers}{'idempotency-replayed'}, undef,
            'the first one is no repeat');
-        is($n, $type eq 'ndjson' ? 3 : 1, 'once');
+        is($n, $type eq 'ndjson' ? 3 : 1, 'the first request is stored once');
 
         for my $k ($key, qq("$key"), " $key ") {
             my $r = post($channel, $k, $body, type => $type);
@@ -66,10 +66,11 @@ for my $type (sort keys %TYPE) {
             is($r->{status}, 200, 'the next one is answered');
             is($r->{headers}{'idempotency-replayed'}, 'true',
                'the next one is a repeat');
-            is($r->{body}, $first->{body}, 'it has the IDs of the first');
+            is($r->{body}, $first->{body},
+                'a repeat has the IDs of the first request');
             is($r->{headers}{'conduit-sequence'},
                $first->{headers}{'conduit-sequence'},
-               'it has the sequence of the first');
+               'a repeat has the sequence of the first request');
             is(stored($channel), $n, 'nothing is added');
         }
 
@@ -78,13 +79,14 @@ for my $type (sort keys %TYPE) {
 
         my $ms = redis('PTTL', request_key($channel, $key));
 
-        ok($ms > 40_000 && $ms <= 50_000, "it is remembered for $ms ms");
+        ok($ms > 40_000 && $ms <= 50_000, "a key is remembered for $ms ms");
 
         is(post($channel, uuid(), $body, type => $type)->{status}, 200,
            'another key');
-        is(stored($channel), 2 * $n, 'is another request');
+        is(stored($channel), 2 * $n, 'another key is another request');
         is(post($channel, undef, $body, type => $type)->{status}, 200, 'no key');
-        is(stored($channel), 3 * $n, 'is one, too');
+        is(stored($channel), 3 * $n,
+            'a request without a key is another request');
     };
 }
 
@@ -108,7 +110,8 @@ subtest 'a key with another body is refused with 422' => sub {
     my $r = post($channel, 'k', '{} ');
 
     is("$r->{status} $r->{body}",
-       '422 Idempotency-Key was used with another body', 'is refused');
+       '422 Idempotency-Key was used with another body',
+           'a key with another body is refused');
     is(stored($channel), 1, 'another body is not stored');
     like($nginx->error_log, qr/\[info\] .* Idempotency-Key that was used with/,
          'the log says so');
@@ -117,7 +120,8 @@ subtest 'a key with another body is refused with 422' => sub {
 
     $r = post($channel, 'k', '{} ', headers => { Accept => 'application/json' });
     is(JSON::PP->new->decode($r->{body})->{type},
-       'urn:conduit:problem:idempotency-key', 'as a problem');
+       'urn:conduit:problem:idempotency-key',
+           'a key with another body is a problem');
 };
 
 
@@ -147,7 +151,7 @@ subtest 'an invalid key is refused with 400' => sub {
     for my $key ('x' x 255, '"' . 'y' x 255 . '"', '"', "}{:\xff*", '"a') {
         is(post($channel, $key, '{}')->{status}, 200, 'a key');
         is(post($channel, $key, '{}')->{headers}{'idempotency-replayed'},
-           'true', 'that is known again');
+           'true', 'a key is known when it is used again');
     }
 
     my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port);
@@ -204,7 +208,8 @@ subtest 'a request that was not stored is not remembered' => sub {
     my $r = post($channel, 'k', '{"sequence":4}');
 
     is($r->{status}, 200, 'the next one is stored');
-    is($r->{headers}{'idempotency-replayed'}, undef, 'as a new one');
+    is($r->{headers}{'idempotency-replayed'}, undef,
+        'the next request is no repeat');
 };
 
 
@@ -221,10 +226,10 @@ subtest 'a request repeated after a 504 is stored once' => sub {
         redis_resume();
 
         is("$r->{status} $r->{headers}{'conduit-stored'}", '504 unknown',
-           'nobody knows');
+           'a request that times out may be stored');
         ok(wait_for(20, sub { post(@request)->{status} == 200 }),
            'the repeat is answered');
-        is(stored($channel), 1, 'it is stored once');
+        is(stored($channel), 1, 'a request that was repeated is stored once');
     }
 };
 
@@ -246,8 +251,10 @@ subtest 'a full Redis refuses new requests and answers repeats' => sub {
     is(stored($channel), 1, 'nothing is stored');
 
     $r = post($channel, 'new', "{}\n{}\n", type => 'ndjson');
-    is("$r->{status} " . stored($channel), '200 3', 'all of it afterwards');
-    is($r->{headers}{'idempotency-replayed'}, undef, 'as a new request');
+    is("$r->{status} " . stored($channel), '200 3',
+        'a batch is stored when Redis has room');
+    is($r->{headers}{'idempotency-replayed'}, undef,
+        'a batch that was refused is no repeat');
 };
 
 
@@ -257,7 +264,8 @@ subtest 'the protobuf sequence moves the one that is kept' => sub {
     post($channel, 'k', message(channel_id => $channel, sequence => 41),
          type => 'protobuf');
     xadd(channel_id => $channel, sequence => 2);
-    is(post($channel, undef, '{}')->{headers}{'conduit-sequence'}, 42, 'it does');
+    is(post($channel, undef, '{}')->{headers}{'conduit-sequence'}, 42,
+        'the sequence goes on from the entry of a request with a key');
 };
 
 done_testing();

@@ -73,14 +73,14 @@ subtest 'a payload alone is a message' => sub {
     my $channel = uuid();
     my $r = post($channel, '{"payload": {"value": "hello"}}');
 
-    is($r->{status}, 200, 'it is stored');
+    is($r->{status}, 200, 'a payload alone is stored');
     is($r->{headers}{'content-type'}, 'text/plain', 'the answer is text');
     is($r->{headers}{'conduit-sequence'}, 1, 'its sequence is the first one');
     is($r->{headers}{'ratelimit'}, undef, 'no rate, no header of it');
 
     my $entry = redis('XRANGE', stream_key($ORG, $channel), '-', '+')->[0];
 
-    is($r->{body}, $entry->[0], 'it is the ID of the entry');
+    is($r->{body}, $entry->[0], 'the answer is the ID of the entry');
 
     my ($id) = $entry->[1][1] =~ /\A\x0a\x24\Q$channel\E\x12\x24($UUID)/;
 
@@ -116,9 +116,9 @@ subtest 'a message with all of its fields' => sub {
                  headers => { 'Content-Type' =>
                               'Application/JSON ; charset=utf-8' });
 
-    is($r->{status}, 200, 'it is stored');
+    is($r->{status}, 200, 'a message with all fields is stored');
     is($r->{headers}{'conduit-sequence'}, '18446744073709551615',
-       'it has its own sequence');
+       'a message with all fields keeps its sequence');
     is((entries($channel))[0],
        message(channel_id => $channel, message_id => $message_id,
                client_timestamp => 1767991867, phase => 'START',
@@ -136,7 +136,7 @@ subtest 'an answer in JSON' => sub {
     my $r = post($channel, { message_id => $message_id, sequence => 5 },
                  headers => { Accept => 'text/html, Application/JSON;q=0.5' });
 
-    is($r->{headers}{'content-type'}, 'application/json', 'it is JSON');
+    is($r->{headers}{'content-type'}, 'application/json', 'the answer is JSON');
 
     my $id = redis('XRANGE', stream_key($ORG, $channel), '-', '+')->[0][0];
 
@@ -240,7 +240,8 @@ subtest 'sequences that a double does not hold' => sub {
     my $r = $next->();
 
     is($r->{status}, 409, 'after the greatest sequence there is none');
-    like($r->{body}, qr/^The stream has no further sequence/, 'it says so');
+    like($r->{body}, qr/^The stream has no further sequence/,
+         'the answer says that no sequence is left');
     is(redis('XLEN', stream_key($ORG, $channel)), $length, 'nothing is stored');
     like($nginx->error_log, qr/\[info\] .*without a sequence, and the seq/,
          'the log says so');
@@ -329,14 +330,16 @@ subtest 'the rate counts messages in JSON' => sub {
     my $channel = uuid();
     my @r = map { post($channel, '{}', path => '/rate') } 1 .. 4;
 
-    is_deeply([map { $_->{status} } @r], [200, 200, 200, 429], 'is the same');
+    is_deeply([map { $_->{status} } @r], [200, 200, 200, 429],
+        'the fourth message over a rate of three is refused');
 
     my $protobuf = http($nginx, 'POST', "/rate/$ORG/$channel",
                         body => message(channel_id => $channel),
                         headers => { Authorization => 'Bearer '
                                                       . publish_token() });
 
-    is($protobuf->{status}, 429, 'for protobuf, too');
+    is($protobuf->{status}, 429,
+        'a message in protobuf counts for the same rate');
     is(redis('XLEN', stream_key($ORG, $channel)), 3, 'three are stored');
 };
 
@@ -371,7 +374,8 @@ subtest 'a key of another type in the place of a stream is a 500' => sub {
     my $channel = uuid();
 
     redis('SET', stream_key($ORG, $channel), 'x');
-    is(post($channel, '{}')->{status}, 500, 'is refused');
+    is(post($channel, '{}')->{status}, 500,
+        'a message for such a key is refused with 500');
     is(redis('EXISTS', sequence_key($channel)), 0, 'nothing is written');
 };
 

@@ -160,7 +160,8 @@ subtest 'TEST 3: a script that Redis has forgotten is sent again' => sub {
     my $nginx = nginx_start(server => locations(a => "redis://$HOST"));
     my $channel = uuid();
 
-    is(post($nginx, 'a')->{status}, 200, 'it is known');
+    is(post($nginx, 'a')->{status}, 200,
+        'a message is taken before the script is forgotten');
     redis('SCRIPT', 'FLUSH');
 
     is_stored(post($nginx, 'a', $channel), $channel);
@@ -189,7 +190,8 @@ subtest 'TEST 4: one connection a worker, for all requests and locations' => sub
     is(scalar(connections()), $before + 1, 'on one connection');
 
     is($nginx->stop, 0, 'NGINX stops');
-    ok(wait_for(20, sub { connections() == $before }), 'it is closed then');
+    ok(wait_for(20, sub { connections() == $before }),
+        'the connection is closed when NGINX stops');
 };
 
 
@@ -311,7 +313,8 @@ subtest 'TEST 12: a user and a password, from the URL or from a file' => sub {
         is(post($nginx, $location)->{status}, 200, "$location: taken");
 
         my ($line) = grep { / db=$db / } connections();
-        like($line, qr/ user=$users{$location} /, 'as the right user');
+        like($line, qr/ user=$users{$location} /,
+            "$location: the connection is of the right user");
     }
 
     unlike($nginx->error_log, qr/p\@ss|from a file/,
@@ -415,7 +418,8 @@ subtest 'TEST 17: a counter that is no number' => sub {
     my $channel = uuid();
 
     redis('SET', 'conduit:rate:{' . stream_key($ORG, $channel) . '}', 'x');
-    is(post($nginx, 'publish', $channel)->{status}, 500, 'is refused');
+    is(post($nginx, 'publish', $channel)->{status}, 500,
+        'a message is refused with 500');
     is(redis('EXISTS', stream_key($ORG, $channel)), 0, 'nothing is stored');
 };
 
@@ -516,7 +520,8 @@ subtest 'TEST 22: Redis does not answer' => sub {
     is($r->{body},
        'Redis did not answer in time, the message may have been stored',
        'the text says what is known');
-    cmp_ok($took, '>=', 0.99, 'not before the time that is set');
+    cmp_ok($took, '>=', 0.99,
+        'the message is not given up before its time is over');
     cmp_ok($took, '<', 10, 'soon after the time that is set');
 
     like(join('', log_lines($nginx, qr/\[error\]/)),
@@ -526,7 +531,7 @@ subtest 'TEST 22: Redis does not answer' => sub {
     redis_resume();
 
     ok(wait_for(20, sub { redis('XLEN', stream_key($ORG, $channel)) }),
-       'it was stored, in fact');
+       'the message was stored all the same');
     ok(becomes(200, $nginx, 'a'), 'messages are taken again');
 };
 

@@ -214,7 +214,8 @@ subtest 'TEST 15: a message over the rate' => sub {
     my @values = logged($r);
 
     is($r->{status}, 429, 'answered with 429');
-    is_deeply([@values[0 .. 3]], [7, $c, '-', 'PHASE_DELTA'], 'it has no ID');
+    is_deeply([@values[0 .. 3]], [7, $c, '-', 'PHASE_DELTA'],
+        'a message over the rate has no ID');
     like($values[4], qr/\A\d+\.\d{3}\z/, 'Redis was asked');
 };
 
@@ -261,8 +262,10 @@ subtest 'TEST 18: in a header of the response' => sub {
 subtest 'TEST 19: in a condition' => sub {
     my $c = uuid();
 
-    is(post("/if/7/$c", channel_id => $c)->{status}, 403, 'it holds');
-    is(post("/if/8/$c", channel_id => $c)->{status}, 200, 'it does not hold');
+    is(post("/if/7/$c", channel_id => $c)->{status}, 403,
+        'a condition holds for organization 7');
+    is(post("/if/8/$c", channel_id => $c)->{status}, 200,
+        'a condition does not hold for organization 8');
 };
 
 

@@ -324,7 +324,7 @@ for my $way ('drop', 'large') {
         slots_of(undef, @channels);
         $way{$first}->tell($way);
         ok wait_for(60, sub { lines(qr/reader: connection lost/) }),
-            'it is lost';
+            'the connection is lost';
 
         slots_of($first, @channels);
         all_arrives(@channels);

@@ -66,7 +66,8 @@ my @mute = map { server(sub { undef }) } 1 .. 12;
 $r = publish_to('redis+cluster://'
                 . join(',', map { "127.0.0.1:$_" } @mute), $set);
 is $r->{status}, 503, 'a server that is not found: 503';
-like $r->{body}, qr/not stored/, 'as the message was not stored';
+like $r->{body}, qr/not stored/,
+    'a server that is not found: the message is not stored';
 is_in_time('twelve servers that hang', $r->{took}, $TIMEOUT);
 
 
@@ -104,7 +105,8 @@ my $seed = server(sub {
 
 $r = publish_to("redis+cluster://127.0.0.1:$seed", $set);
 is $r->{status}, 504, 'a server that is found late, and hangs: 504';
-like $r->{body}, qr/may have been stored/, 'as nobody knows';
+like $r->{body}, qr/may have been stored/,
+    'a server that hangs: the message may have been stored';
 is_in_time('two servers', $r->{took}, $TIMEOUT);
 
 
@@ -128,6 +130,6 @@ for my $i (0, 1) {
 
 $r = publish_to("redis+cluster://127.0.0.1:$ports[0]", $set);
 is $r->{status}, 503, 'servers that send a message to each other: 503';
-is read_file($sent), '010101', 'it is sent elsewhere five times';
+is read_file($sent), '010101', 'a message is redirected five times at most';
 
 done_testing();

@@ -535,7 +535,8 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
     my $nginx = gateway('', redis => $proxy->url);
     my $sse = sse_open($nginx);
 
-    ok(wait_for(20, sub { log_lines($nginx, $refused) }), 'is told');
+    ok(wait_for(20, sub { log_lines($nginx, $refused) }),
+        'the refusal is logged');
     is(calls('eval'), 3, 'after a few times');
 
     my $id = xadd(sequence => 1);
@@ -546,7 +547,7 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
     my $resets = () = log_lines($nginx, qr/ reader: connection lost/);
     my $made = info('stats', 'total_connections_received');
 
-    ok(wait_for(60, sub { calls('eval') == 4 }), 'it is tried again');
+    ok(wait_for(60, sub { calls('eval') == 4 }), 'the script is tried again');
     $id = xadd(sequence => 2);
     is(($sse->event(30) // {})->{id}, $id, 'streams are still polled');
 
@@ -599,7 +600,8 @@ subtest 'TEST 14: an error that passes is no refusal of CLIENT TRACKING' => sub 
     my $nginx = gateway('', redis => $proxy->url);
     my $sse = sse_open($nginx);
 
-    ok(wait_for(20, sub { calls('eval') >= 5 }), 'it comes again and again');
+    ok(wait_for(20, sub { calls('eval') >= 5 }),
+        'the script is tried again and again');
     is(scalar(log_lines($nginx, qr/polled/)), 0, 'nothing is polled');
 
     $proxy->tell('pass');
@@ -641,7 +643,7 @@ for my $case (
         ok(wait_for(20, sub {
             my ($bell) = Faults::peers(qr/ flags=P /);
             $bell && Faults::peers(qr/ redir=$bell\b/);
-        }), 'is tried again with a new bell, and works');
+        }), 'the script is tried again with a new bell, and works');
         is(scalar(log_lines($nginx, qr/ bell: connection lost /)), 1,
            'the first bell is lost, and no other');
         is(scalar(log_lines($nginx, qr/ reader: connection lost \(ERR The/)), 1,

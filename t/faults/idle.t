@@ -79,8 +79,10 @@ subtest 'TEST 2: messages and clients that come meanwhile wait' => sub {
     redis_resume();
 
     is(post_end($post)->{status}, 200, 'a message is stored');
-    is(line_of($client->event(20) // ()), 2, 'it arrives');
-    is(line_of($late->events(2, 20)), '1 2', 'at the one that came, too');
+    is(line_of($client->event(20) // ()), 2,
+        'the message arrives at the client that was there');
+    is(line_of($late->events(2, 20)), '1 2',
+        'the messages arrive at the client that came meanwhile');
     is_deeply([lines(qr/\[(?:error|crit|alert|emerg)\].* publish: /)], [],
               'without an error');
     stop();
@@ -118,7 +120,7 @@ subtest 'TEST 3: a message that comes before the worker sees it' => sub {
     redis('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
     kill 'CONT', $worker;
 
-    is($taken->(), 200, 'the next one, too');
+    is($taken->(), 200, 'the next request on the connection is taken');
     is(redis('XLEN', stream_key()), 2, 'each of them once');
     is_deeply([lines(qr/\[(?:error|crit|alert|emerg)\]/)], [],
               'without an error');
@@ -141,7 +143,8 @@ subtest 'TEST 4: a Redis that goes is an outage' => sub {
     is_told(post(), 503, $UNREACHABLE, 'a publisher is told');
 
     redis_start();
-    ok(wait_for(20, sub { post()->{status} == 200 }), 'it comes back');
+    ok(wait_for(20, sub { post()->{status} == 200 }),
+        'messages are taken when Redis is back');
     is_logged_once('publish');
     stop();
 };
@@ -174,7 +177,8 @@ subtest 'TEST 6: the metrics do not count it as a loss' => sub {
     is(post(sequence => 1)->{status}, 200, 'a message is stored');
     sleep $A_WHILE;
     closed_meanwhile(sub { });
-    ok(wait_for(20, sub { $count->('connects') == 2 }), 'it is made again');
+    ok(wait_for(20, sub { $count->('connects') == 2 }),
+        'the connection is made again');
     is($count->('connections_lost'), 0, 'no connection counts as lost');
     is($nginx->stop, 0, 'NGINX quits');
 };

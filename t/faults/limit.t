@@ -91,10 +91,10 @@ my $event = $sse->event(300);
 is $event && $event->{event}, 'error', 'who asks for it gets an error';
 ok $sse->end(300), 'the response ends after the error';
 is scalar(lines('an entry of "stream:\S+" is too large')), 1,
-    'it is logged';
+    'an entry that is too large is logged';
 
 my $id = xadd(sequence => 1);
-is $other->event(300)->{id}, $id, 'the other stream goes on';
+is $other->event(300)->{id}, $id, 'the stream of another channel goes on';
 
 SKIP: {
     skip 'memory is not the worker\'s own here', 1

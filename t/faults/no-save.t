@@ -61,9 +61,9 @@ my $client;
 
 subtest 'TEST 1: what Redis has is sent' => sub {
     $client = sse_open($nginx);
-    is(line_of($client->events(3)), '1 2 3', 'all of it');
+    is(line_of($client->events(3)), '1 2 3', 'a client gets all entries');
     is(line_of(sse_open($nginx, last_event_id => $ids[1])->event), 3,
-       'to one that resumes, too');
+       'a client that resumes gets what follows');
 
     ok(wait_for(20, sub { Faults::peers($Faults::READER)
                           && Faults::peers($Faults::BELL) }),
@@ -71,7 +71,8 @@ subtest 'TEST 1: what Redis has is sent' => sub {
 };
 
 subtest 'TEST 2: a publisher is told what is wrong' => sub {
-    is(post(), $BUSY, 'that Redis does not take it') for 1 .. 3;
+    is(post(), $BUSY,
+        'the answer tells that Redis takes no message') for 1 .. 3;
     is(scalar(lines(qr/\[error\].*refused to publish .*MISCONF/)), 1,
        'the log says why');
 };

@@ -68,7 +68,8 @@ for my $name (sort keys %PASSING) {
 
         # the retry reads as well
 
-        ok(wait_for(20, sub { calls('xread') >= 4 }), 'it is tried again');
+        ok(wait_for(20, sub { calls('xread') >= 4 }),
+            'the read is tried again');
         cmp_ok(refusals(), '>=', 3, 'a look-up each time');
         are_few(refusals(), $started, 'look-ups come a few times a second');
 
@@ -175,7 +176,8 @@ subtest 'TEST 4: a read that is refused is not polled for' => sub {
 
     my ($before, $start) = (refusals(), time);
 
-    ok(wait_for(20, sub { refusals() - $before >= 3 }), 'it is tried again');
+    ok(wait_for(20, sub { refusals() - $before >= 3 }),
+        'the refused read is tried again');
     cmp_ok((refusals() - $before) / (time - $start), '<', 30,
            'some times a second');
 

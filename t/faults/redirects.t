@@ -99,12 +99,12 @@ sub follows {
     my $sse = sse_open($nginx, channel_id => $ch->{id});
 
     is_deeply [map { $_->{id} } $sse->events(1, 20)], $ch->{ids},
-        'it is streamed';
+        'the message is streamed';
     cmp_ok redirects('gateway'), '>=', 1, 'from where the first one says';
 
     post($ch, 'another one is taken');
     is_deeply [map { $_->{id} } $sse->events(1, 20)], [$ch->{ids}[1]],
-        'the other one is streamed';
+        'the second message is streamed';
     $sse->close;
 }
 

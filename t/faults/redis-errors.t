@@ -77,7 +77,7 @@ subtest 'TEST 1: memory is full' => sub {
 
     is(line_of(client()->events(3)), '1 2 3', 'a client is served');
     is(line_of(client(last_event_id => $ids[1])->event), 3,
-       'one that resumes, too');
+       'a client that resumes is served');
 
     redis('CONFIG', 'SET', 'maxmemory', 0);
     goes_on(4, $client);
@@ -212,7 +212,8 @@ subtest 'TEST 6: a slow script' => sub {
     slow_script_ends();
 
     goes_on(2, $client);
-    is(line_of($late->events(2, 20)), '1 2', 'one that came meanwhile, too');
+    is(line_of($late->events(2, 20)), '1 2',
+        'a client that came while reading failed gets all messages');
     close $script;
     it_passed($client, $held, refused('BUSY '), failed('BUSY '));
 };
@@ -234,7 +235,7 @@ subtest 'TEST 7: a replica whose master is away' => sub {
     ok(wait_for(20, sub { lines(qr/\[error\].*reading .*: MASTERDOWN/) }),
        'until it may not be');
     is_told(post(), 503, 'Redis is busy, the message was not stored',
-            'as before');
+            'a publisher is told that Redis is busy');
 
     redis('REPLICAOF', 'NO', 'ONE');
     redis('CONFIG', 'SET', 'replica-serve-stale-data', 'yes');
@@ -433,8 +434,9 @@ subtest 'TEST 13: a script that is forgotten under way' => sub {
         redis_resume();
 
         is(scalar(grep { post_end($_)->{status} == 200 } @posts), 20,
-           'they are taken');
-        is(scalar(my @events = $client->events(20, 20)), 20, 'they arrive');
+           'the messages are taken');
+        is(scalar(my @events = $client->events(20, 20)), 20,
+            'the messages arrive');
     }
 
     is(redis('XLEN', stream_key()), 61, 'none is stored twice');
@@ -461,7 +463,8 @@ subtest 'TEST 14: the last ID of all' => sub {
     goes_on(3, $client);
 
     errors_are(refused(''));
-    like((lines(refused('')))[0], qr/exhausted|smaller/, 'that says why');
+    like((lines(refused('')))[0], qr/exhausted|smaller/,
+        'the log says why a message is refused');
     nothing_is_left($held);
     got_all($client, @ids, kept());
     stop();
@@ -503,7 +506,8 @@ for my $wakeup ('tracking', 'poll 50ms') {
             is(line_of($live->events(2, 20)), '10 11',
                'the new stream is followed from its start');
             is(line_of(client(last_event_id => $ids[1])->events(3, 20)),
-               'history_lost 10 11', 'also by one that resumes, who is told');
+               'history_lost 10 11',
+                   'a client that resumes gets the new stream, and is told');
 
             xadd(sequence => 12);
             is(line_of($live->event), 12, 'the live client goes on');
@@ -530,7 +534,8 @@ for my $wakeup ('tracking', 'poll 50ms') {
         for my $n (1 .. 3) {
             push @ids, post(sequence => $n + 1)->{body};
             is($ids[-1], "$ahead-$n", 'IDs go on from the last one');
-            is(line_of($client->event(20)), $n + 1, 'as do streams');
+            is(line_of($client->event(20)), $n + 1,
+                'events arrive with these IDs');
         }
 
         ok(!eval { xadd(id => $ahead - 1 . '-0') },

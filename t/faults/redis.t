@@ -90,7 +90,8 @@ subtest 'TEST 2: bytes are swallowed' => sub {
 
     $proxy->tell('swallow');
     is_told(post(sequence => 2), 504, $LATE, 'a publisher is told');
-    is_told(post(sequence => 2), 503, $UNREACHABLE, 'those after it, too');
+    is_told(post(sequence => 2), 503, $UNREACHABLE,
+        'the next publisher is told that Redis is not reachable');
 
     # a sign of life is asked for every 5 seconds
 
@@ -142,7 +143,8 @@ subtest 'TEST 3: Redis hangs' => sub {
     my $late = client(channel_id => uuid());
     is($late->status, 200, 'a client is answered');
     is_told(post(sequence => 2), 504, $LATE, 'a publisher is told');
-    is_told(post(sequence => 3), 503, $UNREACHABLE, 'those after it, too');
+    is_told(post(sequence => 3), 503, $UNREACHABLE,
+        'the next publisher is told that Redis is not reachable');
     ok(wait_for(20, sub { lines(qr/reader: connection lost \(no reply/) }),
        'the gateway notices');
     ok($client->comment, 'the gateway keeps responses open');
@@ -206,7 +208,7 @@ subtest 'TEST 4: a connection is cut within an answer' => sub {
         my $client = client(channel_id => $channel, last_event_id => $id);
 
         is(line_of($client->events(390, 20)), join(' ', 11 .. 400),
-           'history, too');
+           'the history is read over a connection that is cut');
         $client->close;
     }
 
@@ -311,7 +313,8 @@ subtest 'TEST 7: Redis is killed with answers under way' => sub {
 
     redis_stop('KILL');
     is_told(post_end($post), 503, $LOST, 'its publisher is told');
-    is_told(post(sequence => 2), 503, $UNREACHABLE, 'the next one, too');
+    is_told(post(sequence => 2), 503, $UNREACHABLE,
+        'the next publisher is told that Redis is not reachable');
     redis_start(@APPEND);
 
     goes_on(3, $client);
@@ -457,12 +460,12 @@ subtest 'TEST 11: a bell that nothing comes through any more' => sub {
     xadd(sequence => 2);
 
     my $started = time;
-    is(line_of($client->event(16)), 2, 'is noticed');
+    is(line_of($client->event(16)), 2, 'an entry that did not ring arrives');
     note sprintf 'after %.1fs', time - $started;
 
     $proxy->tell('pass');
     ok(wait_for(20, sub { lines(qr/bell: connected again/) }),
-       'is made anew');
+       'the bell is connected again');
     xadd(sequence => 3);
     is(line_of($client->event), 3, 'rings again');
 
@@ -549,9 +552,10 @@ subtest 'TEST 14: the first of two addresses says nothing' => sub {
 
     start(@way);
     is(post(sequence => 1)->{status}, 200, 'a message waits for the second');
-    cmp_ok(time - $started, '>=', 0.9, 'as long as the first may take');
+    cmp_ok(time - $started, '>=', 0.9,
+        'the message waited as long as the first may take');
     is(line_of(client()->event(20) // ()), 1,
-       'a client waits for the second, too');
+       'a client waits for the second server');
     stop();
 
     # a message that waits: its worker has a connection to the first

@@ -132,7 +132,7 @@ stop();
 begin();
 write_file($hang, '');
 all_arrives('one that stops to come is asked for again');
-ok !-e $hang, 'it did stop';
+ok !-e $hang, 'the reply did stop';
 is scalar(lines(qr/ reader: connection lost \(no reply in time\)/)), 1,
     'the connection was given up';
 stop();
