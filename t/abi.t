@@ -28,7 +28,7 @@ like check(changed($signature, $signature =~ s/1$/0/r)),
        ^conduit:\ +its\ signature\ is\ +[\d,]+0\n.*
        ^conduit:\ +\(NGX_COMPAT\):\ 0\ there,\ 1\ here\n.*
        NGINX_CONF_FLAGS="[^"]*--with-compat/xms,
-    'one without --with-compat is named, with the option';
+    'a build without --with-compat is named, with the option';
 
 like check(changed("nginx/$version", 'nginx/' . $version =~ s/\d$/x/r
                                                          =~ s/x/9/r)),

@@ -418,10 +418,12 @@ for (sort keys %LOCATIONS) {
             is upto($_, $last), "$life-1..$n",
                 "$name: who had all is not told" for $stays, $came;
             is upto($before[0], $last), "$life-1..$n",
-                'one that resumed at its end, before it goes on, is not told';
+                'a client that resumed at the end, before it goes on, is not '
+                . 'told';
             is upto($before[1], $last), "gone(1-3) $life-1..$n",
-                'one that resumed before its end is told';
-            is upto($before[2], $last), "$life-1..$n", 'one without a position is not told';
+                'a client that resumed before the end is told';
+            is upto($before[2], $last), "$life-1..$n",
+                'a client without a position is not told';
 
             fill($life, $n + 1, $n + 1);
             $last = "$life-" . ($n + 1);
@@ -560,7 +562,8 @@ for (sort keys %LOCATIONS) {
     my $behind = ask('1-1');
     fill(2, 1, 2);
     is upto($stays, '2-2'), '2-1..2', "$where: the second life";
-    is upto($behind, '2-2'), 'gone(1-1) 2-1..2', 'one before it is told';
+    is upto($behind, '2-2'), 'gone(1-1) 2-1..2',
+        "$where: a client of the first life is told";
     redis('DEL', key());
     ok noticed(2), 'the end of the second stream is noticed';
 
@@ -788,7 +791,8 @@ for my $name ('small', 'tiny') {
 
     ok noticed(), 'that the stream is gone is noticed';
     fill(0, 1, 2);
-    is upto($client, '0-2'), '0-1..2', 'another one with smaller IDs is sent';
+    is upto($client, '0-2'), '0-1..2',
+        'another stream with smaller IDs is sent';
     $client->close;
 }
 
@@ -871,9 +875,11 @@ for (sort keys %LOCATIONS) {
     my $some = ask('1-3');
     my $all = ask('1-5');
     fill(2, 1, 1);
-    is upto($client, '2-1'), '2-1', 'who had all is not told';
-    is upto($all, '2-1'), '2-1', 'who had all and comes back is not told';
-    is upto($some, '2-1'), 'gone(1-3) 2-1', 'who had not all is told';
+    is upto($client, '2-1'), '2-1', 'a client that had all events is not told';
+    is upto($all, '2-1'), '2-1',
+        'a client that had all events and reconnects is not told';
+    is upto($some, '2-1'), 'gone(1-3) 2-1',
+        'a client that had not all events is told';
     $_->close for $client, $some, $all;
 }
 

@@ -245,7 +245,8 @@ for my $known (0, 1) {
         'gateway: another organization';
 }
 
-is_counted('gateway', 3, 1, 'who is refused for that has a good token');
+is_counted('gateway', 3, 1,
+    'a client of another channel or organization has a good token');
 is listens('events', $token)->{status}, 200, 'gateway: its own channel';
 
 $token = new_publisher();

@@ -204,7 +204,7 @@ $sse->close;
 
 is raw($nginx->port, request('POST', "/publish/$ORG/$CHANNEL",
                              'Content-Length: 0'), from => '127.0.0.2'), 403,
-   'who has an address that is not allowed may not publish';
+   'a publisher whose address is not allowed may not publish';
 ok wait_for(20, sub { read_file($nginx->root . '/logs/error.log')
                       =~ m{access forbidden.*"POST /publish/$ORG/} }),
    'that address has a line in the error log';

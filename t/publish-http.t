@@ -238,7 +238,7 @@ sub works {
     my $r = post("/open/$ORG/$channel", message(channel_id => $channel));
 
     is($r->{status}, 200, 'the next message is taken');
-    is_deeply([$nginx->workers], [$worker], 'by the same worker');
+    is_deeply([$nginx->workers], [$worker], 'the worker has not been replaced');
 }
 
 

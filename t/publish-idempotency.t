@@ -173,7 +173,8 @@ subtest 'the header is ignored when idempotency is off' => sub {
         my $r = post($channel, 'k', '{}', path => '/off');
 
         is("$r->{status} " . stored($channel), "200 $n", 'each is stored');
-        is($r->{headers}{'idempotency-replayed'}, undef, 'none is a repeat');
+        is($r->{headers}{'idempotency-replayed'}, undef,
+            'no request is a repeat');
     }
 
     is(post($channel, '', '{}', path => '/off')->{status}, 200,
@@ -191,7 +192,7 @@ subtest 'a repeat is not counted by the rate' => sub {
               'two are stored, the third is refused');
     is(stored($channel), 2, 'two');
     is(redis('EXISTS', request_key($channel, 'c')), 0,
-       'one that was refused is not remembered');
+       'a request that was refused is not remembered');
     is($r[1]{headers}{ratelimit}, undef, 'a repeat tells nothing of the rate');
 };
 

@@ -152,7 +152,7 @@ subtest 'TEST 2: a message with a rate is one command, too' => sub {
     publish($nginx, channel_id => uuid());
 
     is_deeply(calls(), { evalsha => 1, incr => 1, xadd => 1, pexpire => 2 },
-              'one EVALSHA');
+              'one EVALSHA is sent');
 };
 
 
@@ -175,7 +175,8 @@ subtest 'TEST 4: one connection a worker, for all requests and locations' => sub
                                                 b => "redis://$HOST",
                                                 c => "redis://$HOST/0"));
 
-    is(scalar(connections()), $before, 'none before the first message');
+    is(scalar(connections()), $before,
+        'no connection is made before the first message');
 
     redis_pause();
 
@@ -640,7 +641,7 @@ subtest 'TEST 26: Redis comes later than NGINX' => sub {
     redis_start();
 
     ok(becomes(200, $nginx, 'a'), 'messages are taken when Redis is there');
-    is_deeply([$nginx->workers], [$worker], 'by the same worker');
+    is_deeply([$nginx->workers], [$worker], 'the worker has not been replaced');
     is(scalar(log_lines($nginx, qr/\[warn\].*connected again/)), 1,
        'the log says so');
 };

@@ -344,7 +344,7 @@ subtest 'TEST 24: clients of a channel are limited' => sub {
     is($sse->status, 200, 'the first');
     is(http($nginx, 'GET',
        '/conn-channel/1?channel_id=' . uc $c)->{status}, 429,
-       'one more, however the channel is written');
+       'a client over the limit of a channel is refused');
     is(sse_open($nginx, path => '/conn-channel/1?channel_id=' . uuid())->status,
        200, 'another channel');
 };

@@ -113,7 +113,7 @@ subtest 'TEST 1: a worker without a stream falls back to polling' => sub {
     my $id = xadd(sequence => 1);
 
     is(($sse->event // {})->{id}, $id, 'a stream is polled');
-    is_deeply([$nginx->workers], [$worker], 'by the same worker');
+    is_deeply([$nginx->workers], [$worker], 'the worker has not been replaced');
 };
 
 
@@ -487,9 +487,10 @@ subtest 'TEST 11: look-ups that a busy Redis refuses are made again' => sub {
     xadd(sequence => 7);
 
     is(line_of($behind->events(4)), 'history_lost 5 6 7',
-       'one behind the oldest entry is told');
+       'a client behind the oldest entry is told');
     is(line_of($ahead->events(4)), 'history_lost 5 6 7',
-       'one of the future starts with the oldest entry, and is told');
+       'a client with a future position starts with the oldest entry, and is '
+       . 'told');
 };
 
 
@@ -552,11 +553,12 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
     is(($sse->event(30) // {})->{id}, $id, 'streams are still polled');
 
     $proxy->tell('pass');
-    ok(wait_for(60, sub { log_lines($nginx, $works) }), 'until it works');
+    ok(wait_for(60, sub { log_lines($nginx, $works) }),
+        'the script is tried until it works');
 
     ok(wait_for(20, sub { Faults::peers(qr/ redir=[1-9]/) }),
        'Redis rings again');
-    is(scalar(Faults::peers(qr/ flags=P /)), 1, 'one connection');
+    is(scalar(Faults::peers(qr/ flags=P /)), 1, 'one connection is subscribed');
 
     my $before = calls('xread');
 
@@ -569,7 +571,8 @@ subtest 'TEST 13: CLIENT TRACKING refused again and again' => sub {
     cmp_ok(info('stats', 'total_connections_received') - $made, '<=', 3,
            'few connections are made for the trials');
     is(scalar(log_lines($nginx, $refused)), 1, 'one line says what is wrong');
-    is(scalar(log_lines($nginx, $works)), 1, 'one that it is well');
+    is(scalar(log_lines($nginx, $works)), 1,
+        'one line says that it works again');
 
     # a bell that is lost is had again as ever
 

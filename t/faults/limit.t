@@ -88,7 +88,8 @@ redis('XADD', stream_key($ORG, $huge), '*', 'data', 'y' x (96 << 20));
 my $sse = sse_open($nginx, channel_id => $huge);
 my $event = $sse->event(300);
 
-is $event && $event->{event}, 'error', 'who asks for it gets an error';
+is $event && $event->{event}, 'error',
+    'a client that gets such an entry gets an error';
 ok $sse->end(300), 'the response ends after the error';
 is scalar(lines('an entry of "stream:\S+" is too large')), 1,
     'an entry that is too large is logged';

@@ -95,7 +95,8 @@ subtest 'TEST 3: ready is red' => sub {
 };
 
 subtest 'TEST 4: connections stay' => sub {
-    is(scalar(lines(qr/connect failed|connection lost/)), 0, 'none is lost');
+    is(scalar(lines(qr/connect failed|connection lost/)), 0,
+        'no connection is lost');
 
     my @before = sort(Faults::peers(qr//));
     post();

@@ -64,7 +64,7 @@ for my $name (sort keys %PASSING) {
         my $resumed = client(last_event_id => $ids[1]);
 
         is(line_of($resumed->events(2)), '3 4',
-           'one at a place that is known goes on');
+           'a client at a known position goes on');
 
         # the retry reads as well
 
@@ -79,7 +79,8 @@ for my $name (sort keys %PASSING) {
 
         $proxy->tell('pass');
         like(line_of($future->events(6, 20)), qr/1 2 3 4 5\z/,
-             'who was looked up is served when it has passed');
+             'a client whose position was looked up is served when the error '
+             . 'has passed');
 
         stop();
     };
@@ -102,7 +103,7 @@ subtest 'TEST 2: a replica that has lost its master' => sub {
 
     my $started = time;
     my $behind = client(channel_id => $other, last_event_id => $ids[1]);
-    is($behind->status, 200, 'one that resumes gets 200');
+    is($behind->status, 200, 'a client that resumes gets 200');
 
     ok(wait_for(20, sub { calls(lc $FULL) >= 3 }),
        'its look-up is tried again');

@@ -94,13 +94,13 @@ sub follows {
     my $before = redirects('publish');
 
     post($ch, "$title: a message is taken");
-    is redirects('publish'), $before + 1, 'by the second server asked';
+    is redirects('publish'), $before + 1, 'a message is redirected once';
 
     my $sse = sse_open($nginx, channel_id => $ch->{id});
 
     is_deeply [map { $_->{id} } $sse->events(1, 20)], $ch->{ids},
         'the message is streamed';
-    cmp_ok redirects('gateway'), '>=', 1, 'from where the first one says';
+    cmp_ok redirects('gateway'), '>=', 1, 'a stream is redirected';
 
     post($ch, 'another one is taken');
     is_deeply [map { $_->{id} } $sse->events(1, 20)], [$ch->{ids}[1]],

@@ -155,7 +155,7 @@ subtest 'TEST 4: errors that pass, to a gateway' => sub {
                                                            : 'EVALSHA',
                      $PASSING{$name});
         my $resumed = client(last_event_id => $ids[0]);
-        is($resumed->status, 200, 'one that comes gets 200');
+        is($resumed->status, 200, 'a client that comes meanwhile gets 200');
 
         $proxy->tell('pass');
         is(line_of($live->event(20)), 4, 'streams go on');
@@ -439,7 +439,7 @@ subtest 'TEST 13: a script that is forgotten under way' => sub {
             'the messages arrive');
     }
 
-    is(redis('XLEN', stream_key()), 61, 'none is stored twice');
+    is(redis('XLEN', stream_key()), 61, 'no message is stored twice');
     it_passed($client, $held);
 };
 

@@ -62,7 +62,7 @@ for my $size (@SIZES) {
     wait_for(30, sub { connections_of($worker) == $idle });
 }
 
-is_deeply [$nginx->workers], [$worker], 'one worker did it all';
+is_deeply [$nginx->workers], [$worker], 'the worker has not been replaced';
 log_is_quiet($nginx, 'nothing is wrong in the log');
 
 done_testing();

@@ -103,7 +103,7 @@ storm('one channel', 1, 0);
 storm('one watched channel', 1, 1);
 storm('many channels', $MANY, 0);
 
-is_deeply [$nginx->workers], [$worker], 'it is the same worker all along';
+is_deeply [$nginx->workers], [$worker], 'the worker has not been replaced';
 log_is_quiet($nginx, 'nothing is wrong in the log');
 
 done_testing();
