@@ -678,7 +678,7 @@ for my $refused (grep { $_->[0] =~ /$only/ } $maker->refused) {
         . "server { listen 127.0.0.1:1; set \$memcached_key x;\n$text\n}}\n");
     my $output = check($conf);
 
-    ok $output =~ /\[emerg\] .* in \S+:\d+$/m, "refused: $name"
+    ok $output =~ /\[emerg\] .* in \S+:\d+(?: has .*)?$/m, "refused: $name"
         or diag "$output    $text";
 }
 

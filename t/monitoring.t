@@ -79,7 +79,7 @@ for my $case (['' => '/usr/share/doc/conduit-nginx'],
     is scalar @runbooks, scalar @alerts, "runbooks are of $base";
 
     $said = `cd $docs/contrib/prometheus && promtool test rules *_test.yml 2>&1`;
-    is $?, 0, 'and the tests of the rules know' or diag $said;
+    is $?, 0, "tests of the rules pass with runbooks of $base" or diag $said;
 }
 
 $said = `$Conduit::ROOT/tools/check-docs --links $docs 2>&1`;

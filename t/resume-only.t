@@ -265,7 +265,7 @@ $sse->close;
 $sse = come('asks', $run, args => '&resume=1', id => '1-1');
 is $sse->status, 200, 'a client with a position waits, as after_end says';
 add($key, '2-1', data => 1);
-is $sse->event->{id}, '2-1', 'and gets what follows';
+is $sse->event->{id}, '2-1', 'a client with a position gets what follows';
 $sse->close;
 
 is(come('json-stops', $run, id => '2-1')->status, 200,

@@ -124,10 +124,10 @@ cmp_ok $n, '>', 10, 'many allocations have failed';
 is_deeply [grep { !/^(?:200|500|503|cut)$/ } sort keys %results], [],
     'no message is confirmed by the reply to another one';
 cmp_ok $results{500}, '>', 0, 'some requests end with 500';
-cmp_ok $results{503}, '>', 0, 'some with 503';
+cmp_ok $results{503}, '>', 0, 'some requests end with 503';
 is $alone, undef, 'messages are stored again after each of them';
 is_deeply [$nginx->workers], [$worker], 'the worker lives';
-is publish_one($other), 200, 'and publishes';
+is publish_one($other), 200, 'the worker publishes';
 $nginx->stop;
 
 

@@ -200,9 +200,9 @@ post($ch, 'a message is taken');
 my $client = sse_open($nginx, channel_id => $ch->{id});
 
 ok $client->event(20), 'a client of the second master is served';
-ok wait_for(20, sub { bells($there) }), 'by a connection';
+ok wait_for(20, sub { bells($there) }), 'the second master is connected to';
 $client->close;
-ok wait_for(20, sub { !bells($there) }), 'which is closed after it';
+ok wait_for(20, sub { !bells($there) }), 'the connection to the second master is closed after it';
 stop();
 
 # a migration that was broken off: either server sends what is new to the other
