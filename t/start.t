@@ -33,6 +33,8 @@ my $nginx = nginx_start(log_level => 'info', server => pages()
       ['turn-steps', 'format text', 'start turn', 'read_count 3'],
       ['turn-poll', 'format text', 'start turn', 'wakeup poll 20ms'],
       ['turn-stop', 'format text', 'start turn', 'after_end stop'],
+      ['turn-resume', 'format text', 'start turn', 'resume_only on'],
+      ['latest-resume', 'format text', 'start latest', 'resume_only on'],
       ['latest-stop', 'format text', 'start latest', 'after_end stop'],
       ['tiny', 'format text', 'start turn', 'window 1', 'read_count 1',
        'buffer_size 1'],
@@ -419,5 +421,47 @@ fill($key, -1, 2);
 is ids($down, 1), '1', 'outage: what comes is sent';
 is ids($turn, 1), '1', 'outage: likewise of the turn';
 $_->close for $down, $turn;
+
+# --- with conduit_gateway_resume_only
+
+($run, $key) = run();
+
+for my $path (qw(turn-resume latest-resume)) {
+    is listen_to($path, $run)->status, 204, "$path: no stream";
+}
+
+fill($key, 1, 2, -3);
+
+for my $path (qw(turn-resume latest-resume)) {
+    is listen_to($path, $run)->status, 204, "$path: a turn that has ended";
+}
+
+fill($key, 4, 5);
+
+{
+    my $running = listen_to('turn-resume', $run);
+    my $next = listen_to('latest-resume', $run);
+
+    is ids($running, 2), '4 5', 'turn-resume: the running turn';
+    is $next->status, 200, 'latest-resume: a turn is running';
+
+    fill($key, -6);
+    is ids($running, 1), '6', 'turn-resume: the end of the turn';
+    ok $running->end, 'turn-resume: the response ends with the turn';
+    is ids($next, 1), '6', 'latest-resume: what comes next';
+    ok $next->end, 'latest-resume: the response ends with the turn';
+}
+
+# one who searches is there before one who resumes, in a new channel
+
+($run, $key) = run();
+fill($key, 1, -2, 3);
+
+{
+    my @both = map { listen_to($_, $run) } qw(turn turn-resume turn turn-resume);
+
+    is ids($_, 1), '3', 'turn, turn-resume: together in a new channel' for @both;
+}
+
 
 done_testing();
