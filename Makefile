@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Conduit for NGINX.  `make help` lists the targets.
 
 SHELL = /bin/bash

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The module conduit_gateway sends the entries of Redis streams as Server-Sent
  * Events.  This file has its directives and variables.  Requests are handled in

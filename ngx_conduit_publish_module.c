@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The module conduit_publish accepts messages by POST and adds them to Redis
  * streams.  This file has its directives and variables.  Requests are handled

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * What tokens and keys have in common: the names of algorithms (RFC 7518 3.1),
  * base64url, and strings that are compared.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * JSON Web Keys (RFC 7517).  Keys that are not for signatures, or of an unknown
  * type, are ignored: the sets that identity providers publish contain keys of

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A token: it is split into its parts, and its header, its signature and its
  * claims are checked, in this order.

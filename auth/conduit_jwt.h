@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * JSON Web Tokens (RFC 7519) in JWS compact serialization (RFC 7515).  Keys are
  * parsed once, while the configuration is read; tokens are verified for each

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A set-associative table.  The key of a token selects a set, which is searched
  * from end to end; when it is full, the least recently used token is replaced.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A cache of tokens that were verified before.  It maps the SHA-256 of a token
  * to the claims that conduit_jwt_verify() has read from it.  If the same token

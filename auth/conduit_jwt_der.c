@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Writes DER (X.690).  OpenSSL accepts ECDSA signatures in no other form; and
  * for public keys DER works in all of its versions, whose functions that make a

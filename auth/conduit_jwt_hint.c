@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Common mistakes in files with secrets and public keys, made by hand or by the
  * tools that write them.

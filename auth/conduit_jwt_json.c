@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Rewrites the JSON of a token so that jansson can parse it.  jansson refuses a
  * whole text that contains an integer outside of int64_t, a number beyond the

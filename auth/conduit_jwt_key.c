@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * One key of a set: its memory, and the check of a signature with it.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Key sets of secrets and public keys, and verifying signatures with a key.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Declarations shared by the files in auth/: the structure of a key set, and
  * functions that read keys and JSON.

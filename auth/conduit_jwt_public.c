@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Reads a file of public keys, in PEM or as JSON Web Keys.
  */

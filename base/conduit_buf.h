@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A byte buffer that grows with realloc().  It is meant to be kept and reused:
  * a worker writes each frame into the same buffer, and then copies the result

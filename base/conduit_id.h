@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Identifiers: organization (a 64-bit number), channel (a UUID), Redis stream
  * entry ID, and the Redis keys of streams.  Pure: no NGINX type, no allocation.

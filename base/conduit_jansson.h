@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Reading JSON with jansson.  Pure: no NGINX type.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Writes metrics as Prometheus text and as JSON.
  */

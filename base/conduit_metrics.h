@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Metrics: a table describes what the cells of an array count.  The cells are
  * written as Prometheus text (exposition format 0.0.4) or as JSON.  Pure: no

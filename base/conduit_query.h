@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Reads the query string of a URL: application/x-www-form-urlencoded (WHATWG
  * URL, 5.1).  Pure: no NGINX type, no allocation.

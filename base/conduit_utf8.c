@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 #include "conduit_utf8.h"
 
 

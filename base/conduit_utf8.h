@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Checks UTF-8 (RFC 3629), character by character.  Pure: no NGINX type.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Counters in shared memory: summed over all workers, kept across reloads.
  *

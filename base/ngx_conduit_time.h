@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Times, as values of ngx_current_msec, in fields where 0 means "none".
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The version of the modules; tools/check-docs checks that debian/changelog has
  * the same.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * What it costs to turn a message into JSON, by kind of number: a message of
  * 16 KB with a list of doubles is decoded and written.  The numbers alone are

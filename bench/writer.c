@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The floor of fan-out: an event loop that only writes.  It takes requests as
  * the benchmark makes them, keeps nothing, verifies nothing, and writes each

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Error replies of Redis: finds the error code, and tells what kind of error it
  * is.  Pure: no NGINX type, no allocation.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The URL of a Redis deployment, the parameter of the conduit_publish and
  * conduit_gateway directives.  Pure: no NGINX type, no allocation, no name

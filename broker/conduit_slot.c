@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 #include <string.h>
 
 #include "conduit_slot.h"

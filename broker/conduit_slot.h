@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Redis Cluster: computes the slot of a key, and parses the error replies that
  * redirect a client to another node.  Pure: no NGINX type, no allocation.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * hiredis' asynchronous API on NGINX's event loop.
  *

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The commands of a link: they are pipelined, replies come in order, and each
  * command has a deadline.

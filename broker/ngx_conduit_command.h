@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Declarations shared by the files of a link; a file calls those below it.
  *

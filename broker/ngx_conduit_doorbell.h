@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The doorbell: tells when a key that was read has changed.
  *

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Publishing: the script for what the plain one (ngx_conduit_script.c) can't
  * do.  Plain messages keep their own script, which is cheaper.

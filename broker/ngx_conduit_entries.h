@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Publishes what the plain script can't: messages that get their sequence from
  * the stream, several messages at once (all or none), and requests that are

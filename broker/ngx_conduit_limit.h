@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Limits on what a server may send.  The connection is closed when one is
  * broken:

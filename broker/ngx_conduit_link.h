@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A link: one connection of a worker to one Redis server, kept up for as long
  * as somebody needs it.  Connects, logs in, selects the database, pipelines

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A connection of a link was lost or could not be made: logs it, sets the time
  * and the address of the next attempt, and fails commands.

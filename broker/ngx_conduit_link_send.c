@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Sends commands and subscribes on a link; opens the link if it is closed, and
  * notices if the server has closed it.

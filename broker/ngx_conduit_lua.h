@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A Lua script for Redis: called by the SHA1 of its text (EVALSHA), which works
  * once Redis has seen the text.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A publisher: the links to the servers of one deployment, and their checks.
  */

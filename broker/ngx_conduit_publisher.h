@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A publisher: what a worker needs to publish to one Redis deployment.  It has
  * a link to each server, and a queue of operations that wait until the server

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The reasons of an outage: decides which are logged at error level, so that
  * each one is reported, and the log is not flooded.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The URL of conduit_publish and conduit_gateway, checked and resolved while
  * the configuration is read: a worker never resolves a name.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A Redis deployment as a location configures it: addresses, credentials,
  * timeouts.  Created by the master process with the configuration; read-only

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Publishing: rate check, XADD and expiry in one script, which Redis runs
  * atomically and in one round trip.  A message that is stored as it came uses

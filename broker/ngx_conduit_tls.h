@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * TLS to Redis ("rediss"): settings and certificates are read with the
  * configuration, and each connection does a handshake.  Needs hiredis 1.0; with

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Parses the replies of Sentinels and cluster nodes, and keeps the nodes.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The part of the topology that reads replies and keeps the nodes.
  */

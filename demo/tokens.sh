@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Keys and tokens of the demo; sourced by demo/run and by the demo's container.
 #
 # The caller has set: dir, a folder with conduit/ (keys go there), www/ (for

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Coalescing: decides whether new events of a window are sent at once, or wait
  * a little for further ones, to be sent with them in one write.  Pure: no NGINX

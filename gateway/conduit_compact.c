@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A state machine without recursion: the stack has one bit for each object or
  * array that is open.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Writes JSON (RFC 8259) from others on one line.  The text is checked and
  * copied, never parsed into values: numbers of any size, the order of members

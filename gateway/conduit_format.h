@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Formats: how an entry of a stream becomes the bytes of a Server-Sent Event
  * (WHATWG HTML, 9.2.5 and 9.2.6).  Each format has its functions, which are

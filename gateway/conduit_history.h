@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * What a channel knows of its stream, and what follows from an answer of Redis:
  * all rules that say whether entries are appended, were rolled back, were lost,

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Origins of web pages, as browsers write them (RFC 6454, 6.2; WHATWG HTML,
  * "serialization of an origin").  Pure: no NGINX type, no allocation.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Where one subscriber stands in its channel, and what it is to be sent next.
  * Pure: the listeners' queues follow from "where".

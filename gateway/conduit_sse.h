@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The bytes of Server-Sent Events (WHATWG HTML, 9.2.5 "Parsing an event
  * stream") as the contract has them.  Pure: no NGINX type.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Where a client starts that comes without a position: conduit_gateway_start,
  * or the argument "since".  Pure: no NGINX type and no clock.

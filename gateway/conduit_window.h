@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * An ordered run of what was read from a stream: entries, and marks between
  * them.  A channel's window and a batch are both of this type.  The frames are

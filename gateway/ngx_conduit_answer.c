@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The answer to a question: the replies of Redis as data of conduit_history.h.
  * A server may send anything: a reply that can't be of one stream is refused.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The canary: shows that the doorbell of a server rings for what is written.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A channel: connects a feed with its listeners, and has a turn of the
  * schedule.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A channel: connects the feed of one stream with its listeners in a worker.
  * Exists as long as it has listeners.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The events of a subscriber's connection: the client has closed it, or its
  * socket is writable.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The connection of a subscriber: whether its client has gone.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The last bytes of a response that ends before its stream.  An EventSource
  * reconnects by itself, with the token it has: if the token is still accepted,

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A feed: how it opens and closes, what its shard reports, its turns, and the
  * answers it gets.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The feed: what a worker knows of one stream, and how it reads it.  A thin
  * shell around conduit_history.h, which makes all decisions: the feed sends the

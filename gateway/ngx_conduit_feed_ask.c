@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * What the two questions of a feed have in common: sending, errors, frames.
  */

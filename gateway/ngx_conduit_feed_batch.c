@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A feed's batches: entries read from the position of a listener that is below
  * the window, or joins; all listeners at or after it are served from them.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * What the files of a feed share; its owner includes it to embed the struct.
  *

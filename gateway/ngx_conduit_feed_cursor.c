@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The question about a feed's cursor: asked when the key rings, is swept or
  * polled; new entries are appended to the window.  conduit_history.c decides

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A feed's searches: where a listener starts that comes without a position, by
  * conduit_start.h.  One search is under way at a time, in steps; it is for all

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Frames: an entry of a stream, decoded once in a worker, as the bytes of its
  * event.  It is written to the hub's scratch buffer, then copied once, in its

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Frames: an entry of a stream as the bytes of its event, made once in a worker
  * and shared by all subscribers that are sent it.

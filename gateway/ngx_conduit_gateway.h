@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * What all files of the gateway share: settings, and why a response ended.
  *

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The page "conduit_gateway_status channels": what goes on in a worker, channel
  * by channel.  It looks at a limited number of channels and shows some of them,

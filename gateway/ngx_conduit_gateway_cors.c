@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * CORS: which pages of other origins may read the gateway's answers.
  *

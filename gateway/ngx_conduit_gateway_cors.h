@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Which pages of other origins may read the gateway's answers (CORS, WHATWG
  * Fetch 3.2): "conduit_gateway_cors" and "conduit_gateway_cors_credentials".

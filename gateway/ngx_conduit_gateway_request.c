@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A request to the gateway: which channel a client wants to read, from which
  * position, and whether it may.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A request to the gateway, up to where it becomes a subscriber.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Which stream a location sends, and who may read it.  Without directives, it
  * is the stream that the contract defines: that of an organization's channel,

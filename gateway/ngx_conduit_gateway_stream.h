@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Which stream a location sends, and who may read it: the key, the fields and
  * the format of its entries, the claims that a token must have.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The token of a request to the gateway: taken from the query before anything
  * logs it, or from "conduit_gateway_token"; verified once, and kept across

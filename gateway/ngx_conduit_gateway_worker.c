@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The gateway in a worker: opens when the worker starts, is drained when the
  * worker is told to quit, and closes when it exits.

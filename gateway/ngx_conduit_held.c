@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The events that a channel holds back, and the bundle made of them.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The events that a channel holds back with "conduit_gateway_coalesce": runs
  * the timer of conduit_coalesce.h, and makes a bundle of the events when they

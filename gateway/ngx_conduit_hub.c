@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The hub: what one worker keeps for one deployment of Redis.  Opens and closes
  * it, and has all channels read now and then; nothing here is per connection.

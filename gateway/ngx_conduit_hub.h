@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The hub: what one worker keeps for one deployment of Redis.
  *

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The listeners of a channel: the queues of those that are sent its events.
  * conduit_place.h says where each listener is in the stream; here it gets its

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * How a listener gets its place: where it starts is found, its position is
  * judged.

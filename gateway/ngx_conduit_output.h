@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The output of a subscriber: hands frames and other bytes to NGINX's filters.
  */

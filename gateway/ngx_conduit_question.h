@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A question to Redis about one stream: FAST or FULL, as conduit_history.h
  * defines them, or BACK, a step of the search of conduit_start.h.  Sends it in

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A response of Server-Sent Events: what all responses share.
  */

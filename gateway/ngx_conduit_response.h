@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A response of Server-Sent Events: its header, a text of it, and a response
  * that ends at once.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Listeners that wait for the answer to whether anything is running.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Clients of "conduit_gateway_resume_only" that have no position: they come to
  * resume what is running.  Their responses are not begun before Redis has said,

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The roster: keepalive, deadlines, outages and the drain of the clients that
  * are connected.

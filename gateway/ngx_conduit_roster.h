@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The roster of a worker: its connected clients, and how long they may stay.
  * Knows nothing of streams, nor of how a response is sent.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The schedule of a worker: gives tasks their turns, and calls tasks that
  * failed again later.  Knows nothing of what a task does.

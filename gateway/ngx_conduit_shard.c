@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A shard: the keys of one server, and its doorbell.  A deployment of one
  * server has one; in a cluster a key follows its slot from shard to shard.

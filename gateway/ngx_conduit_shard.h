@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A shard: the keys that a worker reads from one server, and the doorbell that
  * rings for them.  Each key belongs to a feed.

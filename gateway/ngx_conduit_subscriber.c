@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A subscriber: one response of Server-Sent Events, from its header to its last
  * chunk.  ngx_conduit_output.c sends the frames, ngx_conduit_client.c finds out

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A subscriber: one response of Server-Sent Events, a listener of its channel
  * and a member of the roster.

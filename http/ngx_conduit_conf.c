@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The part of a location's configuration that both modules have in common:
  * defaults, inheritance and checks.

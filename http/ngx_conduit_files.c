@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Files that directives of both modules name: Redis passwords, and keys that
  * verify tokens.  They are read while the configuration is read, before worker

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * HTTP functions of both modules: reading ids and tokens, sending short
  * responses, variables.

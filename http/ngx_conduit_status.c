@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Responses of "conduit_X_status" and "conduit_X_health".
  */

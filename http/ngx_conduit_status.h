@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Pages about a module: "conduit_X_status" (metrics) and "conduit_X_health"
  * (whether NGINX runs, and whether Redis works), where X is "publish" or

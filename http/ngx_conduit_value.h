@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Handlers for values of directives.  They do what the ngx_conf_set_*_slot()
  * functions of NGINX do, with more precise errors: the message about an invalid

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Verifies the token of a request by the settings of its location, with a cache
  * of tokens that were verified before.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 #include <stdalign.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A bump allocator for one decoded message, used by protobuf-c as its
  * ProtobufCAllocator.  Single blocks are not freed.  A reset frees everything

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Writes a google.protobuf.Struct as JSON (RFC 8259) on one line.  Private to
  * proto/.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Protobuf defines what it means if a field that is not repeated occurs several
  * times.  Of numbers and strings, the last one counts.  Messages are merged:

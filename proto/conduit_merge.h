@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Rewrites a serialized PublishRequest so that protobuf-c decodes it as the
  * protobuf specification requires.  Private to proto/.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A PublishRequest: decodes it with protobuf-c, validates it, and writes it as
  * the JSON of an event.  Pure: no NGINX type.

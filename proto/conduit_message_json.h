@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A PublishRequest that was posted as JSON, in the mapping that protobuf
  * defines for its messages ("ProtoJSON").  jansson parses it, protobuf-c

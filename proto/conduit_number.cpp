@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The only C++ file of the project: Debian 12 ships no C library that prints
  * the shortest form of a double.  Only std::to_chars() is used, which neither

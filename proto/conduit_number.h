@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Writes a double as the shortest decimal text that a parser reads as the same
  * double, with std::to_chars() of C++.  Private to proto/.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * One translation unit for the generated code, which gets hidden visibility
  * here; warnings about it must not fail a build with -Werror.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The code that protoc-c generates from publish.proto and the two files that it
  * imports, with hidden visibility.  Private to proto/.

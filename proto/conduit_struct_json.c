@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Converts a payload, parsed by jansson, to the Struct that protobuf-c
  * serializes.  The recursion is limited by CONDUIT_MESSAGE_MAX_DEPTH.

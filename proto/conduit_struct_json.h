@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Converts JSON to a google.protobuf.Struct.  Private to proto/.
  */

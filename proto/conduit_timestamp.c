@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Reads a timestamp of RFC 3339, without leap seconds, as
  * google.protobuf.Timestamp has none.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Reads a google.protobuf.Timestamp in its JSON form (RFC 3339).  Pure: no
  * NGINX type, no allocation.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Checks a serialized PublishRequest before protobuf-c decodes it.  Private to
  * proto/.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Declarations shared by the files of the publish module: the configuration of
  * a location, and the context of a request.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Error responses of the publish module: a line of text or a problem document
  * (RFC 9457), the header that says what is wrong with a token (RFC 6750), and

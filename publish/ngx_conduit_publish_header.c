@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Headers of a publish request that tell the format of its body, and the format
  * that the response should have.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A request body in JSON: one message, or a batch with one message per line.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Metrics of the publish module: names, descriptions, labels.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Requests with an Idempotency-Key
  * (draft-ietf-httpapi-idempotency-key-header), which are published once, no

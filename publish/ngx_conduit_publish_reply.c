@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Responses of the publish module that depend on the reply of Redis.
  */

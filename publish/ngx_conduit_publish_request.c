@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A publish request: verifies its token, checks the message, and adds it to a
  * Redis stream.

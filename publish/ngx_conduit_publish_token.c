@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The result of verifying a publisher's token.  A token is verified once in a
  * request, by a variable or by the content handler, whichever needs it first.

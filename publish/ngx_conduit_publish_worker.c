@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The publish module in a worker process.  A worker closes its publishers when
  * it exits.  With "conduit_publish_health ready" it starts to watch them when

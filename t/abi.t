@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # What a build reports before it compiles: which hiredis it has found, and
 # whether the installed NGINX would load the modules.
 

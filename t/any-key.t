@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # conduit_gateway_key: a location can serve any Redis stream.  Claims of the
 # token (conduit_gateway_require_claim) or auth_request decide who may read it.
 

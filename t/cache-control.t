@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # No cache keeps a response that must not be kept: each response has exactly one
 # Cache-Control header, whatever "expires" in the location says.
 

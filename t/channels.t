@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # "conduit_gateway_status channels": a page in JSON that shows what the channels
 # of a worker are doing.  It shows a limited number of them, and never a token.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The command "conduit", run as a user runs it: keys, tokens, messages, events,
 # the output of a program as a stream, and "conduit doctor".
 

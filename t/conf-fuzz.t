@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Random configurations: "nginx -t" accepts each or says why it does not.  With
 # one that is accepted, NGINX runs, answers requests, and reloads to another.
 #

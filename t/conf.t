@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # What nginx -t accepts, refuses and warns of: every directive, at every level,
 # with every kind of fault.  Each error names the file and the line.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Each location of the modules inside each construct of NGINX's configuration
 # language, alone and in random pairs and triples.  Good requests, bad requests
 # and clients that leave at any moment are sent.  No worker crashes; each

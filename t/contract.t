@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The contract with publishers and clients: each status, body, header, Redis key
 # and event that they rely on.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The defaults: what holds where no directive says otherwise.  They are part of
 # the interface.  Times are checked to be no shorter than they should be; on a
 # busy machine they may be longer.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # conduit_gateway_coalesce: events of a channel that come shortly after one
 # another are sent in one write; START, ERROR, END and the first event after a
 # silence do not wait.

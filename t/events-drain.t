@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # How NGINX ends responses: on reload, upgrade, QUIT and TERM, when a time limit
 # is over, when a token expires, and when Redis stays away.  Responses end
 # cleanly and not all at once, and clients that come back miss no event.  A

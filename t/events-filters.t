@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Filters of other modules between a stream and its client: filters that change
 # the end of a response, and filters that make subrequests, which block the
 # response meanwhile.

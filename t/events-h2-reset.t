@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # HTTP/2 streams that are reset, and connections that are closed, in the middle
 # of a frame.
 #

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # HTTP/3, where NGINX is built with it: publishing, streams, and how they end.
 # The client is curl.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Every way to carry an event stream delivers the same bytes and the same end:
 # HTTP/1.0, HTTP/1.1, HTTP/2, with TLS, compressed, limited in rate, and through
 # a proxy.  Other methods, request bodies, pipelining, and clients that leave

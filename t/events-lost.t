@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # When and why a client is told that it has lost history.
 #
 #   trimmed   entries after its position were removed from its stream

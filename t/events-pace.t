@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Readers that are slower than their stream: how much memory one takes, what it
 # gets when it reads on, and when it is told that it lost events.
 

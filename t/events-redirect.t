@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Internal redirects: a token that was taken out of the request goes with it; a
 # token that the gateway has no use for stays where it is.
 

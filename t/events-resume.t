@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Clients that reconnect: from which event they go on, and what they get.
 #
 # A position is served in one of three ways: from the window of a channel that

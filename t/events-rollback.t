@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Streams that lose their last entries, as happens when a master fails before
 # its replica has them.  Here RESTORE of an earlier DUMP does it on one server.
 #

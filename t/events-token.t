@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Tokens that are not in the URL (conduit_gateway_token), and pages of other
 # origins that may read, with or without cookies (conduit_gateway_cors).
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # nginx.conf.example as it is shipped, except for paths, ports and the values of
 # its limits: it works, and a client over a limit is refused.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Redis stops and comes back, and NGINX reloads: what publishers and clients
 # get.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # conduit_gateway_format: what is sent of an entry in each format, where a
 # client resumes, how a stream ends, and which entries are skipped.  The
 # encoders have their own tables in t/unit/test_format.c.

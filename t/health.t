@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The health pages: "live" answers 200 whatever Redis does; "ready" answers 200
 # when publishing and streaming work in each worker, and 503 when they do not.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # "if" and "limit_except" make a location of their own: inside a location of the
 # modules, such a block does what the location around it does.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The cache of verified tokens: a token that is used again costs no signature
 # check, and grants no more than it did before.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Keys of all types and forms, and their IDs: a token is verified with the key
 # that its "kid" names, by the algorithm of that key, and with no other key.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Lines that a client or a publisher can provoke at will are logged once in 10
 # seconds, not once each.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Tokens in lines that NGINX itself logs: nginx.conf.example, the demo and the
 # proxy of docs/deploy.md get all kinds of bad requests with a token in the
 # query, and no token is in a log.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # contrib/: Prometheus itself checks the alert rules and their tests, Grafana's
 # schema the dashboard, and Prometheus the queries of its panels.
 

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Preloaded into NGINX by t/faults/memory.t: makes one allocation fail.  The
  * file named by CONDUIT_NO_MEMORY holds three ints.  The first is the number of

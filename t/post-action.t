@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Locations with "post_action": when a request has ended, or its client has
 # left, NGINX goes on with it in another location, without its contexts and
 # without having run its cleanup handlers.  No subscriber may be left in a

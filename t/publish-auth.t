@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Who may publish: the Authorization header, the token in it, and the keys.
 
 use strict;

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Several messages in one request, one on each line: all are stored or none.
 
 use strict;

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Only a complete body is taken as a message.
 #
 # NGINX takes the part of a body that has arrived for all of it when a request

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Errors that a program can read: problem details (RFC 9457), what is wrong with
 # a token, whether a message was stored, and how much of the rate is left.
 

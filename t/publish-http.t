@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # conduit_publish as an HTTP handler: methods, ways in which a body arrives,
 # protocols, subrequests, and clients that leave.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Idempotency-Key: a request that is sent again does not store its message
 # again.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Messages in JSON: what is accepted, what is filled in, what is stored in
 # Redis, and what the gateway sends.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Limits of publishing: the size of a message, and the rate of a channel.
 
 use strict;

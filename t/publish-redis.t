@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # conduit_publish and Redis: how it connects and authenticates, what a message
 # costs, and what publishers are told when Redis is away, does not answer, or
 # refuses.

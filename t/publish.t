@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # What conduit_publish accepts, what it refuses, and what is stored in Redis.
 
 use strict;

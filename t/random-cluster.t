@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # t/random.t on a Redis Cluster: slots move, replicas take over.  It has the
 # settings.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # t/random.t on a master that Sentinels watch, and its replica, which takes over.
 # It has the settings.
 

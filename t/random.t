@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Random operations on streams, random clients, and random faults of the
 # connection to Redis: what each client gets is judged by what was in its stream
 # (the promises are in Conduit::Random::Oracle).  This suite has one Redis,

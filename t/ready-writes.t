@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A Redis that answers and cannot write, as it is out of memory or a replica:
 # "ready" answers 503, the metrics and the log say why, and alerts can tell it
 # from a Redis that is away or does not answer.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # conduit_gateway_resume_only: a client without a position gets the stream while
 # something is running, 204 otherwise; Redis is asked after it has come.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The modules load: together, alone, and next to a module that brings its own
 # hiredis, in either order.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # contrib/conduit.conf among the other sites of an NGINX that has its own
 # nginx.conf: Debian's, where that is installed unchanged.
 

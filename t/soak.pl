@@ -1,4 +1,5 @@
 #!/usr/bin/perl
+# Copyright (C) Conduit for NGINX authors
 
 # Faults at random, for as long as it is told to, while messages flow.
 #

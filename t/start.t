@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # conduit_gateway_start and the argument "since": where a client starts that
 # comes without a position.  The rules have their tables in
 # t/unit/test_start.c.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The metrics of the gateway: each event moves its counters by one, and no
 # others; gauges show the present state.
 

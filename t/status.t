@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The status pages, and the metrics of the publish module: each event moves its
 # counters by one, and no others.
 

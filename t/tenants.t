@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # One organization cannot use up what belongs to another: variables that only a
 # valid token sets, limits by these variables, and how often a token is
 # verified.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Linked into the NGINX of "make asan".  UBSan reads UBSAN_OPTIONS when it has
  * something to report; by then NGINX has cleared the environment, so that the

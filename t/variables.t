@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The variables of the modules in logs, in headers and as keys of limits, and
 # the directives that take the organization and the channel from elsewhere.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Lists of Debian packages in a folder of their own, read with the machine's
 # mirrors and Debian's keys: apt's own configuration stays as it is.  Sourced.
 #

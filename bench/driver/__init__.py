@@ -1,0 +1,1 @@
+# Copyright (C) Conduit for NGINX authors

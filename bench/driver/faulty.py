@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """A server that makes known mistakes: does the generator find them?"""
 
 import json

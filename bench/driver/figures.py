@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """Ratios of two servers' runs: those of the same round are compared."""
 
 from statistics import median

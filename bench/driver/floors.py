@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """Floors: what a part of the work costs alone."""
 
 import os

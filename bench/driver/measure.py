@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """One run: a server, a workload, the generator, and what they used."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """Peers that are no NGINX modules, and any server that runs already."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """The report's plots, by gnuplot."""
 
 import os

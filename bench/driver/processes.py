@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """Processes of a run: they are started, looked at by /proc, and stopped."""
 
 import os

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """The report: tables of medians, and what a reader has to know of them."""
 
 import datetime

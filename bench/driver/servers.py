@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """What all servers share; Conduit, nchan, and an NGINX that only answers."""
 
 import os

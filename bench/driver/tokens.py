@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """What publishers and clients of Conduit are let in by."""
 
 import base64

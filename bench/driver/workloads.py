@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """The workloads: what each does, in three sizes."""
 
 from dataclasses import dataclass, field

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The floor of a delivery by way of Redis: XADD, the invalidation that it rings
  * at a second connection, XREAD.  One message after the other, no HTTP, no

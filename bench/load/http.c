@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * An HTTP/1.1 client connection: one request at a time, kept and opened again
  * as needed.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The load generator of the benchmark: one thread, the same for all servers.
  *

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The event loop of the generator: epoll, level-triggered, one thread.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The messages of a run.  Each carries a marker in its payload: channel,
  * sequence number and the time it was due, in characters that JSON, forms and

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The connections that publish.  A channel's messages all go through the same
  * one, each after the reply to the one before, so that their order is known.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The parser of an HTTP/1.1 response: status, header, and a body that is
  * chunked, has a length, or lasts until the connection ends.  Pure; takes its

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The parser of an event stream, by the rules of WHATWG HTML, 9.2.6: CR, LF and
  * CRLF end a line, a byte order mark may come first, an id with a NUL is

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Figures of a run: a histogram of times, and a set of whole numbers.  Pure.
  */

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A server to be measured, as a file describes it: lines of a key and a value.
  *

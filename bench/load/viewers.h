@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The clients: event streams that are read, checked, and opened again with
  * their Last-Event-ID as an EventSource does.  One set in the program.

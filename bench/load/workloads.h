@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * What is done to a server.  A workload tells when it gets to a phase and waits
  * for a line of input, so that whoever started it can look at the server:

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """HTTP to the two routes: connections, publishing, streams of events."""
 
 import http.client

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """The subcommand doctor: what stands between a client and Conduit, tried from
 where the client is.  Each check has a verdict (ok, warn, fail, skip), a time
 and a line of text."""

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """How a command fails: one line on stderr, and an exit code."""
 
 OK = 0

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """The subcommands publish, listen and pipe."""
 
 import base64

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """Settings: options, then the environment, then a file, then defaults."""
 
 import os

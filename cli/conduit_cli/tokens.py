@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """Keys and tokens: made, read, and judged as the modules would."""
 
 import base64

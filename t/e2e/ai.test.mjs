@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // The AI SDK's useChat() in a browser, as samples/ai has it: an answer that is
 // under way when the page is loaded again, and 204 when none is.
 

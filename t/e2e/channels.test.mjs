@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // contrib/live/channels.html: the channels of all workers, in a browser.
 
 import assert from 'node:assert/strict';

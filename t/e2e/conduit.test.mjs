@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // The published npm client, in a browser, against both modules.
 
 import assert from 'node:assert/strict';

@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // A page of another origin, against nginx.conf.example: what a browser lets it
 // do, with an EventSource and with fetch().
 

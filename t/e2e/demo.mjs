@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // What "make demo" starts: a Redis, an NGINX and the page, by demo/run.
 
 import { spawn } from 'node:child_process';

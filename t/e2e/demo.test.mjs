@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // The debugger of the demo's page, which looks into a channel: what it shows of
 // it.  The rest of the page is in welcome.test.mjs.
 

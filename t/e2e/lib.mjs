@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // What the browser test needs around it: Redis, NGINX with the two modules, an
 // application that starts streams, a publisher.  Everything listens on free
 // ports of 127.0.0.1 and is stopped by its process id.

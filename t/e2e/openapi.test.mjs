@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // docs/openapi.yaml against NGINX with nginx.conf.example: schemathesis makes
 // requests from it, good and bad ones, and compares what is answered.
 

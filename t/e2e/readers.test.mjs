@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // The code of docs/clients.md for readers that are no EventSource of the
 // browser, with the packages that it names.
 

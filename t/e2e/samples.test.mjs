@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // The files of samples/, each run as its first lines say.
 
 import assert from 'node:assert/strict';

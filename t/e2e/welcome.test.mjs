@@ -1,3 +1,5 @@
+// Copyright (C) Conduit for NGINX authors
+//
 // The page of the demo as "make demo" serves it: what a visitor sees first, the
 // sample answer, a message of one's own, and what is said when something fails.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Faults;
 
 # What the suites of one Redis and its faults share: an NGINX with a location

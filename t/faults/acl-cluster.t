@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The users of docs/redis.md in a cluster, with exactly the permissions that it
 # lists, and without those that only a cluster needs.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The users of docs/redis.md, with exactly the permissions that it lists, and
 # without each of them.
 

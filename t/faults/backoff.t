@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # How long NGINX waits before it tries to connect to Redis again, and how often
 # it logs that a connection fails: waits start at about 50 ms, grow to 3 s at
 # most, and differ between connections; the reason is logged again after a

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # JSON messages, batches and requests with an Idempotency-Key in a Redis Cluster
 # while the slot of their channel moves: the keys of a channel are in one slot,
 # but not always on one server.

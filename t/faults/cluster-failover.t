@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A Redis Cluster loses a master: by a manual failover, a killed master, a hung
 # master.  Messages that were acknowledged and replicated arrive, in the
 # response that was open before.

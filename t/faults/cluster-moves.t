@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Replies of a cluster's node that come when their channel has already moved on:
 # to no node, from there to a node, after an ASK.  Whatever the replies are, no
 # worker crashes and no client misses a message.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A Redis Cluster: channels on all masters, slots that move while messages are
 # published and streamed, slots that no node serves, and seeds that are gone.
 

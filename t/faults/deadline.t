@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # How long a publisher waits: it is answered within the time of one command,
 # even where its message takes more than one.
 

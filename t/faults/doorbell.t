@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The doorbell (notifications of Redis that a stream has changed) under rare
 # conditions: notifications that are lost, that come without a change, or that
 # Redis does not allow; streams that are trimmed unnoticed; positions that

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Changes while the engine waits for a reply: at each command about a stream,
 # before Redis gets it and before its reply comes back, something else happens
 # to the stream or its clients.  Any command with the stream's key counts.

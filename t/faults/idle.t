@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A connection that Redis closes because it is idle ("timeout") is no outage: it
 # is made again at once, and commands wait for it meanwhile.
 

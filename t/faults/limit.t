@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A reply of Redis that is too large for the memory of a worker.
 
 use strict;

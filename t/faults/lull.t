@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # With polling, a stream without new entries is read less often, down to an
 # eighth of the rounds, and not less.
 #

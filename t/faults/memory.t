@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Memory that is out.  While a worker publishes, each allocation fails in turn:
 # what fails is answered with an error, and a reply never goes to another message
 # (hiredis sends a command even if it has no memory for its callback).  A channel

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Servers that Sentinels or nodes announce by name, or without a name.  A worker
 # resolves no names: those in the URL were resolved with the configuration.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A Redis that cannot save to disk: it refuses writes, and answers PING with
 # MISCONF, but all that it holds can be read.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Errors that pass (a server that is busy, is loading, or has lost its master):
 # the command that got one is sent again after a moment, and not continuously.
 

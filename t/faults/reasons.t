@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # The reason of an outage is logged as an error when it changes, and the end as
 # a warning: an operator who reads only errors learns what to repair.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # MOVED and ASK without a host name: "MOVED 1234 :7001" (unknown-endpoint), or
 # "?" (a host name is preferred and none is announced).  The command goes to the
 # host that answered, at the port that the reply names.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # What a Redis may refuse, and streams that start anew: what publishers and
 # clients are told, how often it is logged, and that the service goes on.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # What may happen to one Redis and its connections: it is away, it hangs, it
 # comes back.  What publishers and clients are told, how often it is logged, and
 # that the service goes on with nothing leaked.

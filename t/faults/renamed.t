@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A Redis with commands renamed away (rename-command): a gateway that cannot run
 # its script reads by XRANGE and XINFO, and logs that once.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Replies that nobody asked for, and data that is no reply: a server, or a proxy
 # in between, that is out of step costs a connection, and nothing else.
 

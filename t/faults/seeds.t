@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Workers do not all ask the first server that a URL names.  A seed is asked
 # once a second, and at once when a server does not hold what it should.
 

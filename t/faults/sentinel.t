@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A master with Sentinels: NGINX uses the master that they name, whatever
 # happens to the other servers.
 

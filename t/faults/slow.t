@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A slow connection to Redis: a reply takes longer than conduit_gateway_timeout,
 # and NGINX waits for it as long as it is coming in.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Redis over TLS: which certificates NGINX trusts, which one it presents, what
 # the log says when they do not match, and that the rest works as it does
 # without TLS.

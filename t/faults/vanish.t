@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Entries that are removed between two commands of the gateway, for a client
 # that had all events before: the stream is trimmed just before the worker's
 # first, second, third… command about it, in the same connection.  The client

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any bytes as the field of an entry, in each format.  If an event is sent, it
  * is a single event in UTF-8, and parsing it as a browser does returns the

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any bytes as an organization, a UUID or a stream ID: if they are accepted,
  * writing the result and parsing it again returns the same.

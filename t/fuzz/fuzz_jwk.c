@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any bytes as a file of public keys, as a member of an otherwise valid JWK,
  * and as an ECDSA signature, whose DER form OpenSSL must parse.  The first byte

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any bytes as a token or a part of one: a whole token; a header, a payload, or
  * the value of one member, in a token with a valid signature, so that the code

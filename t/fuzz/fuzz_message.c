@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any bytes as a PublishRequest.  If it is accepted, the JSON that is written
  * can be parsed, and is the same after conduit_merge(), whether that was

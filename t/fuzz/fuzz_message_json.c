@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any bytes as a message in JSON.  An error is one line of printable ASCII.  If
  * the message is accepted, the serialized message can be decoded, and its

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any eight bytes as a double: the text that is written is a JSON number, and
  * strtod() returns the same double.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any bytes as a query string.  An argument that is found is inside of the
  * string and follows its name.  Masking overwrites values and nothing else.  A

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any bytes as a URL of Redis.  If it is accepted, all parts are inside of the
  * text and within their limits, and can be decoded.

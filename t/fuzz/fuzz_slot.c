@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Any bytes as a key: the slot is the same as by a CRC computed bit by bit.
  * Any bytes as an error text of Redis: if it is a redirect, writing it as Redis

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit;
 
 # What the suites share: a Redis of their own, tokens, messages, an NGINX for

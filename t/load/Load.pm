@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Load;
 
 # What the suites of this folder share: their two sizes, an NGINX that takes

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Many short channels in a row, each with a few messages and a client that reads
 # up to END: nothing is left of them, neither in the worker nor in Redis.
 

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # A channel with many subscribers gets messages: no other user of the same
 # worker waits for long, neither a publisher nor a subscriber of another
 # channel.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # What an event costs the worker, by the number of its subscribers.
 
 use strict;

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # What an idle subscriber costs with nginx.conf.example: memory of the worker,
 # its connections to Redis, and its CPU time.  A request is like a browser's: a
 # token of 800 bytes, and 600 bytes of headers.

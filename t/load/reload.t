@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Many reloads in a row while messages are published and clients reconnect: no
 # client loses an event or gets one twice, no worker crashes, and nothing is
 # leaked.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # Readers that stall among others that do not: the others get all events at
 # once, the worker keeps no more for a stalled one than its buffer, and when it
 # reads again it goes on with what Redis still has.

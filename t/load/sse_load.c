@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A load of event-stream clients: opens many, reads what comes, reconnects with
  * Last-Event-ID as an EventSource does, and checks that every client got every

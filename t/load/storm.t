@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+#
 # All clients lose their connections at once and come back together, each with
 # the ID of its last event: they get what they missed, with few reads of Redis.
 

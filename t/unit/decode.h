@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * What tests of decoding share: an arena, a message that is written by hand,
  * and its way through conduit_message_decode() to JSON.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * What the tables of the engine's rules share: a stream with the entries 1-0,
  * 2-0, and so on, each with its number for a hash; an entry with another hash

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Writes public keys as JSON Web Keys.  A buffer that is given must hold
  * JWK_MAX bytes.

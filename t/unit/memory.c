@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * malloc(), calloc() and realloc() for unit tests: they count calls and bytes,
  * and make a call fail; see memory.h.

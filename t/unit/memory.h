@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 #ifndef MEMORY_H_INCLUDED
 #define MEMORY_H_INCLUDED
 

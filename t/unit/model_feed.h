@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The feed of the model test, without sockets: the question about the cursor,
  * the batch, and what an answer to them does to the subscribers.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The oracle of the model test, one step: a subscriber whose position is that
  * of entry a gets entry b.  What must it get, or be told of, before b?

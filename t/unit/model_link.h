@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The connection of the model test to Redis: two queues, and what can happen to
  * a question and an answer in them.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The operations of the model test: on its streams, its clients, its
  * connections.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The oracle of the model test: compares what each subscriber gets with what
  * the streams had, and the channel's plans with what was true when Redis

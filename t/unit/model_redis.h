@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * A small Redis stream for test_model.c: the effects of XADD, XTRIM, XDEL, DEL,
  * RENAME, RESTORE and XSETID, and what XINFO STREAM says of them.  Also what no

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The shell of the model test, around its feed: links that go down and come up,
  * errors, the retry timer, and the serving of subscribers.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Makes keys and writes them in PEM.  Each text is in a memory of its own, that
  * the caller frees.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of proto/conduit_arena.c: alignment and sizes of blocks, the limit,
  * resets, the sizes of chunks, and running out of memory.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of gateway/conduit_batch.c and conduit_compare.c: what an answer says
  * about a position below the window, whether the answer and the window are of

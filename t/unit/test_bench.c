@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of the load generator, bench/load: its parsers of event streams and
  * responses, percentiles, and finding missing messages.  The figures of the

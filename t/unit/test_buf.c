@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of base/conduit_buf.c: growth, reserved space, resets, and running
  * out of memory.

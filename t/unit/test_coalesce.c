@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of gateway/conduit_coalesce.c: which events are sent at once and which
  * wait, as a table of sequences; windows that are dropped from or cut.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of gateway/conduit_compact.c: JSON is copied without white space; texts
  * that are not JSON or nested too deeply are refused.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of gateway/conduit_cursor.c and conduit_history.c: which question is
  * asked at which time, and what happens if items are dropped from the window

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of gateway/conduit_format.c: the event sent for an entry in each of the
  * formats "conduit", "payload", "json" and "text", and running out of memory.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of gateway/conduit_history.c: what follows from an answer of Redis, row
  * by row of the table in conduit_history.h.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of base/conduit_id.c: which organizations, UUIDs, stream IDs and
  * stream keys are accepted, and how they are written.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of proto/conduit_json.c: a payload written as JSON.  Numbers must be
  * short and read back as the same double; strings and the order of keys are

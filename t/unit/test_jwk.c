@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of auth/conduit_jwk.c and auth/conduit_jwt_public.c: which JSON Web
  * Keys, key sets and PEM files are accepted, and the error for each that is

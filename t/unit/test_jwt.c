@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of auth/conduit_jwt.c with HS256: the form of a token, its header and
  * its claims, and the status of each fault.

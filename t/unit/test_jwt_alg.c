@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of auth/conduit_jwt.c and its other files with all algorithms.  A key
  * is used with its own algorithm only (RFC 8725, 3.1), and signatures must have

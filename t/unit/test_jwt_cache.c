@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of auth/conduit_jwt_cache.c: the table, which token is replaced, and
  * that a cached token is still checked for its times and required claims.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of auth/conduit_jwt_keys.c and auth/conduit_jwt_public.c: secrets and
  * PEM files, selection of keys by kid, changed tokens and signatures, and

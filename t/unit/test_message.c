@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of proto/conduit_message.c and proto/conduit_merge.c: decoding,
  * defaults of absent fields, fields that occur several times, and limits of

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of proto/conduit_message_json.c: which messages in JSON are accepted,
  * the serialized message, and the error for each that is refused.

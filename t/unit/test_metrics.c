@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of base/conduit_metrics.c: histograms, and metrics written as
  * Prometheus text and as JSON.

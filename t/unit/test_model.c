@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * The model test of the gateway's engine.  A small model of Redis, a connection
  * to it (two queues), and a channel with subscribers are run in random

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of gateway/conduit_origin.c: which origins "conduit_gateway_cors"
  * accepts, and the error for each that is refused.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of gateway/conduit_place.c: where a subscriber is served from, and what
  * it is sent and told next.  Each test is a case in which entries were once

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of base/conduit_query.c: finding, decoding and masking arguments of a
  * query string.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of broker/conduit_redis_error.c: the code and the kind of error replies
  * as different versions of Redis write them.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of broker/conduit_redis_url.c: the parts of each form of URL, and the
  * error for each URL that is refused.

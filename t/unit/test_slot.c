@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of broker/conduit_slot.c: the hash slot of a key, and redirects (MOVED,
  * ASK) of Redis Cluster.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of base/conduit_utf8.c: characters of each length, and how many bytes
  * one U+FFFD replaces.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of proto/conduit_walk.c: malformed messages, UTF-8, limits of nesting,
  * unknown fields and groups.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Tests of gateway/conduit_window.c: sequence numbers, searches, dropping
  * items, and releasing frames.

@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Makes tokens, good ones and any other: the parts and the signature are the
  * caller's.  A buffer that is given must hold TOKEN_MAX bytes.

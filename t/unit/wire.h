@@ -1,3 +1,5 @@
+/* Copyright (C) Conduit for NGINX authors */
+
 /*
  * Writes protobuf's wire form by hand, for messages that no library writes.  A
  * buffer holds the content of one message.

@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# Copyright (C) Conduit for NGINX authors
+
 """Answers of the server that no request made at random gets, compared with
 docs/openapi.yaml:
 

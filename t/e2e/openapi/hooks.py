@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 """What docs/openapi.yaml can't say of a request, for schemathesis.
 
 The tokens are for one organization, and for the one channel in CHANNEL; a

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Blocks;
 
 # Sections for Test::Nginx blocks that publish one message:

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::ConfFuzz;
 
 # Random configurations: directives of both modules and of NGINX, in random

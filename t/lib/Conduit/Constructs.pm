@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Constructs;
 
 # Locations of the modules inside of what NGINX's configuration language can put

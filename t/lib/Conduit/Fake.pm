@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Fake;
 
 # A process that answers instead of Redis, and the bytes of commands and

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::H2;
 
 # A client of HTTP/2 that does what it is told, frame by frame: it reads only

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Metrics;
 
 # What NGINX counts, read off its pages.

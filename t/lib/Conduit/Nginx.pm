@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Nginx;
 
 # An NGINX with both modules, for tests that reload, kill, or publish while a

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Proxy;
 
 # A way to Redis that understands what goes over it: a process of its own, which

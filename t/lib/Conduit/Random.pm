@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Random;
 
 # A round of random operations on streams, random clients of these, and random

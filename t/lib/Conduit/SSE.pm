@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::SSE;
 
 # An HTTP/1.1 response that is read as it comes, and the events in it.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Servers;
 
 # Several Redis servers: a cluster, or a master that Sentinels watch.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Way;
 
 # A way to Redis, a process of its own that is told what to do: the part that

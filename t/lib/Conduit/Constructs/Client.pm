@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Constructs::Client;
 
 # One HTTP/1.1 request whose bytes the test chooses, and a response that is read

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Random::Client;
 
 # A client of a stream: connects and reads when it is told to, and notes what it

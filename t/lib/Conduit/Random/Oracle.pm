@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Random::Oracle;
 
 # Judges what a client got by what was in its stream.  The promises:

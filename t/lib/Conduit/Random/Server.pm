@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Random::Server;
 
 # The Redis of a random test: one server, and what its kinds share.

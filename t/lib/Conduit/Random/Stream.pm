@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Random::Stream;
 
 # A stream, what is done to it, and all that ever was in it.

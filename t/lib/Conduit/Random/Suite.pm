@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Random::Suite;
 
 # What t/random.t and its kind run: round after round, each of a mode and with a

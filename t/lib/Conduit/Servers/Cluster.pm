@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Servers::Cluster;
 
 # A Redis Cluster, and its slots on their way from master to master.

@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Servers::Sentinel;
 
 # A master, its replicas, and the Sentinels that watch them.

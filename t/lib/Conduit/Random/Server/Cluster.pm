@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Random::Server::Cluster;
 
 # A Redis Cluster of three masters with a replica each.  What happens to it:

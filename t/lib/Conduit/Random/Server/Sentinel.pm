@@ -1,3 +1,5 @@
+# Copyright (C) Conduit for NGINX authors
+
 package Conduit::Random::Server::Sentinel;
 
 # A master, a replica, and three Sentinels.  What happens to them:
