@@ -225,6 +225,10 @@ conduit_start_window(conduit_start_search_t *s, const conduit_history_t *h,
 
         item = conduit_window_item(&h->window, seq - 1);
 
+        if (item->kind != CONDUIT_ITEM_ENTRY) {
+            continue;
+        }
+
         end = conduit_start_asks(s)
               && (item->frame != NULL
                   ? is_end(item->frame)

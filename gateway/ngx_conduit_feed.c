@@ -306,10 +306,13 @@ ngx_conduit_feed_is_fresh(ngx_conduit_feed_t *feed)
 
     h = &feed->history;
 
-    /* a poll may be seconds old */
+    /* a poll may be seconds old, also one that a server without tracking needs;
+       after spurious rings, the next one waits for the retry timer */
 
     return h->state == CONDUIT_HISTORY_SURE && h->busy == CONDUIT_HISTORY_IDLE
-           && feed->key.shard->doorbell.is_up && feed->hub->settings.poll == 0;
+           && feed->key.shard->doorbell.is_up
+           && !feed->key.shard->doorbell.polling
+           && feed->spurious < NGX_CONDUIT_SPURIOUS;
 }
 
 

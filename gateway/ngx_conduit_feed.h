@@ -48,8 +48,9 @@ typedef struct {
     /* an answer, of that serial or to a later question, has told whether the
        newest entry is an END, or there is none: then resting is 1 */
     void        (*settled)(void *data, uint32_t serial, ngx_uint_t resting);
-    /* whether a listener waits for a search; *start becomes where one starts:
-       the search under way is for all that wait now and start there, too */
+    /* whether a listener waits for a search; *start, unless NULL, becomes where
+       one starts: the search that begins is for all that wait now and start
+       there, too */
     ngx_uint_t  (*seeks)(void *data, conduit_start_t *start);
     /* they start after pos */
     void        (*found)(void *data, const conduit_stream_id_t *pos);

@@ -87,6 +87,13 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
         return;
     }
 
+    /* by a handler that is called at the end of an answer: asked after it */
+
+    if (feed->question != NULL) {
+        feed->renew = 1;
+        return;
+    }
+
     if (feed->known >= h->window.n) {
         feed->known = 0;
     }

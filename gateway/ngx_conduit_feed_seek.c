@@ -36,12 +36,14 @@ ngx_conduit_feed_seek(ngx_conduit_feed_t *feed)
         return;
     }
 
+    /* a search that nobody waits for any more ends here */
+
+    if (!feed->on->seeks(feed->data, s->active ? NULL : &start)) {
+        s->active = 0;
+        return;
+    }
+
     if (!s->active) {
-
-        if (!feed->on->seeks(feed->data, &start)) {
-            return;
-        }
-
         s->active = 1;
         conduit_start_begin(&s->search, &start);
     }

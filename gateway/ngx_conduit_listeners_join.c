@@ -118,17 +118,24 @@ ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
     l->life = l->place.life;
     ngx_conduit_listeners_moved_back(l);
 
+    /* the END before a turn is no end: a search has seen what follows, the ring
+       for which may still be on its way */
+
     if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP
+        && l->start.kind != CONDUIT_START_TURN
         && l->place.where == CONDUIT_PLACE_WINDOW
         && (l->place.pos.ms || l->place.pos.seq))
     {
         rc = ngx_conduit_feed_at_end(ls->feed, &l->place.pos);
 
-        if (rc == NGX_DONE) {
+        if (rc == NGX_DONE && l->start.kind != CONDUIT_START_SINCE) {
             return NGX_DONE;
         }
 
-        if (rc == NGX_AGAIN) {
+        /* what follows the last entry before a moment, the search has not seen:
+           the next answer tells */
+
+        if (rc != NGX_OK) {
             l->place.where = CONDUIT_PLACE_JOINING;
         }
     }
@@ -180,6 +187,10 @@ ngx_conduit_listeners_seeks(ngx_conduit_listeners_t *ls,
         return 0;
     }
 
+    if (start == NULL) {
+        return 1;
+    }
+
     *start = ngx_conduit_listeners_head(&ls->seeking)->start;
 
     for (q = ngx_queue_head(&ls->seeking);
@@ -200,6 +211,7 @@ ngx_conduit_listeners_found(ngx_conduit_listeners_t *ls,
 {
     ngx_int_t                rc;
     ngx_queue_t              list;
+    conduit_stream_id_t      at;
     ngx_conduit_listener_t  *l;
 
     ngx_conduit_schedule_take(&list, &ls->seeking);
@@ -209,14 +221,18 @@ ngx_conduit_listeners_found(ngx_conduit_listeners_t *ls,
         l = ngx_conduit_listeners_head(&list);
         ngx_conduit_listeners_move(ls, l, &ls->seeking);
 
-        if (!l->sought) {
+        at = *pos;
+
+        /* others may be found in the window meanwhile */
+
+        if (!l->sought && !ngx_conduit_listeners_search(ls, l, &at)) {
             continue;
         }
 
         l->seeking = 0;
         l->sought = 0;
 
-        rc = ngx_conduit_listeners_join(ls, l, pos);
+        rc = ngx_conduit_listeners_join(ls, l, &at);
 
         if (rc == NGX_DONE) {
             l->on->end(l, NGX_CONDUIT_CLOSE_END);
@@ -289,6 +305,19 @@ ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
 
     case CONDUIT_HISTORY_END:
         conduit_place_settle(p, h, a);
+        break;
+
+    case CONDUIT_HISTORY_GONE:
+
+        if (l->start.kind == CONDUIT_START_LATEST) {
+
+            /* what was the newest entry is of another stream */
+
+            l->seeking = 1;
+            ngx_conduit_listeners_place(ls, l);
+            return;
+        }
+
         break;
 
     default:

@@ -288,10 +288,9 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
         return;
     }
 
-    /* events that are held back for later ones are sent now, and the client's
-       position: without it, it would not go on where it was */
+    /* events that are held back for later ones are sent now */
 
-    if ((ngx_conduit_channel_waits(sub->channel) || sub->listener.tells)
+    if (ngx_conduit_channel_waits(sub->channel)
         && ngx_conduit_sub_send(&sub->listener) == NGX_DONE)
     {
         return;
@@ -300,6 +299,14 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
     b = &sub->hub->scratch;
 
     conduit_buf_reset(b);
+
+    /* a client that was not told yet where it starts would start anew; this
+       goes out even if its socket is full */
+
+    if (sub->listener.tells) {
+        conduit_sse_write_id(&sub->listener.id, b);
+    }
+
     ngx_conduit_sub_farewell(sub, why, b);
 
     /* buffered output goes first: the filters keep the order */
