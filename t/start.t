@@ -11,6 +11,7 @@ use lib 't/lib';
 
 use Conduit;
 use Conduit::Metrics;
+use Conduit::Proxy;
 use Test::More;
 
 my $REDIS = "redis://127.0.0.1:$Conduit::REDIS_PORT";
@@ -463,6 +464,42 @@ fill($key, 1, -2, 3);
     my @both = map { listen_to($_, $run) } qw(turn turn-resume turn turn-resume);
 
     is ids($_, 1), '3', 'turn, turn-resume: together in a new channel' for @both;
+}
+
+
+# --- a turn begins, and the ring for it is on its way
+
+{
+    my $proxy = Conduit::Proxy->start($Conduit::REDIS_PORT);
+    my $slow = nginx_start(server => pages()
+        . 'location /stop/ { conduit_gateway ' . $proxy->url . ';'
+        . 'conduit_gateway_auth off; conduit_gateway_key "stream:$arg_run";'
+        . 'conduit_gateway_format text; conduit_gateway_max_size 16m;'
+        . 'conduit_gateway_start turn; conduit_gateway_after_end stop;'
+        . 'conduit_gateway_window 1; }');
+
+    add('stream:ring', '1-0', data => 'x' x 9_000_000);
+    add('stream:ring', '2-0', data => 2, end => 1);
+
+    # a client that takes nothing keeps the channel, which has read the END
+
+    my $reader = sse_open($slow, path => '/stop/x?run=ring');
+
+    ok wait_for(60, sub {
+        metrics($slow, 'gateway')->{slow_subscribers} == 1
+    }), 'a client does not take a long entry';
+
+    $proxy->tell('ring', 'stream:ring');
+    add('stream:ring', '3-0', data => 3);
+    ok wait_for(60, sub { $proxy->held == 1 }), 'Redis rings for the next turn';
+
+    my $next = sse_open($slow, path => '/stop/x?run=ring');
+
+    is $next->status, 200, 'turn: 200, though the ring has not arrived';
+    is $next->event->{id}, '3-0', 'turn: the turn that has begun';
+
+    $proxy->tell('release');
+    $_->close for $reader, $next;
 }
 
 
