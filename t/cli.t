@@ -299,11 +299,11 @@ subtest 'errors have a line and a code' => sub {
     cli_fails(2, qr/the following arguments are required: COMMAND/,
               'no command');
     cli_fails(2, qr/no channel: --channel UUID/, 'no channel', 'publish', 'a');
-    cli_fails(2, qr/the channel is no UUID/, 'a bad channel', 'publish', '-c',
+    cli_fails(2, qr/the channel is not a UUID/, 'a bad channel', 'publish', '-c',
               'x', 'a');
-    cli_fails(2, qr/no JSON: .*line 1, column 6; --text/, 'bad JSON', @p,
+    cli_fails(2, qr/not JSON: .*line 1, column 6; --text/, 'bad JSON', @p,
               '{"a":x}');
-    cli_fails(2, qr/NaN is no number of JSON/, 'NaN', @p, '{"a":NaN}');
+    cli_fails(2, qr/NaN is not a JSON number/, 'NaN', @p, '{"a":NaN}');
     cli_fails(2, qr/no such file/, 'no settings', @p, '--config',
               "$DIR/none", 'a');
     cli_fails(2, qr/no time: "soon"/, 'no time', @p, '--retry-for', 'soon',
@@ -352,9 +352,9 @@ subtest 'errors have a line and a code' => sub {
               '--config', "$DIR/bad.toml", 'a');
 
     my ($out, $code, $err) = run_with("ok\n\xff\n", @p);
-    is($code, 2, 'a line that is no UTF-8');
-    is($err, "conduit: line 2 is no UTF-8\n",
-        'the line that is no UTF-8 is named');
+    is($code, 2, 'a line that is not UTF-8');
+    is($err, "conduit: line 2 is not UTF-8\n",
+        'the line that is not UTF-8 is named');
 };
 
 

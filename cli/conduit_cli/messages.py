@@ -34,7 +34,7 @@ def note(text):
 
 
 def no_constant(name):
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def publisher(settings, retry_for):
@@ -73,13 +73,13 @@ def _message(text, args, where="the payload"):
         try:
             payload = json.loads(text, parse_constant=no_constant)
         except json.JSONDecodeError as e:
-            raise Failure(USAGE, f"{where} is no JSON: {e.msg}, line "
+            raise Failure(USAGE, f"{where} is not JSON: {e.msg}, line "
                           f"{e.lineno}, column {e.colno}; --text sends it as "
                           "text") from None
         except (ValueError, RecursionError) as e:
-            raise Failure(USAGE, f"{where} is no JSON: {e}") from None
+            raise Failure(USAGE, f"{where} is not JSON: {e}") from None
         if not isinstance(payload, dict):
-            raise Failure(USAGE, f"{where} is no JSON object")
+            raise Failure(USAGE, f"{where} is not a JSON object")
 
     try:
         made = message(payload, args.phase)
@@ -92,7 +92,7 @@ def _message(text, args, where="the payload"):
             made["sequence"] = args.sequence
         encode(made)
     except UnicodeEncodeError:
-        raise Failure(USAGE, f"{where} is no UTF-8") from None
+        raise Failure(USAGE, f"{where} is not UTF-8") from None
     except ValueError as e:
         raise Failure(USAGE, f"{where}: {e}") from None
 
@@ -105,7 +105,7 @@ def _lines():
         try:
             yield n, line.decode()
         except UnicodeDecodeError:
-            raise Failure(USAGE, f"line {n} is no UTF-8") from None
+            raise Failure(USAGE, f"line {n} is not UTF-8") from None
 
 
 def _publish_lines(p, args):

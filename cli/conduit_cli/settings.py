@@ -94,7 +94,7 @@ class Settings:
     def org_id(self):
         if not re.fullmatch(r"[0-9]{1,20}", self.org) \
            or int(self.org) >= 1 << 64:
-            raise Failure(USAGE, "the organization is no integer of 64 bits")
+            raise Failure(USAGE, "the organization is not a 64-bit integer")
         return int(self.org)
 
     def channel_id(self):
@@ -137,7 +137,7 @@ def uuid_of(text, what):
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise Failure(USAGE, f"{what} is no UUID") from None
+        raise Failure(USAGE, f"{what} is not a UUID") from None
 
 
 def duration(text, what):

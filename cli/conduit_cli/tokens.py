@@ -207,12 +207,12 @@ def parse(token):
 
     for part, name in zip(parts, ("header", "payload", "signature")):
         if not re.fullmatch(r"[A-Za-z0-9_-]*", part):
-            raise ValueError(f"its {name} is no base64url")
+            raise ValueError(f"its {name} is not base64url")
         try:
             decoded.append(base64.urlsafe_b64decode(
                 part + "=" * (-len(part) % 4)))
         except binascii.Error:
-            raise ValueError(f"its {name} is no base64url") from None
+            raise ValueError(f"its {name} is not base64url") from None
 
     return (json_object(decoded[0], "header"),
             json_object(decoded[1], "payload"))
@@ -230,7 +230,8 @@ def json_object(data, name):
         value = None
 
     if not isinstance(value, dict):
-        raise ValueError(f"its {name} is no JSON object, or has a member twice")
+        raise ValueError(f"its {name} is not a JSON object, or has a duplicate "
+                         "member")
 
     return value
 
@@ -240,7 +241,7 @@ def check_key(settings, side, header, token, alg):
     kid = header.get("kid")
 
     if kid is not None and not isinstance(kid, str):
-        return "malformed", "the token's key id is no string"
+        return "malformed", "the token's key id is not a string"
 
     # a key without an ID is tried for every token
 
@@ -270,7 +271,7 @@ def check_claims(settings, side, claims, now):
     if not number(exp):
         return "claim", "the claim \"exp\" is missing or no number"
     if nbf is not None and not number(nbf):
-        return "claim", "the claim \"nbf\" is no number"
+        return "claim", "the claim \"nbf\" is not a number"
     if now > int(exp) + LEEWAY:
         return "expired", f"the token has expired {when(exp, now)}"
     if nbf is not None and now < int(nbf) - LEEWAY:
@@ -397,6 +398,7 @@ def read_token(file):
     except OSError as e:
         raise Failure(USAGE, f"{file}: {e.strerror}") from None
     except UnicodeDecodeError:
-        raise Failure(TOKEN, "the token is malformed: it is no ASCII") from None
+        raise Failure(TOKEN,
+                      "the token is malformed: it is not ASCII") from None
 
     return text.strip()
