@@ -306,8 +306,9 @@ ngx_conduit_feed_is_fresh(ngx_conduit_feed_t *feed)
 
     h = &feed->history;
 
-    /* a poll may be seconds old, also one that a server without tracking needs;
-       after spurious rings, the next one waits for the retry timer */
+    /* if streams are polled, the last read may be seconds ago; after several
+       rings without a new entry, a ring is only followed up by the retry
+       timer */
 
     return h->state == CONDUIT_HISTORY_SURE && h->busy == CONDUIT_HISTORY_IDLE
            && feed->key.shard->doorbell.is_up

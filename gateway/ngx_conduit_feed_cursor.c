@@ -87,7 +87,7 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
         return;
     }
 
-    /* by a handler that is called at the end of an answer: asked after it */
+    /* called by a handler during an answer: ask when that is done */
 
     if (feed->question != NULL) {
         feed->renew = 1;

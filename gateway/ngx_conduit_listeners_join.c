@@ -118,8 +118,9 @@ ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
     l->life = l->place.life;
     ngx_conduit_listeners_moved_back(l);
 
-    /* the END before a turn is no end: a search has seen what follows, the ring
-       for which may still be on its way */
+    /* "turn" starts at an END that other entries follow.  The channel may not
+       have read these yet, as Redis' notice can arrive later than the reply to
+       the search, and then would take the END for the end of the stream */
 
     if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP
         && l->start.kind != CONDUIT_START_TURN
@@ -132,8 +133,8 @@ ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
             return NGX_DONE;
         }
 
-        /* what follows the last entry before a moment, the search has not seen:
-           the next answer tells */
+        /* "since": the search did not look at what follows its entry, so wait
+           for an answer that does */
 
         if (rc != NGX_OK) {
             l->place.where = CONDUIT_PLACE_JOINING;
@@ -223,7 +224,8 @@ ngx_conduit_listeners_found(ngx_conduit_listeners_t *ls,
 
         at = *pos;
 
-        /* others may be found in the window meanwhile */
+        /* the search was not for this listener, but the window may have its
+           start by now */
 
         if (!l->sought && !ngx_conduit_listeners_search(ls, l, &at)) {
             continue;
@@ -311,7 +313,8 @@ ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
 
         if (l->start.kind == CONDUIT_START_LATEST) {
 
-            /* what was the newest entry is of another stream */
+            /* the entry that was found belongs to a stream that is gone:
+               search again in the new one */
 
             l->seeking = 1;
             ngx_conduit_listeners_place(ls, l);

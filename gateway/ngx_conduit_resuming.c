@@ -33,8 +33,8 @@ ngx_conduit_resuming_add(ngx_conduit_resuming_t *rs, ngx_conduit_listener_t *l)
 
     ls = rs->listeners;
 
-    /* a question can be asked once the feed has a place: this is the first
-       listener, or those before it wait for a search */
+    /* a feed asks nothing before it has a place, which it lacks if this is the
+       first listener, or if all others wait for a search */
 
     ngx_conduit_feed_place(ls->feed, &l->id);
 
@@ -108,8 +108,8 @@ ngx_conduit_resuming_next(ngx_conduit_resuming_t *rs, ngx_queue_t *list)
 }
 
 
-/* makes it a listener like any other without a position, which may have to be
-   searched for its start */
+/* makes it a listener like any other without a position; where it starts may
+   have to be searched first */
 
 static void
 ngx_conduit_resuming_go_on(ngx_conduit_resuming_t *rs,

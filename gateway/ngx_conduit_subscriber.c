@@ -300,8 +300,9 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
 
     conduit_buf_reset(b);
 
-    /* a client that was not told yet where it starts would start anew; this
-       goes out even if its socket is full */
+    /* a client that does not know its position would search for its start again
+       after it has reconnected, and miss what was added meanwhile.  The line is
+       buffered even if the socket is full */
 
     if (sub->listener.tells) {
         conduit_sse_write_id(&sub->listener.id, b);
