@@ -66,7 +66,12 @@ FUZZERS = $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%, \
 	$(sort $(wildcard t/fuzz/fuzz_*.c)))
 
 
-TESTS = $(sort $(wildcard t/*.t t/faults/*.t))
+# those that take longest are begun first, so that none is left over at the end
+LONG_TESTS = $(wildcard t/faults/engine.t t/health.t t/cli.t t/constructs.t \
+	t/random.t t/random-cluster.t t/random-sentinel.t t/faults/backoff.t \
+	t/faults/limit.t t/faults/replies.t)
+TESTS = $(LONG_TESTS) \
+	$(filter-out $(LONG_TESTS),$(sort $(wildcard t/*.t t/faults/*.t)))
 
 # the suites of what depends on the version of Redis: all run on 6.2, make test
 # has the time for these
@@ -79,8 +84,9 @@ REDIS62 = $(BUILD)/redis-6.2/redis-server
 VALKEY = /usr/bin/valkey-server
 TESTS_VALKEY = $(sort $(TESTS_62) $(wildcard t/faults/*.t) t/health.t)
 
-# suites that run beside each other; they wait more than they work
-JOBS = 2
+# suites that run beside each other: two for each processor, as they wait about
+# as long as they work
+JOBS := $(shell echo $$((2 * $$(nproc))))
 PROVE = tools/prove -j$(JOBS) --timer -It/lib
 
 LOAD_TESTS = $(sort $(wildcard t/load/*.t))
