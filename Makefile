@@ -244,7 +244,7 @@ suites-valkey: all  ## run the same, and all of t/faults, on Valkey
 # --with-debug, as that of its makers; nothing is run
 compilers:  ## build with clang, as strict C11, and without debug logging
 	@$(MAKE) BUILD=$(BUILD)/clang CC=clang all
-	@$(MAKE) BUILD=$(BUILD)/c11 CC_OPT='$(CC_OPT) -std=c11 -pedantic' all
+	@tools/analyze $(BUILD)/clang/nginx strict
 	@$(MAKE) BUILD=$(BUILD)/nodebug NGINX_CONF_FLAGS=--with-compat all
 
 load: all  ## run the load suites of t/load at a size for two cores
