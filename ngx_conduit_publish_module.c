@@ -455,6 +455,7 @@ ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_conduit_publish_loc_conf_t  *plcf = conf;
 
+    char       *unit;
     size_t      len;
     ngx_int_t   rate;
     ngx_str_t  *value;
@@ -472,18 +473,24 @@ ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    if (len > 3 && ngx_strncmp(value[1].data + len - 3, "r/s", 3) == 0) {
+    if (len <= sizeof("r/s") - 1) {
+        goto invalid;
+    }
+
+    len -= sizeof("r/s") - 1;
+    unit = (char *) value[1].data + len;
+
+    if (ngx_strcmp(unit, "r/s") == 0) {
         plcf->rate_window = 1000;
 
-    } else if (len > 3 && ngx_strncmp(value[1].data + len - 3, "r/m", 3) == 0)
-    {
+    } else if (ngx_strcmp(unit, "r/m") == 0) {
         plcf->rate_window = 60000;
 
     } else {
         goto invalid;
     }
 
-    rate = ngx_atoi(value[1].data, len - 3);
+    rate = ngx_atoi(value[1].data, len);
 
     if (rate == NGX_ERROR || rate == 0) {
         goto invalid;

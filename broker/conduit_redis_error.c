@@ -1,11 +1,13 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 #include <string.h>
+#include <strings.h>
 
 #include "conduit_redis_error.h"
 
 
 #define CONDUIT_REDIS_SCRIPT  "ERR Error running script "
+#define CONDUIT_REDIS_INNER   ": -"
 
 
 const char * const  conduit_redis_error_names[] = {
@@ -77,6 +79,30 @@ conduit_redis_error_kind(const char *text, size_t len)
 }
 
 
+int
+conduit_redis_error_is(const char *text, const char *word)
+{
+    return strncmp(text, word, strlen(word)) == 0;
+}
+
+
+int
+conduit_redis_error_has(const char *text, const char *word)
+{
+    size_t  n;
+
+    n = strlen(word);
+
+    for (; *text != '\0'; text++) {
+        if (strncasecmp(text, word, n) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 /*
  * Redis 6 wraps the error of a command in a script.  Returns where the
  * command's error begins, behind the first ": -", or NULL if the text is not
@@ -86,7 +112,7 @@ conduit_redis_error_kind(const char *text, size_t len)
 static const char *
 conduit_redis_error_in_script(const char *text, size_t len)
 {
-    size_t  i;
+    size_t  i, n;
 
     if (len < sizeof(CONDUIT_REDIS_SCRIPT) - 1
         || memcmp(text, CONDUIT_REDIS_SCRIPT, sizeof(CONDUIT_REDIS_SCRIPT) - 1)
@@ -95,9 +121,11 @@ conduit_redis_error_in_script(const char *text, size_t len)
         return NULL;
     }
 
-    for (i = sizeof(CONDUIT_REDIS_SCRIPT) - 1; i + 3 < len; i++) {
-        if (memcmp(text + i, ": -", 3) == 0) {
-            return text + i + 3;
+    n = sizeof(CONDUIT_REDIS_INNER) - 1;
+
+    for (i = sizeof(CONDUIT_REDIS_SCRIPT) - 1; i + n < len; i++) {
+        if (memcmp(text + i, CONDUIT_REDIS_INNER, n) == 0) {
+            return text + i + n;
         }
     }
 

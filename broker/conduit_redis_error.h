@@ -43,6 +43,14 @@ const char *conduit_redis_error_code(const char *text, size_t text_len,
 /* Returns the kind of an error; all kinds but OTHER are temporary. */
 conduit_redis_error_t conduit_redis_error_kind(const char *text, size_t len);
 
+/*
+ * Look at an error reply, a zero-terminated text: whether it begins with a word
+ * ("MOVED "), and whether a word is anywhere in it, in any case.  Return 1 or
+ * 0.
+ */
+int conduit_redis_error_is(const char *text, const char *word);
+int conduit_redis_error_has(const char *text, const char *word);
+
 #pragma GCC visibility pop
 
 #endif /* CONDUIT_REDIS_ERROR_H */

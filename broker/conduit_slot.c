@@ -5,6 +5,10 @@
 #include "conduit_slot.h"
 
 
+static int conduit_redirect_word(const char **text, const char *last,
+    const char *word);
+static int conduit_redirect_address(const char *text, const char *last,
+    conduit_redirect_t *r);
 static int conduit_redirect_number(const char **text, const char *last,
     uint64_t max, uint64_t *number);
 
@@ -53,20 +57,19 @@ conduit_slot(const char *key, size_t len)
 conduit_redirect_e
 conduit_redirect_parse(const char *text, size_t len, conduit_redirect_t *r)
 {
-    uint64_t     n;
-    const char  *p, *last;
+    uint64_t             n;
+    const char          *last;
+    conduit_redirect_e   kind;
 
     memset(r, 0, sizeof(conduit_redirect_t));
 
     last = text + len;
 
-    if (len > 6 && memcmp(text, "MOVED ", 6) == 0) {
-        r->kind = CONDUIT_REDIRECT_MOVED;
-        text += 6;
+    if (conduit_redirect_word(&text, last, "MOVED ")) {
+        kind = CONDUIT_REDIRECT_MOVED;
 
-    } else if (len > 4 && memcmp(text, "ASK ", 4) == 0) {
-        r->kind = CONDUIT_REDIRECT_ASK;
-        text += 4;
+    } else if (conduit_redirect_word(&text, last, "ASK ")) {
+        kind = CONDUIT_REDIRECT_ASK;
 
     } else {
         return CONDUIT_REDIRECT_NONE;
@@ -75,19 +78,55 @@ conduit_redirect_parse(const char *text, size_t len, conduit_redirect_t *r)
     if (!conduit_redirect_number(&text, last, CONDUIT_SLOTS - 1, &n)
         || text == last || *text++ != ' ')
     {
-        goto broken;
+        return CONDUIT_REDIRECT_NONE;
     }
 
     r->slot = (unsigned) n;
 
-    /* the port follows the last colon: an IPv6 address has no brackets here */
+    if (!conduit_redirect_address(text, last, r)) {
+        return CONDUIT_REDIRECT_NONE;
+    }
+
+    r->kind = kind;
+
+    return kind;
+}
+
+
+static int
+conduit_redirect_word(const char **text, const char *last, const char *word)
+{
+    size_t  len;
+
+    len = strlen(word);
+
+    if ((size_t) (last - *text) <= len || memcmp(*text, word, len) != 0) {
+        return 0;
+    }
+
+    *text += len;
+
+    return 1;
+}
+
+
+/* "host:port"; an IPv6 address may be in brackets */
+
+static int
+conduit_redirect_address(const char *text, const char *last,
+    conduit_redirect_t *r)
+{
+    uint64_t     port;
+    const char  *p;
+
+    /* the port follows the last colon: an IPv6 address may have no brackets */
 
     for (p = last; p > text && p[-1] != ':'; p--) {
         /* void */
     }
 
     if (p == text) {
-        goto broken;
+        return 0;
     }
 
     r->host = text;
@@ -101,21 +140,15 @@ conduit_redirect_parse(const char *text, size_t len, conduit_redirect_t *r)
     }
 
     if (r->host_len > CONDUIT_HOST_MAX
-        || !conduit_redirect_number(&p, last, 65535, &n) || n == 0
+        || !conduit_redirect_number(&p, last, 65535, &port) || port == 0
         || p != last)
     {
-        goto broken;
+        return 0;
     }
 
-    r->port = (uint16_t) n;
+    r->port = (uint16_t) port;
 
-    return r->kind;
-
-broken:
-
-    r->kind = CONDUIT_REDIRECT_NONE;
-
-    return CONDUIT_REDIRECT_NONE;
+    return 1;
 }
 
 

@@ -123,21 +123,15 @@ ngx_conduit_doorbell_close(ngx_conduit_doorbell_t *db)
 static void
 ngx_conduit_doorbell_bell_up(ngx_conduit_link_t *link)
 {
-    size_t                   argvlen[2];
-    const char              *argv[2];
     ngx_conduit_doorbell_t  *db = link->data;
+
+    ngx_str_t  args[] = { ngx_string("CLIENT"), ngx_string("ID") };
 
     if (db->polling && !db->trial) {
         return;
     }
 
-    argv[0] = "CLIENT";
-    argvlen[0] = 6;
-    argv[1] = "ID";
-    argvlen[1] = 2;
-
-    if (ngx_conduit_link_command(link, ngx_conduit_doorbell_bell_id, db, 2,
-                                 argv, argvlen)
+    if (ngx_conduit_link_send(link, ngx_conduit_doorbell_bell_id, db, args, 2)
         != NGX_OK)
     {
         ngx_conduit_link_reset(link, "out of memory");
@@ -338,9 +332,12 @@ ngx_conduit_doorbell_reader_slow(ngx_conduit_link_t *link)
 static void
 ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db)
 {
-    u_char       id[NGX_INT64_LEN];
-    size_t       argvlen[5];
-    const char  *argv[5];
+    u_char  id[NGX_INT64_LEN];
+
+    ngx_str_t  args[] = {
+        ngx_string("CLIENT"), ngx_string("TRACKING"), ngx_string("ON"),
+        ngx_string("REDIRECT"), ngx_null_string
+    };
 
     if (!db->subscribed || db->reader.state != NGX_CONDUIT_LINK_UP
         || (db->polling && !db->trial))
@@ -368,19 +365,11 @@ ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db)
         return;
     }
 
-    argv[0] = "CLIENT";
-    argvlen[0] = 6;
-    argv[1] = "TRACKING";
-    argvlen[1] = 8;
-    argv[2] = "ON";
-    argvlen[2] = 2;
-    argv[3] = "REDIRECT";
-    argvlen[3] = 8;
-    argv[4] = (char *) id;
-    argvlen[4] = ngx_sprintf(id, "%L", (int64_t) db->bell_id) - id;
+    args[4].data = id;
+    args[4].len = ngx_sprintf(id, "%L", (int64_t) db->bell_id) - id;
 
-    if (ngx_conduit_link_command(&db->reader, ngx_conduit_doorbell_bound, db,
-                                 5, argv, argvlen)
+    if (ngx_conduit_link_send(&db->reader, ngx_conduit_doorbell_bound, db,
+                              args, 5)
         != NGX_OK)
     {
         ngx_conduit_link_reset(&db->reader, "out of memory");
@@ -458,7 +447,7 @@ ngx_conduit_doorbell_refused(ngx_conduit_doorbell_t *db, char *error)
         return;
     }
 
-    if (ngx_strncmp(error, "ERR", 3) == 0
+    if (conduit_redis_error_is(error, "ERR")
         && ++db->refusals == NGX_CONDUIT_REFUSALS)
     {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
@@ -482,10 +471,10 @@ ngx_conduit_doorbell_refused(ngx_conduit_doorbell_t *db, char *error)
 static ngx_uint_t
 ngx_conduit_doorbell_unsupported(char *error)
 {
-    return ngx_strncmp(error, "NOPERM", 6) == 0
-           || ngx_strcasestrn((u_char *) error, "unknown", 7 - 1)
-           || ngx_strcasestrn((u_char *) error, "not supported", 13 - 1)
-           || ngx_strcasestrn((u_char *) error, "syntax", 6 - 1);
+    return conduit_redis_error_is(error, "NOPERM")
+           || conduit_redis_error_has(error, "unknown")
+           || conduit_redis_error_has(error, "not supported")
+           || conduit_redis_error_has(error, "syntax");
 }
 
 
@@ -583,9 +572,9 @@ ngx_conduit_doorbell_lost(ngx_conduit_doorbell_t *db)
 static void
 ngx_conduit_doorbell_probe(ngx_event_t *ev)
 {
-    size_t                   argvlen[1];
-    const char              *argv[1];
     ngx_conduit_doorbell_t  *db = ev->data;
+
+    ngx_str_t  ping = ngx_string("PING");
 
     ngx_add_timer(&db->probe_timer, NGX_CONDUIT_PROBE_INTERVAL);
 
@@ -631,13 +620,10 @@ ngx_conduit_doorbell_probe(ngx_event_t *ev)
 
     if (db->reader.state == NGX_CONDUIT_LINK_UP) {
 
-        argv[0] = "PING";
-        argvlen[0] = 4;
-
         /* if there is no reply, the command's deadline drops the connection */
 
-        (void) ngx_conduit_link_command(&db->reader, ngx_conduit_doorbell_pong,
-                                        db, 1, argv, argvlen);
+        (void) ngx_conduit_link_send(&db->reader, ngx_conduit_doorbell_pong,
+                                     db, &ping, 1);
     }
 }
 

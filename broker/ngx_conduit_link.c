@@ -529,9 +529,9 @@ ngx_conduit_link_serves(ngx_conduit_link_t *link, char *error)
                    "conduit: redis %V %s: PING: %s",
                    &link->redis->name, link->role, error);
 
-    return ngx_strncmp(error, "NOPERM", 6) == 0
-           || ngx_strncmp(error, "MISCONF", 7) == 0
-           || (link->internal && ngx_strncmp(error, "MASTERDOWN", 10) == 0);
+    return conduit_redis_error_is(error, "NOPERM")
+           || conduit_redis_error_is(error, "MISCONF")
+           || (link->internal && conduit_redis_error_is(error, "MASTERDOWN"));
 }
 
 

@@ -23,6 +23,7 @@
 #include <hiredis/hiredis.h>
 #include <hiredis/async.h>
 
+#include "conduit_redis_error.h"
 #include "ngx_conduit_limit.h"
 #include "ngx_conduit_reasons.h"
 #include "ngx_conduit_redis.h"
@@ -38,6 +39,9 @@
    the shortest "timeout" of Redis, 1 s, as the last reply took some time to get
    here */
 #define NGX_CONDUIT_LINK_IDLE       900
+
+/* arguments of a command that is sent with ngx_conduit_link_send() */
+#define NGX_CONDUIT_LINK_ARGS       8
 
 typedef struct ngx_conduit_link_s  ngx_conduit_link_t;
 
@@ -145,13 +149,20 @@ void ngx_conduit_link_reset(ngx_conduit_link_t *link, const char *why);
 /*
  * Sends a command; arguments are copied.  Opens a closed link; while the link
  * connects for the first time, or again after the server has closed it for
- * being idle, the command waits for it.  Returns NGX_OK when
- * the handler will be called, NGX_DECLINED during an outage, NGX_ERROR when
- * memory is out; in both cases the handler is not called.
+ * being idle, the command waits for it.  Returns NGX_OK when the handler will
+ * be called, NGX_DECLINED during an outage, NGX_ERROR when memory is out; in
+ * both cases the handler is not called.
  */
 ngx_int_t ngx_conduit_link_command(ngx_conduit_link_t *link,
     ngx_conduit_reply_pt handler, void *data, int argc, const char **argv,
     const size_t *argvlen);
+
+/*
+ * Does the same with arguments that are strings of NGINX, n of them, at most
+ * NGX_CONDUIT_LINK_ARGS.
+ */
+ngx_int_t ngx_conduit_link_send(ngx_conduit_link_t *link,
+    ngx_conduit_reply_pt handler, void *data, ngx_str_t *args, ngx_uint_t n);
 
 /*
  * Sends ASKING: the next command is for a slot that a cluster is migrating to

@@ -74,6 +74,23 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
 }
 
 
+ngx_int_t
+ngx_conduit_link_send(ngx_conduit_link_t *link, ngx_conduit_reply_pt handler,
+    void *data, ngx_str_t *args, ngx_uint_t n)
+{
+    size_t       argvlen[NGX_CONDUIT_LINK_ARGS];
+    ngx_uint_t   i;
+    const char  *argv[NGX_CONDUIT_LINK_ARGS];
+
+    for (i = 0; i < n; i++) {
+        argv[i] = (char *) args[i].data;
+        argvlen[i] = args[i].len;
+    }
+
+    return ngx_conduit_link_command(link, handler, data, n, argv, argvlen);
+}
+
+
 /*
  * The server may have closed an idle connection, with the event still to come:
  * a command sent now would be lost.  A link with a down() handler is left to
@@ -102,14 +119,10 @@ ngx_conduit_command_look(ngx_conduit_link_t *link)
 ngx_int_t
 ngx_conduit_link_asking(ngx_conduit_link_t *link)
 {
-    size_t       argvlen[1];
-    const char  *argv[1];
+    ngx_str_t  asking = ngx_string("ASKING");
 
-    argv[0] = "ASKING";
-    argvlen[0] = 6;
-
-    return ngx_conduit_link_command(link, ngx_conduit_command_asked, link, 1,
-                                    argv, argvlen);
+    return ngx_conduit_link_send(link, ngx_conduit_command_asked, link,
+                                 &asking, 1);
 }
 
 
@@ -145,7 +158,6 @@ ngx_conduit_link_subscribe(ngx_conduit_link_t *link, const char *channel,
     ngx_conduit_message_pt handler)
 {
     int          rc;
-    size_t       argvlen[2];
     const char  *argv[2];
 
     if (link->state != NGX_CONDUIT_LINK_UP) {
@@ -153,16 +165,16 @@ ngx_conduit_link_subscribe(ngx_conduit_link_t *link, const char *channel,
     }
 
     argv[0] = "SUBSCRIBE";
-    argvlen[0] = 9;
     argv[1] = channel;
-    argvlen[1] = ngx_strlen(channel);
 
     link->message = handler;
 
     ngx_conduit_limit_subscribe(&link->limit, channel);
 
+    /* without lengths hiredis takes the arguments as zero-terminated */
+
     rc = redisAsyncCommandArgv(link->ac, ngx_conduit_link_message, link, 2,
-                               argv, argvlen);
+                               argv, NULL);
 
     return rc == REDIS_OK ? NGX_OK : NGX_ERROR;
 }

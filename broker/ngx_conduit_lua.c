@@ -22,7 +22,6 @@ ngx_conduit_lua_call(ngx_conduit_lua_t *script, ngx_uint_t loading,
 
     if (loading) {
         argv[0] = "EVAL";
-        argvlen[0] = 4;
         argv[1] = script->text;
         argvlen[1] = script->len;
 
@@ -36,10 +35,11 @@ ngx_conduit_lua_call(ngx_conduit_lua_t *script, ngx_uint_t loading,
         }
 
         argv[0] = "EVALSHA";
-        argvlen[0] = 7;
         argv[1] = script->sha;
         argvlen[1] = NGX_CONDUIT_SHA_LEN;
     }
+
+    argvlen[0] = ngx_strlen(argv[0]);
 
     argv[2] = &digits[nkeys];
     argvlen[2] = 1;

@@ -327,12 +327,14 @@ ngx_conduit_publisher_look(ngx_event_t *ev)
 static ngx_int_t
 ngx_conduit_publisher_check(void *data, ngx_conduit_node_t *node)
 {
-    size_t                         argvlen[6];
-    const char                    *argv[6];
-    ngx_uint_t                     i;
     ngx_conduit_link_t            *link;
     ngx_conduit_publisher_t       *pub = data;
     ngx_conduit_publisher_peer_t  *peer;
+
+    ngx_str_t  args[] = {
+        ngx_string("XADD"), ngx_null_string, ngx_string("NOMKSTREAM"),
+        ngx_string("*"), ngx_string("data"), ngx_string("")
+    };
 
     link = ngx_conduit_publisher_link(pub, node);
     if (link == NULL) {
@@ -345,19 +347,10 @@ ngx_conduit_publisher_check(void *data, ngx_conduit_node_t *node)
         return NGX_ERROR;
     }
 
-    argv[0] = "XADD";
-    argv[1] = (char *) peer->key.data;
-    argv[2] = "NOMKSTREAM";
-    argv[3] = "*";
-    argv[4] = "data";
-    argv[5] = "";
+    args[1] = peer->key;
 
-    for (i = 0; i < 6; i++) {
-        argvlen[i] = ngx_strlen(argv[i]);
-    }
-
-    if (ngx_conduit_link_command(link, ngx_conduit_publisher_checked, peer, 6,
-                                 argv, argvlen)
+    if (ngx_conduit_link_send(link, ngx_conduit_publisher_checked, peer, args,
+                              6)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -430,14 +423,14 @@ ngx_conduit_publisher_would(ngx_conduit_publisher_peer_t *peer,
 
     pub = peer->publisher;
 
-    if (ngx_strncmp(reply->str, "NOPERM", 6) == 0
-        || ngx_strncmp(reply->str, "ERR Invalid stream ID", 21) == 0)
+    if (conduit_redis_error_is(reply->str, "NOPERM")
+        || conduit_redis_error_is(reply->str, "ERR Invalid stream ID"))
     {
         return 1;
     }
 
-    if (ngx_strncmp(reply->str, "MOVED ", 6) == 0
-        || ngx_strncmp(reply->str, "ASK ", 4) == 0)
+    if (conduit_redis_error_is(reply->str, "MOVED ")
+        || conduit_redis_error_is(reply->str, "ASK "))
     {
         (void) ngx_conduit_topology_redirect(&pub->topology, peer->node, reply,
                                              &ask);

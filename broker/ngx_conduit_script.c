@@ -418,7 +418,7 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
                    "conduit: publish to \"%V\", redis %V replies: %s",
                    &op->publish->key, &op->node->redis.name, reply->str);
 
-    if (ngx_strncmp(reply->str, "NOSCRIPT", 8) == 0 && !op->loading) {
+    if (conduit_redis_error_is(reply->str, "NOSCRIPT") && !op->loading) {
         op->loading = 1;
         ngx_conduit_script_arm(op);
         return ngx_conduit_script_send(op);
@@ -466,12 +466,12 @@ ngx_conduit_script_again(ngx_conduit_script_op_t *op, redisReply *reply)
 static ngx_uint_t
 ngx_conduit_script_alone(ngx_conduit_script_op_t *op, redisReply *reply)
 {
-    if (ngx_strncmp(reply->str, "TRYAGAIN ", 9) == 0) {
+    if (conduit_redis_error_is(reply->str, "TRYAGAIN ")) {
         return 1;
     }
 
     return (op->publish->rate || op->publish->entries)
-           && ngx_strncmp(reply->str, "ASK ", 4) == 0;
+           && conduit_redis_error_is(reply->str, "ASK ");
 }
 
 

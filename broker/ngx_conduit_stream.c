@@ -10,10 +10,8 @@
 #include "ngx_conduit_stream.h"
 
 
-static ngx_int_t ngx_conduit_stream_span(ngx_conduit_link_t *link,
-    const char *command, ngx_str_t *key, conduit_stream_id_t *from,
-    const char *to, ngx_uint_t count, ngx_conduit_reply_pt handler,
-    void *data);
+static ngx_str_t ngx_conduit_stream_id(conduit_stream_id_t *id, char *text);
+static ngx_str_t ngx_conduit_stream_number(ngx_uint_t number, u_char *text);
 static void ngx_conduit_stream_loaded(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_stream_fields(redisReply *list,
@@ -28,25 +26,16 @@ ngx_conduit_stream_read(ngx_conduit_link_t *link, ngx_str_t *key,
     conduit_stream_id_t *after, ngx_uint_t count, ngx_conduit_reply_pt handler,
     void *data)
 {
-    char         id[CONDUIT_STREAM_ID_MAX];
-    u_char       number[NGX_INT_T_LEN];
-    size_t       argvlen[6];
-    const char  *argv[6];
+    char    id[CONDUIT_STREAM_ID_MAX];
+    u_char  number[NGX_INT_T_LEN];
 
-    argv[0] = "XREAD";
-    argvlen[0] = 5;
-    argv[1] = "COUNT";
-    argvlen[1] = 5;
-    argv[2] = (char *) number;
-    argvlen[2] = ngx_sprintf(number, "%ui", count) - number;
-    argv[3] = "STREAMS";
-    argvlen[3] = 7;
-    argv[4] = (char *) key->data;
-    argvlen[4] = key->len;
-    argv[5] = id;
-    argvlen[5] = conduit_stream_id_write(after, id);
+    ngx_str_t  args[] = {
+        ngx_string("XREAD"), ngx_string("COUNT"),
+        ngx_conduit_stream_number(count, number), ngx_string("STREAMS"), *key,
+        ngx_conduit_stream_id(after, id)
+    };
 
-    return ngx_conduit_link_command(link, handler, data, 6, argv, argvlen);
+    return ngx_conduit_link_send(link, handler, data, args, 6);
 }
 
 
@@ -55,8 +44,16 @@ ngx_conduit_stream_range(ngx_conduit_link_t *link, ngx_str_t *key,
     conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
     void *data)
 {
-    return ngx_conduit_stream_span(link, "XRANGE", key, from, "+", count,
-                                   handler, data);
+    char    id[CONDUIT_STREAM_ID_MAX];
+    u_char  number[NGX_INT_T_LEN];
+
+    ngx_str_t  args[] = {
+        ngx_string("XRANGE"), *key, ngx_conduit_stream_id(from, id),
+        ngx_string("+"), ngx_string("COUNT"),
+        ngx_conduit_stream_number(count, number)
+    };
+
+    return ngx_conduit_link_send(link, handler, data, args, 6);
 }
 
 
@@ -65,35 +62,16 @@ ngx_conduit_stream_back(ngx_conduit_link_t *link, ngx_str_t *key,
     conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
     void *data)
 {
-    return ngx_conduit_stream_span(link, "XREVRANGE", key, from, "-", count,
-                                   handler, data);
-}
+    char    id[CONDUIT_STREAM_ID_MAX];
+    u_char  number[NGX_INT_T_LEN];
 
+    ngx_str_t  args[] = {
+        ngx_string("XREVRANGE"), *key, ngx_conduit_stream_id(from, id),
+        ngx_string("-"), ngx_string("COUNT"),
+        ngx_conduit_stream_number(count, number)
+    };
 
-static ngx_int_t
-ngx_conduit_stream_span(ngx_conduit_link_t *link, const char *command,
-    ngx_str_t *key, conduit_stream_id_t *from, const char *to,
-    ngx_uint_t count, ngx_conduit_reply_pt handler, void *data)
-{
-    char         id[CONDUIT_STREAM_ID_MAX];
-    u_char       number[NGX_INT_T_LEN];
-    size_t       argvlen[6];
-    const char  *argv[6];
-
-    argv[0] = command;
-    argvlen[0] = ngx_strlen(command);
-    argv[1] = (char *) key->data;
-    argvlen[1] = key->len;
-    argv[2] = id;
-    argvlen[2] = conduit_stream_id_write(from, id);
-    argv[3] = to;
-    argvlen[3] = 1;
-    argv[4] = "COUNT";
-    argvlen[4] = 5;
-    argv[5] = (char *) number;
-    argvlen[5] = ngx_sprintf(number, "%ui", count) - number;
-
-    return ngx_conduit_link_command(link, handler, data, 6, argv, argvlen);
+    return ngx_conduit_link_send(link, handler, data, args, 6);
 }
 
 
@@ -101,17 +79,9 @@ ngx_int_t
 ngx_conduit_stream_info(ngx_conduit_link_t *link, ngx_str_t *key,
     ngx_conduit_reply_pt handler, void *data)
 {
-    size_t       argvlen[3];
-    const char  *argv[3];
+    ngx_str_t  args[] = { ngx_string("XINFO"), ngx_string("STREAM"), *key };
 
-    argv[0] = "XINFO";
-    argvlen[0] = 5;
-    argv[1] = "STREAM";
-    argvlen[1] = 6;
-    argv[2] = (char *) key->data;
-    argvlen[2] = key->len;
-
-    return ngx_conduit_link_command(link, handler, data, 3, argv, argvlen);
+    return ngx_conduit_link_send(link, handler, data, args, 3);
 }
 
 
@@ -120,43 +90,52 @@ ngx_conduit_stream_eval(ngx_conduit_link_t *link, const char *command,
     ngx_str_t *script, ngx_str_t *key, conduit_stream_id_t *from,
     ngx_uint_t count, ngx_conduit_reply_pt handler, void *data)
 {
-    char         id[CONDUIT_STREAM_ID_MAX];
-    u_char       number[NGX_INT_T_LEN];
-    size_t       argvlen[6];
-    const char  *argv[6];
+    char    id[CONDUIT_STREAM_ID_MAX];
+    u_char  number[NGX_INT_T_LEN];
 
-    argv[0] = command;
-    argvlen[0] = ngx_strlen(command);
-    argv[1] = (char *) script->data;
-    argvlen[1] = script->len;
-    argv[2] = "1";
-    argvlen[2] = 1;
-    argv[3] = (char *) key->data;
-    argvlen[3] = key->len;
-    argv[4] = id;
-    argvlen[4] = conduit_stream_id_write(from, id);
-    argv[5] = (char *) number;
-    argvlen[5] = ngx_sprintf(number, "%ui", count) - number;
+    ngx_str_t  args[] = {
+        { ngx_strlen(command), (u_char *) command }, *script, ngx_string("1"),
+        *key, ngx_conduit_stream_id(from, id),
+        ngx_conduit_stream_number(count, number)
+    };
 
-    return ngx_conduit_link_command(link, handler, data, 6, argv, argvlen);
+    return ngx_conduit_link_send(link, handler, data, args, 6);
 }
 
 
 void
 ngx_conduit_stream_load(ngx_conduit_link_t *link, ngx_str_t *text)
 {
-    size_t       argvlen[3];
-    const char  *argv[3];
+    ngx_str_t  args[] = { ngx_string("SCRIPT"), ngx_string("LOAD"), *text };
 
-    argv[0] = "SCRIPT";
-    argvlen[0] = 6;
-    argv[1] = "LOAD";
-    argvlen[1] = 4;
-    argv[2] = (char *) text->data;
-    argvlen[2] = text->len;
+    (void) ngx_conduit_link_send(link, ngx_conduit_stream_loaded, link, args,
+                                 3);
+}
 
-    (void) ngx_conduit_link_command(link, ngx_conduit_stream_loaded, link, 3,
-                                    argv, argvlen);
+
+/* write an argument to memory of the caller */
+
+static ngx_str_t
+ngx_conduit_stream_id(conduit_stream_id_t *id, char *text)
+{
+    ngx_str_t  arg;
+
+    arg.data = (u_char *) text;
+    arg.len = conduit_stream_id_write(id, text);
+
+    return arg;
+}
+
+
+static ngx_str_t
+ngx_conduit_stream_number(ngx_uint_t number, u_char *text)
+{
+    ngx_str_t  arg;
+
+    arg.data = text;
+    arg.len = ngx_sprintf(text, "%ui", number) - text;
+
+    return arg;
 }
 
 

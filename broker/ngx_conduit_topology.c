@@ -388,38 +388,38 @@ ngx_conduit_topology_ask_handler(ngx_event_t *ev)
 static void
 ngx_conduit_topology_ask(ngx_conduit_topology_t *t)
 {
-    int                argc;
-    size_t             argvlen[3];
-    const char        *argv[3];
+    ngx_str_t   *args;
+    ngx_uint_t   n;
+
+    ngx_str_t  cluster[] = {
+        ngx_string("CLUSTER"), ngx_string("SLOTS")
+    };
+
+    ngx_str_t  sentinel[] = {
+        ngx_string("SENTINEL"), ngx_string("GET-MASTER-ADDR-BY-NAME"),
+        t->redis->service
+    };
 
     if (t->asking) {
         return;
     }
 
     if (t->redis->scheme == CONDUIT_REDIS_CLUSTER) {
-        argc = 2;
-        argv[0] = "CLUSTER";
-        argvlen[0] = 7;
-        argv[1] = "SLOTS";
-        argvlen[1] = 5;
+        args = cluster;
+        n = sizeof(cluster) / sizeof(ngx_str_t);
 
     } else {
-        argc = 3;
-        argv[0] = "SENTINEL";
-        argvlen[0] = 8;
-        argv[1] = "GET-MASTER-ADDR-BY-NAME";
-        argvlen[1] = 23;
-        argv[2] = (char *) t->redis->service.data;
-        argvlen[2] = t->redis->service.len;
+        args = sentinel;
+        n = sizeof(sentinel) / sizeof(ngx_str_t);
     }
 
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
-                   "conduit: redis %V: %s is sent", &t->redis->name, argv[0]);
+                   "conduit: redis %V: %V is sent", &t->redis->name, &args[0]);
 
     t->asked = ngx_current_msec;
 
-    if (ngx_conduit_link_command(&t->scout, ngx_conduit_topology_reply, t,
-                                 argc, argv, argvlen)
+    if (ngx_conduit_link_send(&t->scout, ngx_conduit_topology_reply, t, args,
+                              n)
         == NGX_OK)
     {
         t->asking = 1;

@@ -21,7 +21,7 @@ static int conduit_origin_is(const char *text, size_t len, const char *other);
 const char *
 conduit_origin_fault(const char *text, size_t len)
 {
-    size_t       scheme;
+    size_t       n, scheme;
     const char  *p, *end, *port, *fault;
 
     end = text + len;
@@ -32,7 +32,9 @@ conduit_origin_fault(const char *text, size_t len)
 
     p = conduit_origin_find(text, end, ':');
 
-    if (p == NULL || end - p < 3 || memcmp(p, "://", 3) != 0) {
+    n = sizeof("://") - 1;
+
+    if (p == NULL || (size_t) (end - p) < n || memcmp(p, "://", n) != 0) {
         return "there is no scheme";
     }
 
@@ -45,7 +47,7 @@ conduit_origin_fault(const char *text, size_t len)
         return "the scheme is not in lower case";
     }
 
-    p += 3;
+    p += n;
 
     if (conduit_origin_find(p, end, '/') != NULL) {
         return "there is a path, or a \"/\" at the end";

@@ -212,10 +212,18 @@ ngx_conduit_canary_name(ngx_conduit_shard_t *shard)
 static void
 ngx_conduit_canary_send(ngx_conduit_shard_t *shard)
 {
-    size_t                 argvlen[7];
-    const char            *argv[7];
     ngx_conduit_link_t    *reader;
     ngx_conduit_canary_t  *c;
+
+    ngx_str_t  add[] = {
+        ngx_string("XADD"), ngx_null_string, ngx_string("MAXLEN"),
+        ngx_string("1"), ngx_string("*"), ngx_string("t"), ngx_string("")
+    };
+
+    ngx_str_t  expire[] = {
+        ngx_string("PEXPIRE"), ngx_null_string,
+        ngx_string(NGX_CONDUIT_CANARY_TTL)
+    };
 
     c = &shard->canary;
     reader = &shard->doorbell.reader;
@@ -230,31 +238,13 @@ ngx_conduit_canary_send(ngx_conduit_shard_t *shard)
 
     ngx_conduit_canary_read(shard, ngx_conduit_canary_armed);
 
-    argv[0] = "XADD";
-    argvlen[0] = 4;
-    argv[1] = (char *) c->key.data;
-    argvlen[1] = c->key.len;
-    argv[2] = "MAXLEN";
-    argvlen[2] = 6;
-    argv[3] = "1";
-    argvlen[3] = 1;
-    argv[4] = "*";
-    argvlen[4] = 1;
-    argv[5] = "t";
-    argvlen[5] = 1;
-    argv[6] = "";
-    argvlen[6] = 0;
+    add[1] = c->key;
+    expire[1] = c->key;
 
-    (void) ngx_conduit_link_command(reader, ngx_conduit_canary_sent, shard, 7,
-                                    argv, argvlen);
-
-    argv[0] = "PEXPIRE";
-    argvlen[0] = 7;
-    argv[2] = NGX_CONDUIT_CANARY_TTL;
-    argvlen[2] = sizeof(NGX_CONDUIT_CANARY_TTL) - 1;
-
-    (void) ngx_conduit_link_command(reader, ngx_conduit_canary_sent, shard, 3,
-                                    argv, argvlen);
+    (void) ngx_conduit_link_send(reader, ngx_conduit_canary_sent, shard, add,
+                                 7);
+    (void) ngx_conduit_link_send(reader, ngx_conduit_canary_sent, shard,
+                                 expire, 3);
 
     if (shard->doorbell.polling) {
         ngx_conduit_canary_read(shard, ngx_conduit_canary_back);

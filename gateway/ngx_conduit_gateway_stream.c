@@ -153,7 +153,8 @@ ngx_conduit_gateway_is_off(ngx_str_t *value)
 {
     return value->len == 0
            || (value->len == 1 && value->data[0] == '0')
-           || (value->len == 3 && ngx_memcmp(value->data, "off", 3) == 0);
+           || (value->len == sizeof("off") - 1
+               && ngx_memcmp(value->data, "off", value->len) == 0);
 }
 
 

@@ -239,7 +239,7 @@ ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
     ro = (q->form == NGX_CONDUIT_FORM_SHA_RO
           || q->form == NGX_CONDUIT_FORM_TEXT_RO);
 
-    if (ngx_strncmp(error->str, "NOSCRIPT", 8) == 0) {
+    if (conduit_redis_error_is(error->str, "NOSCRIPT")) {
 
         if (q->form != NGX_CONDUIT_FORM_SHA_RO
             && q->form != NGX_CONDUIT_FORM_SHA)
@@ -253,7 +253,7 @@ ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
         return 1;
     }
 
-    if (ngx_strcasestrn((u_char *) error->str, "unknown command", 15 - 1)) {
+    if (conduit_redis_error_has(error->str, "unknown command")) {
 
         if (!ro) {
             /* removed by "rename-command" */
@@ -281,7 +281,7 @@ ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
 
     shard = q->key->shard;
 
-    if (ngx_strncmp(error->str, "NOPERM", 6) == 0
+    if (conduit_redis_error_is(error->str, "NOPERM")
         && ngx_strstr(error->str, " key") != NULL)
     {
         /* XRANGE may be allowed where EVALSHA is not, as that counts as a
@@ -293,7 +293,7 @@ ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
             return 0;
         }
 
-    } else if (ngx_strncmp(error->str, "NOPERM", 6) == 0) {
+    } else if (conduit_redis_error_is(error->str, "NOPERM")) {
 
         if (q->form == NGX_CONDUIT_FORM_SHA_RO
             || q->form == NGX_CONDUIT_FORM_TEXT_RO)
@@ -408,7 +408,7 @@ ngx_conduit_question_info(void *data, redisReply *reply,
     q->reply = reply;
 
     if (reply->type == REDIS_REPLY_ERROR
-        && ngx_strncmp(reply->str, "NOPERM", 6) == 0)
+        && conduit_redis_error_is(reply->str, "NOPERM"))
     {
         shard = q->key->shard;
 

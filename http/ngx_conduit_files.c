@@ -84,8 +84,9 @@ static char *
 ngx_conduit_conf_add_keys(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
     ngx_uint_t secret)
 {
-    const char  *err;
+    size_t       len;
     ngx_str_t   *value, content, kid;
+    const char  *err;
 
     value = cf->args->elts;
 
@@ -93,14 +94,18 @@ ngx_conduit_conf_add_keys(ngx_conf_t *cf, ngx_conduit_conf_t *conf,
 
     if (cf->args->nelts == 3) {
 
-        if (value[2].len <= 4 || ngx_strncmp(value[2].data, "kid=", 4) != 0) {
+        len = sizeof("kid=") - 1;
+
+        if (value[2].len <= len
+            || ngx_strncmp(value[2].data, "kid=", len) != 0)
+        {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid parameter \"%V\"", &value[2]);
             return NGX_CONF_ERROR;
         }
 
-        kid.data = value[2].data + 4;
-        kid.len = value[2].len - 4;
+        kid.data = value[2].data + len;
+        kid.len = value[2].len - len;
     }
 
     if (conf->keys == NULL

@@ -107,7 +107,7 @@ ngx_conduit_named(ngx_conf_t *cf, ngx_command_t *cmd, char *rv,
     ngx_str_t  *value;
 
     if (rv == NGX_CONF_OK || rv == NGX_CONF_ERROR
-        || ngx_strncmp(rv, "invalid ", 8) != 0)
+        || ngx_strncmp(rv, "invalid ", sizeof("invalid ") - 1) != 0)
     {
         return rv;
     }

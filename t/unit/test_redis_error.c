@@ -113,6 +113,30 @@ START_TEST(code_and_kind_of_an_error)
 END_TEST
 
 
+START_TEST(a_text_begins_with_a_word)
+{
+    ck_assert_int_eq(conduit_redis_error_is("MOVED 1 h:1", "MOVED "), 1);
+    ck_assert_int_eq(conduit_redis_error_is("MOVED", "MOVED"), 1);
+    ck_assert_int_eq(conduit_redis_error_is("MOVE", "MOVED"), 0);
+    ck_assert_int_eq(conduit_redis_error_is("moved 1 h:1", "MOVED "), 0);
+    ck_assert_int_eq(conduit_redis_error_is("ERR MOVED 1", "MOVED "), 0);
+    ck_assert_int_eq(conduit_redis_error_is("", "ERR"), 0);
+}
+END_TEST
+
+
+START_TEST(a_text_has_a_word_in_any_case)
+{
+    ck_assert_int_eq(conduit_redis_error_has("ERR Unknown command 'x'",
+                                             "unknown"), 1);
+    ck_assert_int_eq(conduit_redis_error_has("SYNTAX", "syntax"), 1);
+    ck_assert_int_eq(conduit_redis_error_has("ERR synta", "syntax"), 0);
+    ck_assert_int_eq(conduit_redis_error_has("ERR syn tax", "syntax"), 0);
+    ck_assert_int_eq(conduit_redis_error_has("", "syntax"), 0);
+}
+END_TEST
+
+
 START_TEST(each_kind_has_a_name)
 {
     size_t  i;
@@ -143,6 +167,8 @@ main(void)
 
     tcase_add_loop_test(tcase, code_and_kind_of_an_error, 0,
                         sizeof(rows) / sizeof(rows[0]));
+    tcase_add_test(tcase, a_text_begins_with_a_word);
+    tcase_add_test(tcase, a_text_has_a_word_in_any_case);
     tcase_add_test(tcase, each_kind_has_a_name);
 
     suite_add_tcase(suite, tcase);
