@@ -225,7 +225,8 @@ ngx_conduit_publisher_review(void *data, ngx_conduit_node_t *node)
     if (node->slots
         || (link->state != NGX_CONDUIT_LINK_CLOSED
             && !ngx_queue_empty(&link->pending)
-            && ngx_current_msec - node->since < NGX_CONDUIT_PUBLISHER_LINGER))
+            && ngx_current_msec - node->unused_since
+               < NGX_CONDUIT_PUBLISHER_LINGER))
     {
         return;
     }

@@ -10,8 +10,8 @@
  *   Cluster      the master of the key's slot (CLUSTER SLOTS); asked every
  *                second, and when a reply sends a command elsewhere
  *
- * The scout, a separate link, asks; without a reply it goes to the next seed,
- * node or Sentinel.  The reply is compared with the known map: a tracked key is
+ * A link of its own asks; without a reply it goes to the next seed, node or
+ * Sentinel.  The reply is compared with the known map: a tracked key is
  * not invalidated when its slot moves, so the owner is told of every change,
  * and reads the keys again.
  *
@@ -35,12 +35,21 @@
 
 typedef struct ngx_conduit_topology_s  ngx_conduit_topology_t;
 
+/*
+ * Files; a file calls those below it:
+ *
+ *   topology        opens and closes; finds a key's server; tells the
+ *                   owner
+ *   topology_query  asks, and asks again after a doubt
+ *   topology_map    reads replies and keeps the nodes
+ */
+
 /* a server; it is freed when it has neither slots nor data of the owner */
 typedef struct {
     ngx_conduit_redis_t        redis;    /* for links to this server */
     void                      *data;     /* the owner's; NULL: not in use */
     ngx_uint_t                 slots;    /* how many it is the master of */
-    ngx_msec_t                 since;    /* when it lost the last one */
+    ngx_msec_t                 unused_since;    /* when it lost the last one */
 
     /* private */
     ngx_queue_t                queue;
@@ -49,41 +58,49 @@ typedef struct {
     u_char                     ip[NGX_SOCKADDR_STRLEN];
 } ngx_conduit_node_t;
 
+/* changed(), failed() */
+typedef void (*ngx_conduit_topology_pt)(void *data);
+
+/* takes one node */
+typedef void (*ngx_conduit_node_pt)(void *data, ngx_conduit_node_t *node);
+typedef ngx_int_t (*ngx_conduit_master_pt)(void *data,
+    ngx_conduit_node_t *node);
+
 struct ngx_conduit_topology_s {
     /* the owner sets these before ngx_conduit_topology_open(); none is called
        from a reply handler */
     ngx_conduit_redis_t       *redis;
     void                      *data;
     /* owners of keys have changed, or are known for the first time */
-    void                     (*changed)(void *data);
+    ngx_conduit_topology_pt    changed;
     /* no map is known, and all addresses have failed */
-    void                     (*failed)(void *data);
+    ngx_conduit_topology_pt    failed;
     /* called regularly for each node with data: the owner may free the data and
        set it to NULL */
-    void                     (*review)(void *data, ngx_conduit_node_t *node);
+    ngx_conduit_node_pt        review;
 
     /* private */
     unsigned                   opened:1;
     unsigned                   known:1;
-    unsigned                   asking:1;    /* waits for a reply */
-    unsigned                   again:1;     /* ask again after the reply */
-    unsigned                   news:1;      /* the map has changed */
-    unsigned                   doubted:1;   /* a doubt made it ask */
-    ngx_uint_t                 in_vain;     /* doubts in a row that no reply
+    unsigned                   querying:1;     /* waits for a reply */
+    unsigned                   query_again:1;  /* after the reply */
+    unsigned                   map_changed:1;  /* not yet reported */
+    unsigned                   doubted:1;      /* a doubt made it ask */
+    ngx_uint_t                 unconfirmed; /* doubts in a row that no reply
                                                confirmed */
     ngx_conduit_reasons_t      refusals;    /* error replies that were logged */
-    ngx_msec_t                 refused;     /* when the first of them came */
-    uint32_t                   stranger;    /* hash of the last unusable name
+    ngx_msec_t                 refused_at;  /* when the first of them came */
+    uint32_t                   unusable;    /* hash of the last unusable name
                                                logged; 0: none */
     ngx_queue_t                nodes;
     ngx_conduit_node_t        *master;      /* of all keys; NULL in a cluster */
     ngx_conduit_node_t       **slots;       /* of a cluster */
-    ngx_conduit_redis_t        guides;      /* the addresses for the scout */
-    ngx_conduit_link_t         scout;
-    ngx_conduit_link_t         crier;       /* a Sentinel's +switch-master */
-    ngx_msec_t                 asked;
-    ngx_event_t                ask_timer;
-    ngx_event_t                news_event;
+    ngx_conduit_redis_t        seeds;       /* the addresses for query_link */
+    ngx_conduit_link_t         query_link;
+    ngx_conduit_link_t         sentinel_link;   /* its +switch-master */
+    ngx_msec_t                 queried;     /* when it was asked last */
+    ngx_event_t                query_timer;
+    ngx_event_t                change_event;
 };
 
 
@@ -120,7 +137,7 @@ void ngx_conduit_topology_doubt(ngx_conduit_topology_t *t);
 
 /* Calls a function for each node that has data. */
 void ngx_conduit_topology_each(ngx_conduit_topology_t *t,
-    void (*handler)(void *data, ngx_conduit_node_t *node), void *data);
+    ngx_conduit_node_pt handler, void *data);
 
 /*
  * Calls a function for each master, with data of the owner or without, while it
@@ -128,7 +145,7 @@ void ngx_conduit_topology_each(ngx_conduit_topology_t *t,
  * what the function returned.
  */
 ngx_int_t ngx_conduit_topology_masters(ngx_conduit_topology_t *t,
-    ngx_int_t (*handler)(void *data, ngx_conduit_node_t *node), void *data);
+    ngx_conduit_master_pt handler, void *data);
 
 #pragma GCC visibility pop
 

@@ -17,10 +17,19 @@ static ngx_conduit_node_t *ngx_conduit_topology_reply_node(
     ngx_conduit_topology_t *t, redisReply *reply);
 static void ngx_conduit_topology_reply_ip(redisReply *reply, ngx_str_t *peer,
     ngx_str_t *ip);
+static ngx_conduit_node_t *ngx_conduit_topology_find(
+    ngx_conduit_topology_t *t, ngx_str_t *host, in_port_t port);
+static ngx_conduit_node_t *ngx_conduit_topology_add(ngx_conduit_topology_t *t,
+    ngx_str_t *host, ngx_str_t *ip, in_port_t port);
+static void ngx_conduit_topology_set_addrs(ngx_conduit_node_t *node,
+    ngx_str_t *ip, in_port_t port, ngx_conduit_redis_addr_t *url_addrs,
+    ngx_uint_t n);
+static void ngx_conduit_topology_set_name(ngx_conduit_node_t *node,
+    ngx_str_t *host, in_port_t port, ngx_uint_t brackets);
 static ngx_int_t ngx_conduit_topology_family(ngx_str_t *ip);
-static ngx_conduit_redis_addr_t *ngx_conduit_topology_seeds(
+static ngx_conduit_redis_addr_t *ngx_conduit_topology_url_addrs(
     ngx_conduit_topology_t *t, ngx_str_t *name, ngx_uint_t *n);
-static void ngx_conduit_topology_stranger(ngx_conduit_topology_t *t,
+static void ngx_conduit_topology_log_unusable(ngx_conduit_topology_t *t,
     ngx_str_t *name);
 
 
@@ -46,11 +55,7 @@ ngx_conduit_topology_master(ngx_conduit_topology_t *t, redisReply *reply)
         return NGX_DECLINED;
     }
 
-    node = ngx_conduit_topology_find(t, &host, port);
-    if (node == NULL) {
-        node = ngx_conduit_topology_add(t, &host, &host, port);
-    }
-
+    node = ngx_conduit_topology_get(t, &host, &host, port);
     if (node == NULL) {
         return NGX_ABORT;
     }
@@ -63,7 +68,7 @@ ngx_conduit_topology_master(ngx_conduit_topology_t *t, redisReply *reply)
 
         t->master = node;
         t->known = 1;
-        t->news = 1;
+        t->map_changed = 1;
         ngx_conduit_topology_count(t);
     }
 
@@ -113,7 +118,7 @@ ngx_conduit_topology_slots(ngx_conduit_topology_t *t, redisReply *reply)
         ngx_free(t->slots);
         t->slots = slots;
         t->known = 1;
-        t->news = 1;
+        t->map_changed = 1;
 
         ngx_conduit_topology_count(t);
     }
@@ -166,9 +171,8 @@ ngx_conduit_topology_range(ngx_conduit_topology_t *t, redisReply *range,
 static ngx_conduit_node_t *
 ngx_conduit_topology_reply_node(ngx_conduit_topology_t *t, redisReply *reply)
 {
-    in_port_t            port;
-    ngx_str_t            host, ip, peer;
-    ngx_conduit_node_t  *node;
+    in_port_t  port;
+    ngx_str_t  host, ip, peer;
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2
         || reply->element[1]->type != REDIS_REPLY_INTEGER
@@ -180,7 +184,7 @@ ngx_conduit_topology_reply_node(ngx_conduit_topology_t *t, redisReply *reply)
 
     port = reply->element[1]->integer;
 
-    peer.data = t->scout.peer;
+    peer.data = t->query_link.peer;
     peer.len = ngx_strlen(peer.data);
 
     if (reply->element[0]->type == REDIS_REPLY_STRING
@@ -202,13 +206,7 @@ ngx_conduit_topology_reply_node(ngx_conduit_topology_t *t, redisReply *reply)
         ip = peer;
     }
 
-    node = ngx_conduit_topology_find(t, &host, port);
-
-    if (node == NULL) {
-        node = ngx_conduit_topology_add(t, &host, &ip, port);
-    }
-
-    return node;
+    return ngx_conduit_topology_get(t, &host, &ip, port);
 }
 
 
@@ -248,6 +246,18 @@ ngx_conduit_topology_reply_ip(redisReply *reply, ngx_str_t *peer,
 
 
 ngx_conduit_node_t *
+ngx_conduit_topology_get(ngx_conduit_topology_t *t, ngx_str_t *host,
+    ngx_str_t *ip, in_port_t port)
+{
+    ngx_conduit_node_t  *node;
+
+    node = ngx_conduit_topology_find(t, host, port);
+
+    return node != NULL ? node : ngx_conduit_topology_add(t, host, ip, port);
+}
+
+
+static ngx_conduit_node_t *
 ngx_conduit_topology_find(ngx_conduit_topology_t *t, ngx_str_t *host,
     in_port_t port)
 {
@@ -285,29 +295,28 @@ ngx_conduit_topology_same_host(ngx_conduit_node_t *node)
 }
 
 
-ngx_conduit_node_t *
+static ngx_conduit_node_t *
 ngx_conduit_topology_add(ngx_conduit_topology_t *t, ngx_str_t *host,
     ngx_str_t *ip, in_port_t port)
 {
-    u_char                    *p;
     ngx_int_t                  family;
-    ngx_uint_t                 i, n;
+    ngx_uint_t                 n;
     ngx_conduit_node_t        *node;
-    ngx_conduit_redis_addr_t  *addr, *seeds;
+    ngx_conduit_redis_addr_t  *url_addrs;
 
     if (host->len > CONDUIT_HOST_MAX) {
         return NULL;
     }
 
     n = 1;
-    seeds = NULL;
+    url_addrs = NULL;
     family = ngx_conduit_topology_family(ip);
 
     if (family == AF_UNSPEC) {
 
-        seeds = ngx_conduit_topology_seeds(t, ip, &n);
-        if (seeds == NULL) {
-            ngx_conduit_topology_stranger(t, ip);
+        url_addrs = ngx_conduit_topology_url_addrs(t, ip, &n);
+        if (url_addrs == NULL) {
+            ngx_conduit_topology_log_unusable(t, ip);
             return NULL;
         }
     }
@@ -318,14 +327,52 @@ ngx_conduit_topology_add(ngx_conduit_topology_t *t, ngx_str_t *host,
         return NULL;
     }
 
-    addr = (ngx_conduit_redis_addr_t *) &node[1];
-
     node->redis = *t->redis;
     node->redis.scheme = CONDUIT_REDIS_TCP;
-    node->redis.addrs = addr;
-    node->redis.naddrs = n;
 
-    if (seeds == NULL) {
+    ngx_conduit_topology_set_name(node, host, port, family == AF_INET6
+                                                    && host->data == ip->data);
+    ngx_conduit_topology_set_addrs(node, ip, port, url_addrs, n);
+
+    node->unused_since = ngx_current_msec;
+
+    ngx_queue_insert_tail(&t->nodes, &node->queue);
+
+    return node;
+}
+
+
+/* the name for logs, and the host in it */
+
+static void
+ngx_conduit_topology_set_name(ngx_conduit_node_t *node, ngx_str_t *host,
+    in_port_t port, ngx_uint_t brackets)
+{
+    u_char  *p;
+
+    p = ngx_sprintf(node->name, brackets ? "[%V]:%ui" : "%V:%ui", host,
+                    (ngx_uint_t) port);
+
+    node->redis.name.data = node->name;
+    node->redis.name.len = p - node->name;
+
+    node->host.data = node->name + brackets;
+    node->host.len = host->len;
+}
+
+
+/* n addresses, behind the node: those of a host of the URL, or ip alone */
+
+static void
+ngx_conduit_topology_set_addrs(ngx_conduit_node_t *node, ngx_str_t *ip,
+    in_port_t port, ngx_conduit_redis_addr_t *url_addrs, ngx_uint_t n)
+{
+    ngx_uint_t                 i;
+    ngx_conduit_redis_addr_t  *addr;
+
+    addr = (ngx_conduit_redis_addr_t *) &node[1];
+
+    if (url_addrs == NULL) {
         ngx_memcpy(node->ip, ip->data, ip->len);
         addr->host.data = node->ip;
         addr->host.len = ip->len;
@@ -333,31 +380,16 @@ ngx_conduit_topology_add(ngx_conduit_topology_t *t, ngx_str_t *host,
 
     for (i = 0; i < n; i++) {
 
-        if (seeds != NULL) {
-            addr[i] = seeds[i];
+        if (url_addrs != NULL) {
+            addr[i] = url_addrs[i];
         }
 
         addr[i].port = port;
-    }
-
-    p = ngx_sprintf(node->name, family == AF_INET6 && host->data == ip->data
-                    ? "[%V]:%ui" : "%V:%ui", host, (ngx_uint_t) port);
-
-    node->redis.name.data = node->name;
-    node->redis.name.len = p - node->name;
-
-    node->host.data = node->name + (node->name[0] == '[');
-    node->host.len = host->len;
-
-    for (i = 0; i < n; i++) {
         addr[i].name = node->host;
     }
 
-    node->since = ngx_current_msec;
-
-    ngx_queue_insert_tail(&t->nodes, &node->queue);
-
-    return node;
+    node->redis.addrs = addr;
+    node->redis.naddrs = n;
 }
 
 
@@ -391,7 +423,7 @@ ngx_conduit_topology_family(ngx_str_t *ip)
 /* returns the *n addresses of a host of the URL, or NULL */
 
 static ngx_conduit_redis_addr_t *
-ngx_conduit_topology_seeds(ngx_conduit_topology_t *t, ngx_str_t *name,
+ngx_conduit_topology_url_addrs(ngx_conduit_topology_t *t, ngx_str_t *name,
     ngx_uint_t *n)
 {
     ngx_uint_t                 i, first;
@@ -420,17 +452,17 @@ ngx_conduit_topology_seeds(ngx_conduit_topology_t *t, ngx_str_t *name,
 
 
 static void
-ngx_conduit_topology_stranger(ngx_conduit_topology_t *t, ngx_str_t *name)
+ngx_conduit_topology_log_unusable(ngx_conduit_topology_t *t, ngx_str_t *name)
 {
     uint32_t  hash;
 
     hash = ngx_crc32_short(name->data, name->len) | 1;
 
-    if (t->stranger == hash) {
+    if (t->unusable == hash) {
         return;
     }
 
-    t->stranger = hash;
+    t->unusable = hash;
 
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "conduit: redis %V: server \"%V\" is neither an address nor "
@@ -466,7 +498,7 @@ ngx_conduit_topology_count(ngx_conduit_topology_t *t)
         }
 
         if (had && node->slots == 0) {
-            node->since = ngx_current_msec;
+            node->unused_since = ngx_current_msec;
         }
     }
 }

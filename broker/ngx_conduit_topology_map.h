@@ -16,9 +16,9 @@
 
 /*
  * Takes a reply to SENTINEL GET-MASTER-ADDR-BY-NAME: [address, port], or nil;
- * sets t->news when the master is another one.  Returns NGX_OK, NGX_DECLINED
- * when the reply names no master, NGX_ABORT when the master can't be used (see
- * ngx_conduit_topology_add()).
+ * sets t->map_changed when the master is another one.  Returns NGX_OK,
+ * NGX_DECLINED when the reply names no master, NGX_ABORT when the master can't
+ * be used (see ngx_conduit_topology_get()).
  */
 ngx_int_t ngx_conduit_topology_master(ngx_conduit_topology_t *t,
     redisReply *reply);
@@ -31,20 +31,16 @@ ngx_int_t ngx_conduit_topology_master(ngx_conduit_topology_t *t,
 ngx_int_t ngx_conduit_topology_slots(ngx_conduit_topology_t *t,
     redisReply *reply);
 
-/* Finds a node by its host, as named in replies, and its port; else NULL. */
-ngx_conduit_node_t *ngx_conduit_topology_find(ngx_conduit_topology_t *t,
-    ngx_str_t *host, in_port_t port);
-
 /* Returns the host of a node that is announced with an empty host by this
    one. */
 ngx_str_t ngx_conduit_topology_same_host(ngx_conduit_node_t *node);
 
 /*
- * Adds a node: host is its name in replies, ip its address or the name of a
- * host of the URL.  Returns NULL when ip is neither, which is logged, or memory
- * is out.
+ * Returns the node with this host, as named in replies, and port.  Adds it if
+ * it is not known; ip is its address or the name of a host of the URL.  Returns
+ * NULL when ip is neither, which is logged, or memory is out.
  */
-ngx_conduit_node_t *ngx_conduit_topology_add(ngx_conduit_topology_t *t,
+ngx_conduit_node_t *ngx_conduit_topology_get(ngx_conduit_topology_t *t,
     ngx_str_t *host, ngx_str_t *ip, in_port_t port);
 
 /* Counts the slots of each node. */

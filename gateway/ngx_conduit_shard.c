@@ -333,7 +333,7 @@ ngx_conduit_shard_settle(ngx_conduit_key_t *key)
 
         /* memory is out: the next topology reply tries again, changed or not */
 
-        hub->topology.news = 1;
+        hub->topology.map_changed = 1;
         ngx_conduit_topology_doubt(&hub->topology);
         return;
     }

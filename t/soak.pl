@@ -146,7 +146,7 @@ sub links {
         my $is = $c{sub} || $c{cmd} eq 'subscribe' ? 'bell'
                  : $c{flags} =~ /t/ ? 'reader'
                  : $c{cmd} eq 'evalsha' ? 'publish'
-                 : $c{cmd} =~ /^cluster/ ? 'scout' : '';
+                 : $c{cmd} =~ /^cluster/ ? 'topology' : '';
 
         push @links, $c{id} if $is eq $kind;
     }
@@ -903,7 +903,7 @@ my %HEAVY = $CLUSTER ? (
     'node-lost'       => \&node_lost,
     'failover'        => \&failover,
     'slot-migration'  => \&migrate,
-    'scout-killed'    => sub { kill_links('scout') },
+    'topology-killed' => sub { kill_links('topology') },
 ) : (
     'redis-stop'    => \&stop,
     'redis-restart' => sub { restart('TERM') },

@@ -158,8 +158,8 @@ for my $ch (@channels) {
 }
 
 my @counts = map { connections($_) } @masters;
-my $scouts = 0;
-$scouts += $_->{cluster} // 0 for @counts;
+my $links = 0;
+$links += $_->{cluster} // 0 for @counts;
 
 is_deeply [map { $_->{subscribe} } @counts], [1, 1, 1],
     'a worker has one bell at each master';
@@ -168,7 +168,7 @@ is_deeply [map { $_->{evalsha} // $_->{eval} } @counts], [1, 1, 1],
 is_deeply [map { ($_->{xread} // 0) + ($_->{xrange} // 0) + ($_->{xinfo} // 0)
                  + ($_->{ping} // 0) } @counts],
     [1, 1, 1], 'a worker has one reader at each master';
-is $scouts, 2, 'a worker has one scout for publishing, and one for streaming';
+is $links, 2, 'a worker asks on one link for publishing, and one for streaming';
 
 
 
@@ -499,18 +499,18 @@ all_arrive($ch, 'two replicas tell where to read');
 
 # those who ask the masters, one for publishing and one for streaming
 
-sub scouts {
+sub topology_links {
     my $n = 0;
 
     $n += connections($_)->{cluster} // 0 for @_;
     return $n;
 }
 
-is scouts(@masters), 0, 'no master is asked while the seeds are there';
+is topology_links(@masters), 0, 'no master is asked while the seeds are there';
 
 $cluster->kill($_) for @seeds;
 
-ok wait_for(20, sub { scouts(@masters) == 2 }),
+ok wait_for(20, sub { topology_links(@masters) == 2 }),
     'masters are asked when all seeds are gone';
 
 is publish_both($ch), '200 200', 'messages are taken when all seeds are gone';

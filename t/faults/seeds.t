@@ -44,7 +44,7 @@ sub ask {
     my @ports = $seeds->ports;
     my $list = join ',', map { "127.0.0.1:$_" } @ports;
 
-    # locations with times of their own have scouts of their own
+    # locations with times of their own have topologies of their own
 
     my $nginx = nginx_start(server => join '', map {
         publish_location('conduit_publish_auth off; conduit_publish_rate off;'

@@ -309,7 +309,7 @@ for my $how ('a killed master', 'a hung master') {
 
 $set->kill($sentinels[0]);
 
-ok wait_for(20, sub { $nginx->error_log =~ /scout: connect(?:ion)? / }),
+ok wait_for(20, sub { $nginx->error_log =~ /topology: connect(?:ion)? / }),
     'the log tells that a Sentinel is gone';
 is try_publish()->{status}, 200, 'a message is taken though a Sentinel is gone';
 all_arrive($sse, 'the messages are streamed');

@@ -546,12 +546,12 @@ sleep 1.5;
 $cluster->kill($ports[0]);
 
 ok wait_for(20, sub {
-    my @up = grep { /scout: connected again/ } split /\n/, $nginx->error_log;
+    my @up = grep { /topology: connected again/ } split /\n/, $nginx->error_log;
 
     return scalar @up;
-}), 'the scout finds another node';
+}), 'another node is asked';
 unlike $nginx->error_log, qr/certificate verify failed/,
-    'the scout trusts the other node';
+    'the other node is trusted';
 is $nginx->stop, 0, 'NGINX quits';
 
 
@@ -590,7 +590,7 @@ EOC
                   'trusted_certificate stranger.crt;');
     is try_publish($nginx)->{status}, 503,
         'a Sentinel that is not trusted: a message is not taken';
-    like +(lines($nginx, 'error', 'scout'))[0],
+    like +(lines($nginx, 'error', 'topology'))[0],
         qr/certificate verify failed/,
             'the log says that a Sentinel is not trusted';
     is $nginx->stop, 0, 'NGINX quits';
