@@ -8,48 +8,30 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_conduit_doorbell.h"
+#include "ngx_conduit_tracking.h"
 
 
-#define NGX_CONDUIT_INVALIDATE     "__redis__:invalidate"
+#define NGX_CONDUIT_INVALIDATE      "__redis__:invalidate"
 
 /* ms; together with a command's timeout a dead link is noticed within 10s */
 #define NGX_CONDUIT_PROBE_INTERVAL  5000
 
-/* after so many refusals of CLIENT TRACKING in a row streams are polled */
-#define NGX_CONDUIT_REFUSALS        3
-
-/* ms, after which CLIENT TRACKING is tried again */
-#define NGX_CONDUIT_TRIAL_INTERVAL  15000
-
 
 static void ngx_conduit_doorbell_bell_up(ngx_conduit_link_t *link);
 static void ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link);
-static void ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
+static void ngx_conduit_doorbell_bell_id_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
+static void ngx_conduit_doorbell_subscribe(ngx_conduit_doorbell_t *db);
 static void ngx_conduit_doorbell_message(void *data, redisReply *reply);
 static void ngx_conduit_doorbell_invalidate(ngx_conduit_doorbell_t *db,
     redisReply *keys);
 static void ngx_conduit_doorbell_reader_up(ngx_conduit_link_t *link);
 static void ngx_conduit_doorbell_reader_down(ngx_conduit_link_t *link);
 static void ngx_conduit_doorbell_reader_slow(ngx_conduit_link_t *link);
-static void ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db);
-static void ngx_conduit_doorbell_bound(void *data, redisReply *reply,
-    ngx_conduit_outcome_e outcome);
-static void ngx_conduit_doorbell_refused(ngx_conduit_doorbell_t *db,
-    char *error);
-static void ngx_conduit_doorbell_fall_back(ngx_conduit_doorbell_t *db,
-    const char *why);
-static void ngx_conduit_doorbell_poll(ngx_conduit_doorbell_t *db);
-static void ngx_conduit_doorbell_trial(ngx_conduit_doorbell_t *db);
-static void ngx_conduit_doorbell_trial_failed(ngx_conduit_doorbell_t *db,
-    const char *why);
-static void ngx_conduit_doorbell_ready(ngx_conduit_doorbell_t *db);
-static void ngx_conduit_doorbell_lost(ngx_conduit_doorbell_t *db);
 static void ngx_conduit_doorbell_probe(ngx_event_t *ev);
-static void ngx_conduit_doorbell_pong(void *data, redisReply *reply,
+static void ngx_conduit_doorbell_probe_bell(ngx_conduit_doorbell_t *db);
+static void ngx_conduit_doorbell_ping_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
-static ngx_uint_t ngx_conduit_doorbell_unsupported(char *error);
 
 
 void
@@ -65,8 +47,8 @@ ngx_conduit_doorbell_open(ngx_conduit_doorbell_t *db)
     db->subscribed = 0;
     db->probing = 0;
     db->binding = 0;
-    db->rebind = 0;
-    db->refused = 0;
+    db->bind_again = 0;
+    db->retry_tracking = 0;
     db->trial = 0;
     db->refusals = 0;
 
@@ -131,7 +113,8 @@ ngx_conduit_doorbell_bell_up(ngx_conduit_link_t *link)
         return;
     }
 
-    if (ngx_conduit_link_send(link, ngx_conduit_doorbell_bell_id, db, args, 2)
+    if (ngx_conduit_link_send(link, ngx_conduit_doorbell_bell_id_reply, db,
+                              args, 2)
         != NGX_OK)
     {
         ngx_conduit_link_reset(link, "out of memory");
@@ -149,13 +132,13 @@ ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link)
        text of the reply as the reason */
 
     refused = db->probing && !db->subscribed
-              && ngx_conduit_doorbell_unsupported(link->why);
+              && ngx_conduit_tracking_unsupported(link->why);
 
     db->subscribed = 0;
     db->probing = 0;
 
     if (db->trial) {
-        ngx_conduit_doorbell_trial_failed(db, link->why);
+        ngx_conduit_tracking_trial_failed(db, link->why);
         return;
     }
 
@@ -164,16 +147,16 @@ ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link)
     }
 
     if (refused) {
-        ngx_conduit_doorbell_fall_back(db, link->why);
+        ngx_conduit_tracking_unavailable(db, link->why);
         return;
     }
 
-    ngx_conduit_doorbell_lost(db);
+    ngx_conduit_tracking_down(db);
 }
 
 
 static void
-ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
+ngx_conduit_doorbell_bell_id_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome)
 {
     ngx_conduit_doorbell_t  *db = data;
@@ -189,14 +172,14 @@ ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
     if (reply->type != REDIS_REPLY_INTEGER) {
 
         if (db->trial) {
-            ngx_conduit_doorbell_trial_failed(db, "CLIENT ID refused");
+            ngx_conduit_tracking_trial_failed(db, "CLIENT ID refused");
             return;
         }
 
         if (reply->type == REDIS_REPLY_ERROR
-            && ngx_conduit_doorbell_unsupported(reply->str))
+            && ngx_conduit_tracking_unsupported(reply->str))
         {
-            ngx_conduit_doorbell_fall_back(db, reply->str);
+            ngx_conduit_tracking_unavailable(db, reply->str);
             return;
         }
 
@@ -210,6 +193,13 @@ ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
                    "conduit: redis %V: the bell is client %L",
                    &db->redis->name, (int64_t) db->bell_id);
 
+    ngx_conduit_doorbell_subscribe(db);
+}
+
+
+static void
+ngx_conduit_doorbell_subscribe(ngx_conduit_doorbell_t *db)
+{
     if (ngx_conduit_link_subscribe(&db->bell, NGX_CONDUIT_INVALIDATE,
                                    ngx_conduit_doorbell_message)
         != NGX_OK)
@@ -219,7 +209,7 @@ ngx_conduit_doorbell_bell_id(void *data, redisReply *reply,
     }
 
     db->probing = 1;
-    db->probed = ngx_current_msec;
+    db->probed_at = ngx_current_msec;
 }
 
 
@@ -254,7 +244,7 @@ ngx_conduit_doorbell_message(void *data, redisReply *reply)
 
         if (!db->subscribed) {
             db->subscribed = 1;
-            ngx_conduit_doorbell_bind(db);
+            ngx_conduit_tracking_bind(db);
         }
     }
 }
@@ -304,17 +294,17 @@ ngx_conduit_doorbell_reader_up(ngx_conduit_link_t *link)
     ngx_conduit_doorbell_t  *db = link->data;
 
     if (db->polling) {
-        ngx_conduit_doorbell_ready(db);
+        ngx_conduit_tracking_up(db);
     }
 
-    ngx_conduit_doorbell_bind(db);
+    ngx_conduit_tracking_bind(db);
 }
 
 
 static void
 ngx_conduit_doorbell_reader_down(ngx_conduit_link_t *link)
 {
-    ngx_conduit_doorbell_lost(link->data);
+    ngx_conduit_tracking_down(link->data);
 }
 
 
@@ -325,244 +315,6 @@ ngx_conduit_doorbell_reader_slow(ngx_conduit_link_t *link)
 
     if (db->is_up) {
         db->slow(db->data);
-    }
-}
-
-
-static void
-ngx_conduit_doorbell_bind(ngx_conduit_doorbell_t *db)
-{
-    u_char  id[NGX_INT64_LEN];
-
-    ngx_str_t  args[] = {
-        ngx_string("CLIENT"), ngx_string("TRACKING"), ngx_string("ON"),
-        ngx_string("REDIRECT"), ngx_null_string
-    };
-
-    if (!db->subscribed || db->reader.state != NGX_CONDUIT_LINK_UP
-        || (db->polling && !db->trial))
-    {
-        return;
-    }
-
-    if (ngx_strcmp(db->bell.peer, db->reader.peer) != 0) {
-
-        /* the host has several addresses: the bell's client ID is valid only at
-           its own server, so the reader connects to that address */
-
-        if (db->trial) {
-            ngx_conduit_doorbell_trial_failed(db, "another address");
-            return;
-        }
-
-        db->reader.addr = db->bell.addr - 1;
-        ngx_conduit_link_reset(&db->reader, NULL);
-        return;
-    }
-
-    if (db->binding) {
-        db->rebind = 1;
-        return;
-    }
-
-    args[4].data = id;
-    args[4].len = ngx_sprintf(id, "%L", (int64_t) db->bell_id) - id;
-
-    if (ngx_conduit_link_send(&db->reader, ngx_conduit_doorbell_bound, db,
-                              args, 5)
-        != NGX_OK)
-    {
-        ngx_conduit_link_reset(&db->reader, "out of memory");
-        return;
-    }
-
-    db->binding = 1;
-}
-
-
-static void
-ngx_conduit_doorbell_bound(void *data, redisReply *reply,
-    ngx_conduit_outcome_e outcome)
-{
-    ngx_conduit_doorbell_t  *db = data;
-
-    db->binding = 0;
-
-    if (outcome != NGX_CONDUIT_REPLIED || !db->opened
-        || (db->polling && !db->trial))
-    {
-        db->rebind = 0;
-        return;
-    }
-
-    if (db->rebind) {
-        db->rebind = 0;
-        ngx_conduit_doorbell_bind(db);
-        return;
-    }
-
-    if (!db->subscribed) {
-        /* the bell was lost meanwhile; tracking is bound when it is back */
-        return;
-    }
-
-    if (reply->type == REDIS_REPLY_ERROR) {
-        ngx_conduit_doorbell_refused(db, reply->str);
-        return;
-    }
-
-    db->refusals = 0;
-
-    if (db->trial) {
-        db->trial = 0;
-        db->polling = 0;
-        db->refused = 0;
-
-        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "conduit: redis %V: CLIENT TRACKING works again, streams "
-                      "are no longer polled", &db->redis->name);
-    }
-
-    ngx_conduit_doorbell_ready(db);
-}
-
-
-/*
- * CLIENT TRACKING was refused: the server has no client with the bell's ID, or
- * the two links ended at different servers.  Both reconnect; when that does not
- * help, as with a balancer in front of several servers, streams are polled.
- * Temporary errors (LOADING, BUSY) do not count as refusals.
- */
-
-static void
-ngx_conduit_doorbell_refused(ngx_conduit_doorbell_t *db, char *error)
-{
-    if (db->trial) {
-        ngx_conduit_doorbell_trial_failed(db, error);
-        return;
-    }
-
-    if (ngx_conduit_doorbell_unsupported(error)) {
-        ngx_conduit_doorbell_fall_back(db, error);
-        return;
-    }
-
-    if (conduit_redis_error_is(error, "ERR")
-        && ++db->refusals == NGX_CONDUIT_REFUSALS)
-    {
-        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "conduit: redis %V keeps refusing CLIENT TRACKING (%s), "
-                      "streams are polled, next try in %Mms",
-                      &db->redis->name, error,
-                      (ngx_msec_t) NGX_CONDUIT_TRIAL_INTERVAL);
-
-        db->refusals = 0;
-        db->refused = 1;
-        db->tried = ngx_current_msec;
-        ngx_conduit_doorbell_poll(db);
-        return;
-    }
-
-    ngx_conduit_link_reset(&db->bell, "CLIENT TRACKING refused");
-    ngx_conduit_link_reset(&db->reader, error);
-}
-
-
-static ngx_uint_t
-ngx_conduit_doorbell_unsupported(char *error)
-{
-    return conduit_redis_error_is(error, "NOPERM")
-           || conduit_redis_error_has(error, "unknown")
-           || conduit_redis_error_has(error, "not supported")
-           || conduit_redis_error_has(error, "syntax");
-}
-
-
-static void
-ngx_conduit_doorbell_fall_back(ngx_conduit_doorbell_t *db, const char *why)
-{
-    ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                  "conduit: redis %V has no CLIENT TRACKING (%s), streams are "
-                  "polled", &db->redis->name, why);
-
-    ngx_conduit_doorbell_poll(db);
-}
-
-
-static void
-ngx_conduit_doorbell_poll(ngx_conduit_doorbell_t *db)
-{
-    db->polling = 1;
-
-    if (db->reader.state == NGX_CONDUIT_LINK_UP) {
-        ngx_conduit_doorbell_ready(db);
-    }
-}
-
-
-/*
- * Tries tracking again while streams are polled: opens a new bell, to the
- * server of the reader.  The trial ends with a reply to CLIENT TRACKING, with
- * the loss of the bell, or at the next probe.
- */
-
-static void
-ngx_conduit_doorbell_trial(ngx_conduit_doorbell_t *db)
-{
-    ngx_log_debug1(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
-                   "conduit: redis %V: CLIENT TRACKING is tried again",
-                   &db->redis->name);
-
-    db->trial = 1;
-    db->tried = ngx_current_msec;
-
-    ngx_conduit_link_open(&db->bell);
-
-    /* streams are polled anyway: a failure to connect is not an error */
-
-    db->bell.quiet = 1;
-
-    db->bell.addr = db->reader.addr - 1;
-}
-
-
-/* the next probe closes the bell: this may run in one of its reply handlers */
-
-static void
-ngx_conduit_doorbell_trial_failed(ngx_conduit_doorbell_t *db, const char *why)
-{
-    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
-                   "conduit: redis %V: CLIENT TRACKING fails again: %s",
-                   &db->redis->name, why);
-
-    db->trial = 0;
-    db->tried = ngx_current_msec;
-}
-
-
-static void
-ngx_conduit_doorbell_ready(ngx_conduit_doorbell_t *db)
-{
-    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
-                   "conduit: redis %V: streams can be read, changes are %s",
-                   &db->redis->name, db->polling ? "polled" : "tracked");
-
-    db->is_up = 1;
-    db->up(db->data);
-}
-
-
-static void
-ngx_conduit_doorbell_lost(ngx_conduit_doorbell_t *db)
-{
-    if (db->is_up) {
-
-        ngx_log_debug1(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
-                       "conduit: redis %V: streams can not be read",
-                       &db->redis->name);
-
-        db->is_up = 0;
-        db->down(db->data);
     }
 }
 
@@ -579,57 +331,46 @@ ngx_conduit_doorbell_probe(ngx_event_t *ev)
     ngx_add_timer(&db->probe_timer, NGX_CONDUIT_PROBE_INTERVAL);
 
     if (db->polling) {
+        ngx_conduit_tracking_try_again(db);
 
-        /* not in a reply handler: the bell, which is of no use, can be
-           closed */
-
-        ngx_conduit_link_close(&db->bell);
-
-        db->subscribed = 0;
-        db->probing = 0;
-        db->trial = 0;
-
-        if (db->refused && db->reader.state == NGX_CONDUIT_LINK_UP
-            && ngx_current_msec - db->tried >= NGX_CONDUIT_TRIAL_INTERVAL)
-        {
-            ngx_conduit_doorbell_trial(db);
-        }
-
-    } else if (db->probing) {
-
-        if (ngx_current_msec - db->probed >= db->redis->timeout) {
-            ngx_conduit_link_reset(&db->bell, "no reply in time");
-        }
-
-    } else if (db->subscribed) {
-
-        /* SUBSCRIBE serves as a ping, each one is confirmed; hiredis 0.14 loses
-           the reply to a PING on such a connection */
-
-        if (ngx_conduit_link_subscribe(&db->bell, NGX_CONDUIT_INVALIDATE,
-                                       ngx_conduit_doorbell_message)
-            != NGX_OK)
-        {
-            ngx_conduit_link_reset(&db->bell, "out of memory");
-            return;
-        }
-
-        db->probing = 1;
-        db->probed = ngx_current_msec;
+    } else {
+        ngx_conduit_doorbell_probe_bell(db);
     }
 
     if (db->reader.state == NGX_CONDUIT_LINK_UP) {
 
         /* if there is no reply, the command's deadline drops the connection */
 
-        (void) ngx_conduit_link_send(&db->reader, ngx_conduit_doorbell_pong,
-                                     db, &ping, 1);
+        (void) ngx_conduit_link_send(&db->reader,
+                                     ngx_conduit_doorbell_ping_reply, db,
+                                     &ping, 1);
+    }
+}
+
+
+/* SUBSCRIBE serves as a ping, each one is confirmed; hiredis 0.14 loses the
+   reply to a PING on such a connection */
+
+static void
+ngx_conduit_doorbell_probe_bell(ngx_conduit_doorbell_t *db)
+{
+    if (db->probing) {
+
+        if (ngx_current_msec - db->probed_at >= db->redis->timeout) {
+            ngx_conduit_link_reset(&db->bell, "no reply in time");
+        }
+
+        return;
+    }
+
+    if (db->subscribed) {
+        ngx_conduit_doorbell_subscribe(db);
     }
 }
 
 
 static void
-ngx_conduit_doorbell_pong(void *data, redisReply *reply,
+ngx_conduit_doorbell_ping_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome)
 {
     /* void */

@@ -38,40 +38,44 @@
 
 typedef struct ngx_conduit_doorbell_s  ngx_conduit_doorbell_t;
 
+typedef void (*ngx_conduit_doorbell_pt)(void *data);
+typedef void (*ngx_conduit_ring_pt)(void *data, u_char *key, size_t len);
+
 struct ngx_conduit_doorbell_s {
     /* the owner sets these before ngx_conduit_doorbell_open() */
-    ngx_conduit_redis_t  *redis;
-    void                 *data;
-    ngx_uint_t            poll;     /* no tracking wanted */
+    ngx_conduit_redis_t      *redis;
+    void                     *data;
+    ngx_uint_t                poll;     /* no tracking wanted */
 
     /* keys can be read: the owner must now read all of them */
-    void                (*up)(void *data);
+    ngx_conduit_doorbell_pt   up;
     /* keys can't be read, or changes would not be reported */
-    void                (*down)(void *data);
+    ngx_conduit_doorbell_pt   down;
     /* the doorbell is up, but a reply is later than a command's timeout */
-    void                (*slow)(void *data);
+    ngx_conduit_doorbell_pt   slow;
     /* the key has changed; NULL: any key may have */
-    void                (*ring)(void *data, u_char *key, size_t len);
+    ngx_conduit_ring_pt       ring;
 
     /* keys are read on this link while up; polling is for the owner, too */
-    ngx_conduit_link_t    reader;
-    unsigned              is_up:1;
-    unsigned              polling:1;  /* no key rings: poll */
+    ngx_conduit_link_t        reader;
+    unsigned                  is_up:1;
+    unsigned                  polling:1;  /* no key rings: poll */
 
     /* private */
-    unsigned              opened:1;
-    unsigned              subscribed:1;
-    unsigned              probing:1;  /* the bell has to confirm SUBSCRIBE */
-    unsigned              binding:1;  /* CLIENT TRACKING was sent */
-    unsigned              rebind:1;   /* to be sent again: a new bell */
-    unsigned              refused:1;  /* polls after refusals: try again */
-    unsigned              trial:1;    /* such a try is under way */
-    ngx_uint_t            refusals;   /* of CLIENT TRACKING, in a row */
-    ngx_msec_t            tried;
-    ngx_conduit_link_t    bell;
-    long long             bell_id;
-    ngx_msec_t            probed;
-    ngx_event_t           probe_timer;
+    unsigned                  opened:1;
+    unsigned                  subscribed:1;
+    unsigned                  probing:1;  /* the bell has to confirm
+                                             SUBSCRIBE */
+    unsigned                  binding:1;  /* CLIENT TRACKING was sent */
+    unsigned                  bind_again:1;      /* it is for an old bell */
+    unsigned                  retry_tracking:1;  /* polls after refusals */
+    unsigned                  trial:1;    /* such a try is under way */
+    ngx_uint_t                refusals;   /* of CLIENT TRACKING, in a row */
+    ngx_msec_t                tried_at;
+    ngx_conduit_link_t        bell;
+    long long                 bell_id;
+    ngx_msec_t                probed_at;
+    ngx_event_t               probe_timer;
 };
 
 

@@ -1,0 +1,49 @@
+/* Copyright (C) Conduit for NGINX authors */
+
+/*
+ * The part of the doorbell that decides between CLIENT TRACKING and polling,
+ * and whether the doorbell is up.
+ */
+
+#ifndef NGX_CONDUIT_TRACKING_H
+#define NGX_CONDUIT_TRACKING_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_conduit_doorbell.h"
+
+#pragma GCC visibility push(hidden)
+
+/*
+ * Switches tracking on if both links are up, and the bell is subscribed; the
+ * reply to the command makes the doorbell up.  Does nothing while keys are
+ * polled, unless this is a trial.
+ */
+void ngx_conduit_tracking_bind(ngx_conduit_doorbell_t *db);
+
+/* Whether an error means that tracking does not exist, or is not allowed. */
+ngx_uint_t ngx_conduit_tracking_unsupported(char *error);
+
+/* Keys are polled from now on, for as long as the doorbell is open. */
+void ngx_conduit_tracking_unavailable(ngx_conduit_doorbell_t *db,
+    const char *why);
+
+/*
+ * Ends the last trial while keys are polled, and begins the next one if it is
+ * time.  Closes the bell: must not be called from a reply handler.
+ */
+void ngx_conduit_tracking_try_again(ngx_conduit_doorbell_t *db);
+
+/* Ends a trial.  The bell stays open, as this may run in one of its reply
+   handlers. */
+void ngx_conduit_tracking_trial_failed(ngx_conduit_doorbell_t *db,
+    const char *why);
+
+/* Report to the owner that the doorbell is up; that it was, and is not. */
+void ngx_conduit_tracking_up(ngx_conduit_doorbell_t *db);
+void ngx_conduit_tracking_down(ngx_conduit_doorbell_t *db);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_TRACKING_H */
