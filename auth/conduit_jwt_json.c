@@ -65,6 +65,8 @@ static int conduit_jwt_json_escape(const char *p, const char *end);
 static void conduit_jwt_json_number(conduit_jwt_json_t *j);
 static int conduit_jwt_json_is_number(const char *p, size_t len,
     conduit_jwt_json_number_t *number);
+static int conduit_jwt_json_exponent(const char **p, const char *end,
+    long *exponent);
 static size_t conduit_jwt_json_digits(const char *p, size_t len);
 static void conduit_jwt_json_replace(conduit_jwt_json_t *j, size_t len,
     const char *text, size_t text_len);
@@ -256,7 +258,6 @@ static int
 conduit_jwt_json_is_number(const char *p, size_t len,
     conduit_jwt_json_number_t *number)
 {
-    int          negative;
     long         exponent, digits;
     size_t       n, zeros;
     const char  *end;
@@ -300,26 +301,45 @@ conduit_jwt_json_is_number(const char *p, size_t len,
         number->integer = 0;
         p++;
 
-        negative = (p < end && *p == '-');
-        p += (p < end && (*p == '-' || *p == '+'));
-
-        n = conduit_jwt_json_digits(p, end - p);
-        if (n == 0) {
+        if (!conduit_jwt_json_exponent(&p, end, &exponent)) {
             return 0;
         }
-
-        for (/* void */ ; n > 0; p++, n--) {
-            if (exponent < CONDUIT_JWT_JSON_EXPONENT_MAX) {
-                exponent = exponent * 10 + (*p - '0');
-            }
-        }
-
-        exponent = negative ? -exponent : exponent;
     }
 
     number->huge = !zeros && digits + exponent > CONDUIT_JWT_JSON_DIGITS;
 
     return p == end;
+}
+
+
+/* reads what follows the "e", and moves *p behind it */
+
+static int
+conduit_jwt_json_exponent(const char **p, const char *end, long *exponent)
+{
+    int     negative;
+    long    value;
+    size_t  n;
+
+    negative = (*p < end && **p == '-');
+    *p += (*p < end && (**p == '-' || **p == '+'));
+
+    n = conduit_jwt_json_digits(*p, end - *p);
+    if (n == 0) {
+        return 0;
+    }
+
+    value = 0;
+
+    for (/* void */ ; n > 0; (*p)++, n--) {
+        if (value < CONDUIT_JWT_JSON_EXPONENT_MAX) {
+            value = value * 10 + (**p - '0');
+        }
+    }
+
+    *exponent = negative ? -value : value;
+
+    return 1;
 }
 
 

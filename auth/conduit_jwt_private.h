@@ -84,6 +84,24 @@ const char *conduit_jwt_public_read(const char *data, size_t len,
     size_t *failed);
 
 /*
+ * Reads the claims of a payload into *claims and checks them, from exp to
+ * channel_id, see conduit_jwt_verify().
+ */
+conduit_jwt_status_t conduit_jwt_check_claims(
+    const conduit_jwt_policy_t *policy, json_t *payload, int64_t now,
+    conduit_jwt_claims_t *claims);
+
+/*
+ * Calls policy->claim() for each of policy->names.  Returns CONDUIT_JWT_OK or
+ * _NO_MEMORY.
+ */
+conduit_jwt_status_t conduit_jwt_pass_claims(
+    const conduit_jwt_policy_t *policy, json_t *payload);
+
+/* Returns an optional member; null counts as absent, as it does upstream. */
+json_t *conduit_jwt_get(json_t *object, const char *name);
+
+/*
  * Checks claims that were read from a token before: exp and nbf at the time
  * now, then whether org_id and channel_id are there if the policy requires
  * them.  Nothing else in the policy is checked.  Returns CONDUIT_JWT_OK,

@@ -16,6 +16,8 @@ static const char *conduit_redis_url_hosts(conduit_text_t rest,
     conduit_redis_url_t *url);
 static const char *conduit_redis_url_host(conduit_text_t text,
     conduit_redis_url_t *url);
+static const char *conduit_redis_url_host_name(conduit_text_t *rest,
+    conduit_redis_host_t *host);
 static const char *conduit_redis_url_tail(conduit_text_t tail,
     conduit_redis_url_t *url);
 static int conduit_redis_url_bare_ipv6(conduit_text_t text);
@@ -274,8 +276,8 @@ conduit_redis_url_hosts(conduit_text_t rest, conduit_redis_url_t *url)
 static const char *
 conduit_redis_url_host(conduit_text_t text, conduit_redis_url_t *url)
 {
-    const char            *end;
     uint64_t               port;
+    const char            *err;
     conduit_text_t         rest;
     conduit_redis_host_t  *host;
 
@@ -283,6 +285,39 @@ conduit_redis_url_host(conduit_text_t text, conduit_redis_url_t *url)
 
     host->port = (url->scheme == CONDUIT_REDIS_SENTINEL)
                  ? CONDUIT_SENTINEL_PORT : CONDUIT_REDIS_PORT;
+
+    rest = text;
+
+    err = conduit_redis_url_host_name(&rest, host);
+    if (err != NULL) {
+        return err;
+    }
+
+    if (rest.len == 0) {
+        return NULL;
+    }
+
+    if (!conduit_redis_url_prefix(&rest, ":")
+        || !conduit_redis_url_number(rest, 65535, &port) || port == 0)
+    {
+        return "invalid port";
+    }
+
+    host->port = (uint16_t) port;
+
+    return NULL;
+}
+
+
+/* moves *rest behind the name */
+
+static const char *
+conduit_redis_url_host_name(conduit_text_t *rest, conduit_redis_host_t *host)
+{
+    const char      *end;
+    conduit_text_t   text;
+
+    text = *rest;
 
     if (text.len == 0) {
         return "no host";
@@ -298,7 +333,7 @@ conduit_redis_url_host(conduit_text_t text, conduit_redis_url_t *url)
         host->ipv6 = 1;
         host->name.data = text.data + 1;
         host->name.len = (size_t) (end - host->name.data);
-        rest.data = end + 1;
+        rest->data = end + 1;
 
     } else {
 
@@ -310,10 +345,10 @@ conduit_redis_url_host(conduit_text_t text, conduit_redis_url_t *url)
 
         host->name.data = text.data;
         host->name.len = end ? (size_t) (end - text.data) : text.len;
-        rest.data = text.data + host->name.len;
+        rest->data = text.data + host->name.len;
     }
 
-    rest.len = text.len - (size_t) (rest.data - text.data);
+    rest->len = text.len - (size_t) (rest->data - text.data);
 
     if (host->name.len == 0) {
         return "no host";
@@ -322,18 +357,6 @@ conduit_redis_url_host(conduit_text_t text, conduit_redis_url_t *url)
     if (!conduit_redis_url_name(host->name, host->ipv6)) {
         return "invalid host";
     }
-
-    if (rest.len == 0) {
-        return NULL;
-    }
-
-    if (!conduit_redis_url_prefix(&rest, ":")
-        || !conduit_redis_url_number(rest, 65535, &port) || port == 0)
-    {
-        return "invalid port";
-    }
-
-    host->port = (uint16_t) port;
 
     return NULL;
 }

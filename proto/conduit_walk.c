@@ -30,12 +30,17 @@ typedef struct {
     const uint8_t        *end;
 } conduit_walk_frame_t;
 
-
 #define CONDUIT_WALK_FIELDS  6
 
 /* the request, and for each level of nesting at most a struct, an entry and a
    value */
 #define CONDUIT_WALK_FRAMES  (3 * CONDUIT_MESSAGE_MAX_DEPTH + 1)
+
+typedef struct {
+    size_t                 depth;   /* structs and lists */
+    conduit_walk_frame_t  *top;
+    conduit_walk_frame_t   frames[CONDUIT_WALK_FRAMES];
+} conduit_walk_stack_t;
 
 /* bytes of a tag or length, and of any varint, that protobuf-c accepts */
 #define CONDUIT_WALK_TAG_MAX     5
@@ -53,6 +58,11 @@ static int conduit_wire_group(const uint8_t **p, const uint8_t *end,
     uint32_t number);
 static int conduit_wire_varint(const uint8_t **p, const uint8_t *end,
     size_t max, uint64_t *value);
+static conduit_message_status_t conduit_walk_check(conduit_walk_kind_t kind,
+    const conduit_wire_field_t *f);
+static conduit_message_status_t conduit_walk_enter(conduit_walk_stack_t *stack,
+    conduit_walk_kind_t kind, const uint8_t *end);
+static int conduit_walk_nests(conduit_walk_kind_t kind);
 static int conduit_walk_again(conduit_walk_frame_t *frame, uint32_t number);
 static conduit_walk_kind_t conduit_walk_known(conduit_walk_kind_t message,
     uint32_t number);
@@ -95,11 +105,11 @@ static const uint8_t
 conduit_message_status_t
 conduit_walk(const uint8_t *data, size_t len, int *merge)
 {
-    size_t                 depth;
-    const uint8_t         *p;
-    conduit_walk_kind_t    kind;
-    conduit_wire_field_t   f;
-    conduit_walk_frame_t  *top, stack[CONDUIT_WALK_FRAMES];
+    const uint8_t             *p;
+    conduit_walk_kind_t        kind;
+    conduit_wire_field_t       f;
+    conduit_walk_stack_t       stack;
+    conduit_message_status_t   status;
 
     *merge = 0;
 
@@ -111,70 +121,108 @@ conduit_walk(const uint8_t *data, size_t len, int *merge)
         return CONDUIT_MESSAGE_MALFORMED;
     }
 
-    depth = 0;
     p = data;
-    top = stack;
-    top->kind = CONDUIT_WALK_REQUEST;
-    top->given = 0;
-    top->end = data + len;
+    stack.depth = 0;
+    stack.top = stack.frames;
+    stack.top->kind = CONDUIT_WALK_REQUEST;
+    stack.top->given = 0;
+    stack.top->end = data + len;
 
     for ( ;; ) {
 
-        while (p == top->end) {
+        while (p == stack.top->end) {
 
-            if (top == stack) {
+            if (stack.top == stack.frames) {
                 return CONDUIT_MESSAGE_OK;
             }
 
-            depth -= (top->kind == CONDUIT_WALK_STRUCT
-                      || top->kind == CONDUIT_WALK_LIST);
-            top--;
+            stack.depth -= conduit_walk_nests(stack.top->kind);
+            stack.top--;
         }
 
-        if (conduit_wire_field(&p, top->end, &f) != 0) {
+        if (conduit_wire_field(&p, stack.top->end, &f) != 0) {
             return CONDUIT_MESSAGE_MALFORMED;
         }
 
         *merge |= (f.type == CONDUIT_WIRE_GROUP);
 
-        kind = conduit_walk_known(top->kind, f.number);
+        kind = conduit_walk_known(stack.top->kind, f.number);
 
         if (kind == CONDUIT_WALK_UNKNOWN) {
             continue;
         }
 
-        if (f.type != conduit_walk_type(kind)) {
-            return CONDUIT_MESSAGE_MALFORMED;
-        }
-
-        if (kind == CONDUIT_WALK_STRING && !conduit_walk_utf8(f.data, f.len)) {
-            return CONDUIT_MESSAGE_UTF8;
+        status = conduit_walk_check(kind, &f);
+        if (status != CONDUIT_MESSAGE_OK) {
+            return status;
         }
 
         if (kind >= CONDUIT_WALK_MESSAGES) {
             continue;
         }
 
-        if ((kind == CONDUIT_WALK_STRUCT || kind == CONDUIT_WALK_LIST)
-            && depth++ == CONDUIT_MESSAGE_MAX_DEPTH)
-        {
-            return CONDUIT_MESSAGE_DEPTH;
+        *merge |= conduit_walk_again(stack.top, f.number);
+
+        status = conduit_walk_enter(&stack, kind, p);
+        if (status != CONDUIT_MESSAGE_OK) {
+            return status;
         }
 
-        *merge |= conduit_walk_again(top, f.number);
-
-        /* can't happen, as the depth is limited: see CONDUIT_WALK_FRAMES */
-
-        if (top == stack + CONDUIT_WALK_FRAMES - 1) {
-            return CONDUIT_MESSAGE_DEPTH;
-        }
-
-        top++;
-        top->kind = kind;
-        top->given = 0;
-        top->end = p;
         p = f.data;
     }
+}
+
+
+/* the wire type and the text of a known field */
+
+static conduit_message_status_t
+conduit_walk_check(conduit_walk_kind_t kind, const conduit_wire_field_t *f)
+{
+    if (f->type != conduit_walk_type(kind)) {
+        return CONDUIT_MESSAGE_MALFORMED;
+    }
+
+    if (kind == CONDUIT_WALK_STRING && !conduit_walk_utf8(f->data, f->len)) {
+        return CONDUIT_MESSAGE_UTF8;
+    }
+
+    return CONDUIT_MESSAGE_OK;
+}
+
+
+/* begins a message within the one on top */
+
+static conduit_message_status_t
+conduit_walk_enter(conduit_walk_stack_t *stack, conduit_walk_kind_t kind,
+    const uint8_t *end)
+{
+    if (conduit_walk_nests(kind)
+        && stack->depth++ == CONDUIT_MESSAGE_MAX_DEPTH)
+    {
+        return CONDUIT_MESSAGE_DEPTH;
+    }
+
+    /* can't happen, as the depth is limited: see CONDUIT_WALK_FRAMES */
+
+    if (stack->top == stack->frames + CONDUIT_WALK_FRAMES - 1) {
+        return CONDUIT_MESSAGE_DEPTH;
+    }
+
+    stack->top++;
+    stack->top->kind = kind;
+    stack->top->given = 0;
+    stack->top->end = end;
+
+    return CONDUIT_MESSAGE_OK;
+}
+
+
+/* returns whether such messages count for the depth */
+
+static int
+conduit_walk_nests(conduit_walk_kind_t kind)
+{
+    return kind == CONDUIT_WALK_STRUCT || kind == CONDUIT_WALK_LIST;
 }
 
 
@@ -185,8 +233,7 @@ conduit_walk_again(conduit_walk_frame_t *frame, uint32_t number)
 {
     int  again;
 
-    if (frame->kind == CONDUIT_WALK_STRUCT || frame->kind == CONDUIT_WALK_LIST)
-    {
+    if (conduit_walk_nests(frame->kind)) {
         return 0;
     }
 

@@ -1,7 +1,7 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Tests of auth/conduit_jwt.c: claims that are passed to a callback, for
+ * Tests of auth/conduit_jwt_claims.c: claims that are passed to a callback, for
  * "conduit_gateway_require_claim".
  */
 
