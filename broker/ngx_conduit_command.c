@@ -91,7 +91,7 @@ ngx_conduit_command_reply(redisAsyncContext *ac, void *reply, void *data)
     link = cmd->link;
 
     if (reply != NULL) {
-        link->active = ngx_current_msec;
+        link->replied_at = ngx_current_msec;
         ngx_conduit_limit_reset(&link->limit);
         ngx_conduit_command_done(cmd, reply, NGX_CONDUIT_REPLIED);
         return;

@@ -41,11 +41,11 @@ static ngx_int_t ngx_conduit_link_login_send(ngx_conduit_link_t *link,
     const char *command, int argc, const char **argv, size_t *argvlen);
 static void ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply,
     void *data);
-static ngx_uint_t ngx_conduit_link_welcome(ngx_conduit_link_t *link,
+static ngx_uint_t ngx_conduit_link_accepts(ngx_conduit_link_t *link,
     const char *command, redisReply *reply);
-static ngx_uint_t ngx_conduit_link_serves(ngx_conduit_link_t *link,
+static ngx_uint_t ngx_conduit_link_usable(ngx_conduit_link_t *link,
     char *error);
-static void ngx_conduit_link_ready(ngx_conduit_link_t *link);
+static void ngx_conduit_link_set_up(ngx_conduit_link_t *link);
 
 
 static const ngx_conduit_link_handlers_t  ngx_conduit_link_handlers = {
@@ -350,7 +350,7 @@ ngx_conduit_link_is_idle(ngx_conduit_link_t *link, const redisAsyncContext *ac)
            && !link->limit.exceeded
            && !link->limit.unexpected
            && ngx_queue_empty(&link->pending)
-           && ngx_current_msec - link->active >= NGX_CONDUIT_LINK_IDLE;
+           && ngx_current_msec - link->replied_at >= NGX_CONDUIT_LINK_IDLE;
 }
 
 
@@ -475,7 +475,7 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
         return;
     }
 
-    if (!ngx_conduit_link_welcome(link, command, r)) {
+    if (!ngx_conduit_link_accepts(link, command, r)) {
         *ngx_snprintf(why, sizeof(why) - 1, "%s refused: %s", command,
                       r->type == REDIS_REPLY_ERROR ? r->str
                                                    : "unexpected reply")
@@ -485,7 +485,7 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
     }
 
     if (--link->handshake == 0) {
-        ngx_conduit_link_ready(link);
+        ngx_conduit_link_set_up(link);
     }
 }
 
@@ -498,7 +498,7 @@ ngx_conduit_link_login_reply(redisAsyncContext *ac, void *reply, void *data)
  */
 
 static ngx_uint_t
-ngx_conduit_link_welcome(ngx_conduit_link_t *link, const char *command,
+ngx_conduit_link_accepts(ngx_conduit_link_t *link, const char *command,
     redisReply *reply)
 {
     ngx_uint_t  ping;
@@ -506,7 +506,7 @@ ngx_conduit_link_welcome(ngx_conduit_link_t *link, const char *command,
     ping = (ngx_strcmp(command, "PING") == 0);
 
     if (reply->type == REDIS_REPLY_ERROR) {
-        return ping && ngx_conduit_link_serves(link, reply->str);
+        return ping && ngx_conduit_link_usable(link, reply->str);
     }
 
     return reply->type == REDIS_REPLY_STATUS
@@ -523,7 +523,7 @@ ngx_conduit_link_welcome(ngx_conduit_link_t *link, const char *command,
  */
 
 static ngx_uint_t
-ngx_conduit_link_serves(ngx_conduit_link_t *link, char *error)
+ngx_conduit_link_usable(ngx_conduit_link_t *link, char *error)
 {
     ngx_log_debug3(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
                    "conduit: redis %V %s: PING: %s",
@@ -536,7 +536,7 @@ ngx_conduit_link_serves(ngx_conduit_link_t *link, char *error)
 
 
 static void
-ngx_conduit_link_ready(ngx_conduit_link_t *link)
+ngx_conduit_link_set_up(ngx_conduit_link_t *link)
 {
     ngx_uint_t              level;
     ngx_queue_t            *q;
@@ -548,8 +548,8 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
     }
 
     link->state = NGX_CONDUIT_LINK_UP;
-    link->ready = ngx_current_msec;
-    link->active = ngx_current_msec;
+    link->up_since = ngx_current_msec;
+    link->replied_at = ngx_current_msec;
 
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
                    "conduit: redis %V %s: ready",
@@ -568,7 +568,7 @@ ngx_conduit_link_ready(ngx_conduit_link_t *link)
         ngx_log_error(level, ngx_cycle->log, 0,
                       "conduit: redis %V %s: connected again after %Mms",
                       &link->redis->name, link->role,
-                      ngx_current_msec - link->lost);
+                      ngx_current_msec - link->lost_at);
     }
 
     link->failed = 0;

@@ -109,9 +109,9 @@ struct ngx_conduit_link_s {
     ngx_uint_t                 tried;     /* addresses since the last delay */
     ngx_uint_t                 handshake; /* replies still to come */
     ngx_msec_t                 delay;
-    ngx_msec_t                 lost;      /* when it was lost, for logs */
-    ngx_msec_t                 ready;     /* when it got up */
-    ngx_msec_t                 active;    /* when the last reply came */
+    ngx_msec_t                 lost_at;   /* for logs */
+    ngx_msec_t                 up_since;
+    ngx_msec_t                 replied_at;    /* when the last reply came */
     ngx_conduit_reasons_t      reasons;   /* of the current outage */
     char                       why[64];   /* why it was lost, zero-terminated */
     ngx_event_t                connect_timer;   /* deadline or next try */

@@ -16,13 +16,16 @@
 #define NGX_CONDUIT_LINK_ERROR  128
 
 
-static void ngx_conduit_link_give_up(ngx_conduit_link_t *link);
-static void ngx_conduit_link_tell(ngx_conduit_link_t *link, const char *why,
+static void ngx_conduit_link_reset_delay(ngx_conduit_link_t *link,
+    ngx_uint_t was_up, ngx_uint_t idle);
+static void ngx_conduit_link_fail_unsent(ngx_conduit_link_t *link);
+static void ngx_conduit_link_log_loss(ngx_conduit_link_t *link, const char *why,
     ngx_uint_t was_up, ngx_uint_t more);
-static void ngx_conduit_link_log_lost(ngx_conduit_link_t *link,
+static void ngx_conduit_link_log_error(ngx_conduit_link_t *link,
     const char *what, const char *why, ngx_uint_t info);
-static void ngx_conduit_link_wait(ngx_conduit_link_t *link, ngx_uint_t idle);
-static ngx_uint_t ngx_conduit_link_next(ngx_conduit_link_t *link);
+static void ngx_conduit_link_schedule(ngx_conduit_link_t *link,
+    ngx_uint_t idle);
+static ngx_uint_t ngx_conduit_link_has_next(ngx_conduit_link_t *link);
 
 
 void
@@ -66,10 +69,36 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
         link->limit.unexpected = 0;
     }
 
-    /* only a connection that was stable resets the back-off */
+    ngx_conduit_link_reset_delay(link, was_up, idle);
 
+    more = idle || ngx_conduit_link_has_next(link);
+
+    ngx_conduit_link_schedule(link, idle);
+    ngx_conduit_link_log_loss(link, why, was_up, more);
+
+    if ((was_up && !idle) || !more) {
+        link->failed = 1;
+    }
+
+    if (!more) {
+        link->quiet = 0;
+        ngx_conduit_link_fail_unsent(link);
+    }
+
+    if (was_up && link->down) {
+        link->down(link);
+    }
+}
+
+
+/* only a connection that was stable resets the back-off */
+
+static void
+ngx_conduit_link_reset_delay(ngx_conduit_link_t *link, ngx_uint_t was_up,
+    ngx_uint_t idle)
+{
     if (was_up
-        && ngx_current_msec - link->ready >= NGX_CONDUIT_LINK_STABLE)
+        && ngx_current_msec - link->up_since >= NGX_CONDUIT_LINK_STABLE)
     {
         link->delay = 0;
         link->tried = 1;
@@ -85,24 +114,6 @@ ngx_conduit_link_lost(ngx_conduit_link_t *link, const char *why)
 
         link->delay = 0;
         link->tried = 0;
-    }
-
-    more = idle || ngx_conduit_link_next(link);
-
-    ngx_conduit_link_wait(link, idle);
-    ngx_conduit_link_tell(link, why, was_up, more);
-
-    if ((was_up && !idle) || !more) {
-        link->failed = 1;
-    }
-
-    if (!more) {
-        link->quiet = 0;
-        ngx_conduit_link_give_up(link);
-    }
-
-    if (was_up && link->down) {
-        link->down(link);
     }
 }
 
@@ -134,7 +145,7 @@ ngx_conduit_link_no_connect(ngx_conduit_link_t *link, const char *errstr,
    addresses were tried */
 
 static void
-ngx_conduit_link_give_up(ngx_conduit_link_t *link)
+ngx_conduit_link_fail_unsent(ngx_conduit_link_t *link)
 {
     ngx_queue_t            *q, *next;
     ngx_conduit_command_t  *cmd;
@@ -160,7 +171,7 @@ ngx_conduit_link_give_up(ngx_conduit_link_t *link)
  */
 
 static void
-ngx_conduit_link_tell(ngx_conduit_link_t *link, const char *why,
+ngx_conduit_link_log_loss(ngx_conduit_link_t *link, const char *why,
     ngx_uint_t was_up, ngx_uint_t more)
 {
     if (link->idle && !was_up && !more) {
@@ -168,18 +179,18 @@ ngx_conduit_link_tell(ngx_conduit_link_t *link, const char *why,
         link->failed = 1;
 
         ngx_conduit_stats_count(link->redis->stats, NGX_CONDUIT_REDIS_LOSSES);
-        ngx_conduit_link_log_lost(link, "connection lost", link->why, 0);
+        ngx_conduit_link_log_error(link, "connection lost", link->why, 0);
     }
 
     if (was_up || (!link->failed && !link->idle)) {
-        link->lost = ngx_current_msec;
+        link->lost_at = ngx_current_msec;
     }
 
     if (link->idle && was_up) {
-        ngx_conduit_link_log_lost(link, "closed while idle", why, 1);
+        ngx_conduit_link_log_error(link, "closed while idle", why, 1);
 
     } else {
-        ngx_conduit_link_log_lost(link, was_up ? "connection lost"
+        ngx_conduit_link_log_error(link, was_up ? "connection lost"
                                                : "connect failed", why,
                                   link->quiet || (more && !was_up));
     }
@@ -194,7 +205,7 @@ ngx_conduit_link_tell(ngx_conduit_link_t *link, const char *why,
 /* each reason of an outage is logged as an error once a minute */
 
 static void
-ngx_conduit_link_log_lost(ngx_conduit_link_t *link, const char *what,
+ngx_conduit_link_log_error(ngx_conduit_link_t *link, const char *what,
     const char *why, ngx_uint_t info)
 {
     ngx_uint_t  level;
@@ -210,7 +221,7 @@ ngx_conduit_link_log_lost(ngx_conduit_link_t *link, const char *what,
 
 
 static void
-ngx_conduit_link_wait(ngx_conduit_link_t *link, ngx_uint_t idle)
+ngx_conduit_link_schedule(ngx_conduit_link_t *link, ngx_uint_t idle)
 {
     ngx_msec_t  delay;
 
@@ -229,7 +240,7 @@ ngx_conduit_link_wait(ngx_conduit_link_t *link, ngx_uint_t idle)
         return;
     }
 
-    if (ngx_conduit_link_next(link)) {
+    if (ngx_conduit_link_has_next(link)) {
         ngx_add_timer(&link->connect_timer, NGX_CONDUIT_LINK_NEXT);
         return;
     }
@@ -251,7 +262,7 @@ ngx_conduit_link_wait(ngx_conduit_link_t *link, ngx_uint_t idle)
 /* whether there is another address to try */
 
 static ngx_uint_t
-ngx_conduit_link_next(ngx_conduit_link_t *link)
+ngx_conduit_link_has_next(ngx_conduit_link_t *link)
 {
     return link->state != NGX_CONDUIT_LINK_CLOSED
            && link->tried < link->redis->naddrs;

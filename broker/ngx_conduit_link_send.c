@@ -12,8 +12,8 @@
 #include "ngx_conduit_command.h"
 
 
-static void ngx_conduit_command_look(ngx_conduit_link_t *link);
-static void ngx_conduit_command_asked(void *data, redisReply *reply,
+static void ngx_conduit_link_check_idle(ngx_conduit_link_t *link);
+static void ngx_conduit_link_asking_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_link_message(redisAsyncContext *ac, void *reply,
     void *data);
@@ -31,7 +31,7 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
     }
 
     ngx_conduit_link_open(link);
-    ngx_conduit_command_look(link);
+    ngx_conduit_link_check_idle(link);
 
     if (link->state != NGX_CONDUIT_LINK_UP && link->failed) {
         return NGX_DECLINED;
@@ -98,14 +98,14 @@ ngx_conduit_link_send(ngx_conduit_link_t *link, ngx_conduit_reply_pt handler,
  */
 
 static void
-ngx_conduit_command_look(ngx_conduit_link_t *link)
+ngx_conduit_link_check_idle(ngx_conduit_link_t *link)
 {
     u_char  c;
 
     if (link->state != NGX_CONDUIT_LINK_UP
         || link->down != NULL
         || !ngx_queue_empty(&link->pending)
-        || ngx_current_msec - link->active < NGX_CONDUIT_LINK_IDLE
+        || ngx_current_msec - link->replied_at < NGX_CONDUIT_LINK_IDLE
         || recv(link->ac->c.fd, &c, 1, MSG_PEEK|MSG_DONTWAIT) != 0)
     {
         return;
@@ -121,7 +121,7 @@ ngx_conduit_link_asking(ngx_conduit_link_t *link)
 {
     ngx_str_t  asking = ngx_string("ASKING");
 
-    return ngx_conduit_link_send(link, ngx_conduit_command_asked, link,
+    return ngx_conduit_link_send(link, ngx_conduit_link_asking_reply, link,
                                  &asking, 1);
 }
 
@@ -129,7 +129,7 @@ ngx_conduit_link_asking(ngx_conduit_link_t *link)
 /* without ASKING the next command is answered with MOVED: log the cause */
 
 static void
-ngx_conduit_command_asked(void *data, redisReply *reply,
+ngx_conduit_link_asking_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome)
 {
     ngx_conduit_link_t  *link = data;

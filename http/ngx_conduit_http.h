@@ -1,8 +1,12 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * HTTP functions of both modules: reading ids and tokens, sending short
- * responses, variables.
+ * HTTP functions of both modules.
+ *
+ *   http             ids, arguments and tokens of a request; memory and limits
+ *                    on logging for it
+ *   http_reply       headers of a response, short responses
+ *   http_variables   $conduit_org_id and its kin
  */
 
 #ifndef NGX_CONDUIT_HTTP_H
@@ -38,6 +42,13 @@ typedef struct {
  */
 const char *ngx_conduit_http_ids(ngx_http_request_t *r,
     ngx_conduit_conf_t *conf, ngx_conduit_ids_t *ids);
+
+/*
+ * Finds the texts of both ids without parsing them; len 0: missing.  They may
+ * be in memory of the request or of r->pool.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_http_raw_ids(ngx_http_request_t *r,
+    ngx_conduit_conf_t *conf, ngx_str_t *org, ngx_str_t *channel);
 
 /*
  * Reads a query argument and decodes it into memory of r->pool.  Returns

@@ -62,6 +62,7 @@ static conduit_message_status_t conduit_walk_check(conduit_walk_kind_t kind,
     const conduit_wire_field_t *f);
 static conduit_message_status_t conduit_walk_enter(conduit_walk_stack_t *stack,
     conduit_walk_kind_t kind, const uint8_t *end);
+static int conduit_walk_leave(conduit_walk_stack_t *stack, const uint8_t *p);
 static int conduit_walk_nests(conduit_walk_kind_t kind);
 static int conduit_walk_again(conduit_walk_frame_t *frame, uint32_t number);
 static conduit_walk_kind_t conduit_walk_known(conduit_walk_kind_t message,
@@ -130,14 +131,8 @@ conduit_walk(const uint8_t *data, size_t len, int *merge)
 
     for ( ;; ) {
 
-        while (p == stack.top->end) {
-
-            if (stack.top == stack.frames) {
-                return CONDUIT_MESSAGE_OK;
-            }
-
-            stack.depth -= conduit_walk_nests(stack.top->kind);
-            stack.top--;
+        if (conduit_walk_leave(&stack, p)) {
+            return CONDUIT_MESSAGE_OK;
         }
 
         if (conduit_wire_field(&p, stack.top->end, &f) != 0) {
@@ -214,6 +209,25 @@ conduit_walk_enter(conduit_walk_stack_t *stack, conduit_walk_kind_t kind,
     stack->top->end = end;
 
     return CONDUIT_MESSAGE_OK;
+}
+
+
+/* leaves the messages that end at p; returns whether that is all of them */
+
+static int
+conduit_walk_leave(conduit_walk_stack_t *stack, const uint8_t *p)
+{
+    while (p == stack->top->end) {
+
+        if (stack->top == stack->frames) {
+            return 1;
+        }
+
+        stack->depth -= conduit_walk_nests(stack->top->kind);
+        stack->top--;
+    }
+
+    return 0;
 }
 
 
