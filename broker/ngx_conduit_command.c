@@ -43,10 +43,11 @@ ngx_conduit_command_create(ngx_conduit_link_t *link)
 
 
 ngx_int_t
-ngx_conduit_command_send(ngx_conduit_command_t *cmd)
+ngx_conduit_command_send(ngx_conduit_command_t *cmd, const char *wire,
+    size_t len)
 {
     if (redisAsyncFormattedCommand(cmd->link->ac, ngx_conduit_command_reply,
-                                   cmd, cmd->wire, cmd->len)
+                                   cmd, wire, len)
         != REDIS_OK)
     {
         return NGX_ERROR;
@@ -56,8 +57,6 @@ ngx_conduit_command_send(ngx_conduit_command_t *cmd)
         return NGX_ERROR;
     }
 
-    redisFreeCommand(cmd->wire);
-    cmd->wire = NULL;
     cmd->ac = cmd->link->ac;
 
     return NGX_OK;
@@ -129,7 +128,7 @@ ngx_conduit_command_done(ngx_conduit_command_t *cmd, redisReply *reply,
     ngx_queue_remove(&cmd->queue);
 
     if (cmd->wire != NULL) {
-        redisFreeCommand(cmd->wire);
+        ngx_free(cmd->wire);
         cmd->wire = NULL;
     }
 

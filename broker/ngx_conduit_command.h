@@ -28,8 +28,9 @@ typedef struct {
     ngx_conduit_reply_pt    handler;
     void                   *data;
     ngx_msec_t              deadline;
-    char                   *wire;      /* NULL once it is sent */
-    int                     len;
+    char                   *wire;      /* what is to be sent when the link is
+                                          up; NULL: it was sent */
+    size_t                  len;
 } ngx_conduit_command_t;
 
 /* what commands report about their connection */
@@ -73,8 +74,9 @@ void ngx_conduit_command_arm(ngx_conduit_link_t *link);
 /* The timer's handler: the deadline of the oldest command has passed. */
 void ngx_conduit_link_command_timer(ngx_event_t *ev);
 
-/* Hands a command to hiredis.  NGX_OK or NGX_ERROR. */
-ngx_int_t ngx_conduit_command_send(ngx_conduit_command_t *cmd);
+/* Hands a command to hiredis; wire is copied.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_command_send(ngx_conduit_command_t *cmd,
+    const char *wire, size_t len);
 
 /*
  * Whether hiredis has stored the callback of the last command sent, with this

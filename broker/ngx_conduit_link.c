@@ -590,9 +590,16 @@ ngx_conduit_link_set_up(ngx_conduit_link_t *link)
     {
         cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
 
-        if (cmd->ac == NULL && ngx_conduit_command_send(cmd) != NGX_OK) {
+        if (cmd->ac != NULL) {
+            continue;
+        }
+
+        if (ngx_conduit_command_send(cmd, cmd->wire, cmd->len) != NGX_OK) {
             ngx_conduit_link_drop(link, "out of memory");
             return;
         }
+
+        ngx_free(cmd->wire);
+        cmd->wire = NULL;
     }
 }

@@ -9,9 +9,16 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
+#include "conduit_resp.h"
 #include "ngx_conduit_command.h"
 
 
+/* bytes of a command that is written without allocating memory for it */
+#define NGX_CONDUIT_COMMAND_SMALL  4096
+
+
+static ngx_int_t ngx_conduit_command_write(ngx_conduit_command_t *cmd,
+    int argc, const char **argv, const size_t *argvlen);
 static void ngx_conduit_link_check_idle(ngx_conduit_link_t *link);
 static void ngx_conduit_link_asking_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
@@ -46,18 +53,7 @@ ngx_conduit_link_command(ngx_conduit_link_t *link,
     cmd->data = data;
     cmd->deadline = ngx_current_msec + link->redis->timeout;
 
-    cmd->len = redisFormatCommandArgv(&cmd->wire, argc, argv, argvlen);
-    if (cmd->len < 0) {
-        cmd->wire = NULL;
-        ngx_queue_insert_head(&link->free, &cmd->queue);
-        return NGX_ERROR;
-    }
-
-    if (link->state == NGX_CONDUIT_LINK_UP
-        && ngx_conduit_command_send(cmd) != NGX_OK)
-    {
-        redisFreeCommand(cmd->wire);
-        cmd->wire = NULL;
+    if (ngx_conduit_command_write(cmd, argc, argv, argvlen) != NGX_OK) {
         ngx_queue_insert_head(&link->free, &cmd->queue);
         return NGX_ERROR;
     }
@@ -88,6 +84,49 @@ ngx_conduit_link_send(ngx_conduit_link_t *link, ngx_conduit_reply_pt handler,
     }
 
     return ngx_conduit_link_command(link, handler, data, n, argv, argvlen);
+}
+
+
+/*
+ * Hands a command to hiredis, which copies it, if the link is up; else keeps it
+ * in cmd->wire.  It is formatted here, as hiredis formats each argument with
+ * sprintf(), which takes longer than all else about sending a command.
+ */
+
+static ngx_int_t
+ngx_conduit_command_write(ngx_conduit_command_t *cmd, int argc,
+    const char **argv, const size_t *argvlen)
+{
+    char       *wire;
+    char        small[NGX_CONDUIT_COMMAND_SMALL];
+    size_t      max;
+    ngx_int_t   rc;
+
+    max = conduit_resp_max(argc, argvlen);
+
+    if (cmd->link->state == NGX_CONDUIT_LINK_UP && max <= sizeof(small)) {
+        return ngx_conduit_command_send(cmd, small,
+                                        conduit_resp_write(small, argc, argv,
+                                                           argvlen));
+    }
+
+    wire = ngx_alloc(max, ngx_cycle->log);
+    if (wire == NULL) {
+        return NGX_ERROR;
+    }
+
+    cmd->len = conduit_resp_write(wire, argc, argv, argvlen);
+
+    if (cmd->link->state != NGX_CONDUIT_LINK_UP) {
+        cmd->wire = wire;
+        return NGX_OK;
+    }
+
+    rc = ngx_conduit_command_send(cmd, wire, cmd->len);
+
+    ngx_free(wire);
+
+    return rc;
 }
 
 
