@@ -21,6 +21,13 @@ typedef struct {
 } conduit_message_memory_t;
 
 
+static conduit_message_status_t conduit_message_merge(const uint8_t *data,
+    size_t len, size_t memory, conduit_message_t *m);
+static conduit_message_status_t conduit_message_found(const conduit_walk_t *w,
+    conduit_message_t *m);
+static conduit_message_status_t conduit_message_ids(const void *channel_id,
+    size_t channel_id_len, const void *message_id, size_t message_id_len,
+    conduit_message_t *m);
 static conduit_message_status_t conduit_message_unpack(const uint8_t *data,
     size_t len, conduit_arena_t *arena, conduit_pb_request_t **request);
 static void *conduit_message_alloc(void *data, size_t size);
@@ -44,16 +51,16 @@ conduit_message_status_t
 conduit_message_decode(const uint8_t *data, size_t len,
     conduit_arena_t *arena, conduit_message_t *m)
 {
-    int                        merge;
+    conduit_walk_t             w;
     conduit_pb_request_t      *request;
     conduit_message_status_t   status;
 
-    status = conduit_walk(data, len, &merge);
+    status = conduit_walk(data, len, &w);
     if (status != CONDUIT_MESSAGE_OK) {
         return status;
     }
 
-    if (merge) {
+    if (w.merge) {
         status = conduit_merge(&data, &len, arena);
         if (status != CONDUIT_MESSAGE_OK) {
             return status;
@@ -65,25 +72,93 @@ conduit_message_decode(const uint8_t *data, size_t len,
         return status;
     }
 
-    if (conduit_uuid_parse(request->channel_id,
-                           conduit_pb_strlen(request->channel_id),
-                           m->channel_id)
-        != 0)
-    {
-        return CONDUIT_MESSAGE_CHANNEL_ID;
-    }
-
-    if (conduit_uuid_parse(request->message_id,
-                           conduit_pb_strlen(request->message_id),
-                           m->message_id)
-        != 0)
-    {
-        return CONDUIT_MESSAGE_MESSAGE_ID;
+    status = conduit_message_ids(request->channel_id,
+                                 conduit_pb_strlen(request->channel_id),
+                                 request->message_id,
+                                 conduit_pb_strlen(request->message_id), m);
+    if (status != CONDUIT_MESSAGE_OK) {
+        return status;
     }
 
     m->phase = conduit_message_phase((int32_t) request->phase);
     m->sequence = request->sequence;
     m->payload = request->payload;
+
+    return CONDUIT_MESSAGE_OK;
+}
+
+
+conduit_message_status_t
+conduit_message_check(const uint8_t *data, size_t len, size_t memory,
+    conduit_message_t *m)
+{
+    conduit_walk_t             w;
+    conduit_message_status_t   status;
+
+    status = conduit_walk(data, len, &w);
+    if (status != CONDUIT_MESSAGE_OK) {
+        return status;
+    }
+
+    return w.merge ? conduit_message_merge(data, len, memory, m)
+                   : conduit_message_found(&w, m);
+}
+
+
+static conduit_message_status_t
+conduit_message_merge(const uint8_t *data, size_t len, size_t memory,
+    conduit_message_t *m)
+{
+    conduit_walk_t             w;
+    conduit_arena_t           *arena;
+    conduit_message_status_t   status;
+
+    arena = conduit_arena_create(memory);
+    if (arena == NULL) {
+        return CONDUIT_MESSAGE_NO_MEMORY;
+    }
+
+    status = conduit_merge(&data, &len, arena);
+
+    if (status == CONDUIT_MESSAGE_OK) {
+        status = conduit_walk(data, len, &w);
+    }
+
+    /* w points into the merged message, which is in the arena */
+
+    if (status == CONDUIT_MESSAGE_OK) {
+        status = conduit_message_found(&w, m);
+    }
+
+    conduit_arena_free(arena);
+
+    return status;
+}
+
+
+static conduit_message_status_t
+conduit_message_found(const conduit_walk_t *w, conduit_message_t *m)
+{
+    m->phase = conduit_message_phase(w->phase);
+    m->sequence = w->sequence;
+    m->payload = NULL;
+
+    return conduit_message_ids(w->channel_id, w->channel_id_len,
+                               w->message_id, w->message_id_len, m);
+}
+
+
+static conduit_message_status_t
+conduit_message_ids(const void *channel_id, size_t channel_id_len,
+    const void *message_id, size_t message_id_len, conduit_message_t *m)
+{
+    if (conduit_uuid_parse(channel_id, channel_id_len, m->channel_id) != 0) {
+        return CONDUIT_MESSAGE_CHANNEL_ID;
+    }
+
+    if (conduit_uuid_parse(message_id, message_id_len, m->message_id) != 0) {
+        return CONDUIT_MESSAGE_MESSAGE_ID;
+    }
 
     return CONDUIT_MESSAGE_OK;
 }

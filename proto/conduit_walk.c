@@ -64,6 +64,8 @@ static conduit_message_status_t conduit_walk_enter(conduit_walk_stack_t *stack,
     conduit_walk_kind_t kind, const uint8_t *end);
 static int conduit_walk_leave(conduit_walk_stack_t *stack, const uint8_t *p);
 static int conduit_walk_nests(conduit_walk_kind_t kind);
+static void conduit_walk_note(conduit_walk_t *w,
+    const conduit_wire_field_t *f);
 static int conduit_walk_again(conduit_walk_frame_t *frame, uint32_t number);
 static conduit_walk_kind_t conduit_walk_known(conduit_walk_kind_t message,
     uint32_t number);
@@ -104,7 +106,7 @@ static const uint8_t
 
 
 conduit_message_status_t
-conduit_walk(const uint8_t *data, size_t len, int *merge)
+conduit_walk(const uint8_t *data, size_t len, conduit_walk_t *w)
 {
     const uint8_t             *p;
     conduit_walk_kind_t        kind;
@@ -112,7 +114,7 @@ conduit_walk(const uint8_t *data, size_t len, int *merge)
     conduit_walk_stack_t       stack;
     conduit_message_status_t   status;
 
-    *merge = 0;
+    memset(w, 0, sizeof(conduit_walk_t));
 
     if (len == 0) {
         return CONDUIT_MESSAGE_OK;
@@ -139,7 +141,7 @@ conduit_walk(const uint8_t *data, size_t len, int *merge)
             return CONDUIT_MESSAGE_MALFORMED;
         }
 
-        *merge |= (f.type == CONDUIT_WIRE_GROUP);
+        w->merge |= (f.type == CONDUIT_WIRE_GROUP);
 
         kind = conduit_walk_known(stack.top->kind, f.number);
 
@@ -153,10 +155,15 @@ conduit_walk(const uint8_t *data, size_t len, int *merge)
         }
 
         if (kind >= CONDUIT_WALK_MESSAGES) {
+
+            if (stack.top == stack.frames) {
+                conduit_walk_note(w, &f);
+            }
+
             continue;
         }
 
-        *merge |= conduit_walk_again(stack.top, f.number);
+        w->merge |= conduit_walk_again(stack.top, f.number);
 
         status = conduit_walk_enter(&stack, kind, p);
         if (status != CONDUIT_MESSAGE_OK) {
@@ -240,6 +247,40 @@ conduit_walk_nests(conduit_walk_kind_t kind)
 }
 
 
+/* notes a field of the request that is no message */
+
+static void
+conduit_walk_note(conduit_walk_t *w, const conduit_wire_field_t *f)
+{
+    switch (f->number) {
+
+    case 1:
+        w->channel_id = f->data;
+        w->channel_id_len = f->len;
+        break;
+
+    case 2:
+        w->message_id = f->data;
+        w->message_id_len = f->len;
+        break;
+
+    case 4:
+
+        /* an enum has 32 bits */
+
+        w->phase = (int32_t) (uint32_t) f->varint;
+        break;
+
+    case 5:
+        w->sequence = f->varint;
+        break;
+
+    default:
+        break;
+    }
+}
+
+
 /* returns whether a message field that is not repeated occurs again */
 
 static int
@@ -313,7 +354,9 @@ conduit_wire_value(const uint8_t **p, const uint8_t *end,
 
     case CONDUIT_WIRE_VARINT:
 
-        if (conduit_wire_varint(p, end, CONDUIT_WALK_VARINT_MAX, &value) != 0) {
+        if (conduit_wire_varint(p, end, CONDUIT_WALK_VARINT_MAX, &f->varint)
+            != 0)
+        {
             return -1;
         }
 

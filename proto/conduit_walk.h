@@ -36,7 +36,23 @@ typedef struct {
     const uint8_t  *data;     /* the value, after its length if it has one; of a
                                  group, all after its tag, with its end */
     size_t          len;
+    uint64_t        varint;   /* the value of a varint */
 } conduit_wire_field_t;
+
+/*
+ * What is found on the way: fields of the request itself, the last one where
+ * one occurs several times, as protobuf requires.  The ids point into the
+ * message.
+ */
+typedef struct {
+    int             merge;    /* see conduit_walk() */
+    int32_t         phase;
+    uint64_t        sequence;
+    const uint8_t  *channel_id;
+    size_t          channel_id_len;
+    const uint8_t  *message_id;
+    size_t          message_id_len;
+} conduit_walk_t;
 
 
 /*
@@ -55,7 +71,7 @@ int conduit_wire_field(const uint8_t **p, const uint8_t *end,
  * UTF-8.  It is at least as strict as protobuf-c, and has the same known
  * fields.
  *
- * Sets *merge to 1 if protobuf-c would not decode the message as the protobuf
+ * Sets w->merge to 1 if protobuf-c would not decode the message as the protobuf
  * specification requires, and else to 0: the message contains a group, or a
  * message field that is not repeated occurs several times.  Then
  * conduit_merge() must rewrite it.
@@ -63,7 +79,7 @@ int conduit_wire_field(const uint8_t **p, const uint8_t *end,
  * Returns CONDUIT_MESSAGE_OK, or the first fault: _MALFORMED, _DEPTH or _UTF8.
  */
 conduit_message_status_t conduit_walk(const uint8_t *data, size_t len,
-    int *merge);
+    conduit_walk_t *w);
 
 #pragma GCC visibility pop
 

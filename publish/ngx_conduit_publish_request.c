@@ -13,12 +13,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "conduit_arena.h"
 #include "ngx_conduit_publish.h"
-
-
-/* bytes of memory that decoding may take for each byte of a message */
-#define NGX_CONDUIT_PUBLISH_ARENA  128
 
 
 static ngx_int_t ngx_conduit_publish_authenticate(ngx_http_request_t *r,
@@ -354,7 +349,6 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body)
 {
     const char                      *text;
-    conduit_arena_t                 *arena;
     ngx_conduit_invalid_e            reason;
     conduit_message_t                message;
     conduit_message_status_t         status;
@@ -362,15 +356,9 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
 
     plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
 
-    arena = conduit_arena_create(65536
-                                 + plcf->max_size * NGX_CONDUIT_PUBLISH_ARENA);
-    if (arena == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    status = conduit_message_decode(body->data, body->len, arena, &message);
-
-    conduit_arena_free(arena);
+    status = conduit_message_check(body->data, body->len,
+                                   CONDUIT_MESSAGE_MEMORY(plcf->max_size),
+                                   &message);
 
     switch (status) {
 

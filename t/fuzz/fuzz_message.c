@@ -64,10 +64,10 @@ fuzz_json(const conduit_message_t *m, conduit_arena_t *arena)
 static void
 fuzz_merge(const uint8_t *data, size_t size)
 {
-    int                 merge;
     size_t              len;
     uint8_t            *copy;
     const uint8_t      *merged;
+    conduit_walk_t      w;
     conduit_arena_t    *arena;
     conduit_message_t   m;
 
@@ -94,7 +94,7 @@ fuzz_merge(const uint8_t *data, size_t size)
 
     memcpy(copy, merged, len);
 
-    if (conduit_walk(copy, len, &merge) != CONDUIT_MESSAGE_OK || merge
+    if (conduit_walk(copy, len, &w) != CONDUIT_MESSAGE_OK || w.merge
         || conduit_message_decode(copy, len, arena, &m) != CONDUIT_MESSAGE_OK)
     {
         abort();
@@ -111,6 +111,31 @@ fuzz_merge(const uint8_t *data, size_t size)
 
     free(copy);
     conduit_arena_free(arena);
+}
+
+
+/* a check without decoding has the same result, without the payload */
+
+static void
+fuzz_check(const uint8_t *data, size_t size, const conduit_message_t *m,
+    conduit_message_status_t status)
+{
+    conduit_message_t  checked;
+
+    if (conduit_message_check(data, size, CONDUIT_MESSAGE_MEMORY(size),
+                              &checked)
+        != status)
+    {
+        abort();
+    }
+
+    if (status == CONDUIT_MESSAGE_OK
+        && (memcmp(checked.channel_id, m->channel_id, CONDUIT_UUID_LEN) != 0
+            || memcmp(checked.message_id, m->message_id, CONDUIT_UUID_LEN) != 0
+            || checked.phase != m->phase || checked.sequence != m->sequence))
+    {
+        abort();
+    }
 }
 
 
@@ -131,6 +156,8 @@ fuzz_decode(const uint8_t *data, size_t size)
     if (status == CONDUIT_MESSAGE_NO_MEMORY) {
         abort();
     }
+
+    fuzz_check(data, size, &m, status);
 
     if (status == CONDUIT_MESSAGE_OK) {
         fuzz_json(&m, arena);

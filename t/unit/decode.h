@@ -51,6 +51,28 @@ teardown(void)
 }
 
 
+/* conduit_message_check() has the same result as decoding, but no payload */
+
+static inline void
+assert_check(const uint8_t *data, size_t len, conduit_message_status_t status)
+{
+    conduit_message_t  m;
+
+    ck_assert_int_eq(conduit_message_check(data, len, ARENA_LIMIT, &m),
+                     status);
+
+    if (status != CONDUIT_MESSAGE_OK) {
+        return;
+    }
+
+    ck_assert_mem_eq(m.channel_id, message.channel_id, CONDUIT_UUID_LEN);
+    ck_assert_mem_eq(m.message_id, message.message_id, CONDUIT_UUID_LEN);
+    ck_assert_int_eq(m.phase, message.phase);
+    ck_assert_uint_eq(m.sequence, message.sequence);
+    ck_assert_ptr_null(m.payload);
+}
+
+
 /* from memory of the exact size, gone afterwards: data must not be kept */
 
 static inline conduit_message_status_t
@@ -65,6 +87,7 @@ decode_bytes(const void *data, size_t len)
 
     conduit_arena_reset(arena);
     status = conduit_message_decode(copy, len, arena, &message);
+    assert_check(copy, len, status);
 
     free(copy);
 

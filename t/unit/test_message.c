@@ -597,8 +597,8 @@ END_TEST
 
 START_TEST(merging_is_needed_for_what_protobuf_c_does_not_do)
 {
-    int     merge;
-    size_t  i;
+    size_t          i;
+    conduit_walk_t  w;
     static const struct {
         const char  *bytes;
         size_t       len;
@@ -625,9 +625,9 @@ START_TEST(merging_is_needed_for_what_protobuf_c_does_not_do)
 
     for (i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
         ck_assert_int_eq(conduit_walk((const uint8_t *) messages[i].bytes,
-                                      messages[i].len, &merge),
+                                      messages[i].len, &w),
                          CONDUIT_MESSAGE_OK);
-        ck_assert_msg(merge == messages[i].merge, "message %zu", i);
+        ck_assert_msg(w.merge == messages[i].merge, "message %zu", i);
     }
 }
 END_TEST
