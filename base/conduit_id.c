@@ -11,6 +11,7 @@
 
 
 static int conduit_decimal_parse(const char *s, size_t len, uint64_t *value);
+static inline char conduit_uuid_digits(const char *s, char *out, size_t n);
 static char conduit_hex_lower(char c);
 static char conduit_lower(char c);
 
@@ -25,10 +26,8 @@ conduit_org_parse(const char *s, size_t len, uint64_t *org)
 int
 conduit_uuid_parse(const char *s, size_t len, char *out)
 {
-    char    c;
-    size_t  i, group, prefix;
-
-    static const unsigned char  groups[] = { 8, 4, 4, 4, 12 };
+    char    all;
+    size_t  i, prefix, hyphen;
 
     prefix = sizeof(CONDUIT_UUID_URN) - 1;
 
@@ -62,29 +61,46 @@ conduit_uuid_parse(const char *s, size_t len, char *out)
         return -1;
     }
 
-    for (group = 0; group < sizeof(groups); group++) {
+    hyphen = (len != CONDUIT_UUID_SIMPLE_LEN);
 
-        if (group != 0) {
-
-            if (len != CONDUIT_UUID_SIMPLE_LEN && *s++ != '-') {
-                return -1;
-            }
-
-            *out++ = '-';
-        }
-
-        for (i = 0; i < groups[group]; i++) {
-
-            c = conduit_hex_lower(*s++);
-            if (c == 0) {
-                return -1;
-            }
-
-            *out++ = c;
-        }
+    if (hyphen && (s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-'))
+    {
+        return -1;
     }
 
-    return 0;
+    /* all digits, which are '0' to '9' and 'a' to 'f', have bit 0x20 */
+
+    all = conduit_uuid_digits(s, out, 8)
+          & conduit_uuid_digits(s + 8 + hyphen, out + 9, 4)
+          & conduit_uuid_digits(s + 12 + 2 * hyphen, out + 14, 4)
+          & conduit_uuid_digits(s + 16 + 3 * hyphen, out + 19, 4)
+          & conduit_uuid_digits(s + 20 + 4 * hyphen, out + 24, 12);
+
+    out[8] = '-';
+    out[13] = '-';
+    out[18] = '-';
+    out[23] = '-';
+
+    return (all & 0x20) ? 0 : -1;
+}
+
+
+/* writes n digits in lower case; returns the bits that all of them have */
+
+static inline char
+conduit_uuid_digits(const char *s, char *out, size_t n)
+{
+    char    all;
+    size_t  i;
+
+    all = 0x7f;
+
+    for (i = 0; i < n; i++) {
+        out[i] = conduit_hex_lower(s[i]);
+        all &= out[i];
+    }
+
+    return all;
 }
 
 
@@ -230,7 +246,9 @@ conduit_decimal_parse(const char *s, size_t len, uint64_t *value)
 
         digit = (uint64_t) (s[i] - '0');
 
-        if (n > (UINT64_MAX - digit) / 10) {
+        /* only the last of 20 digits can be too much */
+
+        if (i == CONDUIT_ORG_MAX - 1 && n > (UINT64_MAX - digit) / 10) {
             return -1;
         }
 
@@ -246,19 +264,21 @@ conduit_decimal_parse(const char *s, size_t len, uint64_t *value)
 size_t
 conduit_decimal_write(uint64_t value, char *buf)
 {
-    char    digits[CONDUIT_ORG_MAX];
-    size_t  n;
+    size_t    i, n;
+    uint64_t  power;
 
-    n = sizeof(digits);
+    power = 10;
 
-    do {
-        digits[--n] = (char) ('0' + value % 10);
+    for (n = 1; n < CONDUIT_ORG_MAX && value >= power; n++) {
+        power *= 10;
+    }
+
+    for (i = n; i > 0; i--) {
+        buf[i - 1] = (char) ('0' + value % 10);
         value /= 10;
-    } while (value != 0);
+    }
 
-    memcpy(buf, digits + n, sizeof(digits) - n);
-
-    return sizeof(digits) - n;
+    return n;
 }
 
 

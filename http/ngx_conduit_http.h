@@ -106,6 +106,10 @@ ngx_int_t ngx_conduit_http_text(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, const char *data, size_t len);
 
+/* Does the same after ngx_conduit_http_cache_control() was called. */
+ngx_int_t ngx_conduit_http_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, const char *data, size_t len);
+
 /*
  * Returns memory that lasts as long as the request's pool, while NGINX clears
  * module contexts on each internal redirect: it is the data of the pool cleanup

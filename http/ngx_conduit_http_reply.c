@@ -35,13 +35,21 @@ ngx_int_t
 ngx_conduit_http_content(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, const char *data, size_t len)
 {
-    ngx_int_t     rc;
-    ngx_buf_t    *b;
-    ngx_chain_t   out;
-
     if (ngx_conduit_http_cache_control(r, "no-store") != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    return ngx_conduit_http_send(r, status, type, data, len);
+}
+
+
+ngx_int_t
+ngx_conduit_http_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, const char *data, size_t len)
+{
+    ngx_int_t     rc;
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = len;

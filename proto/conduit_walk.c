@@ -56,7 +56,9 @@ static int conduit_wire_value(const uint8_t **p, const uint8_t *end,
     conduit_wire_field_t *f);
 static int conduit_wire_group(const uint8_t **p, const uint8_t *end,
     uint32_t number);
-static int conduit_wire_varint(const uint8_t **p, const uint8_t *end,
+static inline int conduit_wire_varint(const uint8_t **p, const uint8_t *end,
+    size_t max, uint64_t *value);
+static int conduit_wire_varint_long(const uint8_t **p, const uint8_t *end,
     size_t max, uint64_t *value);
 static conduit_message_status_t conduit_walk_check(conduit_walk_kind_t kind,
     const conduit_wire_field_t *f);
@@ -440,10 +442,25 @@ conduit_wire_group(const uint8_t **p, const uint8_t *end, uint32_t number)
 }
 
 
-/* reads a varint of at most max bytes; of a tenth byte only bit 63 is left */
+/* reads a varint of at most max bytes; most have one */
+
+static inline int
+conduit_wire_varint(const uint8_t **p, const uint8_t *end, size_t max,
+    uint64_t *value)
+{
+    if (*p < end && (**p & 0x80) == 0) {
+        *value = *(*p)++;
+        return 0;
+    }
+
+    return conduit_wire_varint_long(p, end, max, value);
+}
+
+
+/* of a tenth byte only bit 63 is left */
 
 static int
-conduit_wire_varint(const uint8_t **p, const uint8_t *end, size_t max,
+conduit_wire_varint_long(const uint8_t **p, const uint8_t *end, size_t max,
     uint64_t *value)
 {
     size_t    i;

@@ -273,7 +273,9 @@ ngx_conduit_publish_ok(ngx_http_request_t *r, ngx_str_t *type, u_char *data,
                             NGX_CONDUIT_PUBLISH_REQUESTS
                             + NGX_CONDUIT_OUTCOME_ACCEPTED);
 
-    return ngx_conduit_http_content(r, NGX_HTTP_OK, type, (char *) data, len);
+    /* the handler has set Cache-Control */
+
+    return ngx_conduit_http_send(r, NGX_HTTP_OK, type, (char *) data, len);
 }
 
 
