@@ -3,11 +3,14 @@
 /*
  * hiredis' asynchronous API on NGINX's event loop.
  *
- * Events are level-triggered: hiredis reads at most 16k per readable event and
- * hides EAGAIN, so with edge-triggered events the rest would stay unread in the
- * socket.  A write is posted rather than registered: all commands of one
- * iteration of the event loop are sent with one write(), usually without an
- * epoll_ctl().
+ * Events are level-triggered: hiredis reads at most 16k at a time and hides
+ * EAGAIN, so with edge-triggered events the rest would stay unread in the
+ * socket.  Within a reply it is called several times for one event: otherwise a
+ * large reply, and those after it, would take one turn of the event loop for
+ * each 16k, while other work is done in each turn.
+ *
+ * A write is posted rather than registered: all commands of one iteration of
+ * the event loop are sent with one write(), usually without an epoll_ctl().
  *
  * hiredis may free the context in any of its functions: after a call of one
  * neither the context nor the adapter is touched here.
@@ -22,10 +25,16 @@
 #include "ngx_conduit_tls.h"
 
 
+/* how often hiredis reads for one event */
+#define NGX_CONDUIT_ADAPTER_READS  16
+
+
 typedef struct {
     redisAsyncContext             *ac;
     ngx_connection_t              *connection;
     ngx_conduit_adapter_close_pt   close;
+    ngx_uint_t                    *freed;     /* set when the adapter is freed;
+                                                 NULL: nobody asks */
 
     /* the write handler is running: an addWrite now means that the socket is
        full */
@@ -70,6 +79,7 @@ ngx_conduit_adapter_attach(redisAsyncContext *ac,
     a->ac = ac;
     a->connection = c;
     a->close = close;
+    a->freed = NULL;
     a->writing = 0;
     a->tls = tls & 1;
 
@@ -95,6 +105,8 @@ ngx_conduit_adapter_attach(redisAsyncContext *ac,
 static void
 ngx_conduit_adapter_read_handler(ngx_event_t *rev)
 {
+    size_t                  rest, before;
+    ngx_uint_t              n, freed;
     ngx_connection_t       *c;
     ngx_conduit_adapter_t  *a;
 
@@ -108,12 +120,35 @@ ngx_conduit_adapter_read_handler(ngx_event_t *rev)
 
     ngx_conduit_limit_read(a->ac);
 
-    if (ngx_conduit_limit_exceeded(a->ac)) {
-        redisAsyncFree(a->ac);
-        return;
+    freed = 0;
+    rest = 0;
+    a->freed = &freed;
+
+    for (n = 0; n < NGX_CONDUIT_ADAPTER_READS; n++) {
+
+        if (ngx_conduit_limit_exceeded(a->ac)) {
+            redisAsyncFree(a->ac);
+            return;
+        }
+
+        ngx_conduit_adapter_handle(a, redisAsyncHandleRead);
+
+        if (freed) {
+            return;
+        }
+
+        /* the socket is empty when nothing was added to what is there of the
+           next reply */
+
+        before = rest;
+        rest = ngx_conduit_limit_rest(a->ac);
+
+        if (rest == 0 || rest == before) {
+            break;
+        }
     }
 
-    ngx_conduit_adapter_handle(a, redisAsyncHandleRead);
+    a->freed = NULL;
 }
 
 
@@ -239,6 +274,10 @@ static void
 ngx_conduit_adapter_cleanup(void *data)
 {
     ngx_conduit_adapter_t  *a = data;
+
+    if (a->freed != NULL) {
+        *a->freed = 1;
+    }
 
     /* hiredis 1.x may call cleanup twice, and would close the socket once
        more */

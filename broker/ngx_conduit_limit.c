@@ -132,6 +132,19 @@ ngx_conduit_limit_exceeded(redisAsyncContext *ac)
 }
 
 
+size_t
+ngx_conduit_limit_rest(redisAsyncContext *ac)
+{
+    redisReader          *reader;
+    ngx_conduit_limit_t  *l;
+
+    reader = ac->c.reader;
+    l = reader->privdata;
+
+    return l->bytes + (reader->len - reader->pos);
+}
+
+
 void
 ngx_conduit_limit_keep(redisReply *reply)
 {

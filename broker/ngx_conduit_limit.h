@@ -51,6 +51,12 @@ void ngx_conduit_limit_reset(ngx_conduit_limit_t *l);
 void ngx_conduit_limit_read(redisAsyncContext *ac);
 
 /*
+ * Returns 0, or a number that grows as long as a reply that was read in part is
+ * being read: then the rest of it is still to come.
+ */
+size_t ngx_conduit_limit_rest(redisAsyncContext *ac);
+
+/*
  * To be called in the handler of a reply: hiredis will not free the reply when
  * the handler returns, the caller frees it with freeReplyObject().
  */

@@ -30,6 +30,7 @@ static ngx_int_t ngx_conduit_answer_entries(ngx_conduit_question_t *q,
     redisReply *list);
 static ngx_int_t ngx_conduit_answer_entry(ngx_conduit_question_t *q,
     redisReply *r, conduit_history_entry_t *entry);
+static size_t ngx_conduit_answer_size(redisReply *list);
 static uint64_t ngx_conduit_answer_hash(ngx_conduit_entry_t *e);
 static const ngx_conduit_fields_t *ngx_conduit_answer_fields(
     ngx_conduit_question_t *q);
@@ -129,6 +130,7 @@ ngx_conduit_answer_back(ngx_conduit_question_t *q)
 
         above = e.id;
         conduit_stream_id_before(&above);
+        q->bytes += ngx_conduit_answer_size(r->element[i]->element[1]);
     }
 
     q->list = r;
@@ -399,10 +401,31 @@ ngx_conduit_answer_entry(ngx_conduit_question_t *q, redisReply *r,
         return NGX_ERROR;
     }
 
+    q->bytes += ngx_conduit_answer_size(r->element[1]);
+
     entry->id = e.id;
     entry->hash = ngx_conduit_answer_hash(&e);
 
     return NGX_OK;
+}
+
+
+/* bytes of the names and values of an entry */
+
+static size_t
+ngx_conduit_answer_size(redisReply *list)
+{
+    size_t  i, size;
+
+    size = 0;
+
+    if (list->type == REDIS_REPLY_ARRAY) {
+        for (i = 0; i < list->elements; i++) {
+            size += list->element[i]->len;
+        }
+    }
+
+    return size;
 }
 
 

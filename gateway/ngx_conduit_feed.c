@@ -9,6 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "conduit_portion.h"
 #include "ngx_conduit_feed_core.h"
 
 
@@ -25,7 +26,7 @@ static void ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
     ngx_conduit_question_e result);
 static void ngx_conduit_feed_refused(ngx_conduit_feed_t *feed,
     ngx_conduit_question_t *q);
-static ngx_uint_t ngx_conduit_feed_work(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_work(ngx_conduit_feed_t *feed);
 static void ngx_conduit_feed_release_frame(void *frame);
 
 
@@ -399,10 +400,13 @@ ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
 
         *last = q;
 
-        if (feed->answers == q) {
-            (void) ngx_conduit_feed_work(feed);
-        }
+        feed->size = conduit_portion_learn(feed->size, q->bytes,
+                                           q->answer.nentries);
 
+        /* it is processed after all sockets of this turn of the event loop were
+           read; a task that goes on with an earlier answer is left alone */
+
+        ngx_conduit_schedule_run(&feed->hub->schedule, &feed->work);
         break;
 
     case NGX_CONDUIT_QUESTION_REFUSED:
@@ -482,32 +486,27 @@ ngx_conduit_feed_refused(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q)
 static ngx_uint_t
 ngx_conduit_feed_turn(void *data, ngx_uint_t max)
 {
-    ngx_uint_t           n;
     ngx_conduit_feed_t  *feed = data;
 
     feed->holds++;
 
-    n = ngx_conduit_feed_work(feed);
+    ngx_conduit_feed_work(feed);
 
     feed->holds--;
 
     feed->on->released(feed->data);
 
-    /* a feed that used up its time has used the whole turn */
-
-    return n ? max : 1;
+    return 1;
 }
 
 
-/* processes answers until the time of the turn is over; returns 1 if it is */
+/* processes answers until the time of the turn is over */
 
-static ngx_uint_t
+static void
 ngx_conduit_feed_work(ngx_conduit_feed_t *feed)
 {
     ngx_int_t                rc;
     ngx_conduit_question_t  *q;
-
-    ngx_conduit_feed_turn_start();
 
     while (feed->answers != NULL) {
 
@@ -518,8 +517,8 @@ ngx_conduit_feed_work(ngx_conduit_feed_t *feed)
              : ngx_conduit_feed_batch_take(feed);
 
         if (rc == NGX_AGAIN) {
-            ngx_conduit_schedule_run(&feed->hub->schedule, &feed->work);
-            return 1;
+            ngx_conduit_schedule_run_long(&feed->hub->schedule, &feed->work);
+            return;
         }
 
         if (rc == NGX_DECLINED) {
@@ -528,6 +527,4 @@ ngx_conduit_feed_work(ngx_conduit_feed_t *feed)
     }
 
     ngx_conduit_feed_batch_ask(feed);
-
-    return 0;
 }

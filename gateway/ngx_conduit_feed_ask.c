@@ -8,6 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "conduit_portion.h"
 #include "ngx_conduit_feed_core.h"
 #include "ngx_conduit_time.h"
 
@@ -15,41 +16,10 @@
 /* ms between two log lines about error replies of a server */
 #define NGX_CONDUIT_COMPLAINTS  10000
 
-/* microseconds of decoding in one turn of the event loop */
-#define NGX_CONDUIT_TURN        2000
-
-
-static uint64_t ngx_conduit_feed_now(void);
-
-
-static uint64_t  ngx_conduit_feed_started;
-
-
-/* NGINX's cached time does not advance within a turn */
-
-static uint64_t
-ngx_conduit_feed_now(void)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-
-void
-ngx_conduit_feed_turn_start(void)
-{
-    ngx_conduit_feed_started = ngx_conduit_feed_now();
-}
-
-
 ngx_uint_t
-ngx_conduit_feed_turn_over(void)
+ngx_conduit_feed_turn_over(ngx_conduit_feed_t *feed)
 {
-    return ngx_conduit_feed_now() - ngx_conduit_feed_started
-           >= NGX_CONDUIT_TURN;
+    return ngx_conduit_schedule_over(&feed->hub->schedule);
 }
 
 
@@ -58,7 +28,8 @@ ngx_conduit_feed_count(ngx_conduit_feed_t *feed, ngx_uint_t shift)
 {
     ngx_uint_t  n;
 
-    n = feed->hub->settings.read_count >> shift;
+    n = conduit_portion_count(feed->size, feed->hub->settings.read_count)
+        >> shift;
 
     return ngx_max(n, 1);
 }

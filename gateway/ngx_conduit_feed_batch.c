@@ -141,7 +141,9 @@ ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed)
 
         rc = ngx_conduit_feed_batch_append(feed, q->taken++);
 
-        if (rc == NGX_OK && q->taken < b->n && ngx_conduit_feed_turn_over()) {
+        if (rc == NGX_OK && q->taken < b->n
+            && ngx_conduit_feed_turn_over(feed))
+        {
             return NGX_AGAIN;
         }
     }

@@ -99,6 +99,8 @@ struct ngx_conduit_feed_s {
     size_t                             known;      /* known entries that FULL
                                                       may ask for again; 0:
                                                       all */
+    size_t                             size;       /* bytes of an entry, from
+                                                      the answers so far */
     uint32_t                           holds;
     uint8_t                            shift;      /* how often read_count is
                                                       halved */
@@ -116,9 +118,8 @@ struct ngx_conduit_feed_s {
 };
 
 
-/* Starts the time of a turn; says whether it is over. */
-void ngx_conduit_feed_turn_start(void);
-ngx_uint_t ngx_conduit_feed_turn_over(void);
+/* Whether the time of this turn is over. */
+ngx_uint_t ngx_conduit_feed_turn_over(ngx_conduit_feed_t *feed);
 
 /* Returns how many new entries a question asks for. */
 ngx_uint_t ngx_conduit_feed_count(ngx_conduit_feed_t *feed, ngx_uint_t shift);

@@ -212,7 +212,8 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
 
         q->taken++;
 
-        if (q->taken < q->answer.nentries && ngx_conduit_feed_turn_over()) {
+        if (q->taken < q->answer.nentries
+            && ngx_conduit_feed_turn_over(feed)) {
 
             ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                            "conduit: feed \"%V\" has taken %uz of %uz entries",

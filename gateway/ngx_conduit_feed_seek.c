@@ -10,6 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "conduit_portion.h"
 #include "ngx_conduit_feed_core.h"
 #include "ngx_conduit_gateway_metrics.h"
 
@@ -77,7 +78,8 @@ ngx_conduit_feed_seek_count(ngx_conduit_feed_t *feed)
         return 1;
     }
 
-    n = ngx_min(feed->hub->settings.read_count, NGX_CONDUIT_SEEK) >> s->shift;
+    n = ngx_min(feed->hub->settings.read_count, NGX_CONDUIT_SEEK);
+    n = conduit_portion_count(feed->size, n) >> s->shift;
 
     return ngx_max(n, 1);
 }
@@ -164,7 +166,7 @@ ngx_conduit_feed_seek_take(ngx_conduit_feed_t *feed)
         found = ngx_conduit_feed_seek_look(feed, q->taken++);
 
         if (!found && q->taken < q->answer.nentries
-            && ngx_conduit_feed_turn_over())
+            && ngx_conduit_feed_turn_over(feed))
         {
             return NGX_AGAIN;
         }

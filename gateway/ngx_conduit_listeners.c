@@ -250,6 +250,10 @@ ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
 
     for (n = 0; n < max; n++) {
 
+        if (n && ngx_conduit_schedule_over(ls->schedule)) {
+            break;
+        }
+
         if (!ngx_queue_empty(&ls->ready)) {
             ngx_conduit_listeners_serve_one(ls,
                                     ngx_conduit_listeners_head(&ls->ready));

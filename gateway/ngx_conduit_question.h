@@ -90,6 +90,8 @@ struct ngx_conduit_question_s {
     redisReply                  *list;     /* the array of entries, in one of
                                               them */
     conduit_history_entry_t     *entries;
+    size_t                       bytes;    /* of the entries; valid when
+                                              answered */
     ngx_uint_t                   waits;    /* how many replies are still to
                                               come */
     ngx_uint_t                   form;

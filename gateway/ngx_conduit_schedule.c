@@ -11,8 +11,13 @@
 #include "ngx_conduit_schedule.h"
 
 
-/* pieces of work in one turn of the event loop: about a millisecond */
+/*
+ * A slice: so many pieces of work, or microseconds, in one turn of the event
+ * loop.  An event of another channel passes through about six turns between its
+ * publisher and its client; the cost of a turn is a few microseconds.
+ */
 #define NGX_CONDUIT_SCHEDULE_SLICE  128
+#define NGX_CONDUIT_SCHEDULE_TIME   500
 
 /* ms */
 #define NGX_CONDUIT_SCHEDULE_RETRY  500
@@ -20,7 +25,12 @@
 
 static void ngx_conduit_schedule_event(ngx_conduit_schedule_t *s,
     ngx_event_t *ev, ngx_event_handler_pt handler);
+static void ngx_conduit_schedule_add(ngx_conduit_schedule_t *s,
+    ngx_queue_t *queue, ngx_conduit_task_t *task);
 static void ngx_conduit_schedule_run_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_conduit_schedule_serve(ngx_queue_t *queue,
+    ngx_uint_t max);
+static uint64_t ngx_conduit_schedule_now(void);
 static void ngx_conduit_schedule_retry_handler(ngx_event_t *ev);
 static void ngx_conduit_schedule_later_handler(ngx_event_t *ev);
 static ngx_conduit_task_t *ngx_conduit_schedule_next(ngx_queue_t *queue);
@@ -30,6 +40,7 @@ void
 ngx_conduit_schedule_init(ngx_conduit_schedule_t *s, ngx_msec_t delay)
 {
     ngx_queue_init(&s->run);
+    ngx_queue_init(&s->longer);
     ngx_queue_init(&s->retry);
     ngx_queue_init(&s->later);
 
@@ -78,8 +89,24 @@ ngx_conduit_schedule_close(ngx_conduit_schedule_t *s)
 void
 ngx_conduit_schedule_run(ngx_conduit_schedule_t *s, ngx_conduit_task_t *task)
 {
+    ngx_conduit_schedule_add(s, &s->run, task);
+}
+
+
+void
+ngx_conduit_schedule_run_long(ngx_conduit_schedule_t *s,
+    ngx_conduit_task_t *task)
+{
+    ngx_conduit_schedule_add(s, &s->longer, task);
+}
+
+
+static void
+ngx_conduit_schedule_add(ngx_conduit_schedule_t *s, ngx_queue_t *queue,
+    ngx_conduit_task_t *task)
+{
     if (task->queue.next == NULL) {
-        ngx_queue_insert_tail(&s->run, &task->queue);
+        ngx_queue_insert_tail(queue, &task->queue);
 
         ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                        "conduit: task %p waits for a turn", task);
@@ -99,33 +126,78 @@ ngx_conduit_schedule_run(ngx_conduit_schedule_t *s, ngx_conduit_task_t *task)
 static void
 ngx_conduit_schedule_run_handler(ngx_event_t *ev)
 {
-    ngx_uint_t               left, done;
-    ngx_conduit_task_t      *task;
+    ngx_uint_t               left;
     ngx_conduit_schedule_t  *s = ev->data;
 
     left = NGX_CONDUIT_SCHEDULE_SLICE;
 
-    /* tasks that want more put themselves at the end of the queue */
+    /* tasks that want more put themselves at the end of a queue */
 
     s->serving = 1;
+    s->started = ngx_conduit_schedule_now();
 
     while (left && !ngx_queue_empty(&s->run)) {
 
-        task = ngx_conduit_schedule_next(&s->run);
-        done = task->handler(task->data, left);
-        left -= done;
+        left -= ngx_conduit_schedule_serve(&s->run, left);
 
-        /* the task may be freed: its address is only logged */
+        if (ngx_conduit_schedule_over(s)) {
+            break;
+        }
+    }
 
-        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                       "conduit: task %p had a turn: %ui done", task, done);
+    if (!ngx_queue_empty(&s->longer)) {
+        s->started = ngx_conduit_schedule_now();
+
+        (void) ngx_conduit_schedule_serve(&s->longer,
+                                          NGX_CONDUIT_SCHEDULE_SLICE);
     }
 
     s->serving = 0;
 
-    if (!ngx_queue_empty(&s->run)) {
+    if (!ngx_queue_empty(&s->run) || !ngx_queue_empty(&s->longer)) {
         ngx_post_event(&s->run_event, &ngx_posted_next_events);
     }
+}
+
+
+/* gives the first task of a queue its turn; returns how much it did */
+
+static ngx_uint_t
+ngx_conduit_schedule_serve(ngx_queue_t *queue, ngx_uint_t max)
+{
+    ngx_uint_t           done;
+    ngx_conduit_task_t  *task;
+
+    task = ngx_conduit_schedule_next(queue);
+    done = task->handler(task->data, max);
+
+    /* the task may be freed: its address is only logged */
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: task %p had a turn: %ui done", task, done);
+
+    return done;
+}
+
+
+ngx_uint_t
+ngx_conduit_schedule_over(ngx_conduit_schedule_t *s)
+{
+    return ngx_conduit_schedule_now() - s->started
+           >= NGX_CONDUIT_SCHEDULE_TIME;
+}
+
+
+/* NGINX's cached time does not advance within a turn */
+
+static uint64_t
+ngx_conduit_schedule_now(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
 

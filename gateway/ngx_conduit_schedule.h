@@ -7,6 +7,9 @@
  *   run     at the next turn of the event loop; all tasks that run share one
  *           slice of work a turn, so that a large task delays neither other
  *           tasks nor other requests; a task with work left asks for a turn
+ *   long    likewise, for a task that has used up a slice: one of these tasks
+ *           gets a slice of its own a turn, after those above, so that they do
+ *           not wait for it
  *   retry   after a little while, all tasks at once
  *   later   after a delay that is the same for all tasks, each when it is due
  */
@@ -37,6 +40,7 @@ typedef struct {
 
 typedef struct {
     ngx_queue_t            run;           /* ngx_conduit_task_t */
+    ngx_queue_t            longer;        /* ngx_conduit_task_t */
     ngx_queue_t            retry;         /* ngx_conduit_task_t */
     ngx_queue_t            later;         /* ngx_conduit_task_t, by due */
     ngx_msec_t             delay;         /* of "later" */
@@ -44,6 +48,8 @@ typedef struct {
     ngx_event_t            retry_timer;
     ngx_event_t            later_timer;   /* for the first task; it may have
                                              been cancelled */
+    uint64_t               started;       /* when the slice began, in
+                                             microseconds */
     ngx_uint_t             serving;       /* a slice is under way */
 } ngx_conduit_schedule_t;
 
@@ -60,6 +66,16 @@ void ngx_conduit_schedule_close(ngx_conduit_schedule_t *s);
 /* Gives a task a turn; does nothing when the task is in a queue already. */
 void ngx_conduit_schedule_run(ngx_conduit_schedule_t *s,
     ngx_conduit_task_t *task);
+
+/* Gives a turn to a task that has used up a slice; likewise. */
+void ngx_conduit_schedule_run_long(ngx_conduit_schedule_t *s,
+    ngx_conduit_task_t *task);
+
+/*
+ * Whether the time of the slice is over: a task with many pieces of work stops
+ * then, after at least one piece.  Call it only within a turn.
+ */
+ngx_uint_t ngx_conduit_schedule_over(ngx_conduit_schedule_t *s);
 
 /* Calls a task again a little later; likewise. */
 void ngx_conduit_schedule_retry(ngx_conduit_schedule_t *s,

@@ -1,8 +1,8 @@
 # Copyright (C) Conduit for NGINX authors
 #
-# A channel with many subscribers gets messages: no other user of the same
-# worker waits for long, neither a publisher nor a subscriber of another
-# channel.
+# A channel with many subscribers gets messages, or clients replay channels of
+# large messages: no other user of the same worker waits for long, neither a
+# publisher nor a subscriber of another channel.
 
 use strict;
 use warnings;
@@ -12,6 +12,7 @@ use lib 't/lib', 't/load';
 use Conduit;
 use IO::Socket::INET;
 use Load;
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -145,6 +146,83 @@ cmp_ok scalar(grep { $_ >= $LONGEST_MS } @longest_publish), '<=', $EXCEPT,
     "publishes beside it take less than $LONGEST_MS ms";
 cmp_ok scalar(grep { $_ >= $LONGEST_MS } @longest_listen), '<=', $EXCEPT,
     "events of another channel take less than $LONGEST_MS ms";
+
+# --- then with clients that replay channels of large messages
+
+{
+    my @channels = map { 100 + $_ } 1 .. size(3, 20);
+    my $n = size(200, 600);
+    my $data = message(channel_id => channel_name(100),
+                       payload => { v => [map { $_ / 7 } 1 .. 1479] });
+
+    cmp_ok length $data, '>', 16_000, 'messages have 16 KB, in doubles';
+
+    for my $key (map { stream_key($Load::ORG_ID, channel_name($_)) } @channels) {
+        redis('EVAL', "for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*',"
+              . "'data', ARGV[2]) end", 1, $key, $n, $data);
+    }
+
+    my ($reads, $used) = (calls('xread') + calls('xrange'), cpu_us($worker));
+    my %left = map { replays($_, $n) => 1 } @channels;
+    my (@published, @listened);
+
+    while (%left) {
+        probes(time, \@published, \@listened);
+
+        while ((my $pid = waitpid -1, POSIX::WNOHANG()) > 0) {
+            is $?, 0, "a client has replayed $n messages"
+                if delete $left{$pid};
+        }
+    }
+
+    my $total = $n * @channels;
+
+    # each probe is read, too
+
+    $reads = calls('xread') + calls('xrange') - $reads - @listened;
+    $used = (cpu_us($worker) - $used) / 1000;
+
+    is $wrong, 0, 'every probe beside replays was published and heard';
+
+    diag sprintf '%d messages were replayed, %d a read, with %.2f ms of the'
+         . ' processor for each', $total, $total / $reads, $used / $total;
+    diag 'a publish beside it: ', summary(@published);
+    diag 'another channel: ', summary(@listened);
+
+    # a reply with more would keep those for other channels waiting
+
+    cmp_ok $total / $reads, '<=', 12,
+        'the replies of Redis have about 128 KB, whatever a message has';
+    cmp_ok scalar(grep { $_ >= $LONGEST_MS } @listened), '<=', @listened / 10,
+        "events of another channel take less than $LONGEST_MS ms";
+}
+
+
+# A client that reads n messages of a channel from its oldest one on.
+
+sub replays {
+    my ($channel, $n) = @_;
+
+    my $pid = fork() // die "fork: $!";
+    return $pid if $pid;
+
+    my $client = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port);
+
+    $client->print('GET ' . load_path($channel)
+                   . " HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    $client->flush;
+
+    my ($got, $end, $bytes) = (0, '');
+
+    while ($got < $n && sysread $client, $bytes, 1 << 18) {
+        $bytes = $end . $bytes;
+        $got++ while $bytes =~ /\nid: /g;
+        $end = substr $bytes, -4;
+    }
+
+    POSIX::_exit($got == $n ? 0 : 1);
+}
+
 
 is_deeply [$nginx->workers], [$worker], 'the worker has not been replaced';
 

@@ -1,0 +1,37 @@
+/* Copyright (C) Conduit for NGINX authors */
+
+#include "conduit_portion.h"
+
+
+/* bytes of an entry, before one was read */
+#define CONDUIT_PORTION_FIRST  4096
+
+
+size_t
+conduit_portion_learn(size_t size, size_t bytes, size_t n)
+{
+    size_t  mean;
+
+    if (n == 0) {
+        return size;
+    }
+
+    mean = bytes / n + 1;
+
+    return mean >= size ? mean : size - (size - mean + 1) / 2;
+}
+
+
+size_t
+conduit_portion_count(size_t size, size_t max)
+{
+    size_t  n;
+
+    n = CONDUIT_PORTION_BYTES / (size ? size : CONDUIT_PORTION_FIRST);
+
+    if (n == 0) {
+        return 1;
+    }
+
+    return n < max ? n : max;
+}
