@@ -47,8 +47,11 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
 
     h->dirty = 0;
 
+    /* while the number is not known, the last entry of an answer is left out,
+       and one more is asked for */
+
     q->id = h->cursor;
-    q->extra = 1;
+    q->extra = 1 + !h->numbered;
     q->serial = ++h->asked;
 
     if (h->state == CONDUIT_HISTORY_SURE
@@ -76,7 +79,7 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
 
         if (conduit_window_item(&h->window, seq)->kind == CONDUIT_ITEM_ENTRY) {
             q->id = conduit_window_item(&h->window, seq)->id;
-            q->extra = end - seq;
+            q->extra = end - seq + !h->numbered;
             break;
         }
     }
@@ -121,6 +124,7 @@ conduit_history_take(conduit_history_t *h,
 
     h->cursor = entry->id;
     h->cursor_hash = entry->hash;
+    h->next.id = conduit_history_zero;
     h->state = CONDUIT_HISTORY_SURE;
     h->number++;
 
@@ -159,7 +163,15 @@ conduit_history_next_e
 conduit_history_taken(conduit_history_t *h,
     const conduit_history_answer_t *a)
 {
+    size_t  i;
+
     h->busy = CONDUIT_HISTORY_IDLE;
+
+    i = conduit_history_index(a, &h->cursor);
+
+    if (i < a->nentries) {
+        h->next = a->entries[i];
+    }
 
     if (a->full || h->dirty) {
         return CONDUIT_HISTORY_NEXT_ASK;

@@ -23,6 +23,8 @@ static void conduit_history_empty(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_trimmed(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
+static int conduit_history_is_next(const conduit_history_t *h,
+    const conduit_history_answer_t *a);
 static void conduit_history_count(conduit_history_t *h,
     const conduit_history_answer_t *a, size_t first);
 static void conduit_history_go_on(conduit_history_t *h,
@@ -44,6 +46,7 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
     plan->change = CONDUIT_HISTORY_NOTHING;
     plan->next = CONDUIT_HISTORY_NEXT_IDLE;
     plan->first = a->nentries;
+    plan->end = a->nentries;
 
     h->facts = (h->busy == CONDUIT_HISTORY_FULL);
 
@@ -69,6 +72,10 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
 
         if (plan->first == a->nentries) {
             plan->next = conduit_history_taken(h, a);
+        }
+
+        if (a->full && !h->numbered && a->nentries - plan->first > 1) {
+            plan->end--;
         }
 
         break;
@@ -401,7 +408,9 @@ conduit_history_trimmed(conduit_history_t *h,
     zero = conduit_history_is_zero(&h->cursor);
     plan->why = zero ? "begins" : "was trimmed up to the cursor";
 
-    if (a->counted && h->numbered ? a->added - a->length == h->number : zero) {
+    if (a->counted && h->numbered ? a->added - a->length == h->number
+                                  : zero || conduit_history_is_next(h, a))
+    {
         conduit_history_go_on(h, a, 0, plan);
         return;
     }
@@ -409,6 +418,18 @@ conduit_history_trimmed(conduit_history_t *h,
     plan->why = zero ? "begins after its first entries"
                      : "was trimmed past the cursor";
     conduit_history_gap(h, a, plan);
+}
+
+
+/* whether the oldest entry is the one that followed the cursor's */
+
+static int
+conduit_history_is_next(const conduit_history_t *h,
+    const conduit_history_answer_t *a)
+{
+    return a->nentries
+           && conduit_stream_id_cmp(&a->entries[0].id, &h->next.id) == 0
+           && a->entries[0].hash == h->next.hash;
 }
 
 
@@ -498,6 +519,7 @@ conduit_history_cut(conduit_history_t *h, uint64_t after)
     }
 
     h->ahead = conduit_history_zero;
+    h->next.id = conduit_history_zero;
 }
 
 
@@ -550,6 +572,7 @@ conduit_history_restart(conduit_history_t *h, conduit_history_plan_t *plan)
     h->life_seq = conduit_window_end(&h->window);
     h->fresh_seq = h->life_seq;
     h->cursor = conduit_history_zero;
+    h->next.id = conduit_history_zero;
     h->floor = conduit_history_zero;
     h->first = conduit_history_zero;
     h->late = 0;

@@ -55,7 +55,8 @@
  *     number                                entries read would all be removed
  *   at 0-0, oldest <= ahead                 RESTART: it was empty up to "ahead"
  *   oldest > cursor, added - length ==      no entry is missing, go on
- *     number
+ *     number, or, when that is not known,
+ *     the oldest is "next"
  *   at 0-0, the number is not known         go on: no entry was ever seen
  *   oldest > cursor                         GAP, go on
  *   oldest <= cursor, the answer has no     XDEL took the cursor's entry, go on
@@ -67,6 +68,10 @@
  *                                           the window goes, or another stream
  *
  * "number" is the value of entries-added when the cursor was the newest entry.
+ * It is not known before the end of a stream was read once, if that was read
+ * from an entry in its middle.  Until then, the last entry of an answer that
+ * does not reach the end is left in the stream, to be "next": it will be the
+ * oldest one if just the entries up to the cursor are trimmed.
  * "ahead" is the largest last-generated-id seen when a subscriber was judged:
  * its position may be after the cursor, as another worker may have read
  * further.
@@ -208,6 +213,9 @@ typedef struct {
     uint64_t              cursor_hash;  /* of the cursor's entry, valid when
                                            state is SURE and cursor is not
                                            0-0 */
+    conduit_history_entry_t  next;      /* the entry after the cursor, which was
+                                           read but left in the stream; ID 0-0:
+                                           not known */
     conduit_stream_id_t   floor;
     conduit_stream_id_t   ahead;        /* largest last-generated-id seen when a
                                            subscriber was judged; unused once
@@ -280,7 +288,8 @@ typedef enum {
     CONDUIT_HISTORY_NEXT_IDLE = 0, /* nothing to do until a ring */
     CONDUIT_HISTORY_NEXT_ASK,      /* call conduit_history_ask() now */
     CONDUIT_HISTORY_NEXT_TAKE,     /* conduit_history_take() for entries[first]
-                                      and all after it, then _taken() */
+                                      and all up to entries[end - 1], then
+                                      _taken() */
     CONDUIT_HISTORY_NEXT_WAIT      /* memory is out: the retry timer asks */
 } conduit_history_next_e;
 
@@ -288,6 +297,7 @@ typedef struct {
     conduit_history_change_e  change;
     conduit_history_next_e    next;
     size_t                    first;    /* index of the first entry to take */
+    size_t                    end;      /* index after the last one */
     const char               *why;      /* the rule, for the log; never NULL */
 } conduit_history_plan_t;
 
@@ -374,7 +384,8 @@ void conduit_history_answer(conduit_history_t *h,
 int conduit_history_take(conduit_history_t *h,
     const conduit_history_entry_t *entry, void *frame, uint32_t size);
 
-/* All of an answer was taken.  Returns NEXT_IDLE or NEXT_ASK. */
+/* All of an answer was taken, up to the plan's end.  Returns NEXT_IDLE or
+   NEXT_ASK. */
 conduit_history_next_e conduit_history_taken(conduit_history_t *h,
     const conduit_history_answer_t *a);
 

@@ -199,7 +199,7 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
         }
     }
 
-    while (q->taken < q->answer.nentries) {
+    while (q->taken < q->end) {
 
         if (ngx_conduit_feed_append(feed, q->taken) != NGX_OK) {
             conduit_history_failed(&feed->history);
@@ -212,12 +212,11 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
 
         q->taken++;
 
-        if (q->taken < q->answer.nentries
-            && ngx_conduit_feed_turn_over(feed)) {
+        if (q->taken < q->end && ngx_conduit_feed_turn_over(feed)) {
 
             ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                            "conduit: feed \"%V\" has taken %uz of %uz entries",
-                           &feed->key.node.str, q->taken, q->answer.nentries);
+                           &feed->key.node.str, q->taken, q->end);
 
             feed->on->appended(feed->data);
             return NGX_AGAIN;
@@ -270,6 +269,7 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
     conduit_history_answer(h, &q->answer, &plan);
 
     q->taken = plan.first;
+    q->end = plan.end;
 
     ngx_conduit_feed_changed(feed, &plan, &cursor);
 

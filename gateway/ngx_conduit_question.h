@@ -78,6 +78,8 @@ struct ngx_conduit_question_s {
     conduit_history_answer_t     answer;
     size_t                       taken;    /* entries taken so far, counted by
                                               the owner */
+    size_t                       end;      /* how many are to be taken,
+                                              likewise */
     ngx_uint_t                   begun;    /* the owner has begun to take it */
     ngx_uint_t                   whole;    /* the owner asked for all of the
                                               stream */

@@ -87,12 +87,14 @@ sub vanish {
     return (\@got, $trimmed);
 }
 
-# what is wrong with what a client gets: it has "lost" where numbers are missing,
-# and nowhere else
-sub wrong {
-    my @got = @_;
+# what is wrong with what a client gets that is to get all from 4 to 20, or from
+# another number to another: it has "lost" where numbers are missing, and nowhere
+# else
+sub wrong { return wrong_from(4, 20, @_) }
 
-    my $next = 4;
+sub wrong_from {
+    my ($next, $last, @got) = @_;
+
     my $lost;
 
     for my $n (@got) {
@@ -108,7 +110,7 @@ sub wrong {
         ($next, $lost) = ($n + 1, 0);
     }
 
-    return $next == 21 ? '' : "ends before $next";
+    return $next == $last + 1 ? '' : "ends before $next";
 }
 
 my %BEFORE = (
@@ -154,6 +156,62 @@ sub test {
 
     cmp_ok $losses, '>=', $before eq 'nothing' ? 1 : 2,
         "$title: trimming came in time";
+}
+
+# --- a client that comes back to the middle of a stream which is longer than a
+# reply: it is trimmed between the first replies, perhaps just up to the entry that
+# was read last
+
+{
+    my $exactly = 0;
+
+    for my $n (2, 3) {
+        for my $oldest (12 .. 24) {
+            my ($got, $trimmed) = resume($n, $oldest);
+            my $line = join ' ', @$got;
+
+            is wrong_from(11, 30, @$got), '',
+                "few, from 10 of 30, trimmed up to $oldest before command $n: "
+                . $line;
+
+            $exactly++ if $trimmed && $line eq join ' ', 11 .. 30;
+        }
+    }
+
+    # other entries than those that were read before are gone in most cases
+
+    cmp_ok $exactly, '<', 26, 'some of the entries are lost';
+}
+
+# A client that has 10 of 30 comes back, and the stream begins with an entry from
+# the n-th command about it on: what it gets, and whether there was one.
+sub resume {
+    my ($n, $oldest) = @_;
+
+    my $channel = uuid();
+    my $key = stream_key($ORG, $channel);
+
+    fill($channel, 1, 30);
+    $proxy->tell('before', $n, $key, 'XTRIM', $key, 'MINID', "1000-$oldest");
+
+    my $client = sse_open($nginx, path => "/few/$ORG?channel_id=$channel"
+                                          . '&last_event_id=1000-10');
+    my @got;
+
+    while (!@got || $got[-1] ne 30) {
+        my $event = $client->event(20) or last;
+        push @got, $event->{json}{sequence}
+                   // ($event->{json}{control_type} eq 'history_lost'
+                       ? 'lost' : 'other');
+    }
+
+    my $trimmed = redis('XRANGE', $key, '-', '+', 'COUNT', 1)->[0][0]
+                  eq "1000-$oldest";
+
+    $proxy->tell('pass');
+    $client->close;
+
+    return (\@got, $trimmed);
 }
 
 is $nginx->stop('QUIT', 20), 0, 'NGINX quits';

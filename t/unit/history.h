@@ -119,7 +119,7 @@ told_history(conduit_history_t *h, const said_t *said,
         return;
     }
 
-    for (i = plan->first; i < r.a.nentries; i++) {
+    for (i = plan->first; i < plan->end; i++) {
         ck_assert_int_eq(conduit_history_take(h, &r.e[i], h, 10), 0);
     }
 

@@ -104,6 +104,7 @@ static struct {
     size_t               limit;               /* bytes of the window */
     model_packet_t       taking;              /* the answer being taken */
     size_t               taken;
+    size_t               take_end;            /* of the plan */
     int                  renew;               /* the link has changed since that
                                                  answer came */
     int                  later;               /* the retry timer runs */
@@ -145,7 +146,8 @@ static struct {
                                                  stream, whose numbers fit */
     uint64_t             fooled_by;           /* the stream before that */
     uint64_t             blind;               /* first entries after a GAP that
-                                                 was found without a number */
+                                                 was found without a number, and
+                                                 without the next entry */
     int                  out_now[2];          /* questions, batches that are
                                                  out */
     int                  waits[2];            /* whether they wait for the retry

@@ -212,7 +212,7 @@ take_one(void)
 
     say("takes " FID, ID(entry->id));
 
-    if (m.taken == m.taking.a.nentries) {
+    if (m.taken == m.take_end) {
         next = conduit_history_taken(&m.h, &m.taking.a);
         settled();
         done(next == CONDUIT_HISTORY_NEXT_ASK);
@@ -316,26 +316,27 @@ at_cursor(void)
 static void
 answered(model_packet_t *p)
 {
-    int                     i, c, numbered, zero;
+    int                     i, c, known, zero;
     conduit_stream_id_t     pos;
     conduit_history_plan_t  plan;
 
     m.taking = *p;
     m.taking.a.entries = m.taking.entries;
 
-    numbered = m.h.numbered;
+    known = (m.h.numbered || m.h.next.id.ms != 0);
     zero = (m.h.cursor.ms == 0 && m.h.cursor.seq == 0);
     c = at_cursor();
 
     conduit_history_answer(&m.h, &m.taking.a, &plan);
 
-    planned(&m.taking, &plan, c, zero, numbered);
+    planned(&m.taking, &plan, c, zero, known);
 
     m.taken = plan.first;
+    m.take_end = plan.end;
 
-    say("plan: %s; change %d next %d first %zu of %zu, number %d%s", plan.why,
-        plan.change, plan.next, plan.first, p->a.nentries, (int) m.h.number,
-        m.h.numbered ? "" : "?");
+    say("plan: %s; change %d next %d first %zu of %zu up to %zu, number %d%s",
+        plan.why, plan.change, plan.next, plan.first, p->a.nentries, plan.end,
+        (int) m.h.number, m.h.numbered ? "" : "?");
 
     for (i = 0; i < SUBS; i++) {
 

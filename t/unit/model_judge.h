@@ -17,8 +17,9 @@
  *   back      entries that RESTORE or RENAME has brought back after a position
  *   unseen    Redis 6: entries trimmed before the first read of a stream
  *   holes     after XDEL has left holes, or XSETID has changed entries-added,
- *             "trimmed" may be told although nothing was trimmed; also until
- *             the end of a stream was reached, or an entry after a gap taken
+ *             "trimmed" may be told although nothing was trimmed; also if
+ *             memory was out, or a link lost, before an entry after a gap was
+ *             taken, or before the end of an answer
  */
 
 #ifndef MODEL_JUDGE_H

@@ -227,7 +227,7 @@ rolled_back(const model_packet_t *p)
 
 static void
 planned(const model_packet_t *p, const conduit_history_plan_t *plan, int c,
-    int was_zero, int was_numbered)
+    int was_zero, int was_known)
 {
     int       x;
     uint64_t  before, was;
@@ -237,7 +237,7 @@ planned(const model_packet_t *p, const conduit_history_plan_t *plan, int c,
         ? (int) p->entries[plan->first].hash - 1 : -1;
     before = x >= 0 ? m.redis.line[x] & ~BIT(x) : p->line;
 
-    if (plan->change == CONDUIT_HISTORY_GAP && !was_numbered) {
+    if (plan->change == CONDUIT_HISTORY_GAP && !was_known) {
         m.blind |= BIT(x);
     }
 

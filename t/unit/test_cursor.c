@@ -137,6 +137,172 @@ START_TEST(the_end_is_looked_for)
 END_TEST
 
 
+/*
+ * While the number is not known, one entry is left in the stream: it tells
+ * whether entries are missing after the stream was trimmed.
+ */
+
+typedef struct {
+    const char  *why;               /* of the last plan */
+    said_t       said;              /* after 7-0 was left */
+    int          change;
+    uint64_t     first;             /* plan.first */
+    int          number;            /* afterwards; -1: not known */
+} left_t;
+
+static const left_t  left[] = {
+
+    /* the oldest entry is the one that was left */
+
+    { "was trimmed up to the cursor",
+      { 1, 0, 0, 2, { SAME(7), SAME(8) }, 2, 8, 8, 7, 0, 0 }, NOTHING, 0, 8 },
+    { "was trimmed up to the cursor",                   /* Redis 6 */
+      { 0, 0, 0, 2, { SAME(7), SAME(8) }, 2, 0, 8, 7, 0, 0 }, NOTHING, 0, -1 },
+    { "was trimmed up to the cursor",                   /* and goes on */
+      { 1, 1, 0, 3, { SAME(7), SAME(8), SAME(9) }, 9, 19, 19, 7, 0, 0 },
+      NOTHING, 0, 13 },
+
+    /* it is gone, too */
+
+    { "was trimmed past the cursor",
+      { 1, 0, 0, 1, { SAME(8) }, 1, 8, 8, 8, 0, 0 }, GAP, 0, 8 },
+    { "was trimmed past the cursor",
+      { 0, 0, 0, 1, { SAME(8) }, 1, 0, 8, 8, 0, 0 }, GAP, 0, -1 },
+
+    /* another entry has its ID */
+
+    { "was trimmed past the cursor",
+      { 1, 0, 0, 1, { OTHER(7) }, 1, 8, 7, 7, 0, 0 }, GAP, 0, 8 },
+
+    /* nothing was trimmed */
+
+    { "goes on",
+      { 1, 0, 0, 3, { SAME(6), SAME(7), SAME(8) }, 8, 8, 8, 1, 0, 0 },
+      NOTHING, 1, 8 }
+};
+
+
+START_TEST(one_entry_is_left)
+{
+    const left_t           *l;
+    conduit_history_t       h;
+    conduit_history_plan_t  plan;
+
+    static const said_t  three = { 0, 1, 0, 3, { SAME(5), SAME(6), SAME(7) },
+                                   0, 0, 0, 0, 0, 0 };
+
+    l = &left[_i];
+
+    start(&h, FAST);
+    h.numbered = 0;
+    told_history(&h, &three, &plan);
+
+    ck_assert_uint_eq(plan.first, 1);
+    ck_assert_uint_eq(plan.end, 2);
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
+    ck_assert_uint_eq(h.cursor.ms, 6);
+    ck_assert_uint_eq(h.next.id.ms, 7);
+
+    h.state = CONDUIT_HISTORY_SUSPECT;
+    told_history(&h, &l->said, &plan);
+
+    ck_assert_str_eq(plan.why, l->why);
+    ck_assert_int_eq(plan.change, l->change);
+    ck_assert_uint_eq(plan.first, l->first);
+    ck_assert_int_eq(h.numbered ? (int) h.number : -1, l->number);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* an entry is left only where the answer may end in the middle, where the
+   number does not tell, and where another one is taken; what is left is not
+   kept for another cursor */
+
+START_TEST(no_entry_is_left)
+{
+    conduit_history_t           h;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const said_t  two = { 0, 1, 0, 2, { SAME(5), SAME(6) },
+                                 0, 0, 0, 0, 0, 0 };
+    static const said_t  three = { 0, 1, 0, 3, { SAME(5), SAME(6), SAME(7) },
+                                   0, 0, 0, 0, 0, 0 };
+    static const said_t  end = { 0, 0, 0, 3, { SAME(5), SAME(6), SAME(7) },
+                                 0, 0, 0, 0, 0, 0 };
+    static const said_t  back = { 1, 0, 0, 1, { SAME(2) }, 2, 2, 2, 1, 0, 0 };
+    static const said_t  anew = { 1, 0, 0, 1, { SAME(1) }, 1, 1, 1, 1, 0, 0 };
+    static const said_t  later = { 0, 0, 0, 2, { SAME(6), SAME(7) },
+                                   0, 0, 0, 0, 0, 0 };
+
+    start(&h, FAST);
+    told_history(&h, &three, &plan);
+    ck_assert_uint_eq(h.cursor.ms, 7);
+    ck_assert_uint_eq(h.next.id.ms, 0);
+    conduit_history_ask(&h, 1, 100, &q);
+    ck_assert_uint_eq(q.extra, 1);
+    conduit_history_free(&h);
+
+    start(&h, FAST);
+    h.numbered = 0;
+    told_history(&h, &end, &plan);
+    ck_assert_uint_eq(h.cursor.ms, 7);
+    ck_assert_uint_eq(h.next.id.ms, 0);
+    conduit_history_free(&h);
+
+    /* so one more is asked for */
+
+    start(&h, FAST);
+    h.numbered = 0;
+    conduit_history_ask(&h, 1, 100, &q);
+    ck_assert_uint_eq(q.extra, 2);
+    conduit_history_unsent(&h);
+    conduit_history_ask(&h, 1, 100, &q);
+    ck_assert_uint_eq(q.extra, 6);
+    conduit_history_free(&h);
+
+    start(&h, FAST);
+    h.numbered = 0;
+    told_history(&h, &two, &plan);
+    ck_assert_uint_eq(h.cursor.ms, 6);
+    ck_assert_uint_eq(h.next.id.ms, 0);
+    conduit_history_free(&h);
+
+    start(&h, FAST);
+    h.numbered = 0;
+    told_history(&h, &three, &plan);
+    ck_assert_uint_eq(h.next.id.ms, 7);
+    told_history(&h, &later, &plan);
+    ck_assert_uint_eq(h.cursor.ms, 7);
+    ck_assert_uint_eq(h.next.id.ms, 0);
+    conduit_history_free(&h);
+
+    /* the stream is rolled back, or another one */
+
+    start(&h, FAST);
+    h.numbered = 0;
+    told_history(&h, &three, &plan);
+    h.state = CONDUIT_HISTORY_SUSPECT;
+    told_history(&h, &back, &plan);
+    ck_assert_int_eq(plan.change, CONDUIT_HISTORY_CUT);
+    ck_assert_uint_eq(h.next.id.ms, 0);
+    conduit_history_free(&h);
+
+    start(&h, FAST);
+    h.numbered = 0;
+    told_history(&h, &three, &plan);
+    h.state = CONDUIT_HISTORY_SUSPECT;
+    h.compared = id_of(3);
+    conduit_history_drop(&h, h.window.n);
+    told_history(&h, &anew, &plan);
+    ck_assert_int_eq(plan.change, CONDUIT_HISTORY_RESTART);
+    ck_assert_uint_eq(h.next.id.ms, 0);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* the entry at "ahead" was deleted: each FAST is followed by one FULL, which is
    not followed by another */
 
@@ -315,6 +481,9 @@ main(void)
     tcase_add_test(t, a_ring_in_between_asks_again);
     tcase_add_test(t, what_was_not_taken_is_asked_again);
     tcase_add_test(t, the_end_is_looked_for);
+    tcase_add_loop_test(t, one_entry_is_left, 0,
+                        sizeof(left) / sizeof(left[0]));
+    tcase_add_test(t, no_entry_is_left);
     tcase_add_test(t, what_is_ahead_was_deleted);
     tcase_add_test(t, the_floor_follows_what_is_dropped);
     tcase_add_loop_test(t, a_gap_stays_until_the_entry_behind_it_is_there, 0,

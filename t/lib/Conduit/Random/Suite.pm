@@ -20,14 +20,8 @@ our @EXPORT = qw(run);
 
 # What the engine can't keep always, by promise or by promise and kind, with the
 # modes: this does not fail the test.  Where entries are added and trimmed only, on
-# whatever links, all but one kind does.
+# whatever links, all does.
 my %KNOWN = (
-    'P2 trimmed' => {
-        modes => 'append delete rollback links all moves',
-        why => 'trimmed to where a client is that has come back, before the worker'
-               . ' has read the stream to its end once, and so knows how many'
-               . ' entries it had',
-    },
     P1 => {
         modes => 'delete rollback all lossy',
         why => 'an older dump is restored (or a replica that has no more takes'
