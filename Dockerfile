@@ -14,7 +14,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         binutils g++ gcc libc6-dev libhiredis-dev libjansson-dev \
         libprotobuf-c-dev libprotobuf-dev libssl-dev make nginx-dev pkgconf \
-        protobuf-c-compiler
+        protobuf-c-compiler zlib1g-dev
 
 WORKDIR /src
 COPY Makefile config ngx_conduit_publish_module.c ngx_conduit_gateway_module.c ./

@@ -44,7 +44,7 @@ PROTO_DIR = $(firstword $(patsubst %/google/protobuf/struct.proto,%, \
 	/usr/local/include/google/protobuf/struct.proto)))
 
 PURE_INCS = $(ROOMS:%=-I%) -I$(GEN)
-PURE_LIBS = -lprotobuf-c -ljansson -lcrypto -lstdc++ -lm
+PURE_LIBS = -lprotobuf-c -ljansson -lcrypto -lz -lstdc++ -lm
 CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
 UNIT_CFLAGS = -g -O1 -Wall -Wextra -Werror \

@@ -348,6 +348,13 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.coalesce),
       NULL },
 
+    { ngx_string("conduit_gateway_gzip"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, gzip),
+      NULL },
+
     { ngx_string("conduit_gateway_keepalive"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conduit_gateway_time,
@@ -841,6 +848,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
     s->max_value = NGX_CONF_UNSET_SIZE;
 
     glcf->expire = NGX_CONF_UNSET;
+    glcf->gzip = NGX_CONF_UNSET;
     glcf->start = NGX_CONF_UNSET_UINT;
     glcf->token = NGX_CONF_UNSET_PTR;
     glcf->resume_only = NGX_CONF_UNSET_PTR;
@@ -867,6 +875,7 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conduit_gateway_waive(prev, conf);
 
     ngx_conf_merge_value(conf->expire, prev->expire, 0);
+    ngx_conf_merge_value(conf->gzip, prev->gzip, 0);
     ngx_conf_merge_uint_value(conf->start, prev->start, CONDUIT_START_OLDEST);
     ngx_conf_merge_ptr_value(conf->token, prev->token, NULL);
     ngx_conf_merge_ptr_value(conf->resume_only, prev->resume_only, NULL);

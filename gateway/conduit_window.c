@@ -62,6 +62,22 @@ conduit_window_item(const conduit_window_t *w, uint64_t seq)
 }
 
 
+void
+conduit_window_grow(conduit_window_t *w, uint64_t seq, size_t bytes)
+{
+    conduit_item_t  *item;
+
+    item = conduit_window_item(w, seq);
+
+    if (bytes > UINT32_MAX - item->size) {
+        bytes = UINT32_MAX - item->size;
+    }
+
+    item->size += (uint32_t) bytes;
+    w->bytes += bytes;
+}
+
+
 uint64_t
 conduit_window_find(const conduit_window_t *w, uint64_t from, uint64_t to,
     const conduit_stream_id_t *id)

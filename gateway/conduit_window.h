@@ -42,7 +42,8 @@ typedef struct {
     void                 *frame;   /* the caller's; NULL: none */
     conduit_stream_id_t   id;
     uint64_t              hash;    /* of the entry's bytes, not the frame's */
-    uint32_t              size;    /* bytes of the frame */
+    uint32_t              size;    /* bytes of the frame, with those of its
+                                      compressed forms */
     uint32_t              kind;    /* conduit_item_e */
 } conduit_item_t;
 
@@ -80,6 +81,9 @@ uint64_t conduit_window_end(const conduit_window_t *w);
  * Returns the item with a number from base up to the end, the end not included.
  */
 conduit_item_t *conduit_window_item(const conduit_window_t *w, uint64_t seq);
+
+/* The frame of an item takes so many more bytes than before. */
+void conduit_window_grow(conduit_window_t *w, uint64_t seq, size_t bytes);
 
 /*
  * Finds the entry with an ID among the items numbered from "from" up to "to",

@@ -220,6 +220,14 @@ ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
 }
 
 
+void
+ngx_conduit_channel_grown(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
+    ngx_conduit_frame_t *frame, size_t bytes)
+{
+    ngx_conduit_listeners_grown(&ch->listeners, l, frame, bytes);
+}
+
+
 ngx_uint_t
 ngx_conduit_channel_waits(ngx_conduit_channel_t *ch)
 {

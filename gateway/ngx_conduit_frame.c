@@ -218,6 +218,7 @@ void
 ngx_conduit_frame_release(ngx_conduit_frame_t *frame)
 {
     if (--frame->refs == 0) {
+        ngx_conduit_deflated_free(frame->deflated);
         ngx_free(frame);
     }
 }

@@ -13,6 +13,7 @@
 
 #include "conduit_buf.h"
 #include "conduit_id.h"
+#include "ngx_conduit_deflated.h"
 #include "ngx_conduit_gateway.h"
 #include "ngx_conduit_shard.h"
 #include "ngx_conduit_stream.h"
@@ -26,6 +27,10 @@ typedef struct {
     unsigned                end:1;         /* the message ends its stream */
     unsigned                prompt:1;      /* it is no delta, and so never held
                                               back */
+    ngx_conduit_deflated_t *deflated;      /* NULL: no client needed that */
+    uint64_t                serial;        /* of this frame alone; 0: no client
+                                              needed one.  Both are set by
+                                              ngx_conduit_gzip_frame() */
     size_t                  len;
     u_char                  data[1];
 } ngx_conduit_frame_t;

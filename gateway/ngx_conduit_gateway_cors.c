@@ -16,6 +16,7 @@
 #include "conduit_origin.h"
 #include "ngx_conduit_gateway_cors.h"
 #include "ngx_conduit_http.h"
+#include "ngx_conduit_response.h"
 
 
 /* which headers a page may send: any, as tracing adds its own to every fetch();
@@ -31,7 +32,6 @@ static ngx_conduit_gateway_loc_conf_t *ngx_conduit_gateway_cors_conf(
 static void ngx_conduit_gateway_cors_clear(ngx_http_request_t *r);
 static const char *ngx_conduit_gateway_cors_origin(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf);
-static ngx_int_t ngx_conduit_gateway_cors_vary(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_cors_preflight(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_cors_headers(ngx_http_request_t *r);
 
@@ -143,7 +143,7 @@ ngx_conduit_gateway_cors(ngx_http_request_t *r)
         return NGX_OK;
 
     } else {
-        if (ngx_conduit_gateway_cors_vary(r) != NGX_OK) {
+        if (ngx_conduit_response_vary(r, "Origin") != NGX_OK) {
             return NGX_ERROR;
         }
 
@@ -236,31 +236,6 @@ ngx_conduit_gateway_cors_origin(ngx_http_request_t *r,
     }
 
     return NULL;
-}
-
-
-/* adds "Vary: Origin" once, besides any other "Vary" */
-
-static ngx_int_t
-ngx_conduit_gateway_cors_vary(ngx_http_request_t *r)
-{
-    ngx_table_elt_t  *h;
-
-    static const char  origin[] = "Origin";
-
-    h = NULL;
-
-    for ( ;; ) {
-        h = ngx_conduit_http_find(&r->headers_out.headers, "Vary", h);
-
-        if (h == NULL) {
-            return ngx_conduit_http_header(r, "Vary", origin);
-        }
-
-        if (h->value.data == (u_char *) origin) {
-            return NGX_OK;
-        }
-    }
 }
 
 

@@ -42,6 +42,10 @@ static const char * const  ngx_conduit_gateway_losses[] = {
     "trimmed", "gone", NULL
 };
 
+static const char * const  ngx_conduit_gateway_forms[] = {
+    "alone", "chained", "stored", NULL
+};
+
 /* in microseconds, from 1 ms, the resolution of an entry's ID, to 30 s */
 const uint32_t  ngx_conduit_gateway_delivery[CONDUIT_METRICS_CELLS - 1] = {
     1000, 2000, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000,
@@ -91,8 +95,9 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
                        "Writes of events; one may contain several."),
     ngx_conduit_single(CONDUIT_COUNTER, "bytes_total",
                        NGX_CONDUIT_GATEWAY_BYTES,
-                       "Bytes written to subscribers, before compression and "
-                       "framing."),
+                       "Bytes written to subscribers, before framing; those "
+                       "of conduit_gateway_gzip after compression, those of "
+                       "NGINX's gzip before."),
     ngx_conduit_single(CONDUIT_COUNTER, "keepalives_total",
                        NGX_CONDUIT_GATEWAY_KEEPALIVES,
                        "Comments written to idle subscribers."),
@@ -112,6 +117,14 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
                        NGX_CONDUIT_GATEWAY_FRAMES,
                        "Entries decoded into events, once per worker for all "
                        "subscribers that are not behind."),
+    { "gzip_frames_total", "Events compressed for clients that get gzip, once "
+      "per worker and form; stored: one that does not get shorter.",
+      CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_DEFLATED,
+      "form", ngx_conduit_gateway_forms, NULL },
+    ngx_conduit_single(CONDUIT_COUNTER, "gzip_saved_bytes_total",
+                       NGX_CONDUIT_GATEWAY_GZIP_SAVED,
+                       "Bytes of events not written to subscribers, as these "
+                       "get gzip."),
     ngx_conduit_single(CONDUIT_COUNTER, "skipped_total",
                        NGX_CONDUIT_GATEWAY_SKIPPED,
                        "Entries skipped, as they are not valid messages."),

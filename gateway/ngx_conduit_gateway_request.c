@@ -49,6 +49,9 @@ static ngx_int_t ngx_conduit_gateway_start(ngx_http_request_t *r,
     const char **err);
 static ngx_int_t ngx_conduit_gateway_is_position(ngx_http_request_t *r,
     const char *name, ngx_str_t *value, conduit_stream_id_t *pos);
+static ngx_int_t ngx_conduit_gateway_encoding(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx);
+static ngx_uint_t ngx_conduit_gateway_accepts_gzip(ngx_http_request_t *r);
 static const char *ngx_conduit_gateway_token(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx, ngx_str_t *token);
 static ngx_int_t ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
@@ -108,6 +111,10 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
     rc = ngx_conduit_gateway_discard_body(r);
     if (rc != NGX_DECLINED) {
         return rc;
+    }
+
+    if (ngx_conduit_gateway_encoding(r, glcf, ctx) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     /* a request that was a subscriber before a redirect may have buffers in
@@ -334,6 +341,50 @@ ngx_conduit_gateway_is_position(ngx_http_request_t *r, const char *name,
                   "ignored", name);
 
     return NGX_DECLINED;
+}
+
+
+/*
+ * Decides whether the response is in gzip.  A client of HTTP/1.0 gets none, as
+ * with NGINX's "gzip_http_version".
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_encoding(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx)
+{
+    /* after a redirect, it may be a subscriber that was served already */
+
+    if (ctx->sub.request == NULL) {
+        ctx->sub.gzip.on = glcf->gzip
+                           && r->http_version >= NGX_HTTP_VERSION_11
+                           && ngx_conduit_gateway_accepts_gzip(r);
+    }
+
+    return glcf->gzip ? ngx_conduit_response_vary(r, "Accept-Encoding")
+                      : NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_conduit_gateway_accepts_gzip(ngx_http_request_t *r)
+{
+    ngx_table_elt_t  *h;
+
+    h = NULL;
+
+    for ( ;; ) {
+        h = ngx_conduit_http_find(&r->headers_in.headers, "Accept-Encoding",
+                                  h);
+
+        if (h == NULL) {
+            return 0;
+        }
+
+        if (conduit_deflate_accepted((char *) h->value.data, h->value.len)) {
+            return 1;
+        }
+    }
 }
 
 

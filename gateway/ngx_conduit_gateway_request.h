@@ -32,6 +32,7 @@ typedef struct {
     ngx_flag_t                       waived;    /* "conduit_gateway_auth off" is
                                                    set on a level inside that of
                                                    the claims, if any */
+    ngx_flag_t                       gzip;
     ngx_conduit_hub_t               *hub;
 } ngx_conduit_gateway_loc_conf_t;
 

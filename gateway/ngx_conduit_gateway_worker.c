@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 
 #include "ngx_conduit_canary.h"
+#include "ngx_conduit_deflated.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_worker.h"
 #include "ngx_conduit_time.h"
@@ -199,6 +200,7 @@ ngx_conduit_gateway_exit_process(ngx_cycle_t *cycle)
 
     if (gmcf != NULL && gmcf->common.used) {
         ngx_conduit_gateway_close_hubs(gmcf);
+        ngx_conduit_deflated_close();
         ngx_conduit_stats_close(&ngx_conduit_gateway_stats);
     }
 }

@@ -243,6 +243,31 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 }
 
 
+/* events that are held back must have fewer bytes than the window may have, so
+   they are not counted as larger than they were when they came */
+
+void
+ngx_conduit_listeners_grown(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame, size_t bytes)
+{
+    uint64_t           seq;
+    conduit_window_t  *w;
+
+    if (l->place.where != CONDUIT_PLACE_WINDOW || ls->held.coalesce.waits) {
+        return;
+    }
+
+    w = &ngx_conduit_feed_history(ls->feed)->window;
+    seq = l->place.seq - 1;
+
+    if (seq >= w->base && seq < conduit_window_end(w)
+        && conduit_window_item(w, seq)->frame == frame)
+    {
+        conduit_window_grow(w, seq, bytes);
+    }
+}
+
+
 ngx_uint_t
 ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
 {

@@ -124,6 +124,13 @@ ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     const char **reason);
 
 /*
+ * The frame that a listener was just sent takes so many more bytes than before:
+ * counts them for the limit of the window, if it is there.
+ */
+void ngx_conduit_listeners_grown(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame, size_t bytes);
+
+/*
  * Serves up to max listeners, and asks for another turn when more are left.
  * Returns how many were served.
  */

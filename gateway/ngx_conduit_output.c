@@ -7,7 +7,9 @@
  * a frame until its buffer is consumed (pos == last), or until the request's
  * pool is destroyed: HTTP/2 still sends from it after the request's cleanups
  * have run.  The buffers themselves live in the request's pool and are reused,
- * so that a response that lasts for days does not grow.
+ * so that a response that lasts for days does not grow.  A response in gzip
+ * (ngx_conduit_gzip.h) differs in what is sent of a frame, and in the bytes
+ * around others.
  *
  * While any of its output is buffered, nothing more is handed over: a slow
  * client falls behind and goes on from its position.
@@ -27,6 +29,8 @@ static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
 static ngx_int_t ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last, ngx_conduit_frame_t **rest);
+static ngx_int_t ngx_conduit_sub_push_end(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
@@ -34,6 +38,19 @@ static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
 static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last);
+static ngx_int_t ngx_conduit_sub_push_piece(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame, ngx_conduit_frame_t *tail,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+static ngx_int_t ngx_conduit_sub_push_stored(ngx_conduit_sub_t *sub,
+    u_char *data, size_t len, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last);
+static ngx_int_t ngx_conduit_sub_push_own(ngx_conduit_sub_t *sub, size_t len,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+static ngx_int_t ngx_conduit_sub_push_bytes(ngx_conduit_sub_t *sub,
+    u_char *data, size_t len, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last);
+static ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub,
+    u_char *data, size_t len);
 
 
 ngx_int_t
@@ -41,11 +58,13 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last, ngx_uint_t *end)
 {
     size_t                limit, before;
+    uint32_t              size;
     const char           *reason;
     ngx_conduit_frame_t  *frame, *rest;
 
     limit = sub->hub->settings.buffer_size;
     before = sub->pending;
+    size = sub->gzip.size;
 
     *first = NULL;
     *last = NULL;
@@ -62,7 +81,10 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 
     rest = NULL;
 
-    while ((rest != NULL || sub->pending - before < limit) && !*end) {
+    while ((rest != NULL || (sub->pending - before < limit
+                             && sub->gzip.size - size < limit))
+           && !*end)
+    {
 
         if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
                                       &reason))
@@ -98,6 +120,12 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         sub->events++;
     }
 
+    if (*end && sub->gzip.on
+        && ngx_conduit_sub_push_end(sub, first, last) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     return NGX_AGAIN;
 }
 
@@ -116,6 +144,11 @@ ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
 
     if (bundle == NULL) {
         bundle = frame;
+    }
+
+    if (sub->gzip.on) {
+        return ngx_conduit_sub_push_piece(sub, bundle, *rest ? *rest : frame,
+                                          first, last);
     }
 
     bundle->refs++;
@@ -199,16 +232,134 @@ static ngx_int_t
 ngx_conduit_sub_push(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last)
 {
-    ngx_conduit_out_t  *out;
+    ngx_int_t  rc;
 
-    out = ngx_conduit_sub_out(sub, frame->data, frame->len);
+    if (sub->gzip.on) {
+        ngx_conduit_gzip_text(&sub->gzip, frame->data, frame->len);
+        rc = ngx_conduit_sub_push_stored(sub, frame->data, frame->len, first,
+                                         last);
 
-    if (out == NULL) {
+    } else {
+        rc = ngx_conduit_sub_push_bytes(sub, frame->data, frame->len, first,
+                                        last);
+    }
+
+    if (rc != NGX_OK) {
         ngx_conduit_frame_release(frame);
         return NGX_ERROR;
     }
 
-    out->frame = frame;
+    (*last)->frame = frame;
+
+    return NGX_OK;
+}
+
+
+/* appends an event, or a bundle whose last event is tail, as gzip */
+
+static ngx_int_t
+ngx_conduit_sub_push_piece(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
+    ngx_conduit_frame_t *tail, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last)
+{
+    size_t            grown;
+    ngx_int_t         rc;
+    const ngx_str_t  *piece;
+
+    piece = ngx_conduit_gzip_frame(&sub->gzip, frame, tail, &grown);
+
+    if (grown) {
+        ngx_conduit_channel_grown(sub->channel, &sub->listener, frame, grown);
+    }
+
+    frame->refs++;
+
+    if (piece != NULL) {
+        rc = ngx_conduit_sub_push_bytes(sub, piece->data, piece->len, first,
+                                        last);
+
+    } else {
+        rc = ngx_conduit_sub_push_stored(sub, frame->data, frame->len, first,
+                                         last);
+    }
+
+    if (rc != NGX_OK) {
+        ngx_conduit_frame_release(frame);
+        return NGX_ERROR;
+    }
+
+    (*last)->frame = frame;
+
+    return NGX_OK;
+}
+
+
+/* appends the end of a response in gzip */
+
+static ngx_int_t
+ngx_conduit_sub_push_end(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last)
+{
+    if (ngx_conduit_sub_push_own(sub, CONDUIT_DEFLATE_END, first, last)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    conduit_deflate_end(sub->gzip.crc, sub->gzip.size, (*last)->own);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_sub_push_stored(ngx_conduit_sub_t *sub, u_char *data, size_t len,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+{
+    size_t  n;
+
+    for ( /* void */ ; len; data += n, len -= n) {
+
+        n = ngx_min(len, CONDUIT_DEFLATE_BLOCK);
+
+        if (ngx_conduit_sub_push_own(sub, CONDUIT_DEFLATE_STORED, first, last)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        conduit_deflate_stored(n, (*last)->own);
+
+        if (ngx_conduit_sub_push_bytes(sub, data, n, first, last) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* appends a buffer whose bytes, which the caller sets, are its own */
+
+static ngx_int_t
+ngx_conduit_sub_push_own(ngx_conduit_sub_t *sub, size_t len,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+{
+    return ngx_conduit_sub_push_bytes(sub, NULL, len, first, last);
+}
+
+
+static ngx_int_t
+ngx_conduit_sub_push_bytes(ngx_conduit_sub_t *sub, u_char *data, size_t len,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+{
+    ngx_conduit_out_t  *out;
+
+    out = ngx_conduit_sub_out(sub, data, len);
+
+    if (out == NULL) {
+        return NGX_ERROR;
+    }
 
     if (*last == NULL) {
         *first = out;
@@ -223,7 +374,10 @@ ngx_conduit_sub_push(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
 }
 
 
-ngx_conduit_out_t *
+/* makes a buffer for bytes that must stay until it is reaped, reusing a former
+   one if possible, and counts them as pending */
+
+static ngx_conduit_out_t *
 ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
 {
     ngx_buf_t          *b;
@@ -245,6 +399,10 @@ ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
 
     b = &out->buf;
 
+    if (data == NULL) {
+        data = out->own;
+    }
+
     b->start = data;
     b->pos = data;
     b->last = data + len;
@@ -259,6 +417,42 @@ ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
     sub->pending += len;
 
     return out;
+}
+
+
+ngx_int_t
+ngx_conduit_sub_text(ngx_conduit_sub_t *sub, u_char *data, size_t len,
+    ngx_uint_t first)
+{
+    ngx_int_t           rc;
+    ngx_conduit_out_t  *head, *last;
+
+    head = NULL;
+    last = NULL;
+
+    if (!sub->gzip.on) {
+        rc = ngx_conduit_sub_push_bytes(sub, data, len, &head, &last);
+
+    } else {
+
+        rc = first ? ngx_conduit_sub_push_bytes(sub,
+                                            (u_char *) conduit_deflate_header,
+                                            CONDUIT_DEFLATE_HEADER, &head,
+                                            &last)
+                   : NGX_OK;
+
+        if (rc == NGX_OK) {
+            rc = ngx_conduit_sub_push_stored(sub, data, len, &head, &last);
+        }
+
+        ngx_conduit_gzip_text(&sub->gzip, data, len);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_conduit_sub_output(sub, head, last, 0);
 }
 
 
@@ -387,4 +581,6 @@ ngx_conduit_sub_release(ngx_conduit_sub_t *sub)
     }
 
     sub->busy = NULL;
+
+    ngx_conduit_gzip_release(&sub->gzip);
 }

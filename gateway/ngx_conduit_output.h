@@ -14,6 +14,7 @@
 #include "ngx_conduit_channel.h"
 #include "ngx_conduit_frame.h"
 #include "ngx_conduit_gateway.h"
+#include "ngx_conduit_gzip.h"
 #include "ngx_conduit_hub.h"
 
 #pragma GCC visibility push(hidden)
@@ -24,6 +25,8 @@ struct ngx_conduit_out_s {
     ngx_chain_t             link;
     ngx_conduit_frame_t    *frame;         /* NULL: the bytes are no frame's */
     ngx_conduit_out_t      *next;
+    u_char                  own[16];       /* bytes of gzip around others, if
+                                              buf has these */
 };
 
 struct ngx_conduit_sub_s {
@@ -35,7 +38,8 @@ struct ngx_conduit_sub_s {
     ngx_conduit_out_t      *busy;          /* in the filters, oldest first */
     ngx_conduit_out_t     **busy_last;
     ngx_conduit_out_t      *free;
-    uint64_t                bytes;
+    ngx_conduit_gzip_t      gzip;
+    uint64_t                bytes;         /* as handed to the filters */
     uint32_t                events;
     uint32_t                pending;       /* bytes of busy */
     uint32_t                refused;       /* time() from which its token is
@@ -51,8 +55,9 @@ struct ngx_conduit_sub_s {
 
 /*
  * Makes a chain of the next frames, up to as many bytes as a subscriber may
- * have unsent; *first is NULL when there is none.  *end: the last frame ends
- * the stream.  NGX_OK: that is all; NGX_AGAIN: there may be more; or NGX_ERROR.
+ * have unsent, counted before gzip; *first is NULL when there is none.  *end:
+ * the last frame ends the stream.  NGX_OK: that is all; NGX_AGAIN: there may be
+ * more; or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last, ngx_uint_t *end);
@@ -70,15 +75,15 @@ ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
 ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
 
 /*
- * Makes a buffer for bytes that must stay until it is reaped, reusing a former
- * one if possible, and counts them as pending.  Returns NULL when memory is
- * out.
+ * Sends bytes that are no event, and outlive the response: the first ones after
+ * its header, with first set, or later ones.  Returns NGX_ERROR, or what the
+ * filters return.
  */
-ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data,
-    size_t len);
+ngx_int_t ngx_conduit_sub_text(ngx_conduit_sub_t *sub, u_char *data,
+    size_t len, ngx_uint_t first);
 
 /*
- * Hands a chain of such buffers to the filters, flushed; end: it is the end of
+ * Hands a chain of buffers to the filters, flushed; end: it is the end of
  * the response.  Returns what the filters return.
  */
 ngx_int_t ngx_conduit_sub_output(ngx_conduit_sub_t *sub,

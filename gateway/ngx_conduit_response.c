@@ -42,6 +42,45 @@ ngx_conduit_response_header(ngx_http_request_t *r)
 
 
 ngx_int_t
+ngx_conduit_response_vary(ngx_http_request_t *r, const char *name)
+{
+    ngx_table_elt_t  *h;
+
+    h = NULL;
+
+    for ( ;; ) {
+        h = ngx_conduit_http_find(&r->headers_out.headers, "Vary", h);
+
+        if (h == NULL) {
+            return ngx_conduit_http_header(r, "Vary", name);
+        }
+
+        if (h->value.len == ngx_strlen(name)
+            && ngx_strncasecmp(h->value.data, (u_char *) name, h->value.len)
+               == 0)
+        {
+            return NGX_OK;
+        }
+    }
+}
+
+
+ngx_int_t
+ngx_conduit_response_gzip(ngx_http_request_t *r)
+{
+    if (ngx_conduit_http_header(r, "Content-Encoding", "gzip") != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    r->headers_out.content_encoding =
+                        ngx_conduit_http_find(&r->headers_out.headers,
+                                              "Content-Encoding", NULL);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
 ngx_conduit_response_text(ngx_http_request_t *r, conduit_buf_t *b,
     ngx_uint_t last)
 {

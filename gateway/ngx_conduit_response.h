@@ -19,6 +19,15 @@
 /* Sends the header.  Returns what ngx_http_send_header() returns. */
 ngx_int_t ngx_conduit_response_header(ngx_http_request_t *r);
 
+/* Adds "Vary: <name>" once, besides any other "Vary".  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_conduit_response_vary(ngx_http_request_t *r, const char *name);
+
+/*
+ * Says that the response is in gzip, before its header is sent: filters of
+ * NGINX then do not compress it again.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_conduit_response_gzip(ngx_http_request_t *r);
+
 /*
  * Sends a text, copied to the request's pool; last makes it the end of the
  * response.  Returns what the filters return.

@@ -187,11 +187,14 @@ ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
 {
     ngx_int_t           rc;
     ngx_conduit_hub_t  *hub;
-    ngx_conduit_out_t  *out;
 
     hub = sub->hub;
 
     sub->started = 1;
+
+    if (sub->gzip.on && ngx_conduit_response_gzip(sub->request) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     rc = ngx_conduit_response_header(sub->request);
 
@@ -201,10 +204,9 @@ ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
 
     /* flushing the first data sends the header, too */
 
-    out = ngx_conduit_sub_out(sub, (u_char *) hub->hello.data, hub->hello.len);
-
-    if (out == NULL
-        || ngx_conduit_sub_output(sub, out, out, 0) == NGX_ERROR)
+    if (ngx_conduit_sub_text(sub, (u_char *) hub->hello.data, hub->hello.len,
+                             1)
+        == NGX_ERROR)
     {
         return NGX_ERROR;
     }
@@ -300,6 +302,10 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
 
     conduit_buf_reset(b);
 
+    if (sub->gzip.on) {
+        ngx_conduit_gzip_begin_last(b);
+    }
+
     /* a client that does not know its position would search for its start again
        after it has reconnected, and miss what was added meanwhile.  The line is
        buffered even if the socket is full */
@@ -309,6 +315,10 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
     }
 
     ngx_conduit_sub_farewell(sub, why, b);
+
+    if (sub->gzip.on) {
+        ngx_conduit_gzip_finish_last(&sub->gzip, b);
+    }
 
     /* buffered output goes first: the filters keep the order */
 
@@ -519,7 +529,6 @@ static void
 ngx_conduit_sub_member_ping(ngx_conduit_member_t *m)
 {
     ngx_conduit_sub_t  *sub;
-    ngx_conduit_out_t  *out;
 
     static u_char  comment[] = CONDUIT_SSE_KEEPALIVE;
 
@@ -531,10 +540,8 @@ ngx_conduit_sub_member_ping(ngx_conduit_member_t *m)
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_KEEPALIVES);
 
-    out = ngx_conduit_sub_out(sub, comment, sizeof(comment) - 1);
-
-    if (out == NULL
-        || ngx_conduit_sub_output(sub, out, out, 0) == NGX_ERROR)
+    if (ngx_conduit_sub_text(sub, comment, sizeof(comment) - 1, 0)
+        == NGX_ERROR)
     {
         ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
         return;

@@ -410,6 +410,8 @@ my @directives = (
     ['gateway_max_duration', '1h', 'x'],
     ['gateway_max_duration', 'off'],
     ['gateway_expire', 'on', 'x'],
+    ['gateway_gzip', 'on', 'x', '6', 'on off'],
+    ['gateway_gzip', 'off'],
     ['gateway_token', '$cookie_conduit'],
     ['gateway_token', '""'],
     ['gateway_cors', '*', 'x', '* off', 'off *', 'null', '""',

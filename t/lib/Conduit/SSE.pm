@@ -8,11 +8,13 @@ package Conduit::SSE;
 #     my @events = $sse->events(3);       # waits for three, 10 s for each
 #     ok $sse->end, 'the response ends cleanly';
 #
-# An event is a hash: event, id, data, and json, the decoded data.
+# An event is a hash: event, id, data, and json, the decoded data.  A response in
+# gzip is read by one inflate, as a browser does.
 
 use strict;
 use warnings;
 
+use Compress::Raw::Zlib ();
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP ();
@@ -58,6 +60,17 @@ sub headers { $_[0]{headers} }
 
 # all that came so far, without the chunks of the transfer encoding
 sub body { $_[0]{body} }
+
+# the same, decompressed
+sub text { ${ $_[0]->plain } }
+
+# whether a response in gzip has ended with the right checksum and length, and
+# nothing after them
+sub intact {
+    my $self = shift;
+
+    return $self->{gzip}{done} && $self->{gzip}{rest} eq '';
+}
 
 # the value of the last "retry:" line
 sub retry { $_[0]{retry} }
@@ -225,16 +238,49 @@ sub parse_chunks {
 }
 
 
+# A reference to the body, decompressed as far as it came.
+
+sub plain {
+    my $self = shift;
+
+    return \$self->{body}
+        if ($self->{headers}{'content-encoding'} // '') ne 'gzip';
+
+    my $z = $self->{gzip} //= {
+        text => '', read => 0, rest => '',
+        inflate => scalar Compress::Raw::Zlib::Inflate->new(
+            AppendOutput => 1, ConsumeInput => 1,
+            WindowBits => Compress::Raw::Zlib::WANT_GZIP()),
+    };
+
+    $z->{rest} .= substr $self->{body}, $z->{read};
+    $z->{read} = length $self->{body};
+
+    if ($z->{rest} ne '' && !$z->{done}) {
+        my $status = $z->{inflate}->inflate($z->{rest}, $z->{text});
+
+        $z->{done} = $status == Compress::Raw::Zlib::Z_STREAM_END();
+
+        die "not gzip: $status" if !$z->{done}
+            && $status != Compress::Raw::Zlib::Z_OK()
+            && $status != Compress::Raw::Zlib::Z_BUF_ERROR();
+    }
+
+    return \$z->{text};
+}
+
+
 # The lines of the event stream, as the HTML standard reads them.
 
 sub parse_events {
     my $self = shift;
+    my $text = $self->plain;
 
     while (1) {
-        my $at = index $self->{body}, "\n", $self->{parsed};
+        my $at = index $$text, "\n", $self->{parsed};
         last if $at < 0;
 
-        my $line = substr $self->{body}, $self->{parsed}, $at - $self->{parsed};
+        my $line = substr $$text, $self->{parsed}, $at - $self->{parsed};
         $self->{parsed} = $at + 1;
 
         if ($line eq '') {

@@ -1,0 +1,56 @@
+/* Copyright (C) Conduit for NGINX authors */
+
+/*
+ * The compressed forms of a frame's bytes.  Each is made when a client needs it
+ * first, and kept as long as the frame.
+ */
+
+#ifndef NGX_CONDUIT_DEFLATED_H
+#define NGX_CONDUIT_DEFLATED_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#pragma GCC visibility push(hidden)
+
+/* a form: its piece, without data when the bytes are to be sent stored */
+typedef struct {
+    ngx_str_t               piece;
+    unsigned                made:1;
+} ngx_conduit_form_t;
+
+typedef struct {
+    uint32_t                crc;           /* of the uncompressed bytes */
+    uint32_t                op;            /* conduit_deflate_crc_op() */
+    ngx_conduit_form_t      alone;
+    ngx_conduit_form_t      chained;
+    uint64_t                after;         /* serial number of the frame that
+                                              chained refers to */
+} ngx_conduit_deflated_t;
+
+
+/*
+ * Makes the forms of len bytes, none of which is made yet.  Returns NULL when
+ * memory is out.
+ */
+ngx_conduit_deflated_t *ngx_conduit_deflated_create(const u_char *data,
+    size_t len);
+
+/*
+ * Makes a form, if it is not made, with a dictionary or without.  A form that
+ * would not be shorter than the bytes, or that there is no memory for, is made
+ * without data.  Returns how many bytes of memory it takes, 0 if it was made
+ * already.
+ */
+size_t ngx_conduit_deflated_make(ngx_conduit_form_t *form, const u_char *dict,
+    size_t dict_len, const u_char *data, size_t len);
+
+/* Frees the forms; d may be NULL. */
+void ngx_conduit_deflated_free(ngx_conduit_deflated_t *d);
+
+/* The worker exits: frees the state of zlib. */
+void ngx_conduit_deflated_close(void);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_DEFLATED_H */
