@@ -442,7 +442,7 @@ $(BUILD)/bench/load: $(BENCH_LOAD) $(wildcard bench/load/*.h) \
 		base/conduit_buf.h t/unit/wire.h t/unit/token.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(CC_OPT) -Ibase -It/unit \
-	    -o $@ $(BENCH_LOAD) $(LD_OPT) -lhiredis -lcrypto
+	    -o $@ $(BENCH_LOAD) $(LD_OPT) -lhiredis -lcrypto -lz
 
 $(BUILD)/bench/writer: bench/writer.c
 	@mkdir -p $(@D)

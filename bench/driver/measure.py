@@ -84,6 +84,7 @@ def figures_of(r, seen, workload, size):
         f["cpu"] = spent / work
         f["store_cpu"] = stored / work
         f["own_cpu"] = r["own_cpu_us"] / work
+        f["bytes"] = r.get("bytes", 0) / work
 
     if workload.run == "publish":
         f["rate"] = work / f["seconds"]

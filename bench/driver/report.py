@@ -33,12 +33,13 @@ METRICS = {
     "closed": ("responses ended", 0, None),
     "peak": ("most in 100 ms", 0, None),
     "own_cpu": ("generator, CPU µs", 1, None),
+    "bytes": ("bytes", 0, "low"),
 }
 
 COLUMNS = {
     "publish": ["rate", "cpu", "store_cpu", "p50", "p99", "own_cpu"],
     "publish-each": ["rate", "cpu", "store_cpu", "p50", "p99", "own_cpu"],
-    "fanout": ["cpu", "store_cpu", "p50", "p99", "own_cpu"],
+    "fanout": ["cpu", "store_cpu", "bytes", "p50", "p99", "own_cpu"],
     "channels": ["cpu", "store_cpu", "p50", "p99", "own_cpu"],
     "latency": ["cpu", "store_cpu", "p50", "p99", "own_cpu"],
     "idle": ["kib", "store_kib", "busy", "store_busy"],
@@ -88,6 +89,8 @@ How to read the tables:
 - CPU time is that of all processes of the server, by the scheduler's account,
   divided by publishes (`publish`) or received events (the others). Redis and
   the generator have columns of their own.
+- Bytes are those of the body for each event that a client receives, compressed
+  if the body is.
 - Memory is the proportional set size (PSS), without the kernel's sockets.
 - Every event is checked. Lost is what the server acknowledged and a client did
   not get, though it came back: after the server's `retry`, or 3 seconds

@@ -220,6 +220,7 @@ class Conduit(Nginx):
     kind = "x-protobuf"
     body = "{proto}"
     gateway = ""         # more directives
+    accept = []          # headers of clients
     about = ("messages in Redis streams; verifies a token with each publish"
              " (HS256) and each client (RS256)")
 
@@ -252,7 +253,8 @@ class Conduit(Nginx):
             publish_header=[f"Content-Type: application/{self.kind}",
                             f"Authorization: Bearer {publisher_token()}"],
             publish_body=self.body, key=private,
-            events="GET /events/1?token={token}&channel_id={channel}")
+            events="GET /events/1?token={token}&channel_id={channel}",
+            events_header=self.accept)
 
 
 class ConduitJson(Conduit):
@@ -273,6 +275,22 @@ class ConduitCoalesce(Conduit):
              " one write")
     only = ["fanout"]
     gateway = "conduit_gateway_coalesce 50ms;"
+
+
+class ConduitGzip(Conduit):
+    name = "conduit-gzip"
+    label = "Conduit for NGINX, gzip"
+    about = "the same, with conduit_gateway_gzip on, clients that accept gzip"
+    only = ["fanout"]
+    gateway = "conduit_gateway_gzip on;"
+    accept = ["Accept-Encoding: gzip"]
+
+
+class ConduitNginxGzip(ConduitGzip):
+    name = "conduit-nginx-gzip"
+    label = "Conduit for NGINX, NGINX's gzip"
+    about = "the same, compressed for each client by NGINX's gzip instead"
+    gateway = "gzip on; gzip_types text/event-stream;"
 
 
 class NchanMemory(Nginx):

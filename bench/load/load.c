@@ -133,6 +133,7 @@ report(void)
     times("publish_us", &published.times);
 
     number("events", viewed.events);
+    number("bytes", viewed.bytes);
     number("done", viewed.done);
     number("refused", viewed.refused);
     number("closed", viewed.closed);

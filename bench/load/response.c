@@ -143,6 +143,9 @@ response_field(response_t *r)
     } else if (strcasecmp(r->line, "Transfer-Encoding") == 0) {
         r->chunked = strcasecmp(value, "chunked") == 0;
 
+    } else if (strcasecmp(r->line, "Content-Encoding") == 0) {
+        r->gzip = strcasecmp(value, "gzip") == 0;
+
     } else if (strcasecmp(r->line, "Connection") == 0) {
         r->close = strcasecmp(value, "close") == 0;
     }

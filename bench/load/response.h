@@ -44,6 +44,8 @@ typedef struct {
     unsigned  chunked:1;
     unsigned  sized:1;          /* has Content-Length */
     unsigned  close:1;          /* the connection is of no further use */
+    unsigned  gzip:1;           /* has Content-Encoding: gzip; the body is
+                                   handed on as it is */
     size_t    len;
     char      line[RESPONSE_LINE];
 } response_t;

@@ -16,6 +16,8 @@ static uint64_t  viewers_total, closes_from;
 
 static void viewer_header(http_t *c, int status);
 static void viewer_body(http_t *c, const char *data, size_t len);
+static void viewer_gzip_begin(viewer_t *v);
+static void viewer_gzip(viewer_t *v, const char *data, size_t len);
 static void viewer_end(http_t *c, int clean);
 static void viewer_event(void *user, const char *event, const char *data,
     size_t len);
@@ -171,6 +173,11 @@ viewer_header(http_t *c, int status)
     if (status == 200) {
         v->open = 1;
         viewed.open++;
+
+        if (c->response.gzip) {
+            viewer_gzip_begin(v);
+        }
+
         return;
     }
 
@@ -192,9 +199,69 @@ viewer_body(http_t *c, const char *data, size_t len)
 
     v = (viewer_t *) c;
 
-    if (v->open) {
+    if (!v->open) {
+        return;
+    }
+
+    viewed.bytes += v->warm ? len : 0;
+
+    if (c->response.gzip) {
+        viewer_gzip(v, data, len);
+
+    } else {
         sse_feed(&v->sse, data, len);
     }
+}
+
+
+static void
+viewer_gzip_begin(viewer_t *v)
+{
+    int  rc;
+
+    if (v->gzip != NULL) {
+        rc = inflateReset(v->gzip);
+
+    } else {
+        v->gzip = calloc(1, sizeof(z_stream));
+        rc = v->gzip != NULL ? inflateInit2(v->gzip, 16 + MAX_WBITS)
+                             : Z_MEM_ERROR;
+    }
+
+    if (rc != Z_OK) {
+        fprintf(stderr, "load: no memory to read gzip\n");
+        exit(1);
+    }
+}
+
+
+/* all that came is read at once, as a browser does: an event does not wait for
+   the bytes of the next one */
+
+static void
+viewer_gzip(viewer_t *v, const char *data, size_t len)
+{
+    int          rc;
+    static char  out[65536];
+
+    v->gzip->next_in = (unsigned char *) (uintptr_t) data;
+    v->gzip->avail_in = (unsigned int) len;
+
+    do {
+        v->gzip->next_out = (unsigned char *) out;
+        v->gzip->avail_out = sizeof(out);
+
+        rc = inflate(v->gzip, Z_SYNC_FLUSH);
+
+        if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR) {
+            fprintf(stderr, "load: a response is not gzip: %s\n",
+                    v->gzip->msg ? v->gzip->msg : "");
+            exit(1);
+        }
+
+        sse_feed(&v->sse, out, sizeof(out) - v->gzip->avail_out);
+
+    } while (v->open && v->gzip->avail_out == 0);
 }
 
 

@@ -133,6 +133,59 @@ is publish_one($other), 200, 'the worker publishes';
 $nginx->stop;
 
 
+# --- compressed events: with each allocation that fails
+
+$nginx = start(server => gateway_location('conduit_gateway_gzip on;'));
+($worker) = $nginx->workers;
+
+# the state of zlib, of which each part is more than this; then a form of an
+# event, or what describes its forms, which nothing else is as large as
+
+my $size = 3000;
+my $word = 'x' x $size;
+my $first = sse_open($nginx, headers => { 'Accept-Encoding' => 'gzip' });
+my $sequence = 0;
+
+sub put {
+    my $text = shift;
+
+    xadd(sequence => ++$sequence, payload => { value => $text });
+    $first->event(20);
+}
+
+for my $part (1 .. 4) {
+    fail_at($part, 30_000, 140_000);
+    put("state $part");
+    ok has_failed(), "no memory for the state of zlib: part $part of it";
+}
+
+fail_at(0);
+put('the state is there');
+
+for my $n (1 .. 8) {
+    fail_at($n, 50, 400);
+    put("event $n");
+}
+
+fail_at(0);
+put($_) for 'as before', $word;
+put("$word $_") for 1 .. 3;
+
+my $second = sse_open($nginx, headers => {});
+my $count = () = $second->events($sequence, 20);
+
+is $count, $sequence, 'no event is lost for lack of memory';
+is $first->text, $second->body,
+    'events that there is no memory to compress are sent, and the ones after '
+    . 'them are right';
+
+xadd(sequence => ++$sequence, phase => 'END');
+ok $first->end(20), 'a response with such events ends cleanly';
+ok $first->intact, 'a response with such events: checksum and length are right';
+is_deeply [$nginx->workers], [$worker], 'the worker that had no memory lives';
+$nginx->stop;
+
+
 # --- the memory for a server that is the master now
 
 my $servers = Conduit::Servers->new;

@@ -263,6 +263,28 @@ START_TEST(responses_that_close_say_so)
 END_TEST
 
 
+START_TEST(responses_in_gzip_say_so)
+{
+    response_t                        r;
+    const char                        gzip[] =
+        HEAD "content-encoding: gzip\r\nContent-Length: 1\r\n\r\na";
+    const char                        plain[] =
+        HEAD "Content-Encoding: identity\r\nContent-Length: 1\r\n\r\na";
+    static const response_handlers_t  handlers = { got_header, got_body };
+
+    memset(&r, 0, sizeof(r));
+    ck_assert_int_eq(response_feed(&r, gzip, sizeof(gzip) - 1, &handlers,
+                                   NULL), RESPONSE_DONE);
+    ck_assert(r.gzip);
+
+    memset(&r, 0, sizeof(r));
+    ck_assert_int_eq(response_feed(&r, plain, sizeof(plain) - 1, &handlers,
+                                   NULL), RESPONSE_DONE);
+    ck_assert(!r.gzip);
+}
+END_TEST
+
+
 /* a percentile is not below the true value, at most 1/64 above it, and never
    above the largest value */
 
@@ -399,6 +421,7 @@ main(void)
     tcase_add_test(tcase, a_restart_drops_what_was_begun);
     tcase_add_loop_test(tcase, responses_are_parsed, 0, COUNT(responses));
     tcase_add_test(tcase, responses_that_close_say_so);
+    tcase_add_test(tcase, responses_in_gzip_say_so);
     tcase_add_test(tcase, percentiles_are_near);
     tcase_add_test(tcase, small_and_extreme_times_are_exact);
     tcase_add_test(tcase, sets_tell_what_is_missing);
