@@ -40,7 +40,7 @@ COLUMNS = {
     "publish": ["rate", "cpu", "store_cpu", "p50", "p99", "own_cpu"],
     "publish-each": ["rate", "cpu", "store_cpu", "p50", "p99", "own_cpu"],
     "fanout": ["cpu", "store_cpu", "bytes", "p50", "p99", "own_cpu"],
-    "channels": ["cpu", "store_cpu", "p50", "p99", "own_cpu"],
+    "channels": ["cpu", "store_cpu", "bytes", "p50", "p99", "own_cpu"],
     "latency": ["cpu", "store_cpu", "p50", "p99", "own_cpu"],
     "idle": ["kib", "store_kib", "busy", "store_busy"],
     "storm": ["seconds", "cpu", "store_cpu", "own_cpu"],

@@ -281,7 +281,7 @@ class ConduitGzip(Conduit):
     name = "conduit-gzip"
     label = "Conduit for NGINX, gzip"
     about = "the same, with conduit_gateway_gzip on, clients that accept gzip"
-    only = ["fanout"]
+    only = ["fanout", "channels", "idle"]
     gateway = "conduit_gateway_gzip on;"
     accept = ["Accept-Encoding: gzip"]
 

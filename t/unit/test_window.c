@@ -221,6 +221,44 @@ START_TEST(a_frame_is_released_once)
 END_TEST
 
 
+/* what a frame takes more counts for the limit, and is given back with it */
+
+START_TEST(an_item_grows)
+{
+    size_t            most;
+    conduit_window_t  w;
+
+    memset(&w, 0, sizeof(w));
+
+    append(&w, CONDUIT_ITEM_ENTRY, 1, NULL);
+    append(&w, CONDUIT_ITEM_ENTRY, 2, NULL);
+    append(&w, CONDUIT_ITEM_ENTRY, 3, NULL);
+
+    conduit_window_grow(&w, 1, 5);
+    conduit_window_grow(&w, 1, 7);
+    ck_assert_uint_eq(w.bytes, 42);
+    ck_assert_uint_eq(conduit_window_excess(&w, 32), 1);
+    ck_assert_uint_eq(conduit_window_excess(&w, 31), 2);
+
+    conduit_window_drop(&w, 1);
+    ck_assert_uint_eq(w.bytes, 32);
+    conduit_window_grow(&w, 2, 1);
+    conduit_window_drop(&w, 1);
+    ck_assert_uint_eq(w.bytes, 11);
+
+    /* a size has 32 bits */
+
+    most = UINT32_MAX;
+    conduit_window_grow(&w, 2, most);
+    ck_assert_uint_eq(w.bytes, most);
+    conduit_window_cut(&w, 2);
+    ck_assert_uint_eq(w.bytes, 0);
+
+    conduit_window_clear(&w);
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -232,6 +270,7 @@ main(void)
     s = suite_create("window");
     t = tcase_create("window");
     tcase_add_test(t, items_keep_their_numbers);
+    tcase_add_test(t, an_item_grows);
     tcase_add_loop_test(t, an_id_is_looked_for_in_one_life, 0,
                         sizeof(looks) / sizeof(looks[0]));
     tcase_add_test(t, a_number_below_the_base_is_the_base);
