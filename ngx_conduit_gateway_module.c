@@ -18,6 +18,7 @@
 #include "ngx_conduit_gateway_stream.h"
 #include "ngx_conduit_gateway_token.h"
 #include "ngx_conduit_gateway_worker.h"
+#include "ngx_conduit_pull.h"
 
 
 /* ms: "conduit_gateway_health ready" requires that the last canary of each hub
@@ -390,6 +391,13 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       offsetof(ngx_conduit_gateway_loc_conf_t, settings.max_duration),
       NULL },
 
+    { ngx_string("conduit_gateway_max_wait"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, max_wait),
+      NULL },
+
     { ngx_string("conduit_gateway_expire"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -498,15 +506,18 @@ ngx_conduit_gateway_number_variable(ngx_http_request_t *r,
     uint64_t                    n;
     u_char                     *p;
     ngx_conduit_sub_t          *sub;
+    ngx_conduit_pull_t         *pull;
     ngx_conduit_gateway_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
     sub = ctx ? &ctx->sub : NULL;
 
-    if (sub == NULL || sub->request == NULL) {
+    if (sub == NULL || (sub->request == NULL && ctx->pull == NULL)) {
         v->not_found = 1;
         return NGX_OK;
     }
+
+    pull = ctx->pull;
 
     p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
     if (p == NULL) {
@@ -516,15 +527,15 @@ ngx_conduit_gateway_number_variable(ngx_http_request_t *r,
     switch (data) {
 
     case 0:
-        n = sub->events;
+        n = pull ? pull->events : sub->events;
         break;
 
     case 1:
-        n = sub->bytes;
+        n = pull ? pull->bytes : sub->bytes;
         break;
 
     default:
-        n = sub->losses;
+        n = pull ? pull->losses : sub->losses;
     }
 
     v->len = ngx_sprintf(p, "%uL", n)
@@ -548,12 +559,13 @@ ngx_conduit_gateway_close_variable(ngx_http_request_t *r,
     ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
     sub = ctx ? &ctx->sub : NULL;
 
-    if (sub == NULL || sub->request == NULL) {
+    if (sub == NULL || (sub->request == NULL && ctx->pull == NULL)) {
         v->not_found = 1;
         return NGX_OK;
     }
 
-    v->data = (u_char *) ngx_conduit_close_name(sub->close);
+    v->data = (u_char *) ngx_conduit_close_name(ctx->pull ? ctx->pull->close
+                                                          : sub->close);
     v->len = ngx_strlen(v->data);
     v->valid = 1;
     v->no_cacheable = 0;
@@ -849,6 +861,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
 
     glcf->expire = NGX_CONF_UNSET;
     glcf->gzip = NGX_CONF_UNSET;
+    glcf->max_wait = NGX_CONF_UNSET_MSEC;
     glcf->start = NGX_CONF_UNSET_UINT;
     glcf->token = NGX_CONF_UNSET_PTR;
     glcf->resume_only = NGX_CONF_UNSET_PTR;
@@ -876,6 +889,7 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->expire, prev->expire, 0);
     ngx_conf_merge_value(conf->gzip, prev->gzip, 0);
+    ngx_conf_merge_msec_value(conf->max_wait, prev->max_wait, 60000);
     ngx_conf_merge_uint_value(conf->start, prev->start, CONDUIT_START_OLDEST);
     ngx_conf_merge_ptr_value(conf->token, prev->token, NULL);
     ngx_conf_merge_ptr_value(conf->resume_only, prev->resume_only, NULL);

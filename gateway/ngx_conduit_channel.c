@@ -23,6 +23,7 @@ struct ngx_conduit_channel_s {
     ngx_conduit_feed_t       feed;
     ngx_conduit_listeners_t  listeners;
     ngx_conduit_resuming_t   resuming;
+    ngx_queue_t              askers;
     ngx_uint_t               holds;        /* calls under way that still use
                                               it */
 };
@@ -31,6 +32,8 @@ struct ngx_conduit_channel_s {
 static void ngx_conduit_channel_release(ngx_conduit_channel_t *ch);
 static ngx_uint_t ngx_conduit_channel_count(ngx_queue_t *queue,
     conduit_stream_id_t *slowest);
+static ngx_conduit_asker_t *ngx_conduit_channel_asker(
+    ngx_conduit_channel_t *ch, ngx_queue_t *list);
 static ngx_uint_t ngx_conduit_channel_turn(void *data, ngx_uint_t max);
 static ngx_uint_t ngx_conduit_channel_later(void *data, ngx_uint_t max);
 static ngx_uint_t ngx_conduit_channel_below(void *data,
@@ -104,6 +107,7 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
 
     ngx_conduit_listeners_init(ls);
     ngx_conduit_resuming_init(&ch->resuming, ls);
+    ngx_queue_init(&ch->askers);
 
     ch->feed.key.label = label ? *label : str;
 
@@ -186,6 +190,77 @@ ngx_conduit_channel_remove(ngx_conduit_channel_t *ch,
     ngx_conduit_roster_remove(&ch->feed.hub->roster, m);
 
     ngx_conduit_channel_release(ch);
+}
+
+
+uint32_t
+ngx_conduit_channel_asked(ngx_conduit_channel_t *ch)
+{
+    return ngx_conduit_feed_history(&ch->feed)->asked;
+}
+
+
+void
+ngx_conduit_channel_ask(ngx_conduit_channel_t *ch, ngx_conduit_asker_t *a)
+{
+    a->asking = 1;
+    ngx_queue_insert_tail(&ch->askers, &a->queue);
+
+    /* the first question of a feed is sent for its first listener */
+
+    if (a->since != 0) {
+        ngx_conduit_feed_renew(&ch->feed);
+    }
+}
+
+
+void
+ngx_conduit_channel_unask(ngx_conduit_asker_t *a)
+{
+    if (a->asking) {
+        a->asking = 0;
+        ngx_queue_remove(&a->queue);
+    }
+}
+
+
+ngx_uint_t
+ngx_conduit_channel_fresh(ngx_conduit_channel_t *ch)
+{
+    return ngx_conduit_feed_is_fresh(&ch->feed);
+}
+
+
+ngx_uint_t
+ngx_conduit_channel_answers(ngx_conduit_channel_t *ch)
+{
+    return ngx_conduit_feed_answers(&ch->feed);
+}
+
+
+void
+ngx_conduit_channel_hurry(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l)
+{
+    if (l->place.where == CONDUIT_PLACE_WINDOW && !l->seeking) {
+        ngx_conduit_listeners_place(&ch->listeners, l);
+    }
+}
+
+
+/* takes the first one off a list that was taken, and puts it back in its
+   queue, from where it can be removed */
+
+static ngx_conduit_asker_t *
+ngx_conduit_channel_asker(ngx_conduit_channel_t *ch, ngx_queue_t *list)
+{
+    ngx_conduit_asker_t  *a;
+
+    a = ngx_queue_data(ngx_queue_head(list), ngx_conduit_asker_t, queue);
+
+    ngx_queue_remove(&a->queue);
+    ngx_queue_insert_tail(&ch->askers, &a->queue);
+
+    return a;
 }
 
 
@@ -332,21 +407,43 @@ ngx_conduit_channel_found(void *data, const conduit_stream_id_t *pos)
 static void
 ngx_conduit_channel_settled(void *data, uint32_t serial, ngx_uint_t resting)
 {
+    ngx_queue_t             list;
+    ngx_conduit_asker_t    *a;
     ngx_conduit_channel_t  *ch = data;
 
     ngx_conduit_resuming_settled(&ch->resuming, serial, resting);
+
+    ngx_conduit_schedule_take(&list, &ch->askers);
+
+    while (!ngx_queue_empty(&list)) {
+        a = ngx_conduit_channel_asker(ch, &list);
+
+        if ((int32_t) (serial - a->since) > 0) {
+            ngx_conduit_channel_unask(a);
+            a->on->sure(a);
+        }
+    }
 }
 
 
 static void
 ngx_conduit_channel_outage(void *data)
 {
+    ngx_queue_t             list;
+    ngx_conduit_asker_t    *a;
     ngx_conduit_channel_t  *ch = data;
 
     ch->holds++;
 
     ngx_conduit_listeners_start(&ch->listeners);
     ngx_conduit_resuming_start(&ch->resuming);
+
+    ngx_conduit_schedule_take(&list, &ch->askers);
+
+    while (!ngx_queue_empty(&list)) {
+        a = ngx_conduit_channel_asker(ch, &list);
+        a->on->outage(a);
+    }
 
     ch->holds--;
 

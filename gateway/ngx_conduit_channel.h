@@ -33,6 +33,29 @@ typedef struct {
                                            is behind; last when none is */
 } ngx_conduit_channel_sight_t;
 
+typedef struct ngx_conduit_asker_s  ngx_conduit_asker_t;
+
+/* what an asker is told, once; one table for each kind */
+typedef struct {
+    /* Redis has answered a question that was sent after it asked: the window
+       has all that the stream had then */
+    void  (*sure)(ngx_conduit_asker_t *a);
+    /* no answer comes for a while; it goes on waiting for one, unless it leaves
+       the channel.  May be called several times */
+    void  (*outage)(ngx_conduit_asker_t *a);
+} ngx_conduit_asker_handlers_t;
+
+/* one who waits for the moment from which a window has all there is */
+struct ngx_conduit_asker_s {
+    ngx_queue_t                          queue;
+    const ngx_conduit_asker_handlers_t  *on;
+    uint32_t                             since;     /* of the channel's
+                                                       questions, the first so
+                                                       many do not count */
+    unsigned                             asking:1;  /* private */
+};
+
+
 /*
  * Finds or makes the channel of a key.  The log names
  * it by its label, which outlives the hub, or by the key if that is NULL.
@@ -54,6 +77,36 @@ ngx_int_t ngx_conduit_channel_add(ngx_conduit_channel_t *ch,
 /* Removes a listener. */
 void ngx_conduit_channel_remove(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_member_t *m);
+
+/* How many questions were sent so far. */
+uint32_t ngx_conduit_channel_asked(ngx_conduit_channel_t *ch);
+
+/*
+ * Has Redis asked for what is new, for an asker whose listener has been added;
+ * its since is what ngx_conduit_channel_asked() returned before that.  Its
+ * handlers are called later, from the event loop.
+ */
+void ngx_conduit_channel_ask(ngx_conduit_channel_t *ch,
+    ngx_conduit_asker_t *a);
+
+/* The asker does not wait any more; does nothing if it does not. */
+void ngx_conduit_channel_unask(ngx_conduit_asker_t *a);
+
+/*
+ * Whether the window is up to date, as far as Redis has told: something added
+ * meanwhile is on its way.
+ */
+ngx_uint_t ngx_conduit_channel_fresh(ngx_conduit_channel_t *ch);
+
+/* Whether an answer of Redis can be expected soon. */
+ngx_uint_t ngx_conduit_channel_answers(ngx_conduit_channel_t *ch);
+
+/*
+ * Gives an eager listener its turn, if it is in the window; elsewhere it gets
+ * one when it gets there.
+ */
+void ngx_conduit_channel_hurry(ngx_conduit_channel_t *ch,
+    ngx_conduit_listener_t *l);
 
 /* A blocked listener can be sent to again. */
 void ngx_conduit_channel_writable(ngx_conduit_channel_t *ch,

@@ -10,6 +10,7 @@
  *              response            resuming          hub -> roster, schedule
  *              client                                canary -> hub
  *              output -> frame
+ *           -> pull -> channel
  *
  *   hub            one deployment of Redis
  *     shard        one server of it, one doorbell
@@ -18,6 +19,7 @@
  *     channel      a feed and its listeners
  *       listener   a position in the stream, and its pace
  *         sub      one SSE response
+ *         pull     one complete response
  *
  * A listener whose position is not below the floor of the window is served from
  * memory.  A listener below it is served from a batch, read from the stream and
@@ -87,7 +89,8 @@ typedef enum {
     NGX_CONDUIT_CLOSE_EXPIRED,
     NGX_CONDUIT_CLOSE_DURATION,
     NGX_CONDUIT_CLOSE_TIMEOUT,
-    NGX_CONDUIT_CLOSE_ERROR
+    NGX_CONDUIT_CLOSE_ERROR,
+    NGX_CONDUIT_CLOSE_ANSWERED             /* a pull, with what it came for */
 } ngx_conduit_close_e;
 
 #pragma GCC visibility pop

@@ -37,6 +37,10 @@ static const char * const  ngx_conduit_gateway_closes[] = {
     "error", NULL
 };
 
+static const char * const  ngx_conduit_gateway_pulled[] = {
+    "events", "empty", "end", "away", NULL
+};
+
 /* the reasons in history_lost */
 static const char * const  ngx_conduit_gateway_losses[] = {
     "trimmed", "gone", NULL
@@ -69,6 +73,9 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
     ngx_conduit_single(CONDUIT_GAUGE, "slow_subscribers",
                        NGX_CONDUIT_GATEWAY_BLOCKED,
                        "Subscribers whose socket is full."),
+    ngx_conduit_single(CONDUIT_GAUGE, "pulls",
+                       NGX_CONDUIT_GATEWAY_PULLS,
+                       "Requests for JSON that wait for their answer."),
 
     { "requests_total", "Requests to the gateway, by outcome.",
       CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_REQUESTS,
@@ -81,6 +88,10 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
     { "closed_total", "Subscribers that ended, by reason.",
       CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_CLOSED,
       "reason", ngx_conduit_gateway_closes, NULL },
+
+    { "pulls_total", "Requests for JSON that were answered, by result.",
+      CONDUIT_COUNTER, NGX_CONDUIT_GATEWAY_PULLED,
+      "result", ngx_conduit_gateway_pulled, NULL },
 
     { "delivery_seconds", "Time from the timestamp in an entry's ID to the "
       "write to a subscriber that was connected by then.",

@@ -47,7 +47,17 @@ enum {
     NGX_CONDUIT_DEFLATED_FORMS
 };
 
-#define NGX_CONDUIT_CLOSES  8           /* ngx_conduit_close_e */
+#define NGX_CONDUIT_CLOSES  8           /* ngx_conduit_close_e, those of
+                                           subscribers */
+
+/* values of "result" of pulls_total */
+typedef enum {
+    NGX_CONDUIT_PULLED_EVENTS = 0,      /* some */
+    NGX_CONDUIT_PULLED_EMPTY,           /* none */
+    NGX_CONDUIT_PULLED_END,             /* 204 */
+    NGX_CONDUIT_PULLED_AWAY,            /* 503 */
+    NGX_CONDUIT_PULLED_RESULTS
+} ngx_conduit_pulled_e;
 
 enum {
     NGX_CONDUIT_GATEWAY_REQUESTS = NGX_CONDUIT_COMMON_CELLS,
@@ -81,7 +91,9 @@ enum {
     NGX_CONDUIT_GATEWAY_DEFLATED,
     NGX_CONDUIT_GATEWAY_GZIP_SAVED = NGX_CONDUIT_GATEWAY_DEFLATED
                                      + NGX_CONDUIT_DEFLATED_FORMS,
-    NGX_CONDUIT_GATEWAY_DELIVERY,
+    NGX_CONDUIT_GATEWAY_PULLED,
+    NGX_CONDUIT_GATEWAY_DELIVERY = NGX_CONDUIT_GATEWAY_PULLED
+                                   + NGX_CONDUIT_PULLED_RESULTS,
     NGX_CONDUIT_GATEWAY_CELLS = NGX_CONDUIT_GATEWAY_DELIVERY
                                 + CONDUIT_METRICS_CELLS
 };
@@ -91,6 +103,7 @@ enum {
     NGX_CONDUIT_GATEWAY_SUBSCRIBERS = 0,
     NGX_CONDUIT_GATEWAY_CHANNELS,
     NGX_CONDUIT_GATEWAY_BLOCKED,
+    NGX_CONDUIT_GATEWAY_PULLS,
     NGX_CONDUIT_GATEWAY_GAUGES
 };
 

@@ -5,7 +5,7 @@
  * position, and whether it may.
  *
  *   preaccess: the token is taken out (ngx_conduit_gateway_token.c)
- *     -> handler: method, ids, position, token -> subscriber
+ *     -> handler: method, ids, position, token -> subscriber, or pull
  */
 
 #include <ngx_config.h>
@@ -17,6 +17,7 @@
 #include "ngx_conduit_gateway_stream.h"
 #include "ngx_conduit_gateway_token.h"
 #include "ngx_conduit_http.h"
+#include "ngx_conduit_pull_json.h"
 #include "ngx_conduit_response.h"
 
 
@@ -32,6 +33,8 @@ typedef struct {
     conduit_start_t       start;      /* where to start without one */
     ngx_uint_t            resumes;    /* without one: it only wants a running
                                          stream */
+    ngx_uint_t            json;       /* it wants an array of events */
+    ngx_msec_t            wait;       /* ms to wait for the first of these */
 } ngx_conduit_wanted_t;
 
 
@@ -47,6 +50,14 @@ static ngx_int_t ngx_conduit_gateway_position(ngx_http_request_t *r,
 static ngx_int_t ngx_conduit_gateway_start(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, conduit_start_t *start,
     const char **err);
+static ngx_int_t ngx_conduit_gateway_wait(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
+    const char **err);
+static ngx_uint_t ngx_conduit_gateway_leaves(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx);
+static ngx_int_t ngx_conduit_gateway_pull(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    ngx_conduit_wanted_t *wanted, ngx_msec_t expires);
 static ngx_int_t ngx_conduit_gateway_is_position(ngx_http_request_t *r,
     const char *name, ngx_str_t *value, conduit_stream_id_t *pos);
 static ngx_int_t ngx_conduit_gateway_encoding(ngx_http_request_t *r,
@@ -113,17 +124,16 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    if (wanted.json) {
+        return ngx_conduit_gateway_pull(r, glcf, ctx, &wanted, expires);
+    }
+
     if (ngx_conduit_gateway_encoding(r, glcf, ctx) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* a request that was a subscriber before a redirect may have buffers in
-       filters */
-
-    if (r->method == NGX_HTTP_HEAD || r->post_action
-        || ngx_exiting || ngx_terminate
-        || ctx->sub.request != NULL
-        || (glcf->hub->opened && glcf->hub->draining))
+    if (r->method == NGX_HTTP_HEAD
+        || ngx_conduit_gateway_leaves(r, glcf, ctx))
     {
         return ngx_conduit_response_turn_away(r, glcf->settings.retry);
     }
@@ -135,6 +145,51 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &wanted.name.key,
                                   wanted.name.label, &wanted.pos, expires);
+}
+
+
+/* whether a request takes no events, or must not be waited for */
+
+static ngx_uint_t
+ngx_conduit_gateway_leaves(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx)
+{
+    /* a request that was a subscriber before a redirect may have buffers in
+       filters */
+
+    return r->post_action || ngx_exiting || ngx_terminate
+           || ctx->sub.request != NULL || ctx->pull != NULL
+           || (glcf->hub->opened && glcf->hub->draining);
+}
+
+
+static ngx_int_t
+ngx_conduit_gateway_pull(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    ngx_conduit_wanted_t *wanted, ngx_msec_t expires)
+{
+    ngx_conduit_pull_t  *pull;
+
+    pull = ngx_conduit_pull_alloc(r, glcf->hub, &ngx_conduit_pull_json,
+                                  &wanted->pos);
+    if (pull == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    pull->listener.start = wanted->start;
+    pull->listener.resumes = wanted->resumes;
+
+    if (ngx_conduit_gateway_leaves(r, glcf, ctx)) {
+        return ngx_conduit_pull_turn_away(pull);
+    }
+
+    ngx_conduit_gateway_token_forget(ctx);
+
+    ctx->pull = pull;
+    pull->wait = r->method == NGX_HTTP_HEAD ? 0 : wanted->wait;
+
+    return ngx_conduit_pull_create(pull, &wanted->name.key,
+                                   wanted->name.label, expires);
 }
 
 
@@ -162,6 +217,14 @@ ngx_conduit_gateway_read(ngx_http_request_t *r,
 
     if (err == NULL
         && ngx_conduit_gateway_from(r, glcf, wanted, &err) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    wanted->json = ngx_conduit_pull_json_wanted(r);
+
+    if (err == NULL && wanted->json
+        && ngx_conduit_gateway_wait(r, glcf, wanted, &err) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -320,6 +383,45 @@ ngx_conduit_gateway_start(ngx_http_request_t *r,
 
     case NGX_ABORT:
         *err = "Invalid since";
+        return NGX_OK;
+
+    default:
+        return NGX_ERROR;
+    }
+}
+
+
+/*
+ * Finds out how long a client waits for the first event, at most as long as
+ * configured.  Returns the same.
+ */
+
+static ngx_int_t
+ngx_conduit_gateway_wait(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
+    const char **err)
+{
+    ngx_int_t  wait;
+    ngx_str_t  value;
+
+    switch (ngx_conduit_http_arg(r, "wait", &value)) {
+
+    case NGX_OK:
+        wait = ngx_parse_time(&value, 0);
+
+        if (wait == NGX_ERROR) {
+            *err = "Invalid wait";
+            return NGX_OK;
+        }
+
+        wanted->wait = ngx_min((ngx_msec_t) wait, glcf->max_wait);
+        return NGX_OK;
+
+    case NGX_DECLINED:
+        return NGX_OK;
+
+    case NGX_ABORT:
+        *err = "Invalid wait";
         return NGX_OK;
 
     default:

@@ -20,6 +20,7 @@ typedef struct {
     ngx_conduit_conf_t               common;
     ngx_conduit_gateway_settings_t   settings;
     ngx_flag_t                       expire;
+    ngx_msec_t                       max_wait;     /* of a pull */
     ngx_uint_t                       start;        /* conduit_start_e */
     ngx_http_complex_value_t        *token;        /* NULL: not set */
     ngx_http_complex_value_t        *resume_only;  /* likewise */

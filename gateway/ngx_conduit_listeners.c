@@ -173,7 +173,9 @@ ngx_conduit_listeners_place(ngx_conduit_listeners_t *ls,
 
         h = ngx_conduit_feed_history(ls->feed);
 
-        if (l->place.seq == conduit_window_end(&h->window) && !l->tells) {
+        if (l->place.seq == conduit_window_end(&h->window)
+            && !l->tells && !l->eager)
+        {
             ngx_conduit_listeners_move(ls, l, &ls->waiting);
             return;
         }

@@ -62,7 +62,7 @@ struct ngx_conduit_listener_s {
                                                           ngx_conduit_resuming.h
                                                           */
 
-    /* private but for blocked and tells */
+    /* private but for blocked, tells and eager */
     conduit_place_t                         place;
     ngx_queue_t                             queue;
     uint32_t                                life;      /* life of the stream
@@ -76,6 +76,11 @@ struct ngx_conduit_listener_s {
                                                           told where it starts
                                                           (id); the owner resets
                                                           it */
+    unsigned                                eager:1;   /* it has a turn even when
+                                                          nothing is to be sent;
+                                                          the owner sets it, and
+                                                          removes the listener
+                                                          in that turn */
 };
 
 typedef struct {

@@ -680,7 +680,7 @@ ngx_conduit_close_name(ngx_conduit_close_e why)
 {
     static const char  *names[] = {
         "client", "end", "drain", "outage", "expired", "duration", "timeout",
-        "error"
+        "error", "answered"
     };
 
     return names[why];

@@ -30,6 +30,7 @@
 typedef struct {
     ngx_conduit_sub_t       sub;           /* sub.request is NULL before the
                                               request is a subscriber */
+    struct ngx_conduit_pull_s  *pull;      /* NULL: the request is no pull */
     ngx_str_t               token;         /* from the query, or the result of
                                               "value", on malloc(), until the
                                               request is a subscriber */

@@ -9,11 +9,11 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "conduit_accept.h"
 #include "ngx_conduit_publish.h"
 
 
 static ngx_uint_t ngx_conduit_publish_accept(ngx_str_t *value);
-static ngx_uint_t ngx_conduit_publish_refused(u_char *p, u_char *end);
 static ngx_uint_t ngx_conduit_publish_is(u_char *start, u_char *end,
     const char *text);
 
@@ -39,76 +39,24 @@ ngx_conduit_publish_accepts_json(ngx_http_request_t *r)
 }
 
 
-/* reads one "Accept" header: a list of types with parameters (RFC 9110,
-   12.5.1) */
+/* whether one "Accept" header names a type that the module answers with */
 
 static ngx_uint_t
 ngx_conduit_publish_accept(ngx_str_t *value)
 {
-    u_char  *p, *end, *last, *type, *type_end;
+    ngx_uint_t  i;
 
-    p = value->data;
-    last = p + value->len;
+    static const char * const  types[] = {
+        "application/json", "application/problem+json"
+    };
 
-    for ( /* void */ ; p < last; p = end + 1) {
+    for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 
-        end = ngx_strlchr(p, last, ',');
-        if (end == NULL) {
-            end = last;
-        }
-
-        type = p;
-        type_end = ngx_strlchr(p, end, ';');
-        if (type_end == NULL) {
-            type_end = end;
-        }
-
-        p = type_end;
-        ngx_conduit_publish_trim(&type, &type_end);
-
-        if ((ngx_conduit_publish_is(type, type_end, "application/json")
-             || ngx_conduit_publish_is(type, type_end,
-                                       "application/problem+json"))
-            && !ngx_conduit_publish_refused(p, end))
+        if (conduit_accept_quality((char *) value->data, value->len, types[i])
+            > 0)
         {
             return 1;
         }
-    }
-
-    return 0;
-}
-
-
-/* whether the parameters of a type include a quality of zero, which means "not
-   acceptable" */
-
-static ngx_uint_t
-ngx_conduit_publish_refused(u_char *p, u_char *end)
-{
-    u_char  *start, *stop;
-
-    while (p < end) {
-
-        start = p + 1;
-        stop = ngx_strlchr(start, end, ';');
-        if (stop == NULL) {
-            stop = end;
-        }
-
-        p = stop;
-        ngx_conduit_publish_trim(&start, &stop);
-
-        if (stop - start < 3 || (start[0] | 0x20) != 'q' || start[1] != '=') {
-            continue;
-        }
-
-        for (start += 2; start < stop; start++) {
-            if (*start != '0' && *start != '.') {
-                break;
-            }
-        }
-
-        return start == stop;
     }
 
     return 0;

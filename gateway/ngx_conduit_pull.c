@@ -1,0 +1,712 @@
+/* Copyright (C) Conduit for NGINX authors */
+
+/*
+ * A pull, from its listener to its response.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_client.h"
+#include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_http.h"
+#include "ngx_conduit_pull.h"
+#include "ngx_conduit_subscriber.h"
+
+
+static void ngx_conduit_pull_limit(ngx_conduit_pull_t *pull,
+    ngx_msec_t expires);
+static ngx_int_t ngx_conduit_pull_add(ngx_conduit_pull_t *pull,
+    ngx_str_t *key, ngx_str_t *label);
+static void ngx_conduit_pull_remove(ngx_conduit_pull_t *pull);
+static void ngx_conduit_pull_cleanup(void *data);
+static void ngx_conduit_pull_release(void *data);
+static void ngx_conduit_pull_sure(ngx_conduit_asker_t *a);
+static void ngx_conduit_pull_outage(ngx_conduit_asker_t *a);
+static ngx_int_t ngx_conduit_pull_start(ngx_conduit_listener_t *l);
+static ngx_int_t ngx_conduit_pull_send(ngx_conduit_listener_t *l);
+static ngx_int_t ngx_conduit_pull_take(ngx_conduit_pull_t *pull);
+static ngx_uint_t ngx_conduit_pull_done(ngx_conduit_pull_t *pull);
+static void ngx_conduit_pull_listener_end(ngx_conduit_listener_t *l,
+    ngx_conduit_close_e why);
+static void ngx_conduit_pull_member_ping(ngx_conduit_member_t *m);
+static void ngx_conduit_pull_member_end(ngx_conduit_member_t *m,
+    ngx_conduit_roster_why_e why);
+static ngx_uint_t ngx_conduit_pull_member_away(ngx_conduit_member_t *m);
+static void ngx_conduit_pull_give_up(ngx_conduit_pull_t *pull,
+    ngx_conduit_close_e why);
+static void ngx_conduit_pull_finish(ngx_conduit_pull_t *pull,
+    ngx_conduit_pull_e result, ngx_conduit_close_e why);
+static void ngx_conduit_pull_finalize(ngx_conduit_pull_t *pull,
+    ngx_conduit_close_e why, ngx_int_t rc);
+static ngx_int_t ngx_conduit_pull_answer(ngx_conduit_pull_t *pull,
+    ngx_conduit_pull_e result);
+static ngx_int_t ngx_conduit_pull_output(ngx_conduit_pull_t *pull);
+static ngx_conduit_pull_t *ngx_conduit_pull_of(ngx_http_request_t *r);
+static void ngx_conduit_pull_read_handler(ngx_http_request_t *r);
+static void ngx_conduit_pull_write_handler(ngx_http_request_t *r);
+
+
+static const ngx_conduit_listener_handlers_t  ngx_conduit_pull_listener = {
+    ngx_conduit_pull_start,
+    ngx_conduit_pull_send,
+    ngx_conduit_pull_listener_end
+};
+
+static const ngx_conduit_member_handlers_t  ngx_conduit_pull_member = {
+    ngx_conduit_pull_member_ping,
+    ngx_conduit_pull_member_end,
+    ngx_conduit_pull_member_away
+};
+
+static const ngx_conduit_asker_handlers_t  ngx_conduit_pull_asker = {
+    ngx_conduit_pull_sure,
+    ngx_conduit_pull_outage
+};
+
+
+#if (NGX_DEBUG)
+
+/* ngx_conduit_pull_e */
+
+static const char  *ngx_conduit_pull_results[] = {
+    "all there is", "a part", "nothing", "Redis is away", "the end"
+};
+
+#endif
+
+
+ngx_conduit_pull_t *
+ngx_conduit_pull_alloc(ngx_http_request_t *r, ngx_conduit_hub_t *hub,
+    const ngx_conduit_pull_form_t *form, conduit_stream_id_t *pos)
+{
+    ngx_pool_cleanup_t  *cln;
+    ngx_conduit_pull_t  *pull;
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_conduit_pull_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    pull = cln->data;
+
+    ngx_memzero(pull, sizeof(ngx_conduit_pull_t));
+
+    pull->request = r;
+    pull->hub = hub;
+    pull->form = form;
+    pull->listener.on = &ngx_conduit_pull_listener;
+    pull->listener.id = *pos;
+    pull->member.on = &ngx_conduit_pull_member;
+    pull->asker.on = &ngx_conduit_pull_asker;
+
+    /* the body is sent from this memory, which HTTP/2 uses even after the
+       request's own cleanups */
+
+    cln->handler = ngx_conduit_pull_release;
+
+    return pull;
+}
+
+
+static void
+ngx_conduit_pull_release(void *data)
+{
+    ngx_conduit_pull_t  *pull = data;
+
+    conduit_buf_free(&pull->body);
+}
+
+
+ngx_int_t
+ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
+    ngx_str_t *label, ngx_msec_t expires)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+    ngx_http_cleanup_t  *cln;
+
+    r = pull->request;
+
+    if (ngx_conduit_hub_open(pull->hub) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_conduit_pull_cleanup;
+    cln->data = pull;
+
+    pull->start = pull->listener.start.kind;
+    pull->close = NGX_CONDUIT_CLOSE_ERROR;
+
+    ngx_conduit_pull_limit(pull, expires);
+
+    rc = ngx_conduit_pull_add(pull, key, label);
+
+    if (rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
+                              + NGX_CONDUIT_REQUEST_ACCEPTED);
+
+    if (rc == NGX_DONE) {
+        pull->close = NGX_CONDUIT_CLOSE_END;
+        return ngx_conduit_pull_answer(pull, NGX_CONDUIT_PULL_END);
+    }
+
+    if (!pull->sure && pull->wait == 0
+        && !ngx_conduit_channel_answers(pull->channel))
+    {
+        pull->close = NGX_CONDUIT_CLOSE_OUTAGE;
+        ngx_conduit_pull_remove(pull);
+        return ngx_conduit_pull_answer(pull, NGX_CONDUIT_PULL_AWAY);
+    }
+
+    if (ngx_conduit_client_watch(r, ngx_conduit_pull_read_handler,
+                                 ngx_conduit_pull_write_handler) != NGX_OK)
+    {
+        ngx_conduit_client_unwatch(r);
+        ngx_conduit_pull_remove(pull);
+        return NGX_ERROR;
+    }
+
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+/*
+ * Sets the latest moment of the answer.  A pull that does not wait for an event
+ * still waits for Redis, as long as a subscriber does in an outage.
+ */
+
+static void
+ngx_conduit_pull_limit(ngx_conduit_pull_t *pull, ngx_msec_t expires)
+{
+    ngx_msec_t  limit;
+
+    limit = pull->wait ? pull->wait : ngx_max(pull->hub->settings.outage, 1);
+
+    pull->limit = NGX_CONDUIT_CLOSE_ANSWERED;
+
+    if (expires && expires < limit) {
+        limit = expires;
+        pull->limit = NGX_CONDUIT_CLOSE_EXPIRED;
+    }
+
+    pull->member.limited = 1;
+    pull->member.deadline = ngx_current_msec + limit;
+}
+
+
+/* NGX_OK; NGX_DONE: it was not added, there is nothing to come; or NGX_ERROR */
+
+static ngx_int_t
+ngx_conduit_pull_add(ngx_conduit_pull_t *pull, ngx_str_t *key,
+    ngx_str_t *label)
+{
+    ngx_conduit_channel_t  *ch;
+
+    ch = ngx_conduit_channel_get(pull->hub, key, label);
+    if (ch == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, pull->request->connection->log, 0,
+                   "conduit: pull of \"%V\": listener %p, member %p, waits "
+                   "%Mms", key, &pull->listener, &pull->member, pull->wait);
+
+    pull->asker.since = ngx_conduit_channel_asked(ch);
+
+    /* one that waits is told of what is on its way when that arrives */
+
+    pull->sure = (pull->wait && ngx_conduit_channel_fresh(ch));
+
+    if (ngx_conduit_channel_add(ch, &pull->listener, &pull->member)
+        == NGX_DONE)
+    {
+        return NGX_DONE;
+    }
+
+    pull->channel = ch;
+
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_PULLS, 1);
+
+    if (!pull->sure) {
+        ngx_conduit_channel_ask(ch, &pull->asker);
+    }
+
+    return NGX_OK;
+}
+
+
+/* removes the pull from its channel; does nothing the second time */
+
+static void
+ngx_conduit_pull_remove(ngx_conduit_pull_t *pull)
+{
+    ngx_conduit_channel_t  *ch;
+
+    ch = pull->channel;
+
+    if (ch == NULL) {
+        return;
+    }
+
+    pull->channel = NULL;
+
+    ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_PULLS, -1);
+
+    ngx_conduit_channel_unask(&pull->asker);
+    ngx_conduit_channel_remove(ch, &pull->listener, &pull->member);
+}
+
+
+static void
+ngx_conduit_pull_cleanup(void *data)
+{
+    ngx_conduit_pull_remove(data);
+}
+
+
+ngx_int_t
+ngx_conduit_pull_turn_away(ngx_conduit_pull_t *pull)
+{
+    pull->start = pull->listener.start.kind;
+    pull->close = NGX_CONDUIT_CLOSE_DRAIN;
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
+                              + NGX_CONDUIT_REQUEST_TURNED_AWAY);
+
+    return ngx_conduit_pull_answer(pull, NGX_CONDUIT_PULL_NOTHING);
+}
+
+
+ngx_uint_t
+ngx_conduit_pull_position(ngx_conduit_pull_t *pull, conduit_stream_id_t *pos)
+{
+    ngx_conduit_listener_t  *l;
+
+    l = &pull->listener;
+
+    *pos = l->id;
+
+    if (pos->ms || pos->seq) {
+        return 1;
+    }
+
+    /* where it starts was not found, or whether the stream is running was not
+       decided */
+
+    if (l->start.kind != CONDUIT_START_OLDEST || l->seeking
+        || (l->resumes && !pull->sure))
+    {
+        return 0;
+    }
+
+    /* one that came for the running turn has not got the turns before it */
+
+    if (pull->start == CONDUIT_START_TURN) {
+        *pos = l->place.pos;
+    }
+
+    return 1;
+}
+
+
+/* the window has all there was when the pull came */
+
+static void
+ngx_conduit_pull_sure(ngx_conduit_asker_t *a)
+{
+    ngx_conduit_pull_t  *pull;
+
+    pull = ngx_queue_data(a, ngx_conduit_pull_t, asker);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "conduit: pull, listener %p: Redis has answered",
+                   &pull->listener);
+
+    pull->sure = 1;
+
+    if (ngx_conduit_pull_done(pull)) {
+        ngx_conduit_channel_hurry(pull->channel, &pull->listener);
+    }
+}
+
+
+/* an error reply of a server that is up may be followed by a good one */
+
+static void
+ngx_conduit_pull_outage(ngx_conduit_asker_t *a)
+{
+    ngx_msec_t           away;
+    ngx_conduit_pull_t  *pull;
+
+    pull = ngx_queue_data(a, ngx_conduit_pull_t, asker);
+
+    if (pull->wait == 0 && ngx_conduit_channel_away(pull->channel, &away)) {
+        ngx_conduit_pull_give_up(pull, NGX_CONDUIT_CLOSE_OUTAGE);
+    }
+}
+
+
+/* a response begins when it is complete */
+
+static ngx_int_t
+ngx_conduit_pull_start(ngx_conduit_listener_t *l)
+{
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_conduit_pull_send(ngx_conduit_listener_t *l)
+{
+    ngx_int_t            rc;
+    ngx_conduit_pull_t  *pull;
+
+    pull = ngx_queue_data(l, ngx_conduit_pull_t, listener);
+
+    l->tells = 0;
+
+    rc = ngx_conduit_pull_take(pull);
+
+    if (rc == NGX_ERROR) {
+        ngx_conduit_pull_finalize(pull, NGX_CONDUIT_CLOSE_ERROR,
+                                  NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return NGX_DONE;
+    }
+
+    if (rc == NGX_AGAIN) {
+        ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_PART,
+                                pull->ended ? NGX_CONDUIT_CLOSE_END
+                                            : NGX_CONDUIT_CLOSE_ANSWERED);
+        return NGX_DONE;
+    }
+
+    /* when a batch is done, there is the window */
+
+    if (!ngx_conduit_pull_done(pull)
+        || l->place.where != CONDUIT_PLACE_WINDOW)
+    {
+        return NGX_OK;
+    }
+
+    ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_ALL,
+                            pull->ended ? NGX_CONDUIT_CLOSE_END
+                                        : NGX_CONDUIT_CLOSE_ANSWERED);
+    return NGX_DONE;
+}
+
+
+/*
+ * Takes events.  NGX_OK: all that are in memory; NGX_AGAIN: the response is to
+ * end here; or NGX_ERROR.  A loss is taken together with the event that follows
+ * it: otherwise it would be told again next time.
+ */
+
+static ngx_int_t
+ngx_conduit_pull_take(ngx_conduit_pull_t *pull)
+{
+    size_t                limit;
+    const char           *reason;
+    ngx_conduit_frame_t  *frame;
+
+    limit = pull->hub->settings.buffer_size;
+    reason = NULL;
+
+    while (!pull->ended && (reason != NULL || pull->body.len < limit)) {
+
+        if (!ngx_conduit_channel_next(pull->channel, &pull->listener, &frame,
+                                      &reason))
+        {
+            return NGX_OK;
+        }
+
+        if (frame == NULL) {
+            ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST
+                                      + (*reason == 'g'));
+            pull->losses += (pull->losses < 255);
+            pull->form->lost(pull, reason);
+
+        } else {
+            ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_EVENTS);
+            pull->events++;
+            pull->ended = frame->end;
+            pull->form->event(pull, frame);
+        }
+
+        if (pull->body.failed) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_AGAIN;
+}
+
+
+/* whether it is to be answered as soon as it has all that is in the window; if
+   so, it has a turn there even if that is nothing */
+
+static ngx_uint_t
+ngx_conduit_pull_done(ngx_conduit_pull_t *pull)
+{
+    pull->listener.eager = (pull->sure
+                            && (pull->events || pull->wait == 0));
+
+    return pull->listener.eager;
+}
+
+
+static void
+ngx_conduit_pull_listener_end(ngx_conduit_listener_t *l,
+    ngx_conduit_close_e why)
+{
+    ngx_conduit_pull_t  *pull;
+
+    pull = ngx_queue_data(l, ngx_conduit_pull_t, listener);
+
+    if (why == NGX_CONDUIT_CLOSE_END && pull->events == 0) {
+        ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_END, why);
+        return;
+    }
+
+    ngx_conduit_pull_give_up(pull, why);
+}
+
+
+static void
+ngx_conduit_pull_member_ping(ngx_conduit_member_t *m)
+{
+}
+
+
+static void
+ngx_conduit_pull_member_end(ngx_conduit_member_t *m,
+    ngx_conduit_roster_why_e why)
+{
+    ngx_conduit_pull_t  *pull;
+
+    pull = ngx_queue_data(m, ngx_conduit_pull_t, member);
+
+    switch (why) {
+
+    case NGX_CONDUIT_ROSTER_DRAIN:
+        ngx_conduit_pull_give_up(pull, NGX_CONDUIT_CLOSE_DRAIN);
+        return;
+
+    case NGX_CONDUIT_ROSTER_AWAY:
+        ngx_conduit_pull_give_up(pull, NGX_CONDUIT_CLOSE_OUTAGE);
+        return;
+
+    default: /* NGX_CONDUIT_ROSTER_DEADLINE */
+        ngx_conduit_pull_give_up(pull, pull->limit);
+    }
+}
+
+
+static ngx_uint_t
+ngx_conduit_pull_member_away(ngx_conduit_member_t *m)
+{
+    ngx_msec_t           away;
+    ngx_conduit_pull_t  *pull;
+
+    pull = ngx_queue_data(m, ngx_conduit_pull_t, member);
+
+    return ngx_conduit_channel_away(pull->channel, &away)
+           && away >= pull->hub->settings.outage;
+}
+
+
+/* it is answered with what it has */
+
+static void
+ngx_conduit_pull_give_up(ngx_conduit_pull_t *pull, ngx_conduit_close_e why)
+{
+    ngx_msec_t  away;
+
+    if (pull->events) {
+        ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_PART, why);
+        return;
+    }
+
+    if (pull->sure && why == NGX_CONDUIT_CLOSE_ANSWERED
+        && !ngx_conduit_channel_away(pull->channel, &away))
+    {
+        ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_ALL, why);
+        return;
+    }
+
+    if (pull->sure || why == NGX_CONDUIT_CLOSE_DRAIN) {
+        ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_NOTHING, why);
+        return;
+    }
+
+    ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_AWAY,
+                            why == NGX_CONDUIT_CLOSE_ANSWERED
+                            ? NGX_CONDUIT_CLOSE_OUTAGE : why);
+}
+
+
+/* removes the pull, answers it and ends the request; the caller must use
+   neither of them afterwards */
+
+static void
+ngx_conduit_pull_finish(ngx_conduit_pull_t *pull, ngx_conduit_pull_e result,
+    ngx_conduit_close_e why)
+{
+    pull->close = why;
+
+    ngx_conduit_pull_remove(pull);
+
+    ngx_conduit_pull_finalize(pull, why,
+                              ngx_conduit_pull_answer(pull, result));
+}
+
+
+static void
+ngx_conduit_pull_finalize(ngx_conduit_pull_t *pull, ngx_conduit_close_e why,
+    ngx_int_t rc)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = pull->request;
+    c = r->connection;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "conduit: pull, listener %p ends: %s, code %i",
+                   &pull->listener, ngx_conduit_close_name(why), rc);
+
+    pull->close = why;
+
+    ngx_conduit_pull_remove(pull);
+    ngx_conduit_client_unwatch(r);
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+/* returns what to finalize the request with */
+
+static ngx_int_t
+ngx_conduit_pull_answer(ngx_conduit_pull_t *pull, ngx_conduit_pull_e result)
+{
+    ngx_int_t  rc;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, pull->request->connection->log, 0,
+                   "conduit: pull, listener %p is answered: %s, %uD events",
+                   &pull->listener, ngx_conduit_pull_results[result],
+                   pull->events);
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_PULLED
+                  + (pull->events ? NGX_CONDUIT_PULLED_EVENTS
+                     : result == NGX_CONDUIT_PULL_END ? NGX_CONDUIT_PULLED_END
+                     : result == NGX_CONDUIT_PULL_AWAY
+                       ? NGX_CONDUIT_PULLED_AWAY : NGX_CONDUIT_PULLED_EMPTY));
+
+    rc = pull->form->answer(pull, result);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return pull->body.failed ? NGX_HTTP_INTERNAL_SERVER_ERROR
+                             : ngx_conduit_pull_output(pull);
+}
+
+
+static ngx_int_t
+ngx_conduit_pull_output(ngx_conduit_pull_t *pull)
+{
+    ngx_int_t            rc;
+    ngx_buf_t           *b;
+    ngx_chain_t          out;
+    ngx_http_request_t  *r;
+
+    r = pull->request;
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->headers_out.content_length_n = pull->body.len;
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    /* "If-Match" and the like must not be applied: a stream has no version */
+
+    r->disable_not_modified = 1;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    pull->bytes = pull->body.len;
+    ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_BYTES, pull->bytes);
+
+    b->pos = (u_char *) pull->body.data;
+    b->last = b->pos + pull->body.len;
+    b->memory = (pull->body.len != 0);
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+/* returns NULL when the request is not, or not any more, a pull */
+
+static ngx_conduit_pull_t *
+ngx_conduit_pull_of(ngx_http_request_t *r)
+{
+    ngx_conduit_gateway_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_conduit_gateway_module);
+
+    return (ctx && ctx->pull && ctx->pull->channel) ? ctx->pull : NULL;
+}
+
+
+/* see ngx_conduit_sub_read_handler() */
+
+static void
+ngx_conduit_pull_read_handler(ngx_http_request_t *r)
+{
+    ngx_conduit_pull_t  *pull;
+
+    pull = ngx_conduit_pull_of(r);
+
+    if (pull != NULL && ngx_conduit_client_left(r)) {
+        ngx_conduit_pull_finalize(pull, NGX_CONDUIT_CLOSE_CLIENT,
+                                  NGX_HTTP_CLIENT_CLOSED_REQUEST);
+    }
+}
+
+
+static void
+ngx_conduit_pull_write_handler(ngx_http_request_t *r)
+{
+    ngx_conduit_pull_t  *pull;
+
+    pull = ngx_conduit_pull_of(r);
+
+    if (pull != NULL && ngx_conduit_client_gone(r->connection)) {
+        ngx_conduit_pull_finalize(pull, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+    }
+}

@@ -1,0 +1,118 @@
+/* Copyright (C) Conduit for NGINX authors */
+
+/*
+ * A pull: one complete response with the events after the client's position,
+ * for clients that do not read Server-Sent Events.  It may wait for the first
+ * event (long poll).  A listener of its channel and a member of the roster, as
+ * a subscriber is.
+ *
+ *   alloc          in the pool of a request that was checked
+ *   create         makes it a listener: it is answered later
+ *   turn_away      answers at once, without looking at the stream
+ *
+ * It takes events until its body is full or the stream ends, or until it has
+ * all there is and is sure of that: a question that was sent to Redis after it
+ * came has been answered.  What the answer looks like is up to its form; the
+ * body is sent with its length, and NGINX does the rest.
+ */
+
+#ifndef NGX_CONDUIT_PULL_H
+#define NGX_CONDUIT_PULL_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "conduit_buf.h"
+#include "ngx_conduit_channel.h"
+#include "ngx_conduit_frame.h"
+#include "ngx_conduit_gateway.h"
+#include "ngx_conduit_hub.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef struct ngx_conduit_pull_s  ngx_conduit_pull_t;
+
+/* what a pull is answered */
+typedef enum {
+    NGX_CONDUIT_PULL_ALL = 0,     /* all there is */
+    NGX_CONDUIT_PULL_PART,        /* some events; there may be more */
+    NGX_CONDUIT_PULL_NOTHING,     /* no event came in time, or the worker is
+                                     leaving */
+    NGX_CONDUIT_PULL_AWAY,        /* Redis has not answered */
+    NGX_CONDUIT_PULL_END,         /* nothing will come: after_end is stop, or
+                                     it only wants a running stream */
+    NGX_CONDUIT_PULLS
+} ngx_conduit_pull_e;
+
+/* how a pull is answered; one table for each kind.  A failed allocation in
+   pull->body is looked at after each call */
+typedef struct {
+    /* appends an event to pull->body, unless it has nothing to send for it */
+    void       (*event)(ngx_conduit_pull_t *pull, ngx_conduit_frame_t *frame);
+    /* likewise for lost history, "trimmed" or "gone", before the next event */
+    void       (*lost)(ngx_conduit_pull_t *pull, const char *reason);
+    /* completes pull->body, sets the status, the type and the headers of the
+       response.  NGX_OK: send it; any other code: finalize the request with
+       it.  The pull has no channel any more */
+    ngx_int_t  (*answer)(ngx_conduit_pull_t *pull, ngx_conduit_pull_e result);
+} ngx_conduit_pull_form_t;
+
+struct ngx_conduit_pull_s {
+    ngx_conduit_listener_t          listener;   /* start and resumes may be set
+                                                   before create */
+    ngx_conduit_member_t            member;
+    ngx_conduit_asker_t             asker;
+    ngx_http_request_t             *request;
+    ngx_conduit_hub_t              *hub;
+    ngx_conduit_channel_t          *channel;    /* NULL when detached */
+    const ngx_conduit_pull_form_t  *form;
+    void                           *data;       /* the form's */
+    conduit_buf_t                   body;
+    ngx_msec_t                      wait;       /* ms for the first event; 0:
+                                                   answer at once */
+    size_t                          bytes;      /* of the body, sent */
+    uint32_t                        events;     /* taken, sent or not */
+    unsigned                        start:2;    /* conduit_start_e it came
+                                                   with */
+    unsigned                        sure:1;     /* see above */
+    unsigned                        ended:1;    /* the last event ends the
+                                                   stream */
+    unsigned                        close:4;    /* ngx_conduit_close_e */
+    unsigned                        limit:4;    /* the reason the deadline
+                                                   stands for */
+    unsigned                        losses:8;   /* how often it was told of lost
+                                                   history, 255 at most */
+};
+
+
+/*
+ * Allocates a pull in the request's pool, with a form and a position, or 0-0.
+ * Returns NULL when memory is out.
+ */
+ngx_conduit_pull_t *ngx_conduit_pull_alloc(ngx_http_request_t *r,
+    ngx_conduit_hub_t *hub, const ngx_conduit_pull_form_t *form,
+    conduit_stream_id_t *pos);
+
+/*
+ * Makes a pull a listener of the channel of a key; label is that of
+ * ngx_conduit_channel_get(), expires the remaining life of the token in ms, or
+ * 0 when the pull may outlive it.  The context of the request must have it.
+ * Returns what the content handler returns.
+ */
+ngx_int_t ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
+    ngx_str_t *label, ngx_msec_t expires);
+
+/* Answers NOTHING at once.  Returns what the content handler returns. */
+ngx_int_t ngx_conduit_pull_turn_away(ngx_conduit_pull_t *pull);
+
+/*
+ * Returns whether it is known after which position the next request of the
+ * client is to go on, and sets *pos; 0-0: with the oldest entry there is then.
+ */
+ngx_uint_t ngx_conduit_pull_position(ngx_conduit_pull_t *pull,
+    conduit_stream_id_t *pos);
+
+#pragma GCC visibility pop
+
+#endif /* NGX_CONDUIT_PULL_H */
