@@ -280,6 +280,15 @@ ngx_conduit_channel_next(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
 }
 
 
+ngx_uint_t
+ngx_conduit_channel_has_all(ngx_conduit_channel_t *ch,
+    ngx_conduit_listener_t *l)
+{
+    return l->place.where == CONDUIT_PLACE_WINDOW
+           && !ngx_conduit_listeners_more(&ch->listeners, l);
+}
+
+
 ngx_conduit_frame_t *
 ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,

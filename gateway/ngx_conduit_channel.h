@@ -118,6 +118,13 @@ ngx_uint_t ngx_conduit_channel_next(ngx_conduit_channel_t *ch,
     const char **reason);
 
 /*
+ * Whether a listener, which may be anywhere, has got all that is in memory and
+ * is in the window.
+ */
+ngx_uint_t ngx_conduit_channel_has_all(ngx_conduit_channel_t *ch,
+    ngx_conduit_listener_t *l);
+
+/*
  * Calls ngx_conduit_held_bundle() for the frame that ngx_conduit_channel_next()
  * has just given a listener.
  */

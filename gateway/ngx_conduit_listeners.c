@@ -271,6 +271,18 @@ ngx_conduit_listeners_grown(ngx_conduit_listeners_t *ls,
 
 
 ngx_uint_t
+ngx_conduit_listeners_more(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l)
+{
+    const conduit_item_t  *item;
+
+    return conduit_place_next(&l->place, ngx_conduit_feed_history(ls->feed),
+                              NULL, &item)
+           != CONDUIT_PLACE_NONE;
+}
+
+
+ngx_uint_t
 ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
 {
     ngx_uint_t  n;

@@ -128,6 +128,10 @@ ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
     const char **reason);
 
+/* Whether there is something to be sent to a listener in the window. */
+ngx_uint_t ngx_conduit_listeners_more(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l);
+
 /*
  * The frame that a listener was just sent takes so many more bytes than before:
  * counts them for the limit of the window, if it is there.

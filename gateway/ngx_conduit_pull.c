@@ -371,6 +371,7 @@ static ngx_int_t
 ngx_conduit_pull_send(ngx_conduit_listener_t *l)
 {
     ngx_int_t            rc;
+    ngx_uint_t           all;
     ngx_conduit_pull_t  *pull;
 
     pull = ngx_queue_data(l, ngx_conduit_pull_t, listener);
@@ -385,22 +386,17 @@ ngx_conduit_pull_send(ngx_conduit_listener_t *l)
         return NGX_DONE;
     }
 
-    if (rc == NGX_AGAIN) {
-        ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_PART,
-                                pull->ended ? NGX_CONDUIT_CLOSE_END
-                                            : NGX_CONDUIT_CLOSE_ANSWERED);
-        return NGX_DONE;
-    }
-
     /* when a batch is done, there is the window */
 
-    if (!ngx_conduit_pull_done(pull)
-        || l->place.where != CONDUIT_PLACE_WINDOW)
-    {
+    all = ngx_conduit_pull_done(pull)
+          && ngx_conduit_channel_has_all(pull->channel, l);
+
+    if (rc == NGX_OK && !all) {
         return NGX_OK;
     }
 
-    ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_ALL,
+    ngx_conduit_pull_finish(pull,
+                            all ? NGX_CONDUIT_PULL_ALL : NGX_CONDUIT_PULL_PART,
                             pull->ended ? NGX_CONDUIT_CLOSE_END
                                         : NGX_CONDUIT_CLOSE_ANSWERED);
     return NGX_DONE;

@@ -132,7 +132,7 @@ sub pull { return answer(ask(@_)) }
 sub waiting {
     my ($n, $title) = @_;
 
-    becomes($nginx, 'gateway', $title // "$n wait", pulls => $n);
+    becomes($nginx, 'gateway', 'pulls', $n, $title // "so many wait: $n");
 }
 
 # what the log says of a request: status, events, bytes, losses, close
@@ -188,7 +188,323 @@ is pull('text', $run, last_event_id => '0-0')->{data}, '1 2 3',
 is pull('text', $run, id => '3-0')->{body}, "[]\n", 'after the last: none';
 is pull('text', $run, id => '3-0')->{next}, '3-0',
     'no event: the position stays';
-is pull("text", $run, since => "1h")->{body}, "[]\n",
-    "the argument since: nothing is that new";
+
+$a = pull('text', $run, since => '-1s');
+is $a->{body}, "[]\n", 'the argument since: nothing is that new';
+is $a->{next}, '3-0', 'the argument since: the next request has a position';
+
+
+# --- which requests get JSON
+
+my @ACCEPT = (
+    ['application/json' => 'json'],
+    ['application/JSON; charset=utf-8' => 'json'],
+    ['application/json, text/plain, */*' => 'json'],
+    ['text/html, application/json;q=0.1' => 'json'],
+    ['application/json, text/event-stream;q=0.9' => 'json'],
+    ['application/json;q=0.9, text/event-stream;q=0.8' => 'json'],
+    ['application/json, text/event-stream' => 'sse'],
+    ['application/json;q=0.5, text/event-stream;q=0.5' => 'sse'],
+    ['application/json;q=0.5, text/event-stream' => 'sse'],
+    ['application/json;q=0' => 'sse'],
+    ['text/event-stream' => 'sse'],
+    ['application/*' => 'sse'],
+    ['application/json5' => 'sse'],
+    ['*/*' => 'sse'],
+    ['' => 'sse'],
+);
+
+for my $case (@ACCEPT) {
+    my ($accept, $wanted) = @$case;
+    my $c = ask('text', $run, accept => $accept);
+
+    $c->until(20, sub { $c->parse_header });
+    is $c->headers->{'content-type'},
+        $wanted eq 'json' ? 'application/json' : 'text/event-stream',
+        "Accept \"$accept\": $wanted";
+    $c->close;
+}
+
+my $c = Conduit::SSE->open($nginx->port, 'GET', "/text/x?run=$run&wait=x");
+
+is $c->headers->{'content-type'}, 'text/event-stream', 'without Accept: SSE';
+is $c->status, 200, 'an event stream does not look at the argument wait';
+$c->close;
+
+
+# --- the formats
+
+my %message = (phase => 'DELTA', sequence => 7, payload => { t => "a\"\n" });
+
+sub entry { return add($_[0], "$_[1]-0", data => $_[2], @_[3 .. $#_]) }
+
+($run, $key) = run();
+entry($key, 1, message(%message));
+entry($key, 2, 'no message');
+entry($key, 3, message(phase => 'END'));
+entry($key, 4, message(%message));
+
+$a = pull('conduit', $run);
+
+is_deeply [map { [@$_{qw(id event)}, $_->{data}{phase}, $_->{data}{payload}] }
+           @{ $a->{events} }],
+    [['1-0', 'stream', 'PHASE_DELTA', { t => "a\"\n" }],
+     ['3-0', 'stream', 'PHASE_END', undef]],
+    'conduit: an object for each message, up to END';
+is_deeply [sort keys %{ $a->{events}[0]{data} }],
+    [qw(channel_id event_type message_id payload phase sequence)],
+    'conduit: the envelope is that of the event stream';
+is $a->{ended}, 'true', 'END is told';
+is $a->{all}, '', 'END: there is more';
+like logged($a), qr/^200 2 \d+ 0 end$/, 'the log has the end of the stream';
+
+$a = pull('conduit', $run, id => $a->{next});
+is $a->{events}[0]{id}, '4-0', 'after END there is the next turn';
+is $a->{ended}, '', 'the next turn has not ended';
+
+is_deeply pull('payload', $run)->{events},
+    [{ id => '1-0', data => { t => "a\"\n" } },
+     { id => '3-0', data => '[DONE]' }],
+    'payload: payloads, and [DONE] as a string';
+
+($run, $key) = run();
+entry($key, 1, qq( {"a" :\t[1, 2.50,\n"\\u0000"]} ));
+entry($key, 2, '{');
+entry($key, 3, 'null');
+entry($key, 4, '5', end => 1);
+
+$a = pull('json', $run);
+is $a->{body}, '[{"id":"1-0","data":{"a":[1,2.50,"\u0000"]}},'
+    . qq({"id":"3-0","data":null},{"id":"4-0","data":5}]\n),
+    'json: values are copied without their white space';
+is $a->{ended}, 'true', 'json: the end field is told';
+
+($run, $key) = run();
+entry($key, 1, "a\"b\\c\td\0\x1f\x7f");
+entry($key, 2, "one\ntwo\r\nthree\rfour\n");
+entry($key, 3, "\xc3\xa9\xff\xf0\x9f\x98\x80");
+entry($key, 4, '');
+redis('XADD', $key, '5-0', 'end', 1);
+
+$a = pull('text', $run);
+is_deeply [map { $_->{data} } @{ $a->{events} }],
+    ["a\"b\\c\td\0\x1f\x7f", "one\ntwo\nthree\nfour\n",
+     "\x{e9}\x{fffd}\x{1f600}", ''],
+    'text: values are strings, and an END without a value is no event';
+is $a->{next}, '5-0', 'an END without a value moves the position';
+is $a->{ended}, 'true', 'an END without a value is told';
+
+
+# --- bounds
+
+($run, $key) = run();
+fill($key, 1 .. 30);
+
+$a = pull('small', $run);
+my $first = @{ $a->{events} };
+cmp_ok $first, '<', 30, 'an answer is bounded by conduit_gateway_buffer_size';
+cmp_ok length $a->{body}, '>=', 100, 'the bound is reached';
+cmp_ok length $a->{body}, '<', 150, 'the bound is passed by one event at most';
+is $a->{next}, "$first-0", 'the answer goes on after its last event';
+is $a->{all}, '', 'an answer that was cut is not up to date';
+
+for my $path (qw(small tiny polls coalesce)) {
+    my ($next, @all, $n) = ('0-0');
+
+    do {
+        $a = pull($path, $run, id => $next, wait => '1s');
+        push @all, map { $_->{data} } @{ $a->{events} };
+        $next = $a->{next};
+    } while (!$a->{all} && ++$n < 60);
+
+    is "@all", join(' ', 1 .. 30), "$path: many answers have each event once";
+    is $a->{all}, 'true', "$path: the last answer is up to date";
+}
+
+
+# --- the argument wait
+
+for my $wait ('x', '-1', '1y', '20s20s', '1s;', '%32%30%', '1&wait=1') {
+    $a = pull('text', $run, wait => $wait);
+    is $a->{status}, 400, "wait=$wait: 400";
+    is $a->{body}, 'Invalid wait', "wait=$wait: the reply says why";
+}
+
+for my $wait ('', '0', '0s') {
+    is pull('text', $run, id => '30-0', wait => $wait)->{body}, "[]\n",
+        "wait=$wait: an answer at once";
+}
+
+is pull('no-wait', $run, id => '30-0', wait => '1h')->{body}, "[]\n",
+    'conduit_gateway_max_wait 0: an answer at once';
+is pull('text', $run, wait => '60s')->{all}, 'true',
+    'there are events already: an answer at once';
+
+my $start = time;
+
+$a = pull('text', $run, id => '30-0', wait => '300ms');
+cmp_ok time - $start, '>=', 0.3, 'wait=300ms: no answer before that';
+is $a->{body}, "[]\n", 'nothing came: an empty array';
+is $a->{status}, 200, 'nothing came: 200';
+is $a->{next}, '30-0', 'nothing came: the position stays';
+is $a->{all}, 'true', 'nothing came: the client is up to date';
+like logged($a), qr/^200 0 3 0 answered$/, 'nothing came: the log says so';
+
+$start = time;
+is pull('short', $run, id => '30-0', wait => '60')->{body}, "[]\n",
+    'conduit_gateway_max_wait: a longer wait is cut';
+cmp_ok time - $start, '<', 30, 'conduit_gateway_max_wait: the wait is cut';
+
+for my $path (qw(text polls coalesce)) {
+    $c = ask($path, $run, id => '30-0', wait => '60s');
+    waiting(1, "$path: the request waits");
+    fill($key, 31);
+    $a = answer($c);
+    is $a->{data}, '31', "$path: a waiting request is woken by an event";
+    is $a->{all}, 'true', "$path: a woken request is up to date";
+    redis('XDEL', $key, '31-0');
+    redis('XSETID', $key, '30-0');
+    waiting(0, "$path: nothing waits");
+}
+
+my ($fresh, $fresh_key) = run();
+
+$c = ask('text', $fresh, wait => '60s');
+waiting(1, 'a stream that does not exist is waited for');
+fill($fresh_key, 1);
+is answer($c)->{data}, '1', 'a new stream wakes the request';
+
+# several wait, and a subscriber of the same channel
+my $sse = sse_open($nginx, path => "/text/x?run=$fresh");
+my @many = map { ask('text', $fresh, id => '1-0', wait => '1m') } 1 .. 20;
+
+waiting(20);
+fill($fresh_key, 2);
+is join(' ', map { answer($_)->{data} } @many), join(' ', (2) x 20),
+    'one event wakes all who wait';
+is join(' ', map { $_->{data} } $sse->events(2)), '1 2',
+    'the subscriber of the same channel gets it, too';
+
+fill($fresh_key, 3);
+is pull('text', $fresh, id => '2-0')->{data}, '3',
+    'beside a subscriber: what was published before the request is there';
+is pull('text', $fresh, id => '2-0', wait => '60s')->{data}, '3',
+    'beside a subscriber: a request that may wait gets it, too';
+$sse->close;
+
+
+# --- where a client starts
+
+($run, $key) = run();
+
+$a = pull('latest', $run);
+is $a->{body}, "[]\n", 'start latest, no stream: no event';
+is $a->{next}, '0-0', 'start latest, no stream: the beginning is the position';
+fill($key, 1, 2);
+is pull('latest', $run, id => $a->{next})->{data}, '1 2',
+    'start latest: what was published between two requests is not lost';
+
+$a = pull('latest', $run);
+is $a->{body}, "[]\n", 'start latest: no event that is there';
+is $a->{next}, '2-0', 'start latest: the newest is the position';
+
+$c = ask('latest', $run, wait => '60s');
+waiting(1);
+fill($key, 3);
+is answer($c)->{data}, '3', 'start latest: the next event wakes';
+
+fill($key, -4, 5, 6);
+is pull('turn', $run)->{data}, '5 6', 'start turn: what is running';
+
+$a = pull('stop', $run, id => '3-0');
+is $a->{ended}, 'true', 'after_end stop: END is told';
+is pull('stop', $run, id => '4-0')->{data}, '5 6',
+    'after_end stop: another turn follows';
+fill($key, -7);
+$a = pull('stop', $run, id => '7-0', wait => '60s');
+is $a->{status}, 204, 'after_end stop: 204 at the END';
+is $a->{next}, '7-0', 'after_end stop: 204 has the position';
+like logged($a), qr/^204 0 0 0 end$/, 'after_end stop: the log says so';
+is pull('resume', $run)->{status}, 204, 'resume_only: 204, nothing is running';
+fill($key, 8);
+is pull('resume', $run)->{data}, '1 2 3 4', 'resume_only: something is running';
+
+# lost history
+redis('XTRIM', $key, 'MAXLEN', '=', 2);
+$a = pull('text', $run, id => '3-0');
+is $a->{events}[0]{event}, 'control', 'a loss is told before the next event';
+is $a->{events}[0]{id}, '3-0', 'a loss has the position of the client';
+is $a->{events}[0]{data}{control_type}, 'history_lost', 'it is history_lost';
+is $a->{events}[0]{data}{reason}, 'trimmed', 'entries were trimmed';
+is $a->{events}[1]{data}, '7', 'the oldest entry that is kept follows';
+like logged($a), qr/^200 1 \d+ 1 end$/, 'the log counts a loss';
+$a = pull('tiny', $run, id => '3-0');
+is "@{[map { $_->{id} } @{ $a->{events} }]}", '3-0 7-0',
+    'a loss alone fills no answer';
+is pull('tiny', $run, id => $a->{next})->{data}, '8', 'a loss is told once';
+
+redis('DEL', $key);
+fill($key, 9);
+$a = pull('text', $run, id => '5-0');
+is $a->{events}[0]{data}{reason}, 'gone', 'a stream made anew is gone';
+is $a->{events}[1]{data}, '9', 'its oldest entry follows';
+
+
+# --- HEAD, CORS, errors
+
+$a = pull('text', $run, method => 'HEAD', wait => '60s');
+is $a->{status}, 200, 'HEAD: 200 at once';
+is $a->{next}, '9-0', 'HEAD: the position';
+cmp_ok $a->{headers}{'content-length'}, '>', 3, 'HEAD: the length';
+is $a->{body}, '', 'HEAD: no body';
+
+$a = pull('no-cors', $run);
+is $a->{headers}{'access-control-expose-headers'}, undef,
+    'conduit_gateway_cors off: no header of CORS';
+
+$a = pull('text', $run, method => 'POST');
+is $a->{status}, 405, 'POST: 405';
+is pull('text', $run, since => 'x')->{status}, 400, 'a bad since: 400';
+
+($run, $key) = run();
+fill($key, 1);
+$a = pull('text', $run, headers => { 'If-Match' => '"x"',
+                                     'If-None-Match' => '*',
+                                     Range => 'bytes=0-1' });
+is $a->{status}, 200, 'conditions and ranges are not applied';
+is $a->{data}, '1', 'conditions do not change an answer';
+
+$c = ask('text', $run, id => '1-0', wait => '60s', limit => 'one');
+waiting(1);
+is pull('text', $run, limit => 'one')->{status}, 503,
+    'limit_conn counts a request that waits';
+$c->close;
+waiting(0, 'a client that has gone does not wait any more');
+is pull('text', $run, limit => 'one')->{status}, 200,
+    'limit_conn: it is not counted any more';
+
+# pipelined requests on one connection
+my $pipe = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port);
+$pipe->print(join '', map { "GET /text/x?run=$run&wait=60s&"
+    . "last_event_id=$_-0 HTTP/1.1\r\nHost: x\r\n"
+    . "Accept: application/json\r\n\r\n" } 0 .. 2);
+waiting(1, 'pipelined requests: the second one waits');
+fill($key, 2);
+waiting(1, 'pipelined requests: the third one waits');
+fill($key, 3);
+my $got = '';
+wait_for(20, sub { $pipe->blocking(0); $pipe->sysread($got, 4096, length $got);
+                   $got =~ /"3"/ });
+is_deeply [$got =~ /"data":"(\d)"/g], [1, 2, 3],
+    'pipelined requests: each gets its answer';
+close $pipe;
+
+# HTTP/2
+my $h2 = Conduit::H2->connect($h2_port);
+my @h2 = map { $h2->get("/text/x?run=$run&wait=60s&last_event_id=$_-0",
+                        headers => [accept => 'application/json']) } 2, 3, 3;
+waiting(2, 'HTTP/2: two wait');
+fill($key, 4);
+ok $h2->until(20, sub { !grep { !$_->end } @h2 }), 'HTTP/2: all are answered';
 
 done_testing;
