@@ -236,15 +236,20 @@ ngx_conduit_pull_json_next(ngx_conduit_pull_t *pull)
 static ngx_int_t
 ngx_conduit_pull_json_away(ngx_conduit_pull_t *pull)
 {
-    static const char  text[] = "Redis is not available";
+    ngx_http_request_t  *r;
 
-    if (ngx_conduit_http_header(pull->request, "Retry-After",
-                                NGX_CONDUIT_PULL_RETRY)
+    r = pull->request;
+
+    if (ngx_conduit_http_header(r, "Retry-After", NGX_CONDUIT_PULL_RETRY)
         != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_conduit_http_text(pull->request, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                 text, sizeof(text) - 1);
+    conduit_buf_lit(&pull->body, "Redis is not available");
+
+    r->headers_out.status = NGX_HTTP_SERVICE_UNAVAILABLE;
+    ngx_str_set(&r->headers_out.content_type, "text/plain");
+
+    return NGX_OK;
 }

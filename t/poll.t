@@ -46,6 +46,7 @@ my $SERVER = join '', pages(), map { location(@$_) }
     ['short', 'format text', 'max_wait 300ms'],
     ['no-wait', 'format text', 'max_wait 0'],
     ['no-cors', 'format text', 'cors off'],
+    ['again-end', 'format text', 'after_end stop'],
     ['held', 'format text', 'outage 500ms'],
     ['held-long', 'format text', 'outage 60s'];
 
@@ -60,7 +61,18 @@ my $nginx = nginx_start(
     limit_conn limit 1;
 EOC
     . "server { listen 127.0.0.1:$h2_port$old; $SERVER }",
-    server => $SERVER . gateway_location('conduit_gateway_expire on;'));
+    server => $SERVER . gateway_location('conduit_gateway_expire on;') . <<'EOC'
+    location /again/ {
+        return 404;
+        error_page 404 = /text/x?$args;
+    }
+    location /sub/ {
+        add_before_body /text/x;
+        empty_gif;
+    }
+EOC
+    . location('action') =~ s/\}$/conduit_gateway_format text;
+                                   post_action \/text\/x?\$args; }/r);
 
 my ($runs, $requests) = (0, 0);
 
@@ -115,7 +127,7 @@ sub answer {
         && $c->{method} ne 'HEAD')
     {
         $a{events} = $JSON->decode($a{body});
-        $a{data} = join ' ', map { ref $_->{data} ? '{}' : $_->{data} }
+        $a{data} = join ' ', map { ref $_->{data} ? '{}' : $_->{data} // 'null' }
                    @{ $a{events} };
     }
 
@@ -505,6 +517,168 @@ my @h2 = map { $h2->get("/text/x?run=$run&wait=60s&last_event_id=$_-0",
                         headers => [accept => 'application/json']) } 2, 3, 3;
 waiting(2, 'HTTP/2: two wait');
 fill($key, 4);
-ok $h2->until(20, sub { !grep { !$_->end } @h2 }), 'HTTP/2: all are answered';
+ok !(grep { !$_->end(20) } @h2), 'HTTP/2: all are answered';
+is join(' ', map { $_->body } @h2[1, 2]),
+    join(' ', (qq([{"id":"4-0","data":"4"}]\n)) x 2),
+    'HTTP/2: each has the event';
+@h2 = map { $h2->get("/text/x?run=$run&wait=60s&last_event_id=4-0",
+                     headers => [accept => 'application/json']) } 1, 2;
+waiting(2, 'HTTP/2: two more wait');
+$h2[0]->reset;
+waiting(1, 'HTTP/2: a stream that was reset does not wait');
+$h2->close;
+waiting(0, 'HTTP/2: a connection that was closed has nothing that waits');
+
+# a redirect after the answer, and "post_action"
+is pull('again', $run, last_event_id => '4-0')->{status}, 200,
+    'a request that was redirected after its 204 is answered at once';
+is pull('action', $run)->{data}, '1 2 3 4', 'post_action: the answer';
+waiting(0, 'post_action: nothing waits');
+
+is pull('sub', $run)->{status}, 200, 'a subrequest does not end the worker';
+
+
+# --- tokens
+
+my $path = events_path();
+
+for my $case ([$path => 200], ["$path&wait=x" => 400],
+              ["/events/$ORG?token=x&channel_id=$CHANNEL" => 401],
+              [events_path(org => 7) =~ s/7\?/8?/r => 403])
+{
+    my ($to, $status) = @$case;
+    my $r = http($nginx, 'GET', $to,
+                 headers => { Accept => 'application/json' });
+
+    is $r->{status}, $status, "with a token: $status";
+}
+
+my $r = http($nginx, 'GET', "/events/$ORG?channel_id=$CHANNEL&wait=100ms",
+             headers => { Accept => 'application/json', Authorization =>
+                          'Bearer ' . gateway_token(org_id => 0 + $ORG,
+                                                    channel_id => $CHANNEL) });
+
+is $r->{body}, "[]\n", 'a token in the header Authorization';
+
+# the leeway is 60 s
+$start = time;
+my $short = gateway_token(org_id => 0 + $ORG, channel_id => $CHANNEL,
+                          exp => int(time) - 58);
+$r = http($nginx, 'GET', events_path(token => $short) . '&wait=60s',
+          headers => { Accept => 'application/json' });
+is $r->{body}, "[]\n", 'conduit_gateway_expire: the answer comes';
+cmp_ok time - $start, '<', 30,
+    'conduit_gateway_expire: it comes when the token expires';
+
+
+# --- Redis is away
+
+($run, $key) = run();
+fill($key, 1);
+is pull('held', $run)->{data}, '1', 'through the proxy';
+
+$c = ask('held', $run, id => '1-0', wait => '60s');
+waiting(1);
+redis_stop();
+$a = answer($c);
+is $a->{status}, 200, 'Redis goes: who waited is answered after the outage';
+is $a->{body}, "[]\n", 'Redis goes: no event';
+is $a->{next}, '1-0', 'Redis goes: the position stays';
+is $a->{all}, '', 'Redis goes: nobody knows whether that is all';
+like logged($a), qr/ outage$/, 'Redis goes: the log says so';
+
+$a = pull('held', $run, id => '1-0');
+is $a->{status}, 503, 'without Redis: 503';
+is $a->{headers}{'retry-after'}, 1, 'without Redis: Retry-After';
+is $a->{body}, 'Redis is not available', 'without Redis: the reply says why';
+is $a->{headers}{'cache-control'}, 'no-store', 'without Redis: not cached';
+is $a->{next}, '1-0', 'without Redis: the position stays';
+like logged($a), qr/^503 0 \d+ 0 outage$/, 'without Redis: the log says so';
+is pull('held', $run)->{next}, '0-0',
+    'without Redis: a client without a position starts with the oldest';
+is pull('held', $run, wait => '60s')->{status}, 503,
+    'without Redis: who waits gets 503 after the outage';
+
+my @back = map { ask('held-long', $run, id => '0-0', wait => '60s') } 1 .. 3;
+
+waiting(3, 'without Redis: a request waits for it');
+redis_start();
+fill($key, 1, 2);
+is join(' ', map { answer($_)->{data} } @back), '1 2 1 2 1 2',
+    'Redis is back: who waits is answered';
+
+
+# --- many requests while others publish
+
+for my $path (qw(text small tiny polls)) {
+    my ($run, $key) = run();
+    my $n = 300;
+    my $pid = fork() // die "fork: $!";
+
+    if ($pid == 0) {
+        my $socket = IO::Socket::INET->new(
+            PeerAddr => "127.0.0.1:$Conduit::REDIS_PORT");
+
+        for my $i (1 .. $n) {
+            my $end = $i % 50 ? '' : ' end 1';
+
+            $socket->print("XADD $key * data $i$end\r\n");
+            $socket->sysread(my $reply, 4096);
+        }
+
+        $socket->print("XADD $key * data last\r\n");
+        $socket->sysread(my $reply, 4096);
+        POSIX::_exit(0);
+    }
+
+    my ($next, @data) = ('0-0');
+
+    while (!@data || $data[-1] ne 'last') {
+        $a = pull($path, $run, id => $next, wait => '10s');
+        $next = $a->{next};
+        push @data, map { $_->{data} } @{ $a->{events} };
+        last if $a->{body} eq "[]\n";
+    }
+
+    waitpid $pid, 0;
+
+    is "@data", join(' ', 1 .. $n, 'last'),
+        "$path: polls while others publish get each event once, in order";
+}
+
+
+# --- the worker leaves
+
+($run, $key) = run();
+fill($key, 1);
+
+my @leave = map { ask('text', $run, id => '1-0', wait => '60s') } 1 .. 10;
+my @blank = map { ask('latest', $run, wait => '60s') } 1 .. 2;
+
+waiting(12);
+
+my %workers = map { $_ => 1 } $nginx->workers;
+
+$nginx->reload;
+
+for my $a (map { answer($_) } @leave) {
+    is "$a->{status} $a->{body}", "200 []\n", 'reload: an answer without event';
+    is $a->{next}, '1-0', 'reload: the position stays';
+    is $a->{all}, '', 'reload: the answer is not up to date';
+    like logged($a), qr/^200 0 3 0 drain$/, 'reload: the log says so';
+}
+
+is join(' ', map { answer($_)->{next} } @blank), '1-0 1-0',
+    'reload: the start that was found is the position';
+ok wait_for(20, sub { !grep { $workers{$_} } $nginx->workers }),
+    'reload: the old worker leaves';
+fill($key, 2);
+is pull('text', $run, id => '1-0')->{data}, '2',
+    'reload: the next request goes on';
+
+$c = ask('text', $run, id => '2-0', wait => '60s');
+waiting(1);
+$nginx->stop('QUIT');
+is answer($c)->{body}, "[]\n", 'QUIT: who waits is answered';
 
 done_testing;
