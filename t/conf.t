@@ -409,6 +409,8 @@ my @directives = (
     ['gateway_drain', '1s', 'x'],
     ['gateway_max_duration', '1h', 'x'],
     ['gateway_max_duration', 'off'],
+    ['gateway_max_wait', '25s', 'x', '-1s'],
+    ['gateway_max_wait', '0'],
     ['gateway_expire', 'on', 'x'],
     ['gateway_gzip', 'on', 'x', '6', 'on off'],
     ['gateway_gzip', 'off'],

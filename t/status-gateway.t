@@ -63,6 +63,18 @@ sub lost { return qq(history_lost_total{reason="$_[0]"}) }
 
 sub closed { return qq(closed_total{reason="$_[0]"}) }
 
+sub pulled { return qq(pulls_total{result="$_[0]"}) }
+
+# the status of an answer in JSON
+sub pull {
+    my ($where, $channel, $args) = @_;
+
+    my $r = http($nginx, 'GET', path($where, $channel) . ($args // ''),
+                 headers => { Accept => 'application/json' });
+
+    return $r->{status};
+}
+
 sub counts {
     my ($title, $code, %expected) = @_;
 
@@ -418,6 +430,42 @@ gauge(closed('timeout'), $before->{closed('timeout')} + 1,
 gauge('slow_subscribers', 0);
 gauge('subscribers', 0);
 close $slow;
+
+
+# --- answers in JSON
+
+$channel = uuid();
+
+counts('an array without an event',
+       sub { is pull('open', $channel), 200, 'an array without an event' },
+       outcome('accepted') => 1, pulled('empty') => 1, look_ups_total => 1);
+xadd(channel_id => $channel, phase => $_) for qw(START DELTA END);
+counts('an array of events',
+       sub { is pull('open', $channel), 200, 'an array of events' },
+       outcome('accepted') => 1, pulled('events') => 1, events_total => 3,
+       frames_total => 3, look_ups_total => 1);
+
+my $end = xadd(channel_id => $channel, phase => 'END');
+
+counts('an array that has nothing to wait for',
+       sub { is pull('stop', $channel, "&last_event_id=$end"), 204,
+             'an array that has nothing to wait for' },
+       outcome('accepted') => 1, pulled('end') => 1, look_ups_total => 1);
+counts('an invalid time to wait',
+       sub { is pull('open', $channel, '&wait=x'), 400,
+             'an invalid time to wait' },
+       outcome('invalid') => 1);
+
+my $poll = Conduit::SSE->open($nginx->port, 'GET',
+                              path('open', uuid()) . '&wait=60s', later => 1,
+                              headers => { Accept => 'application/json' });
+
+gauge('pulls', 1, 'a request that waits is counted');
+gauge('subscribers', 0, 'a request that waits is no subscriber');
+gauge('channels', 1, 'a request that waits has a channel');
+$poll->close;
+gauge('pulls', 0, 'a request that waits no more is not counted');
+gauge('channels', 0, 'a request that waits no more has no channel');
 
 
 # --- ends

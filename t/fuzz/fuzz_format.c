@@ -3,7 +3,8 @@
 /*
  * Any bytes as the field of an entry, in each format.  If an event is sent, it
  * is a single event in UTF-8, and parsing it as a browser does returns the
- * value.  With format "json", jansson reads the same from it as from the input.
+ * value, as does parsing its object of JSON.  With format "json", jansson reads
+ * the same from it as from the input.
  */
 
 #include <jansson.h>
@@ -14,6 +15,7 @@
 #include "conduit_compact.h"
 #include "conduit_format.h"
 #include "conduit_message.h"
+#include "conduit_pull.h"
 #include "conduit_utf8.h"
 
 #define ID  "id: 7-8\n"
@@ -101,6 +103,34 @@ fuzz_write(conduit_format_e format, const uint8_t *data, size_t size, int end,
 }
 
 
+/* the string in the object of an event is the value */
+
+static void
+fuzz_object(void)
+{
+    json_t         *json, *data;
+    conduit_buf_t   object;
+
+    memset(&object, 0, sizeof(object));
+
+    fuzz_check(conduit_pull_write(out.data, out.len, 1, &object));
+    fuzz_check(!object.failed);
+
+    json = json_loadb(object.data, object.len, JSON_ALLOW_NUL, NULL);
+    fuzz_check(json != NULL);
+
+    data = json_object_get(json, "data");
+    fuzz_check(json_is_string(data)
+               && json_string_length(data) == value.len
+               && (value.len == 0
+                   || memcmp(json_string_value(data), value.data, value.len)
+                      == 0));
+
+    json_decref(json);
+    conduit_buf_free(&object);
+}
+
+
 /* line ends become LF; each invalid part of UTF-8 becomes one U+FFFD */
 
 static void
@@ -113,6 +143,7 @@ fuzz_text(const uint8_t *data, size_t size)
     fuzz_write(CONDUIT_FORMAT_TEXT, data, size, 0, &event);
     fuzz_check(event.sent && event.error == NULL && !event.end);
     fuzz_read();
+    fuzz_object();
 
     conduit_buf_reset(&wanted);
 

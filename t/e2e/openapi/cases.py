@@ -108,12 +108,32 @@ def publish(
         )
 
 
-def listen(status, token=SUBSCRIBE, channel=CHANNEL, position="", names=()):
+def listen(
+    status,
+    token=SUBSCRIBE,
+    channel=CHANNEL,
+    position="",
+    names=(),
+    accept="*/*",
+    **more,
+):
     operation = schema["/events/{org_id}"]["GET"]
     query = {"channel_id": channel, "token": token, "last_event_id": position}
+    query.update(more)
     case = operation.Case(path_parameters={"org_id": ORG}, query=query)
 
-    expect(status, operation, case, names, params=query)
+    expect(
+        status,
+        operation,
+        case,
+        names,
+        params=query,
+        headers={"Accept": accept},
+    )
+
+
+def pull(status, names=(), **request):
+    listen(status, names=names, accept="application/json", **request)
 
 
 def page(status, path):
@@ -166,6 +186,13 @@ def up():
     listen(400, channel="x")
     listen(401, token="x", names=["WWW-Authenticate"])
     listen(403, channel=str(uuid.uuid4()))
+
+    pull(200, ["Conduit-Next-Id", "Conduit-Up-To-Date"])
+    pull(200, ["Conduit-Next-Id"], position="1-0", wait="10ms")
+    pull(200, ["Conduit-Stream-Ended"], token=ENDED_TOKEN, channel=ENDED)
+    pull(204, token=ENDED_TOKEN, channel=ENDED, position=ENDED_ID)
+    pull(400, wait="x")
+    pull(401, token="x", names=["WWW-Authenticate"])
 
     page(200, "/conduit/publish/ready")
     page(200, "/conduit/gateway/ready")
