@@ -133,9 +133,9 @@ conduit_pull_value(const char *line, const char *end, const char *name)
 static void
 conduit_pull_string(const char *s, size_t len, conduit_buf_t *b)
 {
-    size_t              i, from;
-    char                escape[] = "\\u0000";
-    unsigned char       c;
+    size_t         i, from;
+    char           escape[] = "\\u0000";
+    unsigned char  c;
 
     static const char  hex[] = "0123456789abcdef";
 

@@ -76,7 +76,7 @@ struct ngx_conduit_listener_s {
                                                           told where it starts
                                                           (id); the owner resets
                                                           it */
-    unsigned                                eager:1;   /* it has a turn even when
+    unsigned                                eager:1;   /* it has a turn even if
                                                           nothing is to be sent;
                                                           the owner sets it, and
                                                           removes the listener

@@ -107,6 +107,13 @@ ngx_int_t ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
 ngx_int_t ngx_conduit_pull_turn_away(ngx_conduit_pull_t *pull);
 
 /*
+ * Answers a pull that has no channel, or not any more.  Returns what to
+ * finalize the request with.
+ */
+ngx_int_t ngx_conduit_pull_answer(ngx_conduit_pull_t *pull,
+    ngx_conduit_pull_e result);
+
+/*
  * Returns whether it is known after which position the next request of the
  * client is to go on, and sets *pos; 0-0: with the oldest entry there is then.
  */

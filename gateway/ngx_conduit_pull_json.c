@@ -14,8 +14,8 @@
 #include "ngx_conduit_pull_json.h"
 
 
-/* s, when Redis does not answer: a third of the time of the error event, as
-   nothing but one short request is repeated */
+/* s, the "Retry-After" when Redis does not answer: less than the "retry" of the
+   error event, as these requests cost less than streams that are begun */
 #define NGX_CONDUIT_PULL_RETRY  "1"
 
 /* headers that pages of other origins may read */

@@ -550,7 +550,7 @@ for my $case ([$path => 200], ["$path&wait=x" => 400],
     my $r = http($nginx, 'GET', $to,
                  headers => { Accept => 'application/json' });
 
-    is $r->{status}, $status, "with a token: $status";
+    is $r->{status}, $status, "a request with a token gets $status";
 }
 
 my $r = http($nginx, 'GET', "/events/$ORG?channel_id=$CHANNEL&wait=100ms",
