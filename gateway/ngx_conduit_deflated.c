@@ -41,6 +41,7 @@ ngx_conduit_deflated_make(ngx_conduit_form_t *form, const u_char *dict,
     size_t dict_len, const u_char *data, size_t len)
 {
     size_t         n;
+    u_char        *p;
     const u_char  *piece;
 
     if (form->made) {
@@ -51,17 +52,17 @@ ngx_conduit_deflated_make(ngx_conduit_form_t *form, const u_char *dict,
 
     piece = ngx_conduit_deflated_piece(dict, dict_len, data, len, &n);
 
-    if (piece != NULL) {
-        form->piece.data = ngx_alloc(n, ngx_cycle->log);
-    }
+    p = piece != NULL ? ngx_alloc(n, ngx_cycle->log) : NULL;
 
-    if (form->piece.data == NULL) {
+    if (p == NULL) {
         ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_DEFLATED
                                   + NGX_CONDUIT_DEFLATED_STORED);
         return 0;
     }
 
-    ngx_memcpy(form->piece.data, piece, n);
+    ngx_memcpy(p, piece, n);
+
+    form->piece.data = p;
     form->piece.len = n;
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_DEFLATED
