@@ -26,6 +26,9 @@
 /* shorter, as a stream that does not exist yet does not ring when its slot
    moves */
 #define NGX_CONDUIT_SWEEP_CYCLE_CLUSTER  5000
+/* reads a second, of a worker and all its servers: with many channels the cycle
+   is longer, as the sweep only makes up for rings that should not be lost */
+#define NGX_CONDUIT_SWEEP_RATE           1000
 #define NGX_CONDUIT_PATIENCE             300
 #define NGX_CONDUIT_UNUSED               60000
 
@@ -629,6 +632,8 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
 
     cycle = (shard->hub->redis->scheme == CONDUIT_REDIS_CLUSTER)
             ? NGX_CONDUIT_SWEEP_CYCLE_CLUSTER : NGX_CONDUIT_SWEEP_CYCLE;
+    cycle = ngx_max(cycle,
+                    shard->hub->nchannels * 1000 / NGX_CONDUIT_SWEEP_RATE);
 
     if (shard->doorbell.polling) {
         cycle = interval;
