@@ -15,7 +15,9 @@ use Load;
 use Test::More;
 
 my $CLIENTS = size(1000, 19_500);
-my $MOST = size(9216, 8192);
+
+# all on one channel; the small size has a larger share of what is there anyway
+my $MOST = size(9216, 8448);
 my $KEEPALIVE = 15;
 
 my $tls_port = free_port();
