@@ -18,6 +18,7 @@ def measure(generator, cls, workload, size, folder, seconds):
 
     try:
         server.start()
+        server.add_headers(workload.headers)
         figures = server.measure(generator, workload, size) \
             or run(generator, server, workload, size, seconds)
         figures["crashes"] = server.crashes()
@@ -107,10 +108,14 @@ def figures_of(r, seen, workload, size):
     clients = workload.value(size, "clients")
 
     if workload.name == "idle":
+        f["connect"] = (before["cpu"] - seen["start"]["cpu"]) / clients
         f["kib"] = (before["pss"] - seen["start"]["pss"]) / clients
         f["store_kib"] = (before["mem"] - seen["start"]["mem"]) / clients
         f["busy"] = spent / r["measured_us"] * 100
         f["store_busy"] = stored / r["measured_us"] * 100
+
+    if "still" in seen:
+        figures_of_growth(f, seen, r, workload.value(size, "still"), clients)
 
     if workload.run in ("storm", "tokens"):
         f["first50"] = ms(r["first_us"], "50")
@@ -126,3 +131,18 @@ def figures_of(r, seen, workload, size):
         f["closes"] = r["closes"]
 
     return f
+
+
+def figures_of_growth(f, seen, r, still_ms, clients):
+    """Adds what a channel costs, and what it costs without messages: of that
+    the rest of the CPU time is freed."""
+    start, still, before = (seen[p] for p in ("start", "still", "measure"))
+
+    f["kib"] = (before["pss"] - start["pss"]) / clients
+    f["store_kib"] = (before["mem"] - start["mem"]) / clients
+
+    for name, of in ("", "cpu"), ("store_", "store"):
+        idle = (before[of] - still[of]) / (still_ms * 1000)
+        f[f"{name}busy"] = idle * 100
+        f[f"{name}net"] = f[f"{name}cpu"] \
+            - idle * r["measured_us"] / f["events"]

@@ -11,6 +11,7 @@ import subprocess
 from statistics import median
 
 from .figures import cpu_ratio, memory_ratio, ratios
+from .growth import GROWTH, growth_section
 from .plots import draw
 from .processes import read
 from .servers import NGINX, REDIS
@@ -27,6 +28,7 @@ METRICS = {
     "seconds": ("all done, s", 2, "low"),
     "kib": ("KiB a client", 1, "low"),
     "store_kib": ("Redis, KiB a client", 1, "low"),
+    "connect": ("to connect a client, CPU µs", 1, "low"),
     "busy": ("server, CPU %", 2, None),
     "store_busy": ("Redis, CPU %", 2, None),
     "slow_kib": ("server and Redis, KiB more for a slow client", 0, "low"),
@@ -42,7 +44,7 @@ COLUMNS = {
     "fanout": ["cpu", "store_cpu", "bytes", "p50", "p99", "own_cpu"],
     "channels": ["cpu", "store_cpu", "bytes", "p50", "p99", "own_cpu"],
     "latency": ["cpu", "store_cpu", "p50", "p99", "own_cpu"],
-    "idle": ["kib", "store_kib", "busy", "store_busy"],
+    "idle": ["kib", "store_kib", "connect", "busy", "store_busy"],
     "storm": ["seconds", "cpu", "store_cpu", "own_cpu"],
     "tokens": ["first50", "first99", "cpu", "store_cpu", "p50", "p99",
                "own_cpu"],
@@ -114,12 +116,16 @@ MARK = "<!-- what follows is written by bench/run -->"
 
 def write_report(o, servers, workloads, runs, reasons, load):
     os.makedirs(o.out, exist_ok=True)
-    plots = draw(o.out, servers, workloads, runs)
+    plots = draw(o.out, servers, [w for w in workloads if w not in GROWTH],
+                 runs)
     parts = [head(o, servers, runs, load),
              summary(servers, workloads, runs, reasons)]
 
     for w in workloads:
-        parts.append(section(o, w, servers, runs, reasons, plots))
+        if w not in GROWTH:
+            parts.append(section(o, w, servers, runs, reasons, plots))
+
+    parts.append(growth_section(workloads, runs, o.size))
 
     text = "\n".join(parts)
 

@@ -3,6 +3,7 @@
 """What all servers share; Conduit, nchan, and an NGINX that only answers."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -15,6 +16,8 @@ from .tokens import SECRET, keys, publisher_token
 NGINX = os.environ.get("NGINX_BIN", "/usr/sbin/nginx")
 NGINX_MODULES = "/usr/lib/nginx/modules"
 MODULES = os.environ.get("CONDUIT_MODULES", os.path.abspath("build"))
+EXAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                       "../../nginx.conf.example")
 REDIS = os.environ.get("REDIS_SERVER", "redis-server")
 WORKERS = os.cpu_count() or 1
 
@@ -77,6 +80,8 @@ class Server:
         """Why a workload is not for it, or None."""
         if cls.only and workload.name not in cls.only:
             return "not measured"
+        if workload.servers and cls.name not in workload.servers:
+            return "not measured"
         if workload.history and not cls.history:
             return "keeps no history"
         if workload.reloads and not cls.reloads:
@@ -124,6 +129,12 @@ class Server:
             for v in value if isinstance(value, list) else [value]:
                 lines.append(f"{key} {v}\n")
         self.write("target", "".join(lines))
+
+    def add_headers(self, headers):
+        """Has the generator's clients send more headers."""
+        with open(self.target, "a", encoding="utf-8") as f:
+            f.writelines(f"events_header {line}\n"
+                         for line in headers.splitlines())
 
     def pids(self):
         return [p.pid for p in self.processes]
@@ -219,8 +230,9 @@ class Conduit(Nginx):
                f"{MODULES}/ngx_conduit_gateway_module.so"]
     kind = "x-protobuf"
     body = "{proto}"
-    gateway = ""         # more directives
     accept = []          # headers of clients
+    # more directives
+    gateway = os.environ.get("CONDUIT_GATEWAY", "")
     about = ("messages in Redis streams; verifies a token with each publish"
              " (HS256) and each client (RS256)")
 
@@ -291,6 +303,20 @@ class ConduitNginxGzip(ConduitGzip):
     label = "Conduit for NGINX, NGINX's gzip"
     about = "the same, compressed for each client by NGINX's gzip instead"
     gateway = "gzip on; gzip_types text/event-stream;"
+
+
+class ConduitExample(Conduit):
+    name = "conduit-example"
+    label = "Conduit for NGINX, example's buffers"
+    about = ("the same, with the sizes of buffers and pools that"
+             " nginx.conf.example sets")
+    only = ["idle"]
+
+    def http(self):
+        example = read(EXAMPLE)
+        return "".join(line + "\n" for line in re.findall(
+            r"^ *((?:client_header_buffer|connection_pool|request_pool)_size"
+            r" .*;)", example, re.M))
 
 
 class NchanMemory(Nginx):

@@ -18,6 +18,8 @@ class Workload:
     history: bool = False
     reloads: bool = False
     rounds: int = 100        # at most, but for size "full"
+    headers: str = ""        # more of them in each client's request
+    servers: tuple = ()      # names; empty: all
 
     def arguments(self, size):
         options = dict(self.options)
@@ -30,6 +32,25 @@ class Workload:
     def describe(self, size):
         return self.does.format(**{**self.options, **self.sizes[size]})
 
+
+# what Chromium sends for an EventSource of another origin, without the two
+# that the generator has by itself
+BROWSER = """\
+Connection: keep-alive
+sec-ch-ua-platform: "Linux"
+User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like \
+Gecko) Chrome/131.0.0.0 Safari/537.36
+sec-ch-ua: "Chromium";v="131", "Not_A Brand";v="24"
+sec-ch-ua-mobile: ?0
+Origin: https://app.example.com
+Sec-Fetch-Site: same-site
+Sec-Fetch-Mode: cors
+Sec-Fetch-Dest: empty
+Referer: https://app.example.com/
+Accept-Encoding: gzip, deflate, br, zstd
+Accept-Language: en-US,en;q=0.9
+Cache-Control: no-cache
+"""
 
 WORKLOADS = [
     Workload(
@@ -62,11 +83,13 @@ WORKLOADS = [
          "short": {"clients": 200, "rate": 100, "ms": 1000},
          "full": {"clients": 200, "rate": 100, "ms": 20000}}),
     Workload(
-        "idle", "{clients} clients, a channel each, that get nothing", "idle",
+        "idle", "{clients} clients, a channel each, that get nothing; requests"
+        " are those of a browser", "idle",
         {},
         {"check": {"clients": 100, "channels": 100, "ms": 100},
          "short": {"clients": 2000, "channels": 2000, "ms": 500},
-         "full": {"clients": 10000, "channels": 10000, "ms": 20000}}),
+         "full": {"clients": 10000, "channels": 10000, "ms": 20000}},
+        headers=BROWSER),
     Workload(
         "storm", "{clients} clients come at one time, each for the {messages}"
         " messages that one channel keeps", "storm",

@@ -50,6 +50,7 @@ static const struct {
     { "messages",    &options.messages,    NULL, 2 },
     { "size",        &options.size,        NULL, 0 },
     { "ms",          &options.ms,          NULL, 1 },
+    { "still",       &options.still,       NULL, 0 },
     { "reload",      &options.reload,      NULL, 0 },
     { "patience",    &options.patience,    NULL, 1 },
     { "each",        NULL, &options.each,        0 }

@@ -273,6 +273,7 @@ expand_token(const target_t *t, uint32_t channel, conduit_buf_t *out)
     int                 n;
     char                uuid[MESSAGE_CHANNEL], claims[1024];
     size_t              len;
+    long long           now;
     unsigned char       signature[1024];
     static char         token[TOKEN_MAX];
     static const char   header[] = "{\"alg\":\"RS256\",\"typ\":\"JWT\"}";
@@ -283,12 +284,17 @@ expand_token(const target_t *t, uint32_t channel, conduit_buf_t *out)
 
     message_channel(channel, uuid);
 
+    now = (long long) time(NULL);
+
+    /* claims as an application's tokens have: about 700 bytes in all */
+
     n = snprintf(claims, sizeof(claims),
                  "{\"org_id\":1,\"channel_id\":\"%s\",\"iss\":\"%s\","
-                 "\"aud\":\"%s\",\"exp\":%lld}", uuid,
+                 "\"aud\":\"%s\",\"iat\":%lld,\"nbf\":%lld,\"exp\":%lld,"
+                 "\"jti\":\"%s\",\"sub\":\"user:%010u\"}", uuid,
                  t->issuer != NULL ? t->issuer : "bench",
                  t->audience != NULL ? t->audience : "conduit",
-                 (long long) time(NULL) + 86400);
+                 now, now, now + 86400, uuid, channel);
 
     if (n >= (int) sizeof(claims)) {
         return;

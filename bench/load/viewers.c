@@ -11,7 +11,7 @@
 viewer_t  *viewers;
 viewed_t   viewed;
 
-static uint32_t  viewers_n;
+static uint32_t  viewers_n, viewers_waiting;
 static uint64_t  viewers_total, closes_from;
 
 static void viewer_header(http_t *c, int status);
@@ -92,7 +92,11 @@ viewer_open(uint32_t i)
     static conduit_buf_t   request;
 
     v = &viewers[i];
-    v->retry_at = 0;
+
+    if (v->retry_at) {
+        v->retry_at = 0;
+        viewers_waiting--;
+    }
 
     if (v->opened == 0) {
         v->opened = loop_now();
@@ -137,7 +141,7 @@ viewers_retry(void)
 
     now = loop_now();
 
-    for (i = 0; i < viewers_n; i++) {
+    for (i = 0; i < viewers_n && viewers_waiting; i++) {
         if (viewers[i].retry_at && viewers[i].retry_at <= now) {
             viewer_open(i);
         }
@@ -292,6 +296,7 @@ viewer_end(http_t *c, int clean)
         viewed.slots[slot < VIEWERS_SLOTS ? slot : VIEWERS_SLOTS - 1]++;
     }
 
+    viewers_waiting += v->retry_at == 0;
     v->retry_at = now + (v->sse.retries ? v->sse.retry : VIEWERS_RETRY)
                         * LOOP_MS;
 }

@@ -209,15 +209,25 @@ static void
 warm_up(const options_t *o)
 {
     uint32_t  i;
-    uint64_t  now, end, again;
+    uint64_t  now, last, before, so_far, again;
 
-    end = loop_now() + o->patience * LOOP_MS;
+    last = loop_now();
+    before = 0;
     again = 0;
 
     for (now = loop_now(); viewed.warm + o->slow < o->clients
                            || published.waiting; now = loop_now())
     {
-        if (now > end) {
+        /* one message a channel is progress, more of them are not */
+
+        so_far = viewed.warm + (published.stored < o->channels
+                                ? published.stored : o->channels);
+
+        if (so_far != before) {
+            before = so_far;
+            last = now;
+
+        } else if (now - last > o->patience * LOOP_MS) {
             die("not all clients get events");
         }
 
@@ -307,6 +317,19 @@ run_publish(const target_t *target, const options_t *o)
 }
 
 
+static void
+turn_for(uint32_t ms)
+{
+    uint64_t  now, end;
+
+    end = loop_now() + ms * LOOP_MS;
+
+    for (now = loop_now(); now < end; now = loop_now()) {
+        loop_turn(end);
+    }
+}
+
+
 /* messages at a steady rate to clients that are there */
 
 static void
@@ -320,6 +343,12 @@ run_deliver(const target_t *target, const options_t *o)
 
     connect_all(o);
     warm_up(o);
+
+    if (o->still) {
+        phase("still");
+        turn_for(o->still);
+    }
+
     phase("measure");
 
     start = loop_now();
@@ -363,20 +392,13 @@ run_deliver(const target_t *target, const options_t *o)
 static void
 run_idle(const target_t *target, const options_t *o)
 {
-    uint64_t  now, end;
-
     publishers_init(target, o->channels, 1, 0, o->size);
     viewers_init(target, o->clients, o->channels, 0, 0, 0);
     phase("start");
 
     connect_all(o);
     phase("measure");
-    end = loop_now() + o->ms * LOOP_MS;
-
-    for (now = loop_now(); now < end; now = loop_now()) {
-        loop_turn(end);
-    }
-
+    turn_for(o->ms);
     phase("measured");
 }
 

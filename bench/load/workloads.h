@@ -5,6 +5,7 @@
  * for a line of input, so that whoever started it can look at the server:
  *
  *     start       nothing was done yet
+ *     still       (if options.still) all is connected, nothing is published
  *     measure     all is connected: what follows is measured
  *     reload      (if options.reload) the server is to be reloaded now
  *     full        (if options.slow) all was published, the slow read nothing
@@ -29,6 +30,7 @@ typedef struct {
     uint32_t  messages;      /* a channel, where they are counted */
     uint32_t  size;          /* bytes of the payload's text */
     uint32_t  ms;            /* how long */
+    uint32_t  still;         /* ms without messages before "measure"; 0: none */
     uint32_t  reload;        /* ms, when; 0: never */
     uint32_t  patience;      /* ms without progress, then it is given up */
     int       each;          /* a connection for each publish */
