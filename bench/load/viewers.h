@@ -25,7 +25,7 @@
 typedef struct {
     http_t       http;          /* first: handlers get this */
     sse_t        sse;
-    z_stream    *gzip;          /* of a response in gzip; NULL: there was none */
+    z_stream    *gzip;          /* of a response in gzip; NULL: none came */
     char        *request;       /* without the empty line */
     size_t       request_len;
     uint32_t     channel;
@@ -50,7 +50,7 @@ typedef struct {
     uint64_t       broken;      /* responses without a proper end */
     uint64_t       closed;      /* all that ended before the client was done */
     uint64_t       events;      /* all that came, without warm-up */
-    uint64_t       bytes;       /* of bodies, likewise, compressed if they are */
+    uint64_t       bytes;       /* of bodies, likewise, as they come */
     uint64_t       twice;
     uint64_t       disordered;
     uint64_t       foreign;     /* of a channel that was not asked for */
