@@ -458,7 +458,10 @@ is pull('tiny', $run, id => $a->{next})->{data}, '8', 'a loss is told once';
 redis('DEL', $key);
 fill($key, 9);
 $a = pull('text', $run, id => '5-0');
-is $a->{events}[0]{data}{reason}, 'gone', 'a stream made anew is gone';
+# before 7.0, Redis does not tell how many entries a stream has had
+is $a->{events}[0]{data}{reason},
+    redis_version() < 7_000_000 ? 'trimmed' : 'gone',
+    'a stream made anew is gone';
 is $a->{events}[1]{data}, '9', 'its oldest entry follows';
 
 
