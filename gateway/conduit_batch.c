@@ -26,6 +26,7 @@ conduit_history_ask_batch(conduit_history_t *h, const conduit_stream_id_t *pos,
 {
     q->kind = CONDUIT_HISTORY_FULL;
     q->id = *pos;
+    q->known = 1;
     q->extra = 2;
     q->serial = ++h->asked;
 }

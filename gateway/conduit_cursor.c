@@ -51,6 +51,7 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
        and one more is asked for */
 
     q->id = h->cursor;
+    q->known = 1;
     q->extra = 1 + !h->numbered;
     q->serial = ++h->asked;
 
@@ -79,7 +80,8 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
 
         if (conduit_window_item(&h->window, seq)->kind == CONDUIT_ITEM_ENTRY) {
             q->id = conduit_window_item(&h->window, seq)->id;
-            q->extra = end - seq + !h->numbered;
+            q->known = end - seq;
+            q->extra = q->known + !h->numbered;
             break;
         }
     }

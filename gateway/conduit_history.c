@@ -30,7 +30,8 @@ static void conduit_history_count(conduit_history_t *h,
 static void conduit_history_go_on(conduit_history_t *h,
     const conduit_history_answer_t *a, size_t first,
     conduit_history_plan_t *plan);
-static void conduit_history_cut(conduit_history_t *h, uint64_t after);
+static void conduit_history_cut(conduit_history_t *h,
+    const conduit_history_answer_t *a, uint64_t after);
 static void conduit_history_gap(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_restart(conduit_history_t *h,
@@ -280,7 +281,7 @@ conduit_history_full(conduit_history_t *h, const conduit_history_answer_t *a,
         {
             plan->why = "has lost its last entries";
             plan->change = CONDUIT_HISTORY_CUT;
-            conduit_history_cut(h, after);
+            conduit_history_cut(h, a, after);
         }
 
         h->state = CONDUIT_HISTORY_SURE;
@@ -476,13 +477,24 @@ conduit_history_go_on(conduit_history_t *h, const conduit_history_answer_t *a,
 /* the items from "after" on are not in the stream any more */
 
 static void
-conduit_history_cut(conduit_history_t *h, uint64_t after)
+conduit_history_cut(conduit_history_t *h, const conduit_history_answer_t *a,
+    uint64_t after)
 {
+    size_t                i;
     conduit_item_t       *item;
     conduit_stream_id_t   lead;
 
-    lead = conduit_stream_id_cmp(&h->cursor, &h->ahead) < 0 ? h->ahead
-                                                            : h->cursor;
+    /* if the entry at "ahead" is there, only those up to the cursor are gone */
+
+    lead = h->cursor;
+    i = conduit_history_index(a, &h->ahead);
+
+    if (conduit_stream_id_cmp(&lead, &h->ahead) < 0
+        && (i == 0
+            || conduit_stream_id_cmp(&a->entries[i - 1].id, &h->ahead) != 0))
+    {
+        lead = h->ahead;
+    }
 
     if (after < conduit_window_end(&h->window)) {
 

@@ -270,8 +270,11 @@ typedef struct {
     conduit_history_busy_e  kind;       /* FAST or FULL */
     conduit_stream_id_t     id;         /* XREAD's (exclusive: just before the
                                            cursor), or the script's from */
-    size_t                  extra;      /* entries to ask for that are known
-                                           already, besides new ones */
+    size_t                  known;      /* of the window's entries, how many it
+                                           asks for again, or 1 */
+    size_t                  extra;      /* entries to ask for, besides as many
+                                           new ones as the caller wants: those,
+                                           and one that may be left */
     uint32_t                serial;     /* to be copied to the answer */
 } conduit_history_question_t;
 

@@ -146,11 +146,11 @@ void
 ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result)
 {
-    size_t      extra;
+    size_t      known;
     ngx_uint_t  full, whole;
 
     full = (feed->question->ask.kind == CONDUIT_HISTORY_FULL);
-    extra = feed->question->ask.extra;
+    known = feed->question->ask.known;
     whole = feed->question->whole;
 
     ngx_conduit_feed_unsent(feed);
@@ -159,8 +159,8 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
 
         /* the next try asks for less */
 
-        if (full && !whole && extra > 1) {
-            feed->known = extra / 2;
+        if (full && !whole && known > 1) {
+            feed->known = known / 2;
 
         } else if (whole || ngx_conduit_feed_count(feed, feed->shift) > 1) {
             feed->shift++;

@@ -87,8 +87,8 @@ give_up(void)
 static void
 too_large(const model_packet_t *p)
 {
-    if (!p->batch && p->q.kind == CONDUIT_HISTORY_FULL && p->q.extra > 1) {
-        m.known = p->q.extra / 2;
+    if (!p->batch && p->q.kind == CONDUIT_HISTORY_FULL && p->q.known > 1) {
+        m.known = p->q.known / 2;
 
     } else if (count_of(p->batch) > 1) {
         m.shift[p->batch]++;

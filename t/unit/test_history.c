@@ -473,8 +473,8 @@ START_TEST(a_stream_made_anew_is_read_from_its_oldest)
 END_TEST
 
 
-/* a rollback is kept with the largest ID that was seen; those that overlap are
-   merged; a new life has none */
+/* a rollback is kept with the largest ID that was seen, unless that is there
+   still; those that overlap are merged; a new life has none */
 
 START_TEST(a_rollback_is_remembered)
 {
@@ -489,8 +489,17 @@ START_TEST(a_rollback_is_remembered)
                                   5, 5, 6, 1, 0, 0 };
     static const said_t  to_5 = { 1, 0, 0, 2, { SAME(3), OTHER(5) },
                                   4, 4, 5, 1, 0, 0 };
+    static const said_t  holes = { 1, 0, 0, 3, { SAME(3), SAME(9), SAME(10) },
+                                   4, 6, 10, 1, 5, 0 };
     static const said_t  missing = { 1, 0, 1, 0, { { 0, 0, 0 } },
                                      0, 0, 0, 0, 0, 0 };
+
+    start(&h, AHEAD);
+    told_history(&h, &holes, &plan);
+    ck_assert_int_eq(plan.change, CUT);
+    ck_assert_uint_eq(h.back.ms, 3);
+    ck_assert_uint_eq(h.lead.ms, 5);
+    conduit_history_free(&h);
 
     start(&h, AHEAD);
     told_history(&h, &to_4, &plan);
