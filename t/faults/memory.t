@@ -69,7 +69,8 @@ sub begin {
 
     my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port)
         or die "connect: $!";
-    my $body = message(channel_id => $channel, sequence => 1);
+    # checking a message takes memory only if there is a group in it
+    my $body = message(channel_id => $channel, sequence => 1) . "\x7b\x7c";
 
     $socket->print("POST /publish/$ORG/$channel HTTP/1.0\r\n",
                    "Authorization: Bearer $token\r\n",
