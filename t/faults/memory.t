@@ -69,8 +69,10 @@ sub begin {
 
     my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port)
         or die "connect: $!";
-    # checking a message takes memory only if there is a group in it
-    my $body = message(channel_id => $channel, sequence => 1) . "\x7b\x7c";
+    # checking a message takes memory only if there is a group in it, sending it
+    # to Redis only if it is large
+    my $body = message(channel_id => $channel, sequence => 1,
+                       payload => { value => 'x' x 5000 }) . "\x7b\x7c";
 
     $socket->print("POST /publish/$ORG/$channel HTTP/1.0\r\n",
                    "Authorization: Bearer $token\r\n",
