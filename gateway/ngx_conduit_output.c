@@ -22,6 +22,7 @@
 
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_output.h"
+#include "ngx_conduit_send.h"
 
 
 static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
@@ -474,7 +475,7 @@ ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
     sub->bytes += sub->pending;
     ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_BYTES, sub->pending);
 
-    rc = ngx_http_output_filter(r, &first->link);
+    rc = ngx_conduit_http_output(r, &first->link);
 
     /* a filter has made a subrequest, which runs only after an event of the
        connection */

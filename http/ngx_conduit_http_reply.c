@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 
 #include "ngx_conduit_http.h"
+#include "ngx_conduit_send.h"
 
 
 static ngx_table_elt_t *ngx_conduit_http_push(ngx_http_request_t *r,
@@ -80,7 +81,7 @@ ngx_conduit_http_send(ngx_http_request_t *r, ngx_uint_t status,
     out.buf = b;
     out.next = NULL;
 
-    return ngx_http_output_filter(r, &out);
+    return ngx_conduit_http_output(r, &out);
 }
 
 

@@ -68,9 +68,9 @@ conduit_message_status_t conduit_message_decode(const uint8_t *data,
 
 /*
  * Validates a message as conduit_message_decode() does, with the same result,
- * but does not decode the payload: m->payload is NULL.  This takes a fraction of
- * the time, and memory only for a message that has to be merged, at most as
- * many bytes as given, which are freed before the return.
+ * but does not decode the payload: m->payload is NULL.  This takes a fraction
+ * of the time, and memory only for a message that has to be merged: at most
+ * "memory" bytes, which are freed before the return.
  */
 conduit_message_status_t conduit_message_check(const uint8_t *data,
     size_t len, size_t memory, conduit_message_t *m);

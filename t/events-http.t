@@ -398,6 +398,34 @@ for my $way ('HTTP/1.1', 'HTTP/1.1, TLS') {
 }
 
 
+# one whose socket gets full in the middle of an event, again and again
+
+{
+    my $channel = uuid();
+    my $wire = Wire->on(connected($nginx->port, rcvbuf => 4096),
+                        request_of(events_path(channel_id => $channel)));
+    my $expected = "retry: 500\n\n";
+
+    for my $n (1 .. 2000) {
+        my %f = (message_id => uuid(), channel_id => $channel,
+                 phase => 'DELTA', sequence => $n,
+                 payload => { value => 'y' x 3000 });
+
+        $expected .= bytes_of(xadd(%f), %f);
+    }
+
+    my $other = sse_open($nginx, channel_id => $channel);
+    $other->until(60, sub { length $other->body >= length $expected });
+    $other->close;
+
+    $wire->until(60, sub { length $wire->body >= length $expected });
+    ok $wire->body eq $expected,
+        'a client whose socket was full gets all bytes, and once';
+    $wire->close;
+    redis('DEL', stream_key(undef, $channel));
+}
+
+
 # --- requests of all kinds
 
 my $channel = uuid();
@@ -554,6 +582,17 @@ ok wait_for(20, sub { sse_open($nginx, path => limited($one))->status == 200 }),
 
 
 # --- the token is in no log
+
+SKIP: {
+    my $log = $nginx->error_log;
+
+    skip 'an NGINX without debug log', 2 if $log !~ /\[debug\]/;
+
+    like $log, qr/ send: fd:\d+ (\d+) of \1\b/,
+        'a small event over HTTP/1.1 is sent by send()';
+    like $log, qr/ writev: \d+ of /,
+        'a large event over HTTP/1.1 is sent by writev()';
+}
 
 is_deeply [$nginx->workers], [$worker], 'the worker is the same all the time';
 
