@@ -97,6 +97,7 @@ static ngx_conf_enum_t  ngx_conduit_gateway_format[] = {
     { ngx_string("payload"), CONDUIT_FORMAT_PAYLOAD },
     { ngx_string("json"), CONDUIT_FORMAT_JSON },
     { ngx_string("text"), CONDUIT_FORMAT_TEXT },
+    { ngx_string("durable"), CONDUIT_FORMAT_DURABLE },
     { ngx_null_string, 0 }
 };
 
@@ -243,6 +244,20 @@ static ngx_command_t  ngx_conduit_gateway_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_conduit_gateway_loc_conf_t, fields.end),
       NULL },
+
+    { ngx_string("conduit_gateway_durable_type"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_gateway_durable_type_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, durable_type),
+      NULL },
+
+    { ngx_string("conduit_gateway_durable_wait"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conduit_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_conduit_gateway_loc_conf_t, durable_wait),
+      &ngx_conduit_not_zero },
 
     { ngx_string("conduit_gateway_max_size"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -868,6 +883,7 @@ ngx_conduit_gateway_create_loc_conf(ngx_conf_t *cf)
     glcf->waived = NGX_CONF_UNSET;
     glcf->origins = NGX_CONF_UNSET_PTR;
     glcf->credentials = NGX_CONF_UNSET;
+    glcf->durable_wait = NGX_CONF_UNSET_MSEC;
 
     return glcf;
 }
@@ -893,6 +909,9 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->start, prev->start, CONDUIT_START_OLDEST);
     ngx_conf_merge_ptr_value(conf->token, prev->token, NULL);
     ngx_conf_merge_ptr_value(conf->resume_only, prev->resume_only, NULL);
+
+    ngx_conduit_gateway_merge_type(&prev->durable_type, &conf->durable_type);
+    ngx_conf_merge_msec_value(conf->durable_wait, prev->durable_wait, 20000);
 
     ngx_conduit_gateway_merge_settings(&prev->settings, &conf->settings);
     ngx_conduit_gateway_merge_fields(&prev->fields, &conf->fields);

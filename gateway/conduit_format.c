@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "conduit_compact.h"
+#include "conduit_durable.h"
 #include "conduit_format.h"
 #include "conduit_message.h"
 #include "conduit_sse.h"
@@ -10,8 +11,7 @@
 
 
 static const char  conduit_format_no_field[] = "no such field";
-static const char  conduit_format_too_large[]
-    = "larger than \"conduit_gateway_max_size\"";
+static const char  conduit_format_too_large[] = CONDUIT_FORMAT_TOO_LARGE;
 
 
 static void conduit_format_conduit(const conduit_format_entry_t *e,
@@ -22,6 +22,18 @@ static void conduit_format_json(const conduit_format_entry_t *e,
     conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event);
 static void conduit_format_text(const conduit_format_entry_t *e,
     conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event);
+static void conduit_format_durable(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event);
+static void conduit_format_durable_text(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event);
+static void conduit_format_durable_bytes(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event);
+static void conduit_format_durable_event(const conduit_format_entry_t *e,
+    conduit_durable_mode_e mode, conduit_buf_t *b,
+    conduit_format_event_t *event);
+static void conduit_format_durable_data(const conduit_format_entry_t *e,
+    conduit_durable_mode_e mode, conduit_buf_t *b,
+    conduit_format_event_t *event);
 static int conduit_format_decode(const conduit_format_entry_t *e,
     conduit_arena_t *arena, conduit_message_t *m,
     conduit_format_event_t *event);
@@ -36,7 +48,7 @@ static void conduit_format_id(const conduit_format_entry_t *e,
     conduit_buf_t *b);
 static void conduit_format_finish(const conduit_format_entry_t *e, size_t from,
     conduit_buf_t *b, conduit_format_event_t *event);
-static void conduit_format_lines(const uint8_t *p, size_t len,
+static void conduit_format_lines(const uint8_t *p, size_t len, int tight,
     conduit_buf_t *b);
 static size_t conduit_format_line(const uint8_t *p, size_t len,
     conduit_buf_t *b);
@@ -46,7 +58,10 @@ const conduit_format_t  conduit_formats[CONDUIT_FORMATS] = {
     { conduit_format_conduit, conduit_format_message_end },
     { conduit_format_payload, conduit_format_capped_end },
     { conduit_format_json, conduit_format_field_end },
-    { conduit_format_text, conduit_format_field_end }
+    { conduit_format_text, conduit_format_field_end },
+    { conduit_format_durable, conduit_format_field_end },
+    { conduit_format_durable_text, conduit_format_field_end },
+    { conduit_format_durable_bytes, conduit_format_field_end }
 };
 
 
@@ -166,11 +181,121 @@ conduit_format_text(const conduit_format_entry_t *e, conduit_arena_t *arena,
     conduit_format_id(e, b);
 
     if (event->error == NULL) {
-        conduit_format_lines(e->data, e->len, b);
+        conduit_format_lines(e->data, e->len, 0, b);
         event->sent = 1;
     }
 
     conduit_format_finish(e, from, b, event);
+}
+
+
+static void
+conduit_format_durable(const conduit_format_entry_t *e, conduit_arena_t *arena,
+    conduit_buf_t *b, conduit_format_event_t *event)
+{
+    (void) arena;
+
+    conduit_format_durable_event(e, CONDUIT_DURABLE_JSON, b, event);
+}
+
+
+static void
+conduit_format_durable_text(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event)
+{
+    (void) arena;
+
+    conduit_format_durable_event(e, CONDUIT_DURABLE_TEXT, b, event);
+}
+
+
+static void
+conduit_format_durable_bytes(const conduit_format_entry_t *e,
+    conduit_arena_t *arena, conduit_buf_t *b, conduit_format_event_t *event)
+{
+    (void) arena;
+
+    conduit_format_durable_event(e, CONDUIT_DURABLE_BYTES, b, event);
+}
+
+
+/* the event of the value, if there is one that can be sent, and a control
+   event */
+
+static void
+conduit_format_durable_event(const conduit_format_entry_t *e,
+    conduit_durable_mode_e mode, conduit_buf_t *b,
+    conduit_format_event_t *event)
+{
+    memset(event, 0, sizeof(*event));
+
+    event->error = conduit_format_refused(e);
+
+    if (event->error == NULL) {
+        conduit_format_durable_data(e, mode, b, event);
+    }
+
+    if (!event->sent && !e->end) {
+        return;
+    }
+
+    conduit_durable_control(&e->id, b);
+
+    if (e->end) {
+        conduit_durable_control_closed(b);
+
+        if (e->data == NULL) {
+            event->error = NULL;
+        }
+    }
+
+    event->sent = 1;
+    event->end = e->end;
+    event->prompt = e->end;
+}
+
+
+/* appends the event of a value, and sets event->sent; or event->error */
+
+static void
+conduit_format_durable_data(const conduit_format_entry_t *e,
+    conduit_durable_mode_e mode, conduit_buf_t *b,
+    conduit_format_event_t *event)
+{
+    size_t  from;
+
+    from = b->len;
+
+    conduit_buf_lit(b, "event: data\n");
+
+    switch (mode) {
+
+    case CONDUIT_DURABLE_JSON:
+        conduit_buf_lit(b, "data:");
+
+        if (conduit_durable_add(mode, e->data, e->len, 1, b) != 0) {
+            event->error = "not JSON";
+            b->len = from;
+            return;
+        }
+
+        conduit_durable_finish(mode, 0, b);
+        conduit_buf_lit(b, "\n");
+        break;
+
+    case CONDUIT_DURABLE_TEXT:
+        conduit_format_lines(e->data, e->len, 1, b);
+        break;
+
+    default: /* CONDUIT_DURABLE_BYTES */
+        conduit_buf_lit(b, "data:");
+        conduit_durable_base64(e->data, e->len, b);
+        conduit_buf_lit(b, "\n");
+    }
+
+    conduit_buf_lit(b, "\n");
+
+    event->sent = 1;
 }
 
 
@@ -294,15 +419,22 @@ conduit_format_finish(const conduit_format_entry_t *e, size_t from,
  * Writes a line for each line of the value, which ends with LF, CR LF or CR, as
  * for the readers of event streams.  A value that ends with a line end gets an
  * empty line after it, so that the value that readers get ends with LF, too.
+ * Readers drop one space after the colon; tight: there is none unless the line
+ * begins with one.
  */
 
 static void
-conduit_format_lines(const uint8_t *p, size_t len, conduit_buf_t *b)
+conduit_format_lines(const uint8_t *p, size_t len, int tight,
+    conduit_buf_t *b)
 {
     size_t  n;
 
     for ( ;; ) {
-        conduit_buf_lit(b, "data: ");
+        conduit_buf_lit(b, "data:");
+
+        if (!tight || (len && *p == ' ')) {
+            conduit_buf_lit(b, " ");
+        }
 
         n = conduit_format_line(p, len, b);
 

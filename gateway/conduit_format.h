@@ -11,11 +11,14 @@
  *             without one is not sent; END is "data: [DONE]"
  *   json      id:, data: of a field that is JSON, on one line
  *   text      id:, and a data: for each line of a field of any bytes
+ *   durable   the two events of conduit_durable.h, for a stream of JSON, of
+ *             text, or of bytes; the control event without its rest, unless the
+ *             stream ends with it
  *
- * A stream of json or text ends with an entry that has the end field, whatever
- * its other field holds: if that can't be sent, it is left out.  An event
- * without data is an id alone: the client stores its position and dispatches
- * nothing.
+ * A stream of json, text or durable ends with an entry that has the end field,
+ * whatever its other field holds: if that can't be sent, it is left out.  An
+ * event without data is an id alone: the client stores its position and
+ * dispatches nothing.  In durable it is a control event alone.
  */
 
 #ifndef CONDUIT_FORMAT_H
@@ -35,8 +38,15 @@ typedef enum {
     CONDUIT_FORMAT_PAYLOAD,
     CONDUIT_FORMAT_JSON,
     CONDUIT_FORMAT_TEXT,
+    CONDUIT_FORMAT_DURABLE,        /* in the order of conduit_durable_mode_e:
+                                      of JSON */
+    CONDUIT_FORMAT_DURABLE_TEXT,
+    CONDUIT_FORMAT_DURABLE_BYTES,
     CONDUIT_FORMATS
 } conduit_format_e;
+
+/* the error of a value that is larger than "max" */
+#define CONDUIT_FORMAT_TOO_LARGE  "larger than \"conduit_gateway_max_size\""
 
 /* an entry, as it was read */
 typedef struct {

@@ -24,6 +24,7 @@ struct ngx_conduit_channel_s {
     ngx_conduit_listeners_t  listeners;
     ngx_conduit_resuming_t   resuming;
     ngx_queue_t              askers;
+    ngx_conduit_probes_t     probes;
     ngx_uint_t               holds;        /* calls under way that still use
                                               it */
 };
@@ -50,6 +51,7 @@ static ngx_uint_t ngx_conduit_channel_seeks(void *data,
 static void ngx_conduit_channel_found(void *data,
     const conduit_stream_id_t *pos);
 static void ngx_conduit_channel_outage(void *data);
+static void ngx_conduit_channel_readable(void *data);
 static void ngx_conduit_channel_failed(void *data);
 static void ngx_conduit_channel_released(void *data);
 
@@ -63,6 +65,7 @@ static const ngx_conduit_feed_handlers_t  ngx_conduit_channel_feed = {
     ngx_conduit_channel_seeks,
     ngx_conduit_channel_found,
     ngx_conduit_channel_outage,
+    ngx_conduit_channel_readable,
     ngx_conduit_channel_failed,
     ngx_conduit_channel_released
 };
@@ -109,6 +112,12 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
     ngx_conduit_resuming_init(&ch->resuming, ls);
     ngx_queue_init(&ch->askers);
 
+    ch->probes.feed = &ch->feed;
+    ch->probes.released = ngx_conduit_channel_released;
+    ch->probes.data = ch;
+
+    ngx_conduit_probes_init(&ch->probes);
+
     ch->feed.key.label = label ? *label : str;
 
     if (ngx_conduit_feed_open(&ch->feed, hub, &str, &ngx_conduit_channel_feed,
@@ -126,12 +135,15 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
 }
 
 
-/* frees a channel without listeners; a reply still to come is ignored */
+/* frees a channel without listeners and probes; a reply still to come is
+   ignored */
 
 static void
 ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
 {
-    if (ch->listeners.n || ch->holds || ngx_conduit_feed_held(&ch->feed)) {
+    if (ch->listeners.n || ch->holds || ngx_conduit_feed_held(&ch->feed)
+        || ngx_conduit_probes_used(&ch->probes))
+    {
         return;
     }
 
@@ -140,6 +152,7 @@ ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
 
     ngx_conduit_schedule_cancel(&ch->listeners.turn);
     ngx_conduit_held_close(&ch->listeners.held);
+    ngx_conduit_probes_close(&ch->probes);
     ngx_conduit_feed_close(&ch->feed);
 
     ngx_free(ch);
@@ -265,6 +278,21 @@ ngx_conduit_channel_asker(ngx_conduit_channel_t *ch, ngx_queue_t *list)
 
 
 void
+ngx_conduit_channel_probe(ngx_conduit_channel_t *ch, ngx_conduit_probe_t *p)
+{
+    ngx_conduit_probes_add(&ch->probes, p);
+}
+
+
+void
+ngx_conduit_channel_unprobe(ngx_conduit_channel_t *ch, ngx_conduit_probe_t *p)
+{
+    ngx_conduit_probes_remove(p);
+    ngx_conduit_channel_release(ch);
+}
+
+
+void
 ngx_conduit_channel_writable(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l)
 {
@@ -309,6 +337,27 @@ ngx_conduit_channel_grown(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
     ngx_conduit_frame_t *frame, size_t bytes)
 {
     ngx_conduit_listeners_grown(&ch->listeners, l, frame, bytes);
+}
+
+
+ngx_uint_t
+ngx_conduit_channel_has_all(ngx_conduit_channel_t *ch,
+    ngx_conduit_listener_t *l)
+{
+    conduit_place_t    *p;
+    conduit_history_t  *h;
+
+    p = &l->place;
+    h = ngx_conduit_feed_history(&ch->feed);
+
+    if (p->life != h->life) {
+        return 0;
+    }
+
+    return (p->where == CONDUIT_PLACE_WINDOW
+            && p->seq == conduit_window_end(&h->window))
+           || (p->where == CONDUIT_PLACE_BATCH
+               && conduit_stream_id_cmp(&p->pos, &h->cursor) >= 0);
 }
 
 
@@ -457,6 +506,15 @@ ngx_conduit_channel_outage(void *data)
     ch->holds--;
 
     ngx_conduit_channel_release(ch);
+}
+
+
+static void
+ngx_conduit_channel_readable(void *data)
+{
+    ngx_conduit_channel_t  *ch = data;
+
+    ngx_conduit_probes_readable(&ch->probes);
 }
 
 

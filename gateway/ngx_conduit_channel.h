@@ -2,7 +2,7 @@
 
 /*
  * A channel: connects the feed of one stream with its listeners in a worker.
- * Exists as long as it has listeners.
+ * Exists as long as it has listeners or probes.
  */
 
 #ifndef NGX_CONDUIT_CHANNEL_H
@@ -13,6 +13,7 @@
 
 #include "ngx_conduit_gateway.h"
 #include "ngx_conduit_listeners.h"
+#include "ngx_conduit_probe.h"
 #include "ngx_conduit_roster.h"
 #include "ngx_conduit_shard.h"
 
@@ -108,6 +109,20 @@ ngx_uint_t ngx_conduit_channel_answers(ngx_conduit_channel_t *ch);
 void ngx_conduit_channel_hurry(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l);
 
+/*
+ * Asks for the stream as it is now.  The channel is not freed during the call
+ * of the probe's handler.
+ */
+void ngx_conduit_channel_probe(ngx_conduit_channel_t *ch,
+    ngx_conduit_probe_t *p);
+
+/*
+ * Drops a probe, or does nothing when it is over.  A channel without any probes
+ * and listeners is freed.
+ */
+void ngx_conduit_channel_unprobe(ngx_conduit_channel_t *ch,
+    ngx_conduit_probe_t *p);
+
 /* A blocked listener can be sent to again. */
 void ngx_conduit_channel_writable(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l);
@@ -135,6 +150,10 @@ ngx_conduit_frame_t *ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
 /* Calls ngx_conduit_listeners_grown(). */
 void ngx_conduit_channel_grown(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame, size_t bytes);
+
+/* Whether a listener has got all that the channel has read. */
+ngx_uint_t ngx_conduit_channel_has_all(ngx_conduit_channel_t *ch,
+    ngx_conduit_listener_t *l);
 
 /* Whether events are held back to be sent with later ones. */
 ngx_uint_t ngx_conduit_channel_waits(ngx_conduit_channel_t *ch);

@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "conduit_sse.h"
+#include "ngx_conduit_durable_sse.h"
 #include "ngx_conduit_farewell.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_response.h"
@@ -29,6 +30,17 @@ ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     conduit_buf_t *b)
 {
     ngx_msec_t  retry;
+
+    if (ngx_conduit_durable_is(sub->hub)) {
+
+        /* clients reconnect by themselves, at the offset they were sent last */
+
+        if (why == NGX_CONDUIT_CLOSE_END) {
+            ngx_conduit_durable_closed(&sub->listener.id, b);
+        }
+
+        return;
+    }
 
     switch (why) {
 

@@ -81,6 +81,8 @@ ngx_conduit_feed_key_ask(ngx_conduit_key_t *key)
 
     ngx_conduit_feed_batch_ask(feed);
     ngx_conduit_feed_seek(feed);
+
+    feed->on->readable(feed->data);
 }
 
 

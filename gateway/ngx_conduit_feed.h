@@ -56,6 +56,8 @@ typedef struct {
     void        (*found)(void *data, const conduit_stream_id_t *pos);
     /* no answer comes for a while: no listener is to wait for one */
     void        (*outage)(void *data);
+    /* questions can be sent: the server is up, or the key moved to another */
+    void        (*readable)(void *data);
     /* the stream can't be read: send all listeners away */
     void        (*failed)(void *data);
     /* the feed is not in use by a caller any more, it may be closed */

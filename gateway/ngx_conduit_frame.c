@@ -23,9 +23,6 @@
 static ngx_conduit_frame_t *ngx_conduit_frame_copy(conduit_buf_t *b);
 static void ngx_conduit_frame_entry(ngx_conduit_hub_t *hub,
     const ngx_conduit_entry_t *entry, conduit_format_entry_t *e);
-static void ngx_conduit_frame_skipped(ngx_conduit_hub_t *hub,
-    ngx_conduit_key_t *key, const ngx_conduit_entry_t *entry,
-    const char *error);
 
 
 ngx_int_t
@@ -103,7 +100,7 @@ ngx_conduit_frame_entry(ngx_conduit_hub_t *hub,
  * only the first is logged, as long as the stream has listeners.
  */
 
-static void
+void
 ngx_conduit_frame_skipped(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key,
     const ngx_conduit_entry_t *entry, const char *error)
 {

@@ -64,6 +64,10 @@ ngx_int_t ngx_conduit_frame_create(ngx_conduit_hub_t *hub,
     ngx_conduit_key_t *key, const ngx_conduit_entry_t *entry,
     ngx_conduit_frame_t **frame);
 
+/* Counts and logs an entry, or a value, that is not sent: error says why. */
+void ngx_conduit_frame_skipped(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key,
+    const ngx_conduit_entry_t *entry, const char *error);
+
 /* Makes a frame for len bytes that the caller sets, with one reference. */
 ngx_conduit_frame_t *ngx_conduit_frame_alloc(size_t len);
 

@@ -44,6 +44,7 @@ typedef struct ngx_conduit_channel_s  ngx_conduit_channel_t;
 typedef struct ngx_conduit_feed_s     ngx_conduit_feed_t;
 typedef struct ngx_conduit_sub_s      ngx_conduit_sub_t;
 typedef struct ngx_conduit_out_s      ngx_conduit_out_t;
+typedef struct ngx_conduit_durable_s  ngx_conduit_durable_t;
 
 /* what the directives of a location say about streaming */
 typedef struct {

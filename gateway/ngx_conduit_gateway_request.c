@@ -12,6 +12,9 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_conduit_durable.h"
+#include "ngx_conduit_durable_reply.h"
+#include "ngx_conduit_durable_sse.h"
 #include "ngx_conduit_gateway_cors.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_stream.h"
@@ -35,13 +38,16 @@ typedef struct {
                                          stream */
     ngx_uint_t            json;       /* it wants an array of events */
     ngx_msec_t            wait;       /* ms to wait for the first of these */
+    ngx_conduit_durable_args_t  durable;  /* of the format "durable", instead of
+                                             these */
 } ngx_conduit_wanted_t;
 
 
 static ngx_int_t ngx_conduit_gateway_read(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
     ngx_conduit_wanted_t *wanted);
-static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r);
+static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf);
 static ngx_int_t ngx_conduit_gateway_from(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
     const char **err);
@@ -92,12 +98,12 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_conduit_gateway_method(r);
+    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
+
+    rc = ngx_conduit_gateway_method(r, glcf);
     if (rc != NGX_DECLINED) {
         return rc;
     }
-
-    glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
 
     ctx = ngx_conduit_gateway_token_take(r);
 
@@ -122,6 +128,17 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
     rc = ngx_conduit_gateway_discard_body(r);
     if (rc != NGX_DECLINED) {
         return rc;
+    }
+
+    if (ngx_conduit_durable_is(glcf->hub)) {
+
+        if (r->post_action || ctx->durable != NULL || ctx->sub.request != NULL)
+        {
+            return ngx_conduit_durable_reply_busy(r);
+        }
+
+        return ngx_conduit_durable_handler(r, glcf, ctx, &wanted.name,
+                                           &wanted.durable, expires);
     }
 
     if (wanted.json) {
@@ -216,7 +233,10 @@ ngx_conduit_gateway_read(ngx_http_request_t *r,
     }
 
     if (err == NULL
-        && ngx_conduit_gateway_from(r, glcf, wanted, &err) != NGX_OK)
+        && (ngx_conduit_durable_is(glcf->hub)
+            ? ngx_conduit_durable_read(r, &wanted->durable, &err)
+            : ngx_conduit_gateway_from(r, glcf, wanted, &err))
+           != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -240,9 +260,13 @@ ngx_conduit_gateway_read(ngx_http_request_t *r,
  */
 
 static ngx_int_t
-ngx_conduit_gateway_method(ngx_http_request_t *r)
+ngx_conduit_gateway_method(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf)
 {
-    if (ngx_conduit_gateway_cors(r) != NGX_OK) {
+    if (ngx_conduit_gateway_cors(r) != NGX_OK
+        || (ngx_conduit_durable_is(glcf->hub)
+            && ngx_conduit_durable_headers(r) != NGX_OK))
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

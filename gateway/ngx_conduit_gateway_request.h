@@ -34,6 +34,8 @@ typedef struct {
                                                    set on a level inside that of
                                                    the claims, if any */
     ngx_flag_t                       gzip;
+    ngx_str_t                        durable_type;   /* data NULL: not set */
+    ngx_msec_t                       durable_wait;
     ngx_conduit_hub_t               *hub;
 } ngx_conduit_gateway_loc_conf_t;
 

@@ -10,12 +10,14 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "conduit_durable.h"
 #include "ngx_conduit_gateway_stream.h"
 #include "ngx_conduit_hub.h"
 
 
 #define NGX_CONDUIT_GATEWAY_FIELD  "data"
 #define NGX_CONDUIT_GATEWAY_END    "end"
+#define NGX_CONDUIT_GATEWAY_TYPE   "application/json"
 
 
 static ngx_int_t ngx_conduit_gateway_holds(ngx_http_request_t *r,
@@ -313,6 +315,44 @@ ngx_conduit_gateway_end_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
+/* a type, a slash and a subtype, perhaps with parameters (RFC 9110, 8.3.1), and
+   nothing that can't be in a header */
+
+char *
+ngx_conduit_gateway_durable_type_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    char        *rv;
+    u_char      *slash;
+    ngx_str_t   *type;
+    ngx_uint_t   i;
+
+    rv = ngx_conf_set_str_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    type = (ngx_str_t *) ((char *) conf + cmd->offset);
+    slash = ngx_strlchr(type->data, type->data + type->len, '/');
+
+    for (i = 0; i < type->len; i++) {
+        if (type->data[i] < 0x20 || type->data[i] > 0x7e) {
+            break;
+        }
+    }
+
+    if (i < type->len || slash == NULL || slash == type->data
+        || slash == type->data + type->len - 1)
+    {
+        return ngx_conduit_invalid(cf, cmd, "media type", type,
+                                   "as in \"application/json\"");
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 void
 ngx_conduit_gateway_given(ngx_conduit_gateway_loc_conf_t *glcf,
     ngx_conduit_gateway_given_t *given)
@@ -322,6 +362,8 @@ ngx_conduit_gateway_given(ngx_conduit_gateway_loc_conf_t *glcf,
     given->end_field = glcf->fields.end.data != NULL;
     given->max_size = glcf->settings.max_value != NGX_CONF_UNSET_SIZE;
     given->after_end = glcf->settings.after_end != NGX_CONF_UNSET_UINT;
+    given->durable_type = glcf->durable_type.data != NULL;
+    given->durable_wait = glcf->durable_wait != NGX_CONF_UNSET_MSEC;
 }
 
 
@@ -344,6 +386,19 @@ ngx_conduit_gateway_waive(ngx_conduit_gateway_loc_conf_t *prev,
 
     } else {
         conf->waived = prev->waived;
+    }
+}
+
+
+void
+ngx_conduit_gateway_merge_type(ngx_str_t *prev, ngx_str_t *conf)
+{
+    if (conf->data == NULL) {
+        *conf = *prev;
+    }
+
+    if (conf->data == NULL) {
+        ngx_str_set(conf, NGX_CONDUIT_GATEWAY_TYPE);
     }
 }
 
@@ -452,6 +507,16 @@ ngx_conduit_gateway_check_format(ngx_conf_t *cf,
                                             "conduit_gateway_format conduit");
     }
 
+    if (glcf->settings.format != CONDUIT_FORMAT_DURABLE
+        && (given->durable_type || given->durable_wait))
+    {
+        return ngx_conduit_gateway_conflict(cf, glcf, given->durable_type
+                                            ? "conduit_gateway_durable_type"
+                                            : "conduit_gateway_durable_wait",
+                                            "conduit_gateway_format\" other "
+                                            "than \"durable");
+    }
+
     if (ngx_conduit_gateway_messages(glcf)) {
 
         if (given->end_field) {
@@ -525,5 +590,14 @@ ngx_conduit_gateway_effective(ngx_conduit_gateway_loc_conf_t *glcf,
 
     if (ngx_conduit_gateway_messages(glcf)) {
         fields->end.len = 0;
+    }
+
+    /* a stream that is closed stays so */
+
+    if (settings->format == CONDUIT_FORMAT_DURABLE) {
+        settings->format += conduit_durable_mode(
+                                          (char *) glcf->durable_type.data,
+                                          glcf->durable_type.len);
+        settings->after_end = NGX_CONDUIT_AFTER_END_STOP;
     }
 }

@@ -66,12 +66,18 @@ char *ngx_conduit_gateway_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_conduit_gateway_end_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+/* "conduit_gateway_durable_type" */
+char *ngx_conduit_gateway_durable_type_slot(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+
 /* what is set on a level itself, before it is merged with the outer one */
 typedef struct {
     unsigned                 ids:1;
     unsigned                 end_field:1;
     unsigned                 max_size:1;
     unsigned                 after_end:1;
+    unsigned                 durable_type:1;
+    unsigned                 durable_wait:1;
 } ngx_conduit_gateway_given_t;
 
 void ngx_conduit_gateway_given(ngx_conduit_gateway_loc_conf_t *glcf,
@@ -84,6 +90,9 @@ void ngx_conduit_gateway_given(ngx_conduit_gateway_loc_conf_t *glcf,
  */
 void ngx_conduit_gateway_waive(ngx_conduit_gateway_loc_conf_t *prev,
     ngx_conduit_gateway_loc_conf_t *conf);
+
+/* Merges "conduit_gateway_durable_type". */
+void ngx_conduit_gateway_merge_type(ngx_str_t *prev, ngx_str_t *conf);
 
 /* Merges the fields. */
 void ngx_conduit_gateway_merge_fields(ngx_conduit_fields_t *prev,

@@ -15,6 +15,7 @@
 
 #include "conduit_sse.h"
 #include "ngx_conduit_hub.h"
+#include "ngx_conduit_probe.h"
 
 
 /* bytes that decoding one message may take; none is kept */
@@ -109,6 +110,7 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
 
     ngx_rbtree_init(&hub->keys, &hub->sentinel,
                     ngx_str_rbtree_insert_value);
+    ngx_queue_init(&hub->probes);
 
     ngx_conduit_schedule_init(&hub->schedule, hub->settings.coalesce);
 
@@ -136,6 +138,8 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
 void
 ngx_conduit_hub_end(ngx_conduit_hub_t *hub)
 {
+    ngx_conduit_probe_t  *p;
+
     if (!hub->opened) {
         return;
     }
@@ -143,12 +147,22 @@ ngx_conduit_hub_end(ngx_conduit_hub_t *hub)
     hub->draining = 1;
 
     ngx_conduit_roster_end_all(&hub->roster);
+
+    while (!ngx_queue_empty(&hub->probes)) {
+        p = ngx_queue_data(ngx_queue_head(&hub->probes), ngx_conduit_probe_t,
+                           all);
+
+        ngx_conduit_probes_remove(p);
+        p->handler(p, NULL);
+    }
 }
 
 
 void
 ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
 {
+    ngx_uint_t  i;
+
     if (!hub->opened) {
         return;
     }
@@ -173,6 +187,13 @@ ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
     hub->arena = NULL;
     conduit_buf_free(&hub->scratch);
     conduit_buf_free(&hub->hello);
+
+    for (i = 0; i < 2; i++) {
+        if (hub->tails[i] != NULL) {
+            ngx_conduit_frame_release(hub->tails[i]);
+            hub->tails[i] = NULL;
+        }
+    }
 
     hub->opened = 0;
 }

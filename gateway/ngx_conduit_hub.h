@@ -17,6 +17,7 @@
 #include "conduit_arena.h"
 #include "conduit_buf.h"
 #include "conduit_format.h"
+#include "ngx_conduit_frame.h"
 #include "ngx_conduit_gateway.h"
 #include "ngx_conduit_http.h"
 #include "ngx_conduit_roster.h"
@@ -40,6 +41,12 @@ struct ngx_conduit_hub_s {
     ngx_rbtree_t                    keys;          /* of all shards */
     ngx_rbtree_node_t               sentinel;
     ngx_uint_t                      nchannels;
+    ngx_queue_t                     probes;        /* ngx_conduit_probe_t, of
+                                                      all channels */
+    ngx_conduit_frame_t            *tails[2];      /* see
+                                                      ngx_conduit_durable_sse.h
+                                                      */
+    uint64_t                        tails_cursor;
     ngx_conduit_schedule_t          schedule;
     ngx_conduit_roster_t            roster;
     ngx_event_t                     sweep_timer;
@@ -78,7 +85,7 @@ ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
 /* Opens a hub in a worker; does nothing if it is open.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
 
-/* Ends all responses at once. */
+/* Ends all responses at once, and all probes. */
 void ngx_conduit_hub_end(ngx_conduit_hub_t *hub);
 
 /*

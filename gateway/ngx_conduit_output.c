@@ -20,6 +20,8 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "conduit_sse.h"
+#include "ngx_conduit_durable_sse.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_output.h"
 #include "ngx_conduit_send.h"
@@ -36,6 +38,9 @@ static ngx_int_t ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
     const char *reason, ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+static ngx_int_t ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub,
+    ngx_uint_t owes, ngx_uint_t more, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last);
@@ -60,12 +65,15 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 {
     size_t                limit, before;
     uint32_t              size;
+    ngx_int_t             rc;
+    ngx_uint_t            owes;
     const char           *reason;
     ngx_conduit_frame_t  *frame, *rest;
 
     limit = sub->hub->settings.buffer_size;
     before = sub->pending;
     size = sub->gzip.size;
+    owes = 0;
 
     *first = NULL;
     *last = NULL;
@@ -90,15 +98,23 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
                                       &reason))
         {
-            return NGX_OK;
+            return ngx_conduit_sub_finish_control(sub, owes, 0, first, last);
         }
+
+        if (ngx_conduit_sub_finish_control(sub, owes, 1, first, last)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        owes = 0;
 
         if (frame == NULL) {
 
-            if (ngx_conduit_sub_tell_lost(sub, reason, first, last)
-                != NGX_OK)
-            {
-                return NGX_ERROR;
+            rc = ngx_conduit_sub_tell_lost(sub, reason, first, last);
+
+            if (rc != NGX_OK) {
+                return rc;
             }
 
             continue;
@@ -116,18 +132,55 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         }
 
         *end = frame->end;
+        owes = !*end;
 
         ngx_conduit_sub_count(sub, frame);
         sub->events++;
     }
 
-    if (*end && sub->gzip.on
-        && ngx_conduit_sub_push_end(sub, first, last) != NGX_OK)
-    {
+    if (*end && sub->gzip.on) {
+        return ngx_conduit_sub_push_end(sub, first, last) == NGX_OK
+               ? NGX_AGAIN : NGX_ERROR;
+    }
+
+    return ngx_conduit_sub_finish_control(sub, owes, 1, first, last) == NGX_OK
+           ? NGX_AGAIN : NGX_ERROR;
+}
+
+
+/*
+ * In Durable Streams: appends the rest of a control event that a frame has
+ * begun (owes), or a whole one if the client has got all and does not know it;
+ * more: there is more to be sent.
+ */
+
+static ngx_int_t
+ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub, ngx_uint_t owes,
+    ngx_uint_t more, ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+{
+    ngx_uint_t            all;
+    ngx_conduit_frame_t  *frame;
+
+    if (!ngx_conduit_durable_is(sub->hub)) {
+        return NGX_OK;
+    }
+
+    all = !more && ngx_conduit_channel_has_all(sub->channel, &sub->listener);
+
+    if (!owes && (!all || sub->told)) {
+        return NGX_OK;
+    }
+
+    frame = owes ? ngx_conduit_durable_tail(sub, all)
+                 : ngx_conduit_durable_position(sub);
+
+    if (frame == NULL) {
         return NGX_ERROR;
     }
 
-    return NGX_AGAIN;
+    sub->told = all;
+
+    return ngx_conduit_sub_push(sub, frame, first, last);
 }
 
 
@@ -140,8 +193,14 @@ ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
 {
     ngx_conduit_frame_t  *bundle;
 
-    bundle = ngx_conduit_channel_bundle(sub->channel, &sub->listener, frame,
-                                        rest);
+    bundle = NULL;
+
+    /* between the frames of Durable Streams there are other bytes */
+
+    if (!ngx_conduit_durable_is(sub->hub)) {
+        bundle = ngx_conduit_channel_bundle(sub->channel, &sub->listener,
+                                            frame, rest);
+    }
 
     if (bundle == NULL) {
         bundle = frame;
@@ -207,23 +266,31 @@ ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
 }
 
 
+/* returns NGX_DECLINED where the format can't tell */
+
 static ngx_int_t
 ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, const char *reason,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last)
 {
     ngx_conduit_frame_t  *frame;
 
-    frame = ngx_conduit_frame_control(sub->hub, "history_lost", reason,
-                                      &sub->listener.id);
-    if (frame == NULL) {
-        return NGX_ERROR;
+    frame = NULL;
+
+    if (!ngx_conduit_durable_is(sub->hub)) {
+
+        frame = ngx_conduit_frame_control(sub->hub, "history_lost", reason,
+                                          &sub->listener.id);
+        if (frame == NULL) {
+            return NGX_ERROR;
+        }
     }
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST + (*reason == 'g'));
 
     sub->losses += (sub->losses < 255);
 
-    return ngx_conduit_sub_push(sub, frame, first, last);
+    return frame ? ngx_conduit_sub_push(sub, frame, first, last)
+                 : NGX_DECLINED;
 }
 
 
@@ -418,6 +485,41 @@ ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
     sub->pending += len;
 
     return out;
+}
+
+
+ngx_int_t
+ngx_conduit_sub_hello(ngx_conduit_sub_t *sub)
+{
+    conduit_buf_t        *hello;
+    ngx_conduit_out_t    *first, *last;
+    ngx_conduit_frame_t  *frame;
+
+    static u_char  comment[] = CONDUIT_SSE_KEEPALIVE;
+
+    if (!ngx_conduit_durable_is(sub->hub)) {
+        hello = &sub->hub->hello;
+        return ngx_conduit_sub_text(sub, (u_char *) hello->data, hello->len,
+                                    1);
+    }
+
+    if (!sub->told) {
+        return ngx_conduit_sub_text(sub, comment, sizeof(comment) - 1, 1);
+    }
+
+    frame = ngx_conduit_durable_position(sub);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    first = NULL;
+    last = NULL;
+
+    if (ngx_conduit_sub_push(sub, frame, &first, &last) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_conduit_sub_output(sub, first, last, 0);
 }
 
 

@@ -40,6 +40,8 @@ struct ngx_conduit_sub_s {
     ngx_conduit_out_t      *free;
     ngx_conduit_gzip_t      gzip;
     uint64_t                bytes;         /* as handed to the filters */
+    uint64_t                cursor;        /* of Durable Streams: what it gets
+                                              until the clock is past it */
     uint32_t                events;
     uint32_t                pending;       /* bytes of busy */
     uint32_t                refused;       /* time() from which its token is
@@ -48,6 +50,9 @@ struct ngx_conduit_sub_s {
     unsigned                limit:4;       /* the reason the deadline stands
                                               for */
     unsigned                started:1;     /* the header was sent */
+    unsigned                told:1;        /* of Durable Streams: the client
+                                              knows that it has got all there
+                                              is; before the start: it has */
     unsigned                losses:8;      /* how often it was told of lost
                                               history, 255 at most */
 };
@@ -57,7 +62,8 @@ struct ngx_conduit_sub_s {
  * Makes a chain of the next frames, up to as many bytes as a subscriber may
  * have unsent, counted before gzip; *first is NULL when there is none.  *end:
  * the last frame ends the stream.  NGX_OK: that is all; NGX_AGAIN: there may be
- * more; or NGX_ERROR.
+ * more; NGX_DECLINED: history was lost after these, and the response is to end
+ * there, as the format can't tell; or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last, ngx_uint_t *end);
@@ -81,6 +87,13 @@ ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
  */
 ngx_int_t ngx_conduit_sub_text(ngx_conduit_sub_t *sub, u_char *data,
     size_t len, ngx_uint_t first);
+
+/*
+ * Sends the first bytes of the body: the line that says when to reconnect; in
+ * Durable Streams a control event for a client that has got all there is, else
+ * a comment.  Returns NGX_ERROR, or what the filters return.
+ */
+ngx_int_t ngx_conduit_sub_hello(ngx_conduit_sub_t *sub);
 
 /*
  * Hands a chain of buffers to the filters, flushed; end: it is the end of

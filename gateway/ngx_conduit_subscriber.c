@@ -13,6 +13,7 @@
 
 #include "conduit_sse.h"
 #include "ngx_conduit_client.h"
+#include "ngx_conduit_durable_sse.h"
 #include "ngx_conduit_farewell.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_response.h"
@@ -186,11 +187,14 @@ static ngx_int_t
 ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
 {
     ngx_int_t           rc;
-    ngx_conduit_hub_t  *hub;
-
-    hub = sub->hub;
 
     sub->started = 1;
+
+    if (ngx_conduit_durable_is(sub->hub)
+        && ngx_conduit_durable_sse_headers(sub->request, sub->hub) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
     if (sub->gzip.on && ngx_conduit_response_gzip(sub->request) != NGX_OK) {
         return NGX_ERROR;
@@ -204,10 +208,7 @@ ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
 
     /* flushing the first data sends the header, too */
 
-    if (ngx_conduit_sub_text(sub, (u_char *) hub->hello.data, hub->hello.len,
-                             1)
-        == NGX_ERROR)
-    {
+    if (ngx_conduit_sub_hello(sub) == NGX_ERROR) {
         return NGX_ERROR;
     }
 
@@ -261,7 +262,9 @@ ngx_conduit_sub_listener_end(ngx_conduit_listener_t *l,
 
     sub = ngx_queue_data(l, ngx_conduit_sub_t, listener);
 
-    if (why == NGX_CONDUIT_CLOSE_END && !sub->started) {
+    if (why == NGX_CONDUIT_CLOSE_END && !sub->started
+        && !ngx_conduit_durable_is(sub->hub))
+    {
 
         /* the client has seen the end of the stream, and after_end is stop; or
            it comes to resume, and nothing is running */
@@ -489,16 +492,30 @@ ngx_conduit_sub_send(ngx_conduit_listener_t *l)
             return NGX_DONE;
         }
 
-        if (first == NULL) {
+        if (first == NULL && more != NGX_DECLINED) {
             return NGX_OK;
         }
 
-        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_WRITES);
+        if (first != NULL) {
+            ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_WRITES);
 
-        rc = ngx_conduit_sub_output(sub, first, last, end);
+            rc = ngx_conduit_sub_output(sub, first, last, end);
 
-        if (rc == NGX_ERROR) {
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);
+            if (rc == NGX_ERROR) {
+                ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT,
+                                       NGX_ERROR);
+                return NGX_DONE;
+            }
+        }
+
+        if (more == NGX_DECLINED) {
+
+            /* the client reconnects, and is answered that its offset is gone */
+
+            rc = ngx_http_send_special(sub->request, NGX_HTTP_LAST);
+
+            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END,
+                                   rc == NGX_ERROR ? NGX_ERROR : NGX_OK);
             return NGX_DONE;
         }
 

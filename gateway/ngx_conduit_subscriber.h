@@ -40,6 +40,8 @@ typedef struct {
                                               valid when looked */
     unsigned                looked:1;
     ngx_conduit_verified_t  verified;
+    ngx_conduit_durable_t  *durable;       /* NULL: it is no request of Durable
+                                              Streams, or not yet */
 } ngx_conduit_gateway_ctx_t;
 
 

@@ -723,9 +723,38 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
         'requires a name and a value', 'a claim without a name';
 
     is_fine $keys, "$gateway conduit_gateway_format $_;", "format $_"
-        for qw(conduit payload json text);
+        for qw(conduit payload json text durable);
     is_refused $keys, "$gateway conduit_gateway_format xml;",
-        'must be "conduit", "payload", "json" or "text"', 'format xml';
+        'must be "conduit", "payload", "json", "text" or "durable"',
+        'format xml';
+
+    is_fine $keys, "$gateway conduit_gateway_format durable;"
+                   . "conduit_gateway_durable_type $_;"
+                   . 'conduit_gateway_durable_wait 1s;',
+        "a stream of $_" for 'text/plain', '"text/plain; charset=utf-8"', 'a/b';
+    is_fine "$keys conduit_gateway_durable_type text/plain;"
+            . 'conduit_gateway_durable_wait 1s;',
+        $gateway, 'a type and a time in http, of no use to a location';
+    is_refused $keys, "$gateway conduit_gateway_format durable;"
+                      . "conduit_gateway_durable_type $_;",
+        'must be as in "application/json"', "no media type: $_"
+        for 'text', '/plain', 'text/', '""', qq("text/pl\tain"), 'text/é';
+    is_refused $keys, "$gateway conduit_gateway_format durable;"
+                      . 'conduit_gateway_durable_type a/b;'
+                      . 'conduit_gateway_durable_type a/b;',
+        'is duplicate', 'two types';
+    is_refused $keys, "$gateway conduit_gateway_format durable;"
+                      . 'conduit_gateway_durable_wait 0;',
+        'must not be zero', 'a long poll without time';
+
+    for my $directive ('type text/plain', 'wait 1s') {
+        my ($name) = "durable_$directive" =~ /(\w+)/;
+
+        is_refused $keys, "$gateway $text conduit_gateway_durable_$directive;",
+            qq("conduit_gateway_$name" is incompatible with )
+            . '"conduit_gateway_format" other than "durable"',
+            "$name of another format";
+    }
 
     is_fine $keys, "$gateway $text conduit_gateway_field a;"
                    . 'conduit_gateway_end_field b; conduit_gateway_max_size 1k;',

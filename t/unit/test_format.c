@@ -2,7 +2,8 @@
 
 /*
  * Tests of gateway/conduit_format.c: the event sent for an entry in each of the
- * formats "conduit", "payload", "json" and "text", and running out of memory.
+ * formats "conduit", "payload", "json", "text" and "durable", and running out
+ * of memory.
  */
 
 #include <check.h>
@@ -305,6 +306,54 @@ START_TEST(text_is_split_into_lines)
 END_TEST
 
 
+#define CONTROL  "event: control\ndata:{\"streamNextOffset\":"                 \
+                 "\"00000001736467200000-00000000000000000003\""
+#define CLOSED   CONTROL ",\"upToDate\":true,\"streamClosed\":true}\n\n"
+#define DATA     "event: data\n"
+#define LARGE    "larger than \"conduit_gateway_max_size\""
+
+START_TEST(durable_has_an_event_and_the_begin_of_another)
+{
+    static const case_t  json[] = {
+        { lit("{ \"a\":\r\n [1] }"), 0, 0,
+          lit(DATA "data:[{\"a\":[1]}]\n\n" CONTROL), NULL },
+        { lit("null"), 4, 1, lit(DATA "data:[null]\n\n" CLOSED), NULL },
+
+        { NULL, 0, 0, 0, NULL, 0, NONE },
+        { lit("{"), 0, 0, NULL, 0, "not JSON" },
+        { lit("12345"), 4, 0, NULL, 0, LARGE },
+
+        /* the stream is closed, whatever the value is */
+
+        { NULL, 0, 0, 1, lit(CLOSED), NULL },
+        { lit("x"), 0, 1, lit(CLOSED), "not JSON" },
+        { lit("12345"), 4, 1, lit(CLOSED), LARGE }
+    };
+
+    static const case_t  text[] = {
+        { lit("a\r\n b\n"), 0, 0,
+          lit(DATA "data:a\ndata:  b\ndata:\n\n" CONTROL), NULL },
+        { lit(""), 0, 0, lit(DATA "data:\n\n" CONTROL), NULL },
+        { lit(" "), 0, 0, lit(DATA "data:  \n\n" CONTROL), NULL },
+        { lit("a\xff"), 0, 1, lit(DATA "data:a\xef\xbf\xbd\n\n" CLOSED), NULL },
+        { NULL, 0, 0, 0, NULL, 0, NONE },
+        { NULL, 0, 0, 1, lit(CLOSED), NULL }
+    };
+
+    static const case_t  bytes[] = {
+        { lit("\xff\0\n"), 0, 0, lit(DATA "data:/wAK\n\n" CONTROL), NULL },
+        { lit(""), 0, 0, lit(DATA "data:\n\n" CONTROL), NULL },
+        { lit("f"), 0, 1, lit(DATA "data:Zg==\n\n" CLOSED), NULL },
+        { lit("12345"), 4, 0, NULL, 0, LARGE }
+    };
+
+    check_entries(CONDUIT_FORMAT_DURABLE, json, count(json));
+    check_entries(CONDUIT_FORMAT_DURABLE_TEXT, text, count(text));
+    check_entries(CONDUIT_FORMAT_DURABLE_BYTES, bytes, count(bytes));
+}
+END_TEST
+
+
 START_TEST(events_follow_each_other)
 {
     size_t                   i;
@@ -460,6 +509,7 @@ main(void)
     tcase_add_test(tc, payload_has_a_limit);
     tcase_add_test(tc, json_is_one_line);
     tcase_add_test(tc, text_is_split_into_lines);
+    tcase_add_test(tc, durable_has_an_event_and_the_begin_of_another);
     tcase_add_test(tc, events_follow_each_other);
     tcase_add_test(tc, memory_may_be_out);
     tcase_add_test(tc, an_arena_may_be_full);
