@@ -350,7 +350,7 @@ ngx_conduit_channel_has_all(ngx_conduit_channel_t *ch,
     p = &l->place;
     h = ngx_conduit_feed_history(&ch->feed);
 
-    if (p->life != h->life) {
+    if (p->life != h->life || ch->feed.full) {
         return 0;
     }
 

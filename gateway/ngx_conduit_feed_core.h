@@ -110,6 +110,9 @@ struct ngx_conduit_feed_s {
     unsigned                           placed:1;   /* where it starts is
                                                       known */
     unsigned                           ended:1;    /* an END is at the cursor */
+    unsigned                           full:1;     /* the last answer about the
+                                                      cursor was: there may be
+                                                      more */
     unsigned                           complained:1;  /* an error reply was
                                                          logged */
     unsigned                           renew:1;    /* the link has changed since

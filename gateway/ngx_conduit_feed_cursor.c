@@ -240,7 +240,7 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
 static ngx_int_t
 ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 {
-    ngx_uint_t               full;
+    ngx_uint_t               full, more;
     conduit_history_t       *h;
     conduit_stream_id_t      cursor;
     conduit_history_plan_t   plan;
@@ -252,6 +252,8 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
     cursor = h->cursor;
 
     feed->complained = 0;
+    more = feed->full;
+    feed->full = q->answer.full;
 
     if (!q->answer.full) {
         feed->shift = 0;
@@ -292,6 +294,12 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 
     if (plan.next == CONDUIT_HISTORY_NEXT_IDLE) {
         ngx_conduit_feed_nothing(feed);
+
+        /* the answer before was all there is: some clients are told so */
+
+        if (more) {
+            feed->on->appended(feed->data);
+        }
     }
 
     ngx_conduit_feed_settled(feed);

@@ -715,6 +715,24 @@ E
         'a cursor that is past does not count';
 }
 
+# what Redis is asked for comes out even with what it has, or not
+
+for my $n (5, 6) {
+    my ($run) = filled($n);
+    my $sse = sse('few', $run, 'offset=-1');
+    my @events;
+
+    do {
+        push @events, $sse->event // die "no event";
+    } until $events[-1]{data} =~ /upToDate/;
+
+    is join(' ', map { @{ $_->{json} } } grep { $_->{event} eq 'data' }
+                 @events), "1 2 3 4 5@{[ ' 6' x ($n == 6) ]}",
+        "$n entries: a reader is not told before that it has all";
+    is $events[-1]{json}{streamNextOffset}, offset($n),
+        "$n entries: it is told then";
+}
+
 for my $path ('json', 'tiny', 'few', 'polls', 'apart', 'holds', 'ends') {
     my ($run, $key) = filled(5);
     my ($next, $n, @got) = ('-1', 5);
