@@ -341,8 +341,7 @@ ngx_conduit_channel_grown(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
 
 
 ngx_uint_t
-ngx_conduit_channel_has_all(ngx_conduit_channel_t *ch,
-    ngx_conduit_listener_t *l)
+ngx_conduit_channel_at_end(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l)
 {
     conduit_place_t    *p;
     conduit_history_t  *h;

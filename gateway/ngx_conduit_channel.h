@@ -151,8 +151,11 @@ ngx_conduit_frame_t *ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
 void ngx_conduit_channel_grown(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame, size_t bytes);
 
-/* Whether a listener has got all that the channel has read. */
-ngx_uint_t ngx_conduit_channel_has_all(ngx_conduit_channel_t *ch,
+/*
+ * Whether a listener has got all of the stream, as far as Redis has told: unlike
+ * above, also from a batch, and not while more is known to be there.
+ */
+ngx_uint_t ngx_conduit_channel_at_end(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l);
 
 /* Whether events are held back to be sent with later ones. */

@@ -61,6 +61,7 @@ static ngx_int_t ngx_conduit_gateway_wait(ngx_http_request_t *r,
     const char **err);
 static ngx_uint_t ngx_conduit_gateway_leaves(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx);
+static ngx_uint_t ngx_conduit_gateway_served(ngx_conduit_gateway_ctx_t *ctx);
 static ngx_int_t ngx_conduit_gateway_pull(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
     ngx_conduit_wanted_t *wanted, ngx_msec_t expires);
@@ -132,8 +133,7 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     if (ngx_conduit_durable_is(glcf->hub)) {
 
-        if (r->post_action || ctx->durable != NULL || ctx->sub.request != NULL)
-        {
+        if (r->post_action || ngx_conduit_gateway_served(ctx)) {
             return ngx_conduit_durable_reply_busy(r);
         }
 
@@ -171,12 +171,22 @@ static ngx_uint_t
 ngx_conduit_gateway_leaves(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx)
 {
-    /* a request that was a subscriber before a redirect may have buffers in
-       filters */
-
     return r->post_action || ngx_exiting || ngx_terminate
-           || ctx->sub.request != NULL || ctx->pull != NULL
+           || ngx_conduit_gateway_served(ctx)
            || (glcf->hub->opened && glcf->hub->draining);
+}
+
+
+/*
+ * Whether a request was answered in one of the three ways before a redirect: it
+ * may have buffers in filters, and its cleanups are those of that answer.
+ */
+
+static ngx_uint_t
+ngx_conduit_gateway_served(ngx_conduit_gateway_ctx_t *ctx)
+{
+    return ctx->sub.request != NULL || ctx->pull != NULL
+           || ctx->durable != NULL;
 }
 
 
@@ -241,7 +251,8 @@ ngx_conduit_gateway_read(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    wanted->json = ngx_conduit_pull_json_wanted(r);
+    wanted->json = !ngx_conduit_durable_is(glcf->hub)
+                   && ngx_conduit_pull_json_wanted(r);
 
     if (err == NULL && wanted->json
         && ngx_conduit_gateway_wait(r, glcf, wanted, &err) != NGX_OK)

@@ -165,7 +165,7 @@ ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub, ngx_uint_t owes,
         return NGX_OK;
     }
 
-    all = !more && ngx_conduit_channel_has_all(sub->channel, &sub->listener);
+    all = !more && ngx_conduit_channel_at_end(sub->channel, &sub->listener);
 
     if (!owes && (!all || sub->told)) {
         return NGX_OK;
