@@ -46,7 +46,6 @@ my $SERVER = join '', pages(), map { location(@$_) }
     ['short', 'format text', 'max_wait 300ms'],
     ['no-wait', 'format text', 'max_wait 0'],
     ['no-cors', 'format text', 'cors off'],
-    ['again-end', 'format text', 'after_end stop'],
     ['held', 'format text', 'outage 500ms'],
     ['held-long', 'format text', 'outage 60s'];
 
@@ -532,13 +531,14 @@ waiting(1, 'HTTP/2: a stream that was reset does not wait');
 $h2->close;
 waiting(0, 'HTTP/2: a connection that was closed has nothing that waits');
 
-# a redirect after the answer, and "post_action"
+# an internal redirect, "post_action", and a subrequest
 is pull('again', $run, last_event_id => '4-0')->{status}, 200,
-    'a request that was redirected after its 204 is answered at once';
+    'a request that error_page redirects to the location is answered';
 is pull('action', $run)->{data}, '1 2 3 4', 'post_action: the answer';
 waiting(0, 'post_action: nothing waits');
 
-is pull('sub', $run)->{status}, 200, 'a subrequest does not end the worker';
+is pull('sub', $run)->{status}, 200,
+    'add_before_body with this location does not end the worker';
 
 
 # --- tokens

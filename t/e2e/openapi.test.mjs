@@ -46,7 +46,8 @@ before(async () => {
       conduit_publish_idle_ttl 1h; conduit_publish_end_ttl 1h;
       conduit_publish_timeout 15s; conduit_publish_idempotency 60s;`],
     ['conduit_gateway_retry 500ms;', `conduit_gateway_retry 500ms;
-      conduit_gateway_max_duration 50ms; conduit_gateway_after_end stop;`],
+      conduit_gateway_max_duration 50ms; conduit_gateway_max_wait 50ms;
+      conduit_gateway_after_end stop; conduit_gateway_gzip on;`],
   ]);
   await nginx.reload();
 

@@ -115,6 +115,7 @@ def listen(
     position="",
     names=(),
     accept="*/*",
+    encoding="gzip",
     **more,
 ):
     operation = schema["/events/{org_id}"]["GET"]
@@ -128,7 +129,7 @@ def listen(
         case,
         names,
         params=query,
-        headers={"Accept": accept},
+        headers={"Accept": accept, "Accept-Encoding": encoding},
     )
 
 
@@ -180,14 +181,15 @@ def up():
     publish(200, channel=busy, sent=batch, data="{}\n" * 10)
     publish(429, ["Retry-After", "RateLimit"], channel=busy)
 
-    listen(200)
+    listen(200, names=["Vary"], encoding="identity")
+    listen(200, names=["Content-Encoding", "Vary"], encoding="gzip")
     listen(200, position="1-0")
     listen(204, token=ENDED_TOKEN, channel=ENDED, position=ENDED_ID)
     listen(400, channel="x")
     listen(401, token="x", names=["WWW-Authenticate"])
     listen(403, channel=str(uuid.uuid4()))
 
-    pull(200, ["Conduit-Next-Id", "Conduit-Up-To-Date"])
+    pull(200, ["Conduit-Next-Id", "Conduit-Up-To-Date", "Vary"])
     pull(200, ["Conduit-Next-Id"], position="1-0", wait="10ms")
     pull(200, ["Conduit-Stream-Ended"], token=ENDED_TOKEN, channel=ENDED)
     pull(204, token=ENDED_TOKEN, channel=ENDED, position=ENDED_ID)
