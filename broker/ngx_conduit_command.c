@@ -63,6 +63,37 @@ ngx_conduit_command_send(ngx_conduit_command_t *cmd, const char *wire,
 }
 
 
+ngx_int_t
+ngx_conduit_command_send_unsent(ngx_conduit_link_t *link)
+{
+    ngx_queue_t            *q;
+    redisAsyncContext      *ac;
+    ngx_conduit_command_t  *cmd;
+
+    ac = link->ac;
+
+    for (q = ngx_queue_head(&link->pending);
+         link->ac == ac && q != ngx_queue_sentinel(&link->pending);
+         q = ngx_queue_next(q))
+    {
+        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
+
+        if (cmd->ac != NULL) {
+            continue;
+        }
+
+        if (ngx_conduit_command_send(cmd, cmd->wire, cmd->len) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        ngx_free(cmd->wire);
+        cmd->wire = NULL;
+    }
+
+    return NGX_OK;
+}
+
+
 ngx_uint_t
 ngx_conduit_command_is_heard(redisAsyncContext *ac, void *data)
 {

@@ -79,6 +79,13 @@ ngx_int_t ngx_conduit_command_send(ngx_conduit_command_t *cmd,
     const char *wire, size_t len);
 
 /*
+ * Sends the commands that came while the link was connecting.  Returns NGX_OK,
+ * or NGX_ERROR when one can't be sent: the connection is to be dropped then,
+ * and all fail.
+ */
+ngx_int_t ngx_conduit_command_send_unsent(ngx_conduit_link_t *link);
+
+/*
  * Whether hiredis has stored the callback of the last command sent, with this
  * data.  When memory is out, hiredis (0.14 to 1.1, at least) sends a command
  * without one, and its reply would be taken for that of the next command: in

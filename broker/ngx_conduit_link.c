@@ -538,10 +538,8 @@ ngx_conduit_link_usable(ngx_conduit_link_t *link, char *error)
 static void
 ngx_conduit_link_set_up(ngx_conduit_link_t *link)
 {
-    ngx_uint_t              level;
-    ngx_queue_t            *q;
-    redisAsyncContext      *ac;
-    ngx_conduit_command_t  *cmd;
+    ngx_uint_t          level;
+    redisAsyncContext  *ac;
 
     if (link->connect_timer.timer_set) {
         ngx_del_timer(&link->connect_timer);
@@ -581,25 +579,9 @@ ngx_conduit_link_set_up(ngx_conduit_link_t *link)
         link->up(link);
     }
 
-    /* send the commands that came while connecting, unless up() has reset the
-       link; if one can't be sent, the connection is dropped, and all fail */
+    /* up() may have reset the link */
 
-    for (q = ngx_queue_head(&link->pending);
-         link->ac == ac && q != ngx_queue_sentinel(&link->pending);
-         q = ngx_queue_next(q))
-    {
-        cmd = ngx_queue_data(q, ngx_conduit_command_t, queue);
-
-        if (cmd->ac != NULL) {
-            continue;
-        }
-
-        if (ngx_conduit_command_send(cmd, cmd->wire, cmd->len) != NGX_OK) {
-            ngx_conduit_link_drop(link, "out of memory");
-            return;
-        }
-
-        ngx_free(cmd->wire);
-        cmd->wire = NULL;
+    if (link->ac == ac && ngx_conduit_command_send_unsent(link) != NGX_OK) {
+        ngx_conduit_link_drop(link, "out of memory");
     }
 }

@@ -268,3 +268,48 @@ conduit_history_last_message(const conduit_history_t *h)
 
     return conduit_history_is_zero(&h->message) ? id : &h->message;
 }
+
+
+const char *
+conduit_history_other(const conduit_history_t *h,
+    const conduit_history_answer_t *a)
+{
+    uint64_t  number;
+
+    /* in the same stream, the entries read were counted and must have been
+       removed since */
+
+    number = h->numbered ? h->number : !conduit_history_is_zero(&h->cursor);
+
+    if (a->counted && a->added < number) {
+        return "has had fewer entries";
+    }
+
+    if (conduit_stream_id_cmp(&a->last_id, &h->cursor) < 0
+        || conduit_stream_id_cmp(&a->last_id, &h->ahead) < 0)
+    {
+        return "ends before what was seen of it";
+    }
+
+    if (a->length == 0) {
+        return NULL;
+    }
+
+    if (conduit_stream_id_cmp(&h->cursor, &a->oldest) < 0) {
+
+        if (a->counted && a->added - a->length < number) {
+            return "has lost fewer entries than were read";
+        }
+
+        if (conduit_history_is_zero(&h->cursor)
+            && conduit_stream_id_cmp(&a->oldest, &h->ahead) <= 0)
+        {
+            return "was empty up to there, and is not";
+        }
+
+        return NULL;
+    }
+
+    return conduit_history_only_deleted(h, a)
+           ? NULL : "has nothing in common with what was read";
+}

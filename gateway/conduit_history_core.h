@@ -78,6 +78,13 @@ const conduit_stream_id_t *conduit_history_last_message(
 int conduit_history_only_deleted(const conduit_history_t *h,
     const conduit_history_answer_t *a);
 
+/*
+ * Why a stream that has no entry in common with the window must be another one;
+ * NULL: it may be the same.
+ */
+const char *conduit_history_other(const conduit_history_t *h,
+    const conduit_history_answer_t *a);
+
 #pragma GCC visibility pop
 
 #endif /* CONDUIT_HISTORY_CORE_H */

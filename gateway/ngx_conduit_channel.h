@@ -152,8 +152,8 @@ void ngx_conduit_channel_grown(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame, size_t bytes);
 
 /*
- * Whether a listener has got all of the stream, as far as Redis has told: unlike
- * above, also from a batch, and not while more is known to be there.
+ * Whether a listener has got all of the stream, as far as Redis has told:
+ * unlike above, also from a batch, and not while more is known to be there.
  */
 ngx_uint_t ngx_conduit_channel_at_end(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l);

@@ -20,6 +20,8 @@
 
 
 static ngx_int_t ngx_conduit_feed_begin(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_without(ngx_conduit_feed_t *feed,
+    conduit_history_next_e next, ngx_uint_t more);
 static ngx_uint_t ngx_conduit_feed_ask_whole(ngx_conduit_feed_t *feed);
 static void ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
     conduit_history_plan_t *plan, conduit_stream_id_t *cursor);
@@ -285,14 +287,27 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
         return NGX_AGAIN;
     }
 
-    if (plan.next == CONDUIT_HISTORY_NEXT_WAIT) {
+    ngx_conduit_feed_without(feed, plan.next, more);
+
+    return NGX_OK;
+}
+
+
+/* ends an answer of which no entry is taken; more: the one before did not have
+   all that there is */
+
+static void
+ngx_conduit_feed_without(ngx_conduit_feed_t *feed,
+    conduit_history_next_e next, ngx_uint_t more)
+{
+    if (next == CONDUIT_HISTORY_NEXT_WAIT) {
         ngx_conduit_feed_later(feed);
         feed->on->outage(feed->data);
         ngx_conduit_feed_done(feed, 0);
-        return NGX_OK;
+        return;
     }
 
-    if (plan.next == CONDUIT_HISTORY_NEXT_IDLE) {
+    if (next == CONDUIT_HISTORY_NEXT_IDLE) {
         ngx_conduit_feed_nothing(feed);
 
         /* the answer before was all there is: some clients are told so */
@@ -303,9 +318,7 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
     }
 
     ngx_conduit_feed_settled(feed);
-    ngx_conduit_feed_done(feed, plan.next == CONDUIT_HISTORY_NEXT_ASK);
-
-    return NGX_OK;
+    ngx_conduit_feed_done(feed, next == CONDUIT_HISTORY_NEXT_ASK);
 }
 
 

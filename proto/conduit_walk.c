@@ -60,6 +60,8 @@ static inline int conduit_wire_varint(const uint8_t **p, const uint8_t *end,
     size_t max, uint64_t *value);
 static int conduit_wire_varint_long(const uint8_t **p, const uint8_t *end,
     size_t max, uint64_t *value);
+static void conduit_walk_begin(conduit_walk_stack_t *stack,
+    const uint8_t *data, size_t len);
 static conduit_message_status_t conduit_walk_check(conduit_walk_kind_t kind,
     const conduit_wire_field_t *f);
 static conduit_message_status_t conduit_walk_enter(conduit_walk_stack_t *stack,
@@ -126,12 +128,8 @@ conduit_walk(const uint8_t *data, size_t len, conduit_walk_t *w)
         return CONDUIT_MESSAGE_MALFORMED;
     }
 
+    conduit_walk_begin(&stack, data, len);
     p = data;
-    stack.depth = 0;
-    stack.top = stack.frames;
-    stack.top->kind = CONDUIT_WALK_REQUEST;
-    stack.top->given = 0;
-    stack.top->end = data + len;
 
     for ( ;; ) {
 
@@ -174,6 +172,19 @@ conduit_walk(const uint8_t *data, size_t len, conduit_walk_t *w)
 
         p = f.data;
     }
+}
+
+
+/* begins the outermost message, the request */
+
+static void
+conduit_walk_begin(conduit_walk_stack_t *stack, const uint8_t *data, size_t len)
+{
+    stack->depth = 0;
+    stack->top = stack->frames;
+    stack->top->kind = CONDUIT_WALK_REQUEST;
+    stack->top->given = 0;
+    stack->top->end = data + len;
 }
 
 

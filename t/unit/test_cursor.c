@@ -216,8 +216,7 @@ END_TEST
 
 
 /* an entry is left only where the answer may end in the middle, where the
-   number does not tell, and where another one is taken; what is left is not
-   kept for another cursor */
+   number does not tell, and where another one is taken */
 
 START_TEST(no_entry_is_left)
 {
@@ -231,8 +230,6 @@ START_TEST(no_entry_is_left)
                                    0, 0, 0, 0, 0, 0 };
     static const said_t  end = { 0, 0, 0, 3, { SAME(5), SAME(6), SAME(7) },
                                  0, 0, 0, 0, 0, 0 };
-    static const said_t  back = { 1, 0, 0, 1, { SAME(2) }, 2, 2, 2, 1, 0, 0 };
-    static const said_t  anew = { 1, 0, 0, 1, { SAME(1) }, 1, 1, 1, 1, 0, 0 };
     static const said_t  later = { 0, 0, 0, 2, { SAME(6), SAME(7) },
                                    0, 0, 0, 0, 0, 0 };
 
@@ -280,8 +277,22 @@ START_TEST(no_entry_is_left)
     ck_assert_uint_eq(h.cursor.ms, 7);
     ck_assert_uint_eq(h.next.id.ms, 0);
     conduit_history_free(&h);
+}
+END_TEST
 
-    /* the stream is rolled back, or another one */
+
+/* what is left is not kept for another cursor: the stream is rolled back, or
+   another one */
+
+START_TEST(what_is_left_is_of_one_cursor)
+{
+    conduit_history_t       h;
+    conduit_history_plan_t  plan;
+
+    static const said_t  three = { 0, 1, 0, 3, { SAME(5), SAME(6), SAME(7) },
+                                   0, 0, 0, 0, 0, 0 };
+    static const said_t  back = { 1, 0, 0, 1, { SAME(2) }, 2, 2, 2, 1, 0, 0 };
+    static const said_t  anew = { 1, 0, 0, 1, { SAME(1) }, 1, 1, 1, 1, 0, 0 };
 
     start(&h, FAST);
     h.numbered = 0;
@@ -487,6 +498,7 @@ main(void)
     tcase_add_loop_test(t, one_entry_is_left, 0,
                         sizeof(left) / sizeof(left[0]));
     tcase_add_test(t, no_entry_is_left);
+    tcase_add_test(t, what_is_left_is_of_one_cursor);
     tcase_add_test(t, what_is_ahead_was_deleted);
     tcase_add_test(t, the_floor_follows_what_is_dropped);
     tcase_add_loop_test(t, a_gap_stays_until_the_entry_behind_it_is_there, 0,
