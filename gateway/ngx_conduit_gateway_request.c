@@ -15,6 +15,7 @@
 #include "ngx_conduit_durable.h"
 #include "ngx_conduit_durable_reply.h"
 #include "ngx_conduit_durable_sse.h"
+#include "ngx_conduit_gateway_args.h"
 #include "ngx_conduit_gateway_cors.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_gateway_stream.h"
@@ -28,45 +29,20 @@
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_AUTH + (reason))
 
 
-/* what a request asks for */
-typedef struct {
-    ngx_conduit_name_t    name;
-    ngx_str_t             token;
-    conduit_stream_id_t   pos;        /* 0-0: none */
-    conduit_start_t       start;      /* where to start without one */
-    ngx_uint_t            resumes;    /* without one: it only wants a running
-                                         stream */
-    ngx_uint_t            json;       /* it wants an array of events */
-    ngx_msec_t            wait;       /* ms to wait for the first of these */
-    ngx_conduit_durable_args_t  durable;  /* of the format "durable", instead of
-                                             these */
-} ngx_conduit_wanted_t;
-
-
 static ngx_int_t ngx_conduit_gateway_read(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
     ngx_conduit_wanted_t *wanted);
 static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf);
-static ngx_int_t ngx_conduit_gateway_from(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
-    const char **err);
-static ngx_int_t ngx_conduit_gateway_position(ngx_http_request_t *r,
-    conduit_stream_id_t *pos);
-static ngx_int_t ngx_conduit_gateway_start(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, conduit_start_t *start,
-    const char **err);
-static ngx_int_t ngx_conduit_gateway_wait(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
-    const char **err);
+static ngx_int_t ngx_conduit_gateway_answer(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    ngx_conduit_wanted_t *wanted, ngx_msec_t expires);
 static ngx_uint_t ngx_conduit_gateway_leaves(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx);
 static ngx_uint_t ngx_conduit_gateway_served(ngx_conduit_gateway_ctx_t *ctx);
 static ngx_int_t ngx_conduit_gateway_pull(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
     ngx_conduit_wanted_t *wanted, ngx_msec_t expires);
-static ngx_int_t ngx_conduit_gateway_is_position(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value, conduit_stream_id_t *pos);
 static ngx_int_t ngx_conduit_gateway_encoding(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx);
 static ngx_uint_t ngx_conduit_gateway_accepts_gzip(ngx_http_request_t *r);
@@ -131,18 +107,29 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    return ngx_conduit_gateway_answer(r, glcf, ctx, &wanted, expires);
+}
+
+
+/* answers a request that may have what it asks for, in one of three ways */
+
+static ngx_int_t
+ngx_conduit_gateway_answer(ngx_http_request_t *r,
+    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
+    ngx_conduit_wanted_t *wanted, ngx_msec_t expires)
+{
     if (ngx_conduit_durable_is(glcf->hub)) {
 
         if (r->post_action || ngx_conduit_gateway_served(ctx)) {
             return ngx_conduit_durable_reply_busy(r);
         }
 
-        return ngx_conduit_durable_handler(r, glcf, ctx, &wanted.name,
-                                           &wanted.durable, expires);
+        return ngx_conduit_durable_handler(r, glcf, ctx, &wanted->name,
+                                           &wanted->durable, expires);
     }
 
-    if (wanted.json) {
-        return ngx_conduit_gateway_pull(r, glcf, ctx, &wanted, expires);
+    if (wanted->json) {
+        return ngx_conduit_gateway_pull(r, glcf, ctx, wanted, expires);
     }
 
     if (ngx_conduit_gateway_encoding(r, glcf, ctx) != NGX_OK) {
@@ -157,11 +144,11 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 
     ngx_conduit_gateway_token_forget(ctx);
 
-    ctx->sub.listener.start = wanted.start;
-    ctx->sub.listener.resumes = wanted.resumes;
+    ctx->sub.listener.start = wanted->start;
+    ctx->sub.listener.resumes = wanted->resumes;
 
-    return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &wanted.name.key,
-                                  wanted.name.label, &wanted.pos, expires);
+    return ngx_conduit_sub_create(glcf->hub, r, &ctx->sub, &wanted->name.key,
+                                  wanted->name.label, &wanted->pos, expires);
 }
 
 
@@ -298,186 +285,6 @@ ngx_conduit_gateway_method(ngx_http_request_t *r,
 
     return ngx_conduit_gateway_refuse(r, NGX_HTTP_NOT_ALLOWED,
                                       "Method not allowed");
-}
-
-
-/*
- * Finds the position to go on from; without one, where to start, and whether
- * the client only wants a running stream.  Returns NGX_OK, or NGX_ERROR when
- * memory is out; *err is NULL, or a static text for the reply.
- */
-
-static ngx_int_t
-ngx_conduit_gateway_from(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
-    const char **err)
-{
-    ngx_int_t  rc;
-
-    rc = ngx_conduit_gateway_position(r, &wanted->pos);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
-
-    if (ngx_conduit_gateway_start(r, glcf, &wanted->start, err) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    rc = ngx_conduit_gateway_resumes(r, glcf);
-
-    wanted->resumes = (rc == NGX_OK);
-
-    return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
-}
-
-
-/*
- * Finds the position to go on from.  The header has precedence, as the value in
- * the URL is out of date after the first reconnect.  event-source-polyfill,
- * which sends no such header, adds "lastEventId" to its URL with each
- * reconnect: it is newer than a "last_event_id" of that URL.  A value that is
- * no stream ID is ignored, as an EventSource would not reconnect after a 400.
- * Returns NGX_OK, NGX_DECLINED without a position, or NGX_ERROR.
- */
-
-static ngx_int_t
-ngx_conduit_gateway_position(ngx_http_request_t *r, conduit_stream_id_t *pos)
-{
-    ngx_int_t         rc;
-    ngx_str_t         value;
-    ngx_uint_t        i;
-    ngx_table_elt_t  *header;
-
-    static const char  *args[] = { "lastEventId", "last_event_id" };
-
-    header = ngx_conduit_http_find(&r->headers_in.headers, "Last-Event-ID",
-                                   NULL);
-
-    if (header != NULL && header->value.len
-        && ngx_conduit_gateway_is_position(r, "Last-Event-ID", &header->value,
-                                           pos)
-           == NGX_OK)
-    {
-        return NGX_OK;
-    }
-
-    for (i = 0; i < sizeof(args) / sizeof(args[0]); i++) {
-
-        rc = ngx_conduit_http_arg(r, args[i], &value);
-
-        if (rc == NGX_ERROR) {
-            return NGX_ERROR;
-        }
-
-        if (rc == NGX_ABORT) {
-
-            /* the argument is repeated or badly encoded */
-
-            ngx_str_null(&value);
-        }
-
-        if (rc != NGX_DECLINED
-            && ngx_conduit_gateway_is_position(r, args[i], &value, pos)
-               == NGX_OK)
-        {
-            return NGX_OK;
-        }
-    }
-
-    return NGX_DECLINED;
-}
-
-
-/*
- * Finds out where a client starts that has no position.  Returns NGX_OK, or
- * NGX_ERROR when memory is out; *err is NULL, or a static text for the reply.
- */
-
-static ngx_int_t
-ngx_conduit_gateway_start(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, conduit_start_t *start,
-    const char **err)
-{
-    ngx_str_t    value;
-    ngx_time_t  *tp;
-
-    switch (ngx_conduit_http_arg(r, "since", &value)) {
-
-    case NGX_OK:
-        tp = ngx_timeofday();
-
-        *err = conduit_start_parse((char *) value.data, value.len,
-                                   (uint64_t) tp->sec * 1000 + tp->msec,
-                                   start);
-        return NGX_OK;
-
-    case NGX_DECLINED:
-        start->kind = glcf->start;
-        return NGX_OK;
-
-    case NGX_ABORT:
-        *err = "Invalid since";
-        return NGX_OK;
-
-    default:
-        return NGX_ERROR;
-    }
-}
-
-
-/*
- * Finds out how long a client waits for the first event, at most as long as
- * configured.  Returns the same.
- */
-
-static ngx_int_t
-ngx_conduit_gateway_wait(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
-    const char **err)
-{
-    ngx_int_t  wait;
-    ngx_str_t  value;
-
-    switch (ngx_conduit_http_arg(r, "wait", &value)) {
-
-    case NGX_OK:
-        wait = ngx_parse_time(&value, 0);
-
-        if (wait == NGX_ERROR) {
-            *err = "Invalid wait";
-            return NGX_OK;
-        }
-
-        wanted->wait = ngx_min((ngx_msec_t) wait, glcf->max_wait);
-        return NGX_OK;
-
-    case NGX_DECLINED:
-        return NGX_OK;
-
-    case NGX_ABORT:
-        *err = "Invalid wait";
-        return NGX_OK;
-
-    default:
-        return NGX_ERROR;
-    }
-}
-
-
-static ngx_int_t
-ngx_conduit_gateway_is_position(ngx_http_request_t *r, const char *name,
-    ngx_str_t *value, conduit_stream_id_t *pos)
-{
-    if (conduit_stream_id_parse((char *) value->data, value->len, pos) == 0) {
-        return NGX_OK;
-    }
-
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "conduit: client sent \"%s\" that is not a stream ID, it is "
-                  "ignored", name);
-
-    return NGX_DECLINED;
 }
 
 

@@ -33,7 +33,6 @@ static char *ngx_conduit_gateway_conflict(ngx_conf_t *cf,
     const char *other);
 static ngx_uint_t ngx_conduit_gateway_messages(
     ngx_conduit_gateway_loc_conf_t *glcf);
-static ngx_uint_t ngx_conduit_gateway_is_off(ngx_str_t *value);
 
 
 ngx_int_t
@@ -127,36 +126,6 @@ ngx_conduit_gateway_holds(ngx_http_request_t *r, ngx_http_complex_value_t *cv,
     }
 
     return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_conduit_gateway_resumes(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf)
-{
-    ngx_str_t  value;
-
-    if (glcf->resume_only == NULL) {
-        return NGX_DECLINED;
-    }
-
-    if (ngx_http_complex_value(r, glcf->resume_only, &value) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    return ngx_conduit_gateway_is_off(&value) ? NGX_DECLINED : NGX_OK;
-}
-
-
-/* as for other directives of NGINX whose value is a condition, and "off" */
-
-static ngx_uint_t
-ngx_conduit_gateway_is_off(ngx_str_t *value)
-{
-    return value->len == 0
-           || (value->len == 1 && value->data[0] == '0')
-           || (value->len == sizeof("off") - 1
-               && ngx_memcmp(value->data, "off", value->len) == 0);
 }
 
 

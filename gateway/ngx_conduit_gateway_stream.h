@@ -45,15 +45,6 @@ ngx_int_t ngx_conduit_gateway_required(ngx_http_request_t *r,
     ngx_conduit_conf_t *conf, ngx_conduit_verified_t *v);
 
 
-/*
- * Whether a client without a position gets 204 when nothing is running
- * ("conduit_gateway_resume_only").  Returns NGX_OK, NGX_DECLINED, or NGX_ERROR
- * when memory is out.
- */
-ngx_int_t ngx_conduit_gateway_resumes(ngx_http_request_t *r,
-    ngx_conduit_gateway_loc_conf_t *glcf);
-
-
 /* "conduit_gateway_resume_only" */
 char *ngx_conduit_gateway_resume_only_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

@@ -59,16 +59,6 @@ struct ngx_conduit_sub_s {
 
 
 /*
- * Makes a chain of the next frames, up to as many bytes as a subscriber may
- * have unsent, counted before gzip; *first is NULL when there is none.  *end:
- * the last frame ends the stream.  NGX_OK: that is all; NGX_AGAIN: there may be
- * more; NGX_DECLINED: history was lost after these, and the response is to end
- * there, as the format can't tell; or NGX_ERROR.
- */
-ngx_int_t ngx_conduit_sub_collect(ngx_conduit_sub_t *sub,
-    ngx_conduit_out_t **first, ngx_conduit_out_t **last, ngx_uint_t *end);
-
-/*
  * Whether any of the response is buffered in NGINX, or waits there for a
  * subrequest to end.
  */
@@ -79,6 +69,27 @@ ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
  * subrequest ends, however long that takes.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
+
+/*
+ * Appends a frame to a chain, and takes over a reference to it, on failure,
+ * too.  The chain is empty when *last is NULL.  Returns NGX_OK, or NGX_ERROR
+ * when memory is out.
+ */
+ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last);
+
+/*
+ * Appends an event, or a bundle whose last event is tail, as gzip, with a
+ * reference of its own.  Returns the same.
+ */
+ngx_int_t ngx_conduit_sub_push_piece(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame, ngx_conduit_frame_t *tail,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+
+/* Appends the end of a response in gzip.  Returns the same. */
+ngx_int_t ngx_conduit_sub_push_end(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 
 /*
  * Sends bytes that are no event, and outlive the response: the first ones after

@@ -166,6 +166,10 @@ ngx_uint_t ngx_conduit_shard_connecting(ngx_conduit_shard_t *shard);
  */
 ngx_uint_t ngx_conduit_shard_any_away(ngx_conduit_hub_t *hub);
 
+/* Calls a function for each shard, "nowhere" included. */
+void ngx_conduit_shard_all(ngx_conduit_hub_t *hub,
+    void (*handler)(ngx_conduit_shard_t *shard, void *data), void *data);
+
 /* Calls ring() for the keys that are due; called every interval ms. */
 void ngx_conduit_shard_sweep(ngx_conduit_hub_t *hub, ngx_msec_t interval);
 

@@ -13,28 +13,22 @@
 
 #include "conduit_sse.h"
 #include "ngx_conduit_client.h"
+#include "ngx_conduit_collect.h"
 #include "ngx_conduit_durable_sse.h"
 #include "ngx_conduit_farewell.h"
 #include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_response.h"
-#include "ngx_conduit_subscriber.h"
+#include "ngx_conduit_subscriber_core.h"
 
 
-static void ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
-    ngx_msec_t max_duration, ngx_msec_t expires);
-static ngx_int_t ngx_conduit_sub_init(ngx_conduit_sub_t *sub);
-static ngx_int_t ngx_conduit_sub_begin(ngx_conduit_sub_t *sub);
-static void ngx_conduit_sub_cleanup(void *data);
 static void ngx_conduit_sub_member_ping(ngx_conduit_member_t *m);
 static void ngx_conduit_sub_member_end(ngx_conduit_member_t *m,
     ngx_conduit_roster_why_e why);
 static ngx_uint_t ngx_conduit_sub_member_away(ngx_conduit_member_t *m);
-static ngx_int_t ngx_conduit_sub_add(ngx_conduit_sub_t *sub,
-    ngx_conduit_channel_t *ch);
-static void ngx_conduit_sub_remove(ngx_conduit_sub_t *sub);
 static ngx_int_t ngx_conduit_sub_start(ngx_conduit_sub_t *sub);
 static ngx_int_t ngx_conduit_sub_listener_start(ngx_conduit_listener_t *l);
 static ngx_int_t ngx_conduit_sub_send(ngx_conduit_listener_t *l);
+static ngx_int_t ngx_conduit_sub_break_off(ngx_conduit_sub_t *sub);
 static void ngx_conduit_sub_listener_end(ngx_conduit_listener_t *l,
     ngx_conduit_close_e why);
 static void ngx_conduit_sub_end(ngx_conduit_sub_t *sub,
@@ -42,17 +36,15 @@ static void ngx_conduit_sub_end(ngx_conduit_sub_t *sub,
 static void ngx_conduit_sub_finish(ngx_conduit_sub_t *sub,
     ngx_conduit_close_e why, ngx_int_t rc);
 static ngx_conduit_sub_t *ngx_conduit_sub_of(ngx_http_request_t *r);
-static void ngx_conduit_sub_read_handler(ngx_http_request_t *r);
-static void ngx_conduit_sub_write_handler(ngx_http_request_t *r);
 
 
-static const ngx_conduit_listener_handlers_t  ngx_conduit_sub_listener = {
+const ngx_conduit_listener_handlers_t  ngx_conduit_sub_listener = {
     ngx_conduit_sub_listener_start,
     ngx_conduit_sub_send,
     ngx_conduit_sub_listener_end
 };
 
-static const ngx_conduit_member_handlers_t  ngx_conduit_sub_member = {
+const ngx_conduit_member_handlers_t  ngx_conduit_sub_member = {
     ngx_conduit_sub_member_ping,
     ngx_conduit_sub_member_end,
     ngx_conduit_sub_member_away
@@ -60,130 +52,6 @@ static const ngx_conduit_member_handlers_t  ngx_conduit_sub_member = {
 
 
 ngx_int_t
-ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
-    ngx_conduit_sub_t *sub, ngx_str_t *key, ngx_str_t *label,
-    conduit_stream_id_t *pos, ngx_msec_t expires)
-{
-    ngx_int_t               rc;
-    ngx_conduit_channel_t  *ch;
-
-    if (ngx_conduit_hub_open(hub) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    sub->request = r;
-    sub->hub = hub;
-    sub->busy_last = &sub->busy;
-    sub->member.on = &ngx_conduit_sub_member;
-    sub->listener.on = &ngx_conduit_sub_listener;
-    sub->listener.id = *pos;
-
-    ngx_conduit_sub_limit(sub, hub->settings.max_duration, expires);
-
-    if (ngx_conduit_sub_init(sub) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ch = ngx_conduit_channel_get(hub, key, label);
-    if (ch == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "conduit: subscriber of \"%V\": listener %p, member %p",
-                   key, &sub->listener, &sub->member);
-
-    rc = ngx_conduit_sub_add(sub, ch);
-
-    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS
-                              + NGX_CONDUIT_REQUEST_ACCEPTED);
-
-    if (rc == NGX_DONE) {
-        sub->close = NGX_CONDUIT_CLOSE_END;
-        ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CLOSED
-                                  + NGX_CONDUIT_CLOSE_END);
-        return NGX_HTTP_NO_CONTENT;
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_conduit_sub_begin(sub);
-
-        if (rc != NGX_OK) {
-            sub->close = NGX_CONDUIT_CLOSE_ERROR;
-            ngx_conduit_sub_remove(sub);
-            return rc;
-        }
-    }
-
-    if (ngx_conduit_client_watch(r, ngx_conduit_sub_read_handler,
-                                 ngx_conduit_sub_write_handler) != NGX_OK) {
-        ngx_conduit_client_unwatch(r);
-        sub->close = NGX_CONDUIT_CLOSE_ERROR;
-        ngx_conduit_sub_remove(sub);
-        return NGX_ERROR;
-    }
-
-    r->main->count++;
-
-    return NGX_DONE;
-}
-
-
-/* sets the latest end of the response, and which of two limits sets it */
-
-static void
-ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,
-    ngx_msec_t expires)
-{
-    if (max_duration) {
-        max_duration = ngx_conduit_jitter(max_duration);
-
-        sub->member.limited = 1;
-        sub->limit = NGX_CONDUIT_CLOSE_DURATION;
-        sub->member.deadline = ngx_current_msec + max_duration;
-    }
-
-    if (expires && (max_duration == 0 || expires < max_duration)) {
-        sub->member.limited = 1;
-        sub->limit = NGX_CONDUIT_CLOSE_EXPIRED;
-        sub->member.deadline = ngx_current_msec + expires;
-    }
-}
-
-
-static ngx_int_t
-ngx_conduit_sub_init(ngx_conduit_sub_t *sub)
-{
-    ngx_http_cleanup_t        *cln;
-    ngx_http_request_t        *r;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    r = sub->request;
-
-    cln = ngx_http_cleanup_add(r, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
-    cln->handler = ngx_conduit_sub_cleanup;
-    cln->data = sub;
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    if (clcf->tcp_nodelay) {
-        return ngx_tcp_nodelay(r->connection);
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * Sends the header and the first line.  Returns NGX_OK, or the code to finalize
- * the request with.
- */
-
-static ngx_int_t
 ngx_conduit_sub_begin(ngx_conduit_sub_t *sub)
 {
     ngx_int_t           rc;
@@ -421,25 +289,7 @@ ngx_conduit_sub_member_away(ngx_conduit_member_t *m)
 }
 
 
-static ngx_int_t
-ngx_conduit_sub_add(ngx_conduit_sub_t *sub, ngx_conduit_channel_t *ch)
-{
-    ngx_int_t  rc;
-
-    rc = ngx_conduit_channel_add(ch, &sub->listener, &sub->member);
-
-    if (rc != NGX_DONE) {
-        sub->channel = ch;
-        ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_SUBSCRIBERS, 1);
-    }
-
-    return rc;
-}
-
-
-/* removes the subscriber from its channel; does nothing the second time */
-
-static void
+void
 ngx_conduit_sub_remove(ngx_conduit_sub_t *sub)
 {
     ngx_conduit_channel_t  *ch;
@@ -456,13 +306,6 @@ ngx_conduit_sub_remove(ngx_conduit_sub_t *sub)
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CLOSED + sub->close);
 
     ngx_conduit_channel_remove(ch, &sub->listener, &sub->member);
-}
-
-
-static void
-ngx_conduit_sub_cleanup(void *data)
-{
-    ngx_conduit_sub_remove(data);
 }
 
 
@@ -509,14 +352,7 @@ ngx_conduit_sub_send(ngx_conduit_listener_t *l)
         }
 
         if (more == NGX_DECLINED) {
-
-            /* the client reconnects, and is answered that its offset is gone */
-
-            rc = ngx_http_send_special(sub->request, NGX_HTTP_LAST);
-
-            ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END,
-                                   rc == NGX_ERROR ? NGX_ERROR : NGX_OK);
-            return NGX_DONE;
+            return ngx_conduit_sub_break_off(sub);
         }
 
         if (end) {
@@ -539,6 +375,23 @@ ngx_conduit_sub_send(ngx_conduit_listener_t *l)
             return NGX_OK;
         }
     }
+}
+
+
+/* history was lost, and the format can't tell: the client reconnects, and is
+   answered that its offset is gone */
+
+static ngx_int_t
+ngx_conduit_sub_break_off(ngx_conduit_sub_t *sub)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_send_special(sub->request, NGX_HTTP_LAST);
+
+    ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END,
+                           rc == NGX_ERROR ? NGX_ERROR : NGX_OK);
+
+    return NGX_DONE;
 }
 
 
@@ -590,7 +443,7 @@ ngx_conduit_sub_of(ngx_http_request_t *r)
  * channel still sends to it.
  */
 
-static void
+void
 ngx_conduit_sub_read_handler(ngx_http_request_t *r)
 {
     ngx_conduit_sub_t  *sub;
@@ -611,7 +464,7 @@ ngx_conduit_sub_read_handler(ngx_http_request_t *r)
 }
 
 
-static void
+void
 ngx_conduit_sub_write_handler(ngx_http_request_t *r)
 {
     ngx_event_t        *wev;

@@ -1,0 +1,268 @@
+/* Copyright (C) Conduit for NGINX authors */
+
+/*
+ * What a subscriber is sent next.  While any of its output is buffered, nothing
+ * more is handed over: a slow client falls behind and goes on from its
+ * position.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_collect.h"
+#include "ngx_conduit_durable_sse.h"
+#include "ngx_conduit_gateway_metrics.h"
+
+
+static ngx_int_t ngx_conduit_sub_take(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last, ngx_conduit_frame_t **rest);
+static ngx_int_t ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub,
+    ngx_uint_t owes, ngx_uint_t more, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last);
+static ngx_int_t ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last, ngx_conduit_frame_t **rest);
+static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame);
+static ngx_int_t ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
+    const char *reason, ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+
+
+ngx_int_t
+ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last, ngx_uint_t *end)
+{
+    size_t                limit, before;
+    uint32_t              size;
+    ngx_int_t             rc;
+    ngx_uint_t            owes;
+    const char           *reason;
+    ngx_conduit_frame_t  *frame, *rest;
+
+    limit = sub->hub->settings.buffer_size;
+    before = sub->pending;
+    size = sub->gzip.size;
+    owes = 0;
+
+    *first = NULL;
+    *last = NULL;
+    *end = 0;
+
+    if (sub->listener.tells
+        && ngx_conduit_sub_tell_position(sub, first, last) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* not NULL: the last event of a bundle whose bytes are in the chain
+       already */
+
+    rest = NULL;
+
+    while ((rest != NULL || (sub->pending - before < limit
+                             && sub->gzip.size - size < limit))
+           && !*end)
+    {
+
+        if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
+                                      &reason))
+        {
+            return ngx_conduit_sub_finish_control(sub, owes, 0, first, last);
+        }
+
+        rc = ngx_conduit_sub_finish_control(sub, owes, 1, first, last);
+
+        if (rc == NGX_OK) {
+            rc = frame ? ngx_conduit_sub_take(sub, frame, first, last, &rest)
+                       : ngx_conduit_sub_tell_lost(sub, reason, first, last);
+        }
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+        *end = (frame != NULL && frame->end);
+        owes = (frame != NULL && !frame->end);
+    }
+
+    rc = (*end && sub->gzip.on)
+         ? ngx_conduit_sub_push_end(sub, first, last)
+         : ngx_conduit_sub_finish_control(sub, owes, 1, first, last);
+
+    return rc == NGX_OK ? NGX_AGAIN : NGX_ERROR;
+}
+
+
+/* appends an event, unless it is in the chain already as part of the bundle
+   whose last event is *rest, and counts it */
+
+static ngx_int_t
+ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last,
+    ngx_conduit_frame_t **rest)
+{
+    if (*rest == NULL
+        && ngx_conduit_sub_push_event(sub, frame, first, last, rest) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (frame == *rest) {
+        *rest = NULL;
+    }
+
+    ngx_conduit_sub_count(sub, frame);
+    sub->events++;
+
+    return NGX_OK;
+}
+
+
+/*
+ * In Durable Streams: appends the rest of a control event that a frame has
+ * begun (owes), or a whole one if the client has got all and does not know it;
+ * more: there is more to be sent.
+ */
+
+static ngx_int_t
+ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub, ngx_uint_t owes,
+    ngx_uint_t more, ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+{
+    ngx_uint_t            all;
+    ngx_conduit_frame_t  *frame;
+
+    if (!ngx_conduit_durable_is(sub->hub)) {
+        return NGX_OK;
+    }
+
+    all = !more && ngx_conduit_channel_at_end(sub->channel, &sub->listener);
+
+    if (!owes && (!all || sub->told)) {
+        return NGX_OK;
+    }
+
+    frame = owes ? ngx_conduit_durable_tail(sub, all)
+                 : ngx_conduit_durable_position(sub);
+
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    sub->told = all;
+
+    return ngx_conduit_sub_push(sub, frame, first, last);
+}
+
+
+/* appends an event, or the bundle it begins: *rest is the bundle's last then */
+
+static ngx_int_t
+ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last,
+    ngx_conduit_frame_t **rest)
+{
+    ngx_conduit_frame_t  *bundle;
+
+    bundle = NULL;
+
+    /* between the frames of Durable Streams there are other bytes */
+
+    if (!ngx_conduit_durable_is(sub->hub)) {
+        bundle = ngx_conduit_channel_bundle(sub->channel, &sub->listener,
+                                            frame, rest);
+    }
+
+    if (bundle == NULL) {
+        bundle = frame;
+    }
+
+    if (sub->gzip.on) {
+        return ngx_conduit_sub_push_piece(sub, bundle, *rest ? *rest : frame,
+                                          first, last);
+    }
+
+    bundle->refs++;
+
+    return ngx_conduit_sub_push(sub, bundle, first, last);
+}
+
+
+/*
+ * Counts an event, and measures the time since Redis added its entry, whose ID
+ * starts with that millisecond, unless the entry is older than the request.
+ */
+
+static void
+ngx_conduit_sub_count(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame)
+{
+    uint64_t             now, start;
+    ngx_time_t          *tp;
+    ngx_http_request_t  *r;
+
+    r = sub->request;
+    tp = ngx_timeofday();
+
+    start = (uint64_t) r->start_sec * 1000 + r->start_msec;
+    now = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_EVENTS);
+
+    if (frame->id.ms >= start) {
+        conduit_metrics_observe(ngx_conduit_gateway_stats.slot->cells
+                                + NGX_CONDUIT_GATEWAY_DELIVERY,
+                                ngx_conduit_gateway_delivery,
+                                now > frame->id.ms
+                                ? (now - frame->id.ms) * 1000 : 0);
+    }
+}
+
+
+/* where a client starts, before its first event */
+
+static ngx_int_t
+ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+{
+    ngx_conduit_frame_t  *frame;
+
+    frame = ngx_conduit_frame_position(sub->hub, &sub->listener.id);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    sub->listener.tells = 0;
+
+    return ngx_conduit_sub_push(sub, frame, first, last);
+}
+
+
+/* returns NGX_DECLINED where the format can't tell */
+
+static ngx_int_t
+ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, const char *reason,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+{
+    ngx_conduit_frame_t  *frame;
+
+    frame = NULL;
+
+    if (!ngx_conduit_durable_is(sub->hub)) {
+
+        frame = ngx_conduit_frame_control(sub->hub, "history_lost", reason,
+                                          &sub->listener.id);
+        if (frame == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST + (*reason == 'g'));
+
+    sub->losses += (sub->losses < 255);
+
+    return frame ? ngx_conduit_sub_push(sub, frame, first, last)
+                 : NGX_DECLINED;
+}

@@ -1,0 +1,106 @@
+/* Copyright (C) Conduit for NGINX authors */
+
+/*
+ * The sweep reads all keys in turn, in case a ring was lost; the poll reads
+ * them where there is no doorbell.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "ngx_conduit_gateway_metrics.h"
+#include "ngx_conduit_hub.h"
+
+
+/* ms */
+#define NGX_CONDUIT_SWEEP_CYCLE          20000
+/* shorter, as a stream that does not exist yet does not ring when its slot
+   moves */
+#define NGX_CONDUIT_SWEEP_CYCLE_CLUSTER  5000
+/* reads a second, of a worker and all its servers: with many channels the cycle
+   is longer, as the sweep only makes up for rings that should not be lost */
+#define NGX_CONDUIT_SWEEP_RATE           1000
+
+/* after so many polls in a row without an entry a key is polled half as often,
+   and so on, down to an eighth */
+#define NGX_CONDUIT_LULL                 16
+
+
+static void ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard,
+    void *data);
+static ngx_uint_t ngx_conduit_shard_lull(ngx_conduit_shard_t *shard,
+    ngx_conduit_key_t *key);
+
+
+void
+ngx_conduit_shard_sweep(ngx_conduit_hub_t *hub, ngx_msec_t interval)
+{
+    ngx_conduit_shard_all(hub, ngx_conduit_shard_sweep_one, &interval);
+}
+
+
+static void
+ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
+{
+    ngx_msec_t              interval = *(ngx_msec_t *) data;
+    ngx_uint_t              n;
+    ngx_msec_t              cycle;
+    ngx_queue_t            *q;
+    ngx_conduit_key_t      *key;
+
+    if (!shard->doorbell.is_up) {
+        return;
+    }
+
+    cycle = (shard->hub->redis->scheme == CONDUIT_REDIS_CLUSTER)
+            ? NGX_CONDUIT_SWEEP_CYCLE_CLUSTER : NGX_CONDUIT_SWEEP_CYCLE;
+    cycle = ngx_max(cycle,
+                    shard->hub->nchannels * 1000 / NGX_CONDUIT_SWEEP_RATE);
+
+    if (shard->doorbell.polling) {
+        cycle = interval;
+        shard->round++;
+    }
+
+    /* the fraction of a key that is due is carried over to the next sweep */
+
+    shard->sweep_due += shard->nkeys * interval;
+    n = ngx_min(shard->sweep_due / cycle, shard->nkeys);
+    shard->sweep_due %= cycle;
+
+    while (n--) {
+        q = ngx_queue_head(&shard->keys);
+        key = ngx_queue_data(q, ngx_conduit_key_t, queue);
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&shard->keys, q);
+
+        if (!shard->doorbell.polling) {
+            ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SWEEPS);
+            key->on->ring(key, NGX_CONDUIT_RING_SWEEP);
+
+        } else if (ngx_conduit_shard_lull(shard, key)) {
+            key->on->ring(key, NGX_CONDUIT_RING_POLL);
+        }
+    }
+}
+
+
+/* whether a key is due in this round of the poll: a key without new entries for
+   a while is due less often */
+
+static ngx_uint_t
+ngx_conduit_shard_lull(ngx_conduit_shard_t *shard, ngx_conduit_key_t *key)
+{
+    ngx_uint_t  every, lull;
+
+    every = 1;
+
+    for (lull = key->lull; lull >= NGX_CONDUIT_LULL && every < 8; lull /= 2) {
+        every *= 2;
+    }
+
+    return shard->round % every == 0;
+}
