@@ -203,7 +203,7 @@ ngx_conduit_durable_probe(ngx_conduit_durable_t *d)
 
     ngx_conduit_channel_probe(d->channel, p);
 
-    ngx_add_timer(&d->timer, d->hub->settings.outage);
+    ngx_add_timer(&d->timer, ngx_conduit_hub_patience(d->hub));
 }
 
 

@@ -135,6 +135,13 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
 }
 
 
+ngx_msec_t
+ngx_conduit_hub_patience(ngx_conduit_hub_t *hub)
+{
+    return hub->settings.outage ? hub->settings.outage : hub->redis->timeout;
+}
+
+
 void
 ngx_conduit_hub_end(ngx_conduit_hub_t *hub)
 {

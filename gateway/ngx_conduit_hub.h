@@ -85,6 +85,13 @@ ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
 /* Opens a hub in a worker; does nothing if it is open.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
 
+/*
+ * How long a request that gets one complete answer waits for Redis, in ms: as
+ * long as a response stays open in an outage.  If that is no time at all, a
+ * server that is up still has the time of a command to reply.
+ */
+ngx_msec_t ngx_conduit_hub_patience(ngx_conduit_hub_t *hub);
+
 /* Ends all responses at once, and all probes. */
 void ngx_conduit_hub_end(ngx_conduit_hub_t *hub);
 

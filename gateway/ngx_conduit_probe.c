@@ -123,7 +123,11 @@ ngx_conduit_probes_retry(void *data, ngx_uint_t max)
 }
 
 
-/* sends a question for each ID that a probe waits for */
+/*
+ * Sends a question for each ID that a probe waits for.  After an outage these
+ * may be thousands, each of which looks at all probes that wait: what does not
+ * fit in a slice is sent in the next turns.
+ */
 
 static ngx_uint_t
 ngx_conduit_probes_send(void *data, ngx_uint_t max)
@@ -138,6 +142,13 @@ ngx_conduit_probes_send(void *data, ngx_uint_t max)
     while (!ngx_queue_empty(&ps->waiting)
            && ngx_conduit_feed_is_up(ps->feed, &away))
     {
+        if (n == max
+            || (n && ngx_conduit_schedule_over(&ps->feed->hub->schedule)))
+        {
+            ngx_conduit_schedule_run(&ps->feed->hub->schedule, &ps->send);
+            break;
+        }
+
         g = ngx_conduit_probe_group(ps);
 
         if (g == NULL) {

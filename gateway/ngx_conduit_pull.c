@@ -177,7 +177,7 @@ ngx_conduit_pull_limit(ngx_conduit_pull_t *pull, ngx_msec_t expires)
 {
     ngx_msec_t  limit;
 
-    limit = pull->wait ? pull->wait : ngx_max(pull->hub->settings.outage, 1);
+    limit = pull->wait ? pull->wait : ngx_conduit_hub_patience(pull->hub);
 
     pull->limit = NGX_CONDUIT_CLOSE_ANSWERED;
 

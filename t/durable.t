@@ -61,7 +61,8 @@ my $nginx = nginx_start(log_level => 'info', server => pages()
       ['pages', $REDIS, 'cors https://app.example.com'],
       ['apart', $REDIS =~ s{//}{//apart:secret\@}r],
       ['bare', $REDIS =~ s{//}{//bare:secret\@}r],
-      ['way', $proxy->url, 'outage 1s']);
+      ['way', $proxy->url, 'outage 1s'],
+      ['no-outage', $proxy->url, 'outage 0']);
 
 my $runs = 0;
 
@@ -858,6 +859,9 @@ for my $path ('json', 'tiny', 'few', 'polls', 'apart', 'holds', 'ends') {
     is_read('a question that is lost is asked again', answer($later), 200,
             '[1,2]', offset(2), $ALL);
     $proxy->tell('calm');
+
+    is get('no-outage', $run)->{body}, '[1,2]',
+        'conduit_gateway_outage 0: a server that is up has time to reply';
 }
 
 
@@ -885,5 +889,34 @@ for my $path ('json', 'tiny', 'few', 'polls', 'apart', 'holds', 'ends') {
 }
 
 unlike $nginx->error_log, qr/\[(?:alert|emerg|crit)\]/, 'the log has no alert';
+
+
+# --- many readers at different offsets wait for Redis
+
+{
+    my ($run, $key) = run();
+    my $many = 300;
+
+    $nginx = nginx_start(server => location('late', $REDIS, 'outage 60s'));
+    is get('late', $run)->{status}, 404, 'Redis answers before it goes';
+    redis_stop();
+
+    my @polls = map { poll('late', $run, "offset=$_-0") } 1 .. $many;
+
+    wait_for(60, sub {
+        return $many <= (() = $nginx->error_log
+                              =~ m{request line: "GET /late[^"]*live=long}g);
+    });
+    redis_start();
+    add($key, $_ . '-0', data => $_) for 1, $many + 1;
+
+    is join(' ', grep { $_ != 200 } map { answer($_)->{status} } @polls), '',
+        "each of $many readers is answered when Redis is back";
+
+    my @done = $nginx->error_log =~ /had a turn: (\d+) done/g;
+
+    is join(' ', grep { $_ > 128 } @done), '',
+        'their questions do not take more than a slice of a turn';
+}
 
 done_testing();

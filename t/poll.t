@@ -47,6 +47,7 @@ my $SERVER = join '', pages(), map { location(@$_) }
     ['no-wait', 'format text', 'max_wait 0'],
     ['no-cors', 'format text', 'cors off'],
     ['held', 'format text', 'outage 500ms'],
+    ['held-none', 'format text', 'outage 0'],
     ['held-long', 'format text', 'outage 60s'];
 
 my $nginx = nginx_start(
@@ -578,6 +579,17 @@ cmp_ok time - $start, '<', 30,
 
 ($run, $key) = run();
 fill($key, 1);
+
+# the second question is that of a channel whose worker is connected
+
+pull('held-none', $run);
+$proxy->tell('hold', $key, 1);
+$c = ask('held-none', $run);
+wait_for(20, sub { $proxy->tell('held') });
+$proxy->tell('release');
+is answer($c)->{data}, '1',
+    'conduit_gateway_outage 0: a server that is up has time to reply';
+
 is pull('held', $run)->{data}, '1', 'through the proxy';
 
 $c = ask('held', $run, id => '1-0', wait => '60s');
