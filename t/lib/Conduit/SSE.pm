@@ -125,13 +125,24 @@ sub comment {
 }
 
 
-# Waits until the response has ended as HTTP says it ends; false when the time
-# is up or the connection broke off.
+# Waits until the response has ended as HTTP says it ends; false when nothing came
+# for so many seconds (a comment is nothing), or the connection broke off.
 
 sub end {
     my ($self, $seconds) = @_;
+    my $over = sub { $self->{ended} || $self->{eof} };
+    my $came;
 
-    $self->until($seconds // 20, sub { $self->{ended} || $self->{eof} });
+    do {
+        my ($events, $bytes) = (scalar @{ $self->{events} },
+                                length $self->{raw});
+
+        $came = $self->until($seconds // 20, sub {
+            $over->() || @{ $self->{events} } > $events
+                || length $self->{raw} > $bytes
+        });
+    } while $came && !$over->();
+
     return $self->{ended} ? 1 : 0;
 }
 
