@@ -476,7 +476,10 @@ fill($key, 1, -2, 3);
         . 'conduit_gateway_auth off; conduit_gateway_key "stream:$arg_run";'
         . 'conduit_gateway_format text; conduit_gateway_max_size 16m;'
         . 'conduit_gateway_start turn; conduit_gateway_after_end stop;'
-        . 'conduit_gateway_window 1; }');
+        . 'conduit_gateway_window 1;'
+
+        # the proxy passes a reply on when it has all of it
+        . 'conduit_gateway_timeout 60s; }');
 
     add('stream:ring', '1-0', data => 'x' x 9_000_000);
     add('stream:ring', '2-0', data => 2, end => 1);
@@ -496,9 +499,9 @@ fill($key, 1, -2, 3);
     my $next = sse_open($slow, path => '/stop/x?run=ring');
 
     is $next->status, 200, 'turn: 200, though the ring has not arrived';
-    is $next->event->{id}, '3-0', 'turn: the turn that has begun';
 
     $proxy->tell('release');
+    is $next->event->{id}, '3-0', 'turn: the turn that has begun';
     $_->close for $reader, $next;
 }
 
