@@ -334,6 +334,10 @@ ngx_conduit_durable_subscribe(ngx_conduit_durable_t *d)
     } else {
         sub = &d->ctx->sub;
 
+        /* a location that was left by "error_page" may have turned it on */
+
+        sub->gzip.on = 0;
+
         pos = d->args.offset.id;
 
         if (d->entries == 0 && d->all) {

@@ -247,7 +247,7 @@ sub few_lines {
 
     my @lines = error_lines($from->{at});
 
-    cmp_ok scalar(@lines), '<=', 6 + 3 * int((time - $from->{time}) / 10),
+    cmp_ok scalar(@lines), '<=', 9 + 3 * int((time - $from->{time}) / 10),
         'few error lines';
 
     return @lines;
