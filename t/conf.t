@@ -731,14 +731,17 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
     is_fine $keys, "$gateway conduit_gateway_format durable;"
                    . "conduit_gateway_durable_type $_;"
                    . 'conduit_gateway_durable_wait 1s;',
-        "a stream of $_" for 'text/plain', '"text/plain; charset=utf-8"', 'a/b';
+        "a stream of $_" for 'text/plain', '"text/plain; charset=utf-8"', 'a/b',
+                             '"text/plain ;x=a/b"';
     is_fine "$keys conduit_gateway_durable_type text/plain;"
             . 'conduit_gateway_durable_wait 1s;',
         $gateway, 'a type and a time in http, of no use to a location';
     is_refused $keys, "$gateway conduit_gateway_format durable;"
                       . "conduit_gateway_durable_type $_;",
         'must be as in "application/json"', "no media type: $_"
-        for 'text', '/plain', 'text/', '""', qq("text/pl\tain"), 'text/é';
+        for 'text', '/plain', 'text/', '""', qq("text/pl\tain"), 'text/é',
+            '"text/ plain"', '"text /plain"', 'a/b/c', '"text/;x=y"',
+            '"text; x=a/b"', 'text/plain,a/b';
     is_refused $keys, "$gateway conduit_gateway_format durable;"
                       . 'conduit_gateway_durable_type a/b;'
                       . 'conduit_gateway_durable_type a/b;',
