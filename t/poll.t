@@ -618,8 +618,11 @@ my @back = map { ask('held-long', $run, id => '0-0', wait => '60s') } 1 .. 3;
 
 waiting(3, 'without Redis: a request waits for it');
 redis_start();
-fill($key, 1, 2);
-is join(' ', map { answer($_)->{data} } @back), '1 2 1 2 1 2',
+
+# one entry: they may be answered before a second one is added
+
+fill($key, 1, 1);
+is join(' ', map { answer($_)->{data} } @back), '1 1 1',
     'Redis is back: who waits is answered';
 
 
