@@ -98,15 +98,21 @@ void
 ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result)
 {
+    size_t                count;
     ngx_conduit_batch_t  *b;
 
     b = &feed->batch;
+
+    /* what was asked for: the entries of another answer may have been larger
+       since, so that the next question would be smaller */
+
+    count = b->question->count - b->question->ask.extra;
 
     ngx_conduit_feed_batch_unsent(feed);
 
     if (result == NGX_CONDUIT_QUESTION_TOO_LARGE) {
 
-        if (ngx_conduit_feed_count(feed, b->shift) > 1) {
+        if (count > 1) {
             b->shift++;
 
         } else {

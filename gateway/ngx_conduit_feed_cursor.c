@@ -148,8 +148,12 @@ void
 ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result)
 {
-    size_t      known;
+    size_t      known, count;
     ngx_uint_t  full, whole;
+
+    /* what was asked for: the next question may be smaller by now */
+
+    count = feed->question->count - feed->question->ask.extra;
 
     full = (feed->question->ask.kind == CONDUIT_HISTORY_FULL);
     known = feed->question->ask.known;
@@ -164,7 +168,7 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
         if (full && !whole && known > 1) {
             feed->known = known / 2;
 
-        } else if (whole || ngx_conduit_feed_count(feed, feed->shift) > 1) {
+        } else if (whole || count > 1) {
             feed->shift++;
 
         } else {
