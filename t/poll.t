@@ -621,7 +621,7 @@ redis_start();
 
 # one entry: they may be answered before a second one is added
 
-fill($key, 1, 1);
+fill($key, 1);
 is join(' ', map { answer($_)->{data} } @back), '1 1 1',
     'Redis is back: who waits is answered';
 

@@ -135,11 +135,11 @@ sub end {
 
     do {
         my ($events, $bytes) = (scalar @{ $self->{events} },
-                                length $self->{raw});
+                                length($self->{raw} // ''));
 
         $came = $self->until($seconds // 20, sub {
             $over->() || @{ $self->{events} } > $events
-                || length $self->{raw} > $bytes
+                || length($self->{raw} // '') > $bytes
         });
     } while $came && !$over->();
 
@@ -179,7 +179,7 @@ sub until {
         next if !$select->can_read($left);
 
         my $n = $self->{socket}->sysread($self->{raw}, 65536,
-                                         length $self->{raw});
+                                         length($self->{raw} // ''));
         $self->{eof} = 1 if !$n;
         $self->{headers} ? $self->parse_body : $self->parse_header;
     }
