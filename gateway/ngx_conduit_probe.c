@@ -20,6 +20,7 @@ typedef struct {
     ngx_conduit_probes_t    *owner;
     ngx_conduit_question_t  *question;
     uint32_t                 moves;       /* of the key, when it was sent */
+    ngx_uint_t               shift;       /* that it was sent with */
 } ngx_conduit_probe_group_t;
 
 
@@ -229,7 +230,8 @@ ngx_conduit_probe_ask(ngx_conduit_probe_group_t *g)
     q->data = g;
     q->ask.kind = CONDUIT_HISTORY_FULL;
     q->ask.id = p->from;
-    q->count = ngx_max(p->count >> ps->shift, ngx_min(p->count, 2));
+    g->shift = ps->shift;
+    q->count = ngx_max(p->count >> g->shift, ngx_min(p->count, 2));
 
     if (ngx_conduit_question_send(q) != NGX_OK) {
         ngx_conduit_question_forget(q);
@@ -272,7 +274,11 @@ ngx_conduit_probe_replied(void *data, ngx_conduit_question_t *q,
         ngx_conduit_probe_answered(g, NULL);
 
     } else {
-        ps->shift += (result == NGX_CONDUIT_QUESTION_TOO_LARGE);
+        /* of many groups that were sent together, one asks for less */
+
+        if (result == NGX_CONDUIT_QUESTION_TOO_LARGE && g->shift == ps->shift) {
+            ps->shift++;
+        }
 
         ngx_conduit_probe_again(g);
 

@@ -287,9 +287,6 @@ conduit_walk_note(conduit_walk_t *w, const conduit_wire_field_t *f)
     case 5:
         w->sequence = f->varint;
         break;
-
-    default:
-        break;
     }
 }
 
@@ -362,6 +359,7 @@ conduit_wire_value(const uint8_t **p, const uint8_t *end,
     uint64_t  value;
 
     f->data = *p;
+    f->varint = 0;
 
     switch (f->type) {
 
