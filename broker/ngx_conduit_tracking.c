@@ -1,8 +1,12 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * CLIENT TRACKING: it is switched on when both links are up, and tried again
- * after it was refused; meanwhile keys are polled.
+ * CLIENT TRACKING, by which Redis reports keys that have changed.  It needs two
+ * links: the reader, on which streams are read, and the bell, on which Redis
+ * sends the names of the keys that were read and have changed since.
+ *
+ * Tracking is switched on when both links are up.  If the server refuses it,
+ * streams are polled, and tracking is tried again from time to time.
  */
 
 #include <ngx_config.h>
@@ -12,10 +16,10 @@
 #include "ngx_conduit_tracking.h"
 
 
-/* after so many refusals of CLIENT TRACKING in a row streams are polled */
+/* streams are polled after this many refusals of CLIENT TRACKING in a row */
 #define NGX_CONDUIT_REFUSALS        3
 
-/* ms, after which CLIENT TRACKING is tried again */
+/* ms from a failed try of CLIENT TRACKING to the next one */
 #define NGX_CONDUIT_TRIAL_INTERVAL  15000
 
 
@@ -45,8 +49,9 @@ ngx_conduit_tracking_bind(ngx_conduit_doorbell_t *db)
 
     if (ngx_strcmp(db->bell.peer, db->reader.peer) != 0) {
 
-        /* the host has several addresses: the bell's client ID is valid only at
-           its own server, so the reader connects to that address */
+        /* the host has several addresses, and the client ID of the bell is
+           valid only at the bell's server: the reader connects to that one.
+           addr is the next address to try, so addr - 1 is the current one */
 
         if (db->trial) {
             ngx_conduit_tracking_trial_failed(db, "another address");
@@ -126,10 +131,14 @@ ngx_conduit_tracking_reply(void *data, redisReply *reply,
 
 
 /*
- * CLIENT TRACKING was refused: the server has no client with the bell's ID, or
- * the two links ended at different servers.  Both reconnect; when that does not
- * help, as with a balancer in front of several servers, streams are polled.
- * Temporary errors (LOADING, BUSY) do not count as refusals.
+ * CLIENT TRACKING was refused.  If the server does not know the command, or the
+ * user may not send it, streams are polled from now on.
+ *
+ * Otherwise the server has no client with the ID of the bell: the bell was
+ * closed meanwhile, or the two links lead to different servers.  Both links
+ * reconnect.  If that does not help, as with a balancer in front of several
+ * servers, streams are polled until a later trial succeeds.  Temporary errors
+ * (LOADING, BUSY) do not count as refusals.
  */
 
 static void
@@ -198,6 +207,12 @@ ngx_conduit_tracking_poll(ngx_conduit_doorbell_t *db)
 }
 
 
+/*
+ * Is called every few seconds while streams are polled.  Ends a trial that has
+ * not succeeded until now, by closing the bell; begins the next one if polling
+ * is due to refusals, the reader is up, and the interval is over.
+ */
+
 void
 ngx_conduit_tracking_try_again(ngx_conduit_doorbell_t *db)
 {
@@ -237,6 +252,9 @@ ngx_conduit_tracking_trial(ngx_conduit_doorbell_t *db)
 
     db->bell.quiet = 1;
 
+    /* addr is the next address to try: the bell connects to the address that
+       the reader is connected to */
+
     db->bell.addr = db->reader.addr - 1;
 }
 
@@ -253,6 +271,8 @@ ngx_conduit_tracking_trial_failed(ngx_conduit_doorbell_t *db, const char *why)
 }
 
 
+/* streams can be read, and their changes are tracked or polled */
+
 void
 ngx_conduit_tracking_up(ngx_conduit_doorbell_t *db)
 {
@@ -264,6 +284,8 @@ ngx_conduit_tracking_up(ngx_conduit_doorbell_t *db)
     db->up(db->data);
 }
 
+
+/* a link was lost: streams can't be read, or changes would not be reported */
 
 void
 ngx_conduit_tracking_down(ngx_conduit_doorbell_t *db)

@@ -7,11 +7,11 @@
 #include "conduit_durable.h"
 
 
-/* digits of half an offset */
+/* digits of each half of an offset */
 #define CONDUIT_DURABLE_DIGITS  20
 
-/* intervals by which a cursor may be ahead of the clock, as each answer may
-   have added an hour; it is a year */
+/* intervals by which a cursor may be ahead of the clock: a year.  Each answer
+   may move a cursor on by up to an hour, so it can be far ahead */
 #define CONDUIT_DURABLE_AHEAD  (365 * 24 * 3600 / CONDUIT_DURABLE_INTERVAL)
 
 /* seconds by which a cursor advances at most, as the protocol says */
@@ -23,7 +23,7 @@ static int conduit_durable_type_is(const char *type, size_t len,
 static char *conduit_durable_half(uint64_t value, char *out);
 
 
-/* the type may have parameters; types are case-insensitive, RFC 9110 8.3.1 */
+/* a media type may have parameters, and is case-insensitive: RFC 9110, 8.3.1 */
 
 conduit_durable_mode_e
 conduit_durable_mode(const char *type, size_t len)
@@ -156,7 +156,8 @@ conduit_durable_cursor(uint64_t now, uint64_t client, uint32_t random)
     current = now > CONDUIT_DURABLE_EPOCH
               ? (now - CONDUIT_DURABLE_EPOCH) / CONDUIT_DURABLE_INTERVAL : 0;
 
-    /* a cursor that no server can have sent is not continued */
+    /* only a cursor that is not past, and that a server can have sent, is moved
+       on; a client with any other gets the present one */
 
     if (client == 0 || client < current
         || client > current + CONDUIT_DURABLE_AHEAD)
@@ -187,8 +188,8 @@ conduit_durable_judge(const conduit_durable_offset_t *offset,
     id = &offset->id;
     order = conduit_stream_id_cmp(id, &a->last_id);
 
-    /* an offset after the end is one of another stream, which was there
-       before */
+    /* an offset after the newest entry is from another stream, which had this
+       key before */
 
     if (order >= 0) {
         return order ? CONDUIT_DURABLE_GONE : CONDUIT_DURABLE_OK;
@@ -198,16 +199,16 @@ conduit_durable_judge(const conduit_durable_offset_t *offset,
         return CONDUIT_DURABLE_OK;
     }
 
-    /* the oldest entry is after the offset: no entry is missing between them if
-       none was ever removed */
+    /* the oldest entry is after the offset: entries between them may have been
+       removed, unless the stream still has all that were ever added */
 
     if (a->counted) {
         return a->added == a->length ? CONDUIT_DURABLE_OK
                                      : CONDUIT_DURABLE_GONE;
     }
 
-    /* Redis before 7 does not count: 0-0 is the offset of a stream that had no
-       entry yet */
+    /* Redis before 7 does not count the entries that were added.  A client with
+       0-0 has read the stream when it had no entry: it may go on */
 
     return (a->length && id->ms == 0 && id->seq == 0) ? CONDUIT_DURABLE_OK
                                                       : CONDUIT_DURABLE_GONE;

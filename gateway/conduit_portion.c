@@ -3,7 +3,7 @@
 #include "conduit_portion.h"
 
 
-/* bytes of an entry, before one was read */
+/* the size of an entry in bytes that is assumed before any was read */
 #define CONDUIT_PORTION_FIRST  4096
 
 
@@ -17,6 +17,8 @@ conduit_portion_learn(size_t size, size_t bytes, size_t n)
     }
 
     mean = bytes / n + 1;
+
+    /* a smaller mean counts half: the next entries may be large again */
 
     return mean >= size ? mean : size - (size - mean + 1) / 2;
 }

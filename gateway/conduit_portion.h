@@ -18,9 +18,10 @@
 #define CONDUIT_PORTION_BYTES  (128 * 1024)
 
 /*
- * Returns the size of an entry of a stream, in bytes, after an answer with n
- * entries of so many bytes; size is what was returned before, 0 at first.  A
- * larger size counts at once, a smaller one by and by.
+ * Returns the size in bytes that entries of a stream are expected to have,
+ * after an answer with n entries of "bytes" bytes in all; size is what was
+ * returned before, 0 at first.  If the entries of the answer were larger, the
+ * result is their mean; if they were smaller, it goes half of the way to that.
  */
 size_t conduit_portion_learn(size_t size, size_t bytes, size_t n);
 

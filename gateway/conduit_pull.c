@@ -5,7 +5,8 @@
 #include "conduit_pull.h"
 
 
-/* the fields of an event that are members of its object, in their order */
+/* the fields of an event that become members of its JSON object, in the order
+   of the members */
 typedef enum {
     CONDUIT_PULL_ID = 0,
     CONDUIT_PULL_EVENT,
@@ -45,7 +46,8 @@ conduit_pull_write(const char *sse, size_t len, int text, conduit_buf_t *b)
 }
 
 
-/* appends a member of all lines of a field; returns whether there are any */
+/* appends the member that is made of all lines of a field; returns whether the
+   event has such a line */
 
 static int
 conduit_pull_member(const char *sse, size_t len, conduit_pull_field_e field,

@@ -1,9 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * What a subscriber is sent next.  While any of its output is buffered, nothing
- * more is handed over: a slow client falls behind and goes on from its
- * position.
+ * Collects what a subscriber is sent next.  While the client has not taken all
+ * that was sent before, nothing is collected: a slow client falls behind, and
+ * later goes on from its position.
  */
 
 #include <ngx_config.h>
@@ -58,8 +58,8 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         return NGX_ERROR;
     }
 
-    /* not NULL: the last event of a bundle whose bytes are in the chain
-       already */
+    /* the last event of a bundle whose bytes are in the chain already; NULL:
+       none */
 
     rest = NULL;
 
@@ -123,9 +123,9 @@ ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
 
 
 /*
- * In Durable Streams: appends the rest of a control event that a frame has
- * begun (owes), or a whole one if the client has got all and does not know it;
- * more: there is more to be sent.
+ * In Durable Streams: appends the rest of the control event that the last frame
+ * has begun (owes), or a whole one if the client has got all events and was not
+ * told so yet.  more: further events follow.
  */
 
 static ngx_int_t
@@ -158,7 +158,8 @@ ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub, ngx_uint_t owes,
 }
 
 
-/* appends an event, or the bundle it begins: *rest is the bundle's last then */
+/* appends an event, or the bundle that begins with it; *rest is then set to the
+   last event of the bundle */
 
 static ngx_int_t
 ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
@@ -169,7 +170,8 @@ ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
 
     bundle = NULL;
 
-    /* between the frames of Durable Streams there are other bytes */
+    /* Durable Streams has no bundles: after each event, the rest of its control
+       event is sent */
 
     if (!ngx_conduit_durable_is(sub->hub)) {
         bundle = ngx_conduit_channel_bundle(sub->channel, &sub->listener,
@@ -221,7 +223,7 @@ ngx_conduit_sub_count(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame)
 }
 
 
-/* where a client starts, before its first event */
+/* appends the frame that tells a client where it starts */
 
 static ngx_int_t
 ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
@@ -240,7 +242,8 @@ ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
 }
 
 
-/* returns NGX_DECLINED where the format can't tell */
+/* appends a control event about lost history; returns NGX_DECLINED if the
+   format has none: the response is to end then */
 
 static ngx_int_t
 ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, const char *reason,
@@ -258,6 +261,8 @@ ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, const char *reason,
             return NGX_ERROR;
         }
     }
+
+    /* the counters are adjacent: "trimmed", then "gone" */
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST + (*reason == 'g'));
 

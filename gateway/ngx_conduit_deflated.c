@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The compressed forms of a frame's bytes.  All are made with one state of zlib
- * a worker, which is allocated at first use.
+ * The compressed forms of a frame's bytes.  A worker makes all of them with one
+ * state of zlib, which it allocates when it needs it first.
  */
 
 #include <ngx_config.h>
@@ -17,6 +17,7 @@ static const u_char *ngx_conduit_deflated_piece(const u_char *dict,
     size_t dict_len, const u_char *data, size_t len, size_t *piece_len);
 
 
+/* the worker's state of zlib; NULL until it is needed */
 static conduit_deflate_t  *ngx_conduit_deflater;
 
 

@@ -80,7 +80,7 @@ ngx_conduit_durable_handler(ngx_http_request_t *r,
     ngx_msec_t              wait;
     ngx_conduit_durable_t  *d;
 
-    /* a new worker has this one's place */
+    /* this worker quits: the client is to come back to a new one */
 
     if (args->live == NGX_CONDUIT_LIVE_SSE
         && (ngx_exiting || (glcf->hub->opened && glcf->hub->draining)))
@@ -174,7 +174,8 @@ ngx_conduit_durable_cleanup(void *data)
 }
 
 
-/* asks for what follows the offset, beginning with the entry at it */
+/* asks Redis for the entries from the offset on; the first is the one at the
+   offset, which the client has got */
 
 static void
 ngx_conduit_durable_probe(ngx_conduit_durable_t *d)
@@ -190,7 +191,7 @@ ngx_conduit_durable_probe(ngx_conduit_durable_t *d)
 
     if (d->args.live == NGX_CONDUIT_LIVE_SSE) {
 
-        /* only whether anything follows */
+        /* only to learn whether any entry follows: the subscriber reads them */
 
         p->count = 2;
     }
@@ -219,7 +220,8 @@ ngx_conduit_durable_probed(ngx_conduit_probe_t *p, ngx_conduit_question_t *q)
         ngx_del_timer(&d->timer);
     }
 
-    /* without XINFO it is not known whether there is a stream */
+    /* NULL: the stream can't be read.  Entries without XINFO: an empty reply
+       does not tell whether there is a stream */
 
     if (q == NULL || q->form == NGX_CONDUIT_FORM_ENTRIES) {
         ngx_conduit_durable_finish(d, NGX_HTTP_SERVICE_UNAVAILABLE, NULL);
@@ -260,7 +262,7 @@ ngx_conduit_durable_probed(ngx_conduit_probe_t *p, ngx_conduit_question_t *q)
 }
 
 
-/* goes on after an answer */
+/* decides what follows an answer of Redis: see the diagram above */
 
 static void
 ngx_conduit_durable_next(ngx_conduit_durable_t *d, conduit_buf_t *body)
@@ -286,8 +288,8 @@ ngx_conduit_durable_next(ngx_conduit_durable_t *d, conduit_buf_t *body)
         return;
     }
 
-    /* one that was woken up for nothing does not wait again, as it might be
-       woken up at once */
+    /* a request that was woken up, but has nothing to send (the entry can't be
+       sent, say), does not wait again: it might be woken up again at once */
 
     if (d->closed || d->woken || ngx_exiting || d->hub->draining
         || (ngx_msec_int_t) (d->until - ngx_current_msec) <= 0)
@@ -301,7 +303,7 @@ ngx_conduit_durable_next(ngx_conduit_durable_t *d, conduit_buf_t *body)
 
     if (!d->all) {
 
-        /* entries were skipped, and there are more */
+        /* all entries of this answer were skipped, and there are more */
 
         ngx_conduit_durable_probe(d);
         return;
@@ -334,7 +336,8 @@ ngx_conduit_durable_subscribe(ngx_conduit_durable_t *d)
     } else {
         sub = &d->ctx->sub;
 
-        /* a location that was left by "error_page" may have turned it on */
+        /* gzip is not for this format, but the request may come by
+           "error_page" from a location that has turned it on */
 
         sub->gzip.on = 0;
 
@@ -356,15 +359,15 @@ ngx_conduit_durable_subscribe(ngx_conduit_durable_t *d)
         ngx_conduit_durable_detach(d);
     }
 
-    /* the request was counted for the probe: that is over, and a subscriber is
-       counted anew */
+    /* the handler has incremented r->main->count for the probe, which is over;
+       a subscriber has incremented it again for itself */
 
     ngx_http_finalize_request(r, rc);
     ngx_http_run_posted_requests(c);
 }
 
 
-/* waits for an entry after the offset */
+/* waits for an entry after the offset, as a listener of the channel */
 
 static void
 ngx_conduit_durable_wait(ngx_conduit_durable_t *d)
@@ -381,7 +384,7 @@ ngx_conduit_durable_wait(ngx_conduit_durable_t *d)
     if (ngx_conduit_channel_add(d->channel, &d->listener, &d->member)
         == NGX_DONE)
     {
-        /* the end of the stream was added after the answer */
+        /* the entry that ends the stream was added after the answer */
 
         d->woken = 1;
         ngx_conduit_durable_probe(d);
@@ -393,6 +396,8 @@ ngx_conduit_durable_wait(ngx_conduit_durable_t *d)
 }
 
 
+/* does nothing: the response is sent when it is complete */
+
 static ngx_int_t
 ngx_conduit_durable_listener_start(ngx_conduit_listener_t *l)
 {
@@ -400,7 +405,8 @@ ngx_conduit_durable_listener_start(ngx_conduit_listener_t *l)
 }
 
 
-/* there is something to be sent: Redis is asked for it */
+/* there is something to send: asks Redis for it, as the response is made from
+   the reply to a probe alone */
 
 static ngx_int_t
 ngx_conduit_durable_listener_send(ngx_conduit_listener_t *l)
@@ -469,7 +475,7 @@ ngx_conduit_durable_member_away(ngx_conduit_member_t *m)
 }
 
 
-/* does nothing the second time */
+/* removes the request from its channel; does nothing the second time */
 
 static void
 ngx_conduit_durable_detach(ngx_conduit_durable_t *d)
@@ -488,7 +494,8 @@ ngx_conduit_durable_detach(ngx_conduit_durable_t *d)
 
     if (d->waits) {
 
-        /* frees the channel, if it has no other listener: there is no probe */
+        /* a request that waits has no probe.  The channel is freed unless it
+           has other listeners or probes */
 
         ngx_conduit_durable_leave(d);
 
@@ -534,7 +541,7 @@ ngx_conduit_durable_finish(ngx_conduit_durable_t *d, ngx_uint_t status,
 }
 
 
-/* Redis has not answered */
+/* Redis has not answered the probe in time */
 
 static void
 ngx_conduit_durable_timeout(ngx_event_t *ev)
@@ -549,7 +556,7 @@ ngx_conduit_durable_timeout(ngx_event_t *ev)
 }
 
 
-/* the client may have gone; its context is that of the first handler */
+/* ends the request if the client has closed the connection */
 
 static void
 ngx_conduit_durable_read_handler(ngx_http_request_t *r)

@@ -14,11 +14,12 @@
 #include "ngx_conduit_response.h"
 
 
-/* a body with so many bytes gets no other entry */
+/* a body with at least this many bytes gets no further entry */
 #define NGX_CONDUIT_DURABLE_CHUNK  (1024 * 1024)
 
-/* what is between two offsets does not change; the end of the stream does.
-   Responses may be for this client alone, whoever checks that */
+/* the entries between two offsets do not change, so they may be cached; further
+   ones may follow, so not for long.  It is "private", because other modules may
+   decide who reads, too, and a shared cache would not ask them */
 #define NGX_CONDUIT_DURABLE_CACHE                                             \
     "private, max-age=60, stale-while-revalidate=300"
 
@@ -98,7 +99,8 @@ ngx_conduit_durable_take(ngx_conduit_durable_t *d, ngx_conduit_question_t *q,
         d->all = !a->full;
     }
 
-    /* the newest entry may have been deleted */
+    /* the newest entry may have been deleted: the client has got all up to its
+       ID, and the next response begins after it */
 
     if (!d->closed && d->all
         && conduit_stream_id_cmp(&a->last_id, &d->next) > 0)
@@ -119,7 +121,7 @@ ngx_conduit_durable_take_entry(ngx_conduit_durable_t *d,
 
     d->closed = e->end;
 
-    /* the entry at the offset: the client has got it */
+    /* the client has got this entry: it is the one at the offset */
 
     if (conduit_stream_id_cmp(&e->id, &d->args.offset.id) <= 0) {
         return;
@@ -194,7 +196,7 @@ ngx_conduit_durable_reply(ngx_conduit_durable_t *d, ngx_uint_t status,
 }
 
 
-/* sets the headers */
+/* sets the status and the headers of a 200 or 204 */
 
 static ngx_int_t
 ngx_conduit_durable_set(ngx_conduit_durable_t *d, ngx_uint_t status,

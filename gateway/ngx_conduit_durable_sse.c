@@ -1,7 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Durable Streams, live=sse: control events and headers.
+ * Durable Streams, live=sse: the control events, which tell a client where it
+ * is, and the headers of an event stream.
  */
 
 #include <ngx_config.h>
@@ -13,7 +14,7 @@
 #include "ngx_conduit_hub.h"
 
 
-/* what pages of other origins may read of a response */
+/* the headers of a response that pages of other origins may read */
 #define NGX_CONDUIT_DURABLE_EXPOSED                                           \
     "Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, "   \
     "ETag, Stream-SSE-Data-Encoding"
@@ -52,7 +53,8 @@ ngx_conduit_durable_tail(ngx_conduit_sub_t *sub, ngx_uint_t all)
 
     frame = ngx_conduit_durable_frame(&hub->scratch);
 
-    /* a cursor that is ahead of the clock is that of one client */
+    /* this cursor is ahead of the clock: it was made for this client alone, and
+       the frame is not kept for others */
 
     if (frame == NULL || cursor == sub->cursor) {
         return frame;
@@ -74,7 +76,8 @@ ngx_conduit_durable_tail(ngx_conduit_sub_t *sub, ngx_uint_t all)
 }
 
 
-/* cursors do not go back: that of the request is sent until it is past */
+/* returns the cursor of the present time, or that of the request while it is
+   ahead, because a client must not get a smaller cursor than before */
 
 static uint64_t
 ngx_conduit_durable_sub_cursor(ngx_conduit_sub_t *sub)

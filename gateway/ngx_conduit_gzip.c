@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Responses in gzip: which form of a frame fits a client, and what the end of
- * its response has to say about all bytes before.
+ * Responses in gzip: chooses the compressed form of a frame for a client, and
+ * keeps the checksum and the size of all its bytes, which end the gzip stream.
  */
 
 #include <ngx_config.h>
@@ -12,8 +12,9 @@
 #include "ngx_conduit_gzip.h"
 
 
-/* larger frames are not chained: they hardly compress better with a dictionary,
-   and would be compressed twice */
+/* bytes of the largest frame that is chained to the one before: a larger one
+   hardly gets smaller by a dictionary, and would have to be compressed for each
+   of its two forms */
 #define NGX_CONDUIT_GZIP_CHAINED  32768
 
 
@@ -66,8 +67,11 @@ ngx_conduit_gzip_frame(ngx_conduit_gzip_t *gz, ngx_conduit_frame_t *frame,
 
 
 /*
- * Frames have serial numbers because a frame may be freed, and another one get
- * its address, while a form chained to it is kept.
+ * Returns the form of a frame that a client can decompress, and makes it if
+ * needed: chained, if the client was last sent the frame that it is chained to,
+ * else alone.  That frame is recognized by its serial number, not by its
+ * address, because it may be freed while the form is kept, and another frame
+ * may then have its address.
  */
 
 static ngx_conduit_form_t *
@@ -113,6 +117,9 @@ ngx_conduit_gzip_serial(ngx_conduit_frame_t *frame)
     return frame->serial;
 }
 
+
+/* adds len bytes to the checksum and the size of all bytes sent to a client;
+   crc is their checksum, op is conduit_deflate_crc_op() of len */
 
 static void
 ngx_conduit_gzip_count(ngx_conduit_gzip_t *gz, uint32_t crc, uint32_t op,

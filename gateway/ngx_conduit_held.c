@@ -1,7 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The events that a channel holds back, and the bundle made of them.
+ * Coalescing: a channel holds events back for a short time, and sends them
+ * together, as one bundle ("conduit_gateway_coalesce").
  */
 
 #include <ngx_config.h>
@@ -80,16 +81,18 @@ ngx_conduit_held_release(ngx_conduit_held_t *held, const conduit_window_t *w)
         }
     }
 
-    /* frames are compared by address: a reference keeps it from being used
-       again */
+    /* ngx_conduit_held_bundle() compares frames by address: the references keep
+       these two frames from being freed, so that no other frame gets their
+       address while the bundle exists */
 
     held->first->refs++;
     held->last->refs++;
 }
 
 
-/* finds the first and the last event of a bundle, taking no references, and the
-   end of its items; returns its size in bytes */
+/* finds the events of a bundle: sets held->first and held->last, without
+   references to them, and *end to the sequence number after its last item;
+   returns the size of the bundle in bytes */
 
 static size_t
 ngx_conduit_held_measure(ngx_conduit_held_t *held, const conduit_window_t *w,

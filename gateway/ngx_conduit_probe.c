@@ -1,7 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The probes of a channel: which are sent together, and what becomes of them.
+ * The probes of a channel.  A probe reads the stream once, from an ID on, for
+ * one request.  Probes with the same ID and count form a group, which sends one
+ * question for all of them.
  */
 
 #include <ngx_config.h>
@@ -19,8 +21,10 @@ typedef struct {
     ngx_queue_t              list;        /* ngx_conduit_probe_t */
     ngx_conduit_probes_t    *owner;
     ngx_conduit_question_t  *question;
-    uint32_t                 moves;       /* of the key, when it was sent */
-    ngx_uint_t               shift;       /* that it was sent with */
+    uint32_t                 moves;       /* how often the key had moved to
+                                             another server when the question
+                                             was sent */
+    ngx_uint_t               shift;       /* how often its count was halved */
 } ngx_conduit_probe_group_t;
 
 
@@ -96,6 +100,9 @@ ngx_conduit_probes_readable(ngx_conduit_probes_t *ps)
 }
 
 
+/* the channel has no probes any more: the groups are empty, and the replies to
+   their questions are not waited for */
+
 void
 ngx_conduit_probes_close(ngx_conduit_probes_t *ps)
 {
@@ -115,6 +122,8 @@ ngx_conduit_probes_close(ngx_conduit_probes_t *ps)
 }
 
 
+/* the retry timer has expired */
+
 static ngx_uint_t
 ngx_conduit_probes_retry(void *data, ngx_uint_t max)
 {
@@ -125,9 +134,10 @@ ngx_conduit_probes_retry(void *data, ngx_uint_t max)
 
 
 /*
- * Sends a question for each ID that a probe waits for.  After an outage these
- * may be thousands, each of which looks at all probes that wait: what does not
- * fit in a slice is sent in the next turns.
+ * Sends the probes that wait, one question for each ID and count.  After an
+ * outage there may be thousands of IDs, and for each of them the whole queue is
+ * searched: what does not fit into the time slice of this turn is sent in later
+ * turns.
  */
 
 static ngx_uint_t
@@ -170,7 +180,8 @@ ngx_conduit_probes_send(void *data, ngx_uint_t max)
 }
 
 
-/* takes the probes from the ID of the first one off those that wait */
+/* moves the first probe that waits, and all others with the same ID and count,
+   to a new group */
 
 static ngx_conduit_probe_group_t *
 ngx_conduit_probe_group(ngx_conduit_probes_t *ps)
@@ -230,6 +241,10 @@ ngx_conduit_probe_ask(ngx_conduit_probe_group_t *g)
     q->data = g;
     q->ask.kind = CONDUIT_HISTORY_FULL;
     q->ask.id = p->from;
+
+    /* each reply that was too large halves the count, down to 2: the entry at
+       the client's offset, which it has got, and the next one */
+
     g->shift = ps->shift;
     q->count = ngx_max(p->count >> g->shift, ngx_min(p->count, 2));
 
@@ -269,12 +284,13 @@ ngx_conduit_probe_replied(void *data, ngx_conduit_question_t *q,
 
     } else if (result == NGX_CONDUIT_QUESTION_TOO_LARGE && q->count <= 2) {
 
-        /* a single entry is too large */
+        /* even the smallest count is too large: the stream can't be read */
 
         ngx_conduit_probe_answered(g, NULL);
 
     } else {
-        /* of many groups that were sent together, one asks for less */
+        /* groups that were sent together may all get a reply that is too large:
+           the count is halved once, not once for each group */
 
         if (result == NGX_CONDUIT_QUESTION_TOO_LARGE && g->shift == ps->shift) {
             ps->shift++;
@@ -307,6 +323,8 @@ ngx_conduit_probe_answered(ngx_conduit_probe_group_t *g,
 {
     ngx_conduit_probe_t  *p;
 
+    /* the whole rest of the stream was read, so the large entries are past */
+
     if (q != NULL && !q->answer.full) {
         g->owner->shift = 0;
     }
@@ -320,7 +338,8 @@ ngx_conduit_probe_answered(ngx_conduit_probe_group_t *g,
 }
 
 
-/* the probes wait for the retry timer, or until the server is up */
+/* puts the probes of a group back into the queue: they are sent again when the
+   retry timer expires, or when the server is up */
 
 static void
 ngx_conduit_probe_again(ngx_conduit_probe_group_t *g)
@@ -338,8 +357,8 @@ ngx_conduit_probe_again(ngx_conduit_probe_group_t *g)
 }
 
 
-/* an error reply: a redirect has the key moved, which is reported by
-   ngx_conduit_probes_readable() */
+/* handles an error reply: a redirect moves the key to another server, where
+   ngx_conduit_probes_readable() sends the probes; other errors are logged */
 
 static void
 ngx_conduit_probe_refused(ngx_conduit_probes_t *ps, redisReply *reply)

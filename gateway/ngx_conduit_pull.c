@@ -1,7 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * A pull, until it is answered.
+ * A pull: a request that gets the events of a channel in one response, at once
+ * or when the next event arrives.  Here is its life up to the response, which
+ * ngx_conduit_pull_answer.c sends.
  */
 
 #include <ngx_config.h>
@@ -86,8 +88,8 @@ ngx_conduit_pull_alloc(ngx_http_request_t *r, ngx_conduit_hub_t *hub,
     pull->member.on = &ngx_conduit_pull_member;
     pull->asker.on = &ngx_conduit_pull_asker;
 
-    /* the body is sent from this memory, which HTTP/2 uses even after the
-       request's own cleanups */
+    /* HTTP/2 may send from pull->body even after the request's cleanups have
+       run: the body is freed with the pool */
 
     cln->handler = ngx_conduit_pull_release;
 
@@ -168,8 +170,8 @@ ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
 
 
 /*
- * Sets the latest moment of the answer.  A pull that does not wait for an event
- * still waits for Redis, as long as a subscriber does in an outage.
+ * Sets the deadline of the answer.  A pull that does not wait for an event
+ * still waits for Redis, for as long as a subscriber waits in an outage.
  */
 
 static void
@@ -191,7 +193,8 @@ ngx_conduit_pull_limit(ngx_conduit_pull_t *pull, ngx_msec_t expires)
 }
 
 
-/* NGX_OK; NGX_DONE: it was not added, there is nothing to come; or NGX_ERROR */
+/* adds the pull to the channel of a key; returns NGX_OK, NGX_DONE when it was
+   not added because no event will come, or NGX_ERROR when memory is out */
 
 static ngx_int_t
 ngx_conduit_pull_add(ngx_conduit_pull_t *pull, ngx_str_t *key,
@@ -210,7 +213,8 @@ ngx_conduit_pull_add(ngx_conduit_pull_t *pull, ngx_str_t *key,
 
     pull->asker.since = ngx_conduit_channel_asked(ch);
 
-    /* one that waits is told of what is on its way when that arrives */
+    /* if the window is up to date, Redis reports each entry that was added
+       since: a pull that waits gets it then, and need not ask */
 
     pull->sure = (pull->wait && ngx_conduit_channel_fresh(ch));
 
@@ -261,7 +265,8 @@ ngx_conduit_pull_cleanup(void *data)
 }
 
 
-/* the window has all there was when the pull came */
+/* Redis has answered a question that was sent after the pull came: the window
+   has all entries that the stream had at that time */
 
 static void
 ngx_conduit_pull_sure(ngx_conduit_asker_t *a)
@@ -282,7 +287,9 @@ ngx_conduit_pull_sure(ngx_conduit_asker_t *a)
 }
 
 
-/* an error reply of a server that is up may be followed by a good one */
+/* no answer comes for a while: a pull that does not wait for an event is
+   answered now if the server is down.  If the server is up, it has sent an
+   error, which a good reply may follow: the pull stays */
 
 static void
 ngx_conduit_pull_outage(ngx_conduit_asker_t *a)
@@ -298,7 +305,7 @@ ngx_conduit_pull_outage(ngx_conduit_asker_t *a)
 }
 
 
-/* a response begins when it is complete */
+/* does nothing: the only response is sent when it is complete */
 
 static ngx_int_t
 ngx_conduit_pull_start(ngx_conduit_listener_t *l)
@@ -326,7 +333,8 @@ ngx_conduit_pull_send(ngx_conduit_listener_t *l)
         return NGX_DONE;
     }
 
-    /* when a batch is done, there is the window */
+    /* a pull that has got all of a batch of older entries has not got all
+       there is: it goes on in the window */
 
     all = ngx_conduit_pull_done(pull)
           && ngx_conduit_channel_has_all(pull->channel, l);
@@ -344,9 +352,12 @@ ngx_conduit_pull_send(ngx_conduit_listener_t *l)
 
 
 /*
- * Takes events.  NGX_OK: all that are in memory; NGX_AGAIN: the response is to
- * end here; or NGX_ERROR.  A loss is taken together with the event that follows
- * it: otherwise it would be told again next time.
+ * Appends events to the body.  Returns NGX_OK when all that are in memory were
+ * taken; NGX_AGAIN when the body is full or the stream has ended, so that the
+ * response is sent; or NGX_ERROR when memory is out.
+ *
+ * Even a full body takes the event that follows a loss of history: the client
+ * would otherwise come back with its old position, and get the loss again.
  */
 
 static ngx_int_t
@@ -368,6 +379,9 @@ ngx_conduit_pull_take(ngx_conduit_pull_t *pull)
         }
 
         if (frame == NULL) {
+
+            /* the counters are adjacent: "trimmed", then "gone" */
+
             ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST
                                       + (*reason == 'g'));
             pull->losses += (pull->losses < 255);
@@ -389,8 +403,8 @@ ngx_conduit_pull_take(ngx_conduit_pull_t *pull)
 }
 
 
-/* whether it is to be answered as soon as it has all that is in the window; if
-   so, it has a turn there even if that is nothing */
+/* whether the pull is answered as soon as it has got all of the window; if so,
+   it is eager: its send handler is called there even if no event is left */
 
 static ngx_uint_t
 ngx_conduit_pull_done(ngx_conduit_pull_t *pull)
@@ -422,6 +436,7 @@ ngx_conduit_pull_listener_end(ngx_conduit_listener_t *l,
 static void
 ngx_conduit_pull_member_ping(ngx_conduit_member_t *m)
 {
+    /* nothing is sent before the response */
 }
 
 
@@ -462,7 +477,15 @@ ngx_conduit_pull_member_away(ngx_conduit_member_t *m)
 }
 
 
-/* it is answered with what it has */
+/*
+ * Answers with what the pull has, as it may wait no longer:
+ *
+ *   PART      events
+ *   ALL       none: Redis, which is up, has said so until the deadline
+ *   NOTHING   none: the worker quits; or Redis had said so, but then the token
+ *             expired or Redis was lost
+ *   AWAY      none: Redis has not said whether there are any
+ */
 
 static void
 ngx_conduit_pull_give_up(ngx_conduit_pull_t *pull, ngx_conduit_close_e why)

@@ -19,8 +19,9 @@
 
 
 /*
- * In the draft, the key is a string by RFC 8941, in quotes.  Many clients send
- * it without quotes; that is the same key.
+ * Reads the key of a request into ctx->entries.  The draft says that the key is
+ * a string of RFC 8941, which is written in quotes, but many clients send it
+ * without: the quotes are removed, so that both are the same key.
  */
 
 const char *
@@ -74,8 +75,12 @@ ngx_conduit_publish_key(ngx_http_request_t *r, ngx_conduit_publish_ctx_t *ctx)
 }
 
 
-/* a protobuf message without an Idempotency-Key is published by the plain
-   script, which needs no entries */
+/*
+ * Makes the list of entries of a protobuf message with an Idempotency-Key: one
+ * entry.  A message without a key is published by the plain script, which needs
+ * no list.  Returns NGX_DECLINED to continue in both cases, or
+ * NGX_HTTP_INTERNAL_SERVER_ERROR when memory is out.
+ */
 
 ngx_int_t
 ngx_conduit_publish_once(ngx_http_request_t *r,
@@ -108,7 +113,8 @@ ngx_conduit_publish_once(ngx_http_request_t *r,
 }
 
 
-/* requests with the same key must have the same body: its SHA-256 is kept */
+/* the SHA-256 of the body is stored with the key: another request with the same
+   key is refused if its body is a different one */
 
 ngx_int_t
 ngx_conduit_publish_fingerprint(ngx_http_request_t *r,
