@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The part of the doorbell that decides between CLIENT TRACKING and polling,
- * and whether the doorbell is up.
+ * The part of the doorbell (ngx_conduit_doorbell.h) that decides between CLIENT
+ * TRACKING and polling, and reports whether the doorbell is up.
  */
 
 #ifndef NGX_CONDUIT_TRACKING_H
@@ -16,9 +16,9 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Switches tracking on if both links are up, and the bell is subscribed; the
- * reply to the command makes the doorbell up.  Does nothing while keys are
- * polled, unless this is a trial.
+ * Switches tracking on if both links are up and the bell is subscribed; when
+ * the server agrees, the doorbell is up.  Does nothing while keys are polled,
+ * unless a trial is under way.
  */
 void ngx_conduit_tracking_bind(ngx_conduit_doorbell_t *db);
 
@@ -40,7 +40,7 @@ void ngx_conduit_tracking_try_again(ngx_conduit_doorbell_t *db);
 void ngx_conduit_tracking_trial_failed(ngx_conduit_doorbell_t *db,
     const char *why);
 
-/* Report to the owner that the doorbell is up; that it was, and is not. */
+/* Report to the owner that the doorbell is up, or not up any more. */
 void ngx_conduit_tracking_up(ngx_conduit_doorbell_t *db);
 void ngx_conduit_tracking_down(ngx_conduit_doorbell_t *db);
 

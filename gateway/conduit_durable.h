@@ -11,10 +11,10 @@
  *
  *   00000001736467200000-00000000000000000003
  *
- * An entry is a message, or some of the stream's bytes, by the type of the
- * stream: a body of JSON is an array of the entries, any other body is one
- * entry after the other.  A live reader gets an event for each entry, and after
- * it one that says where it is:
+ * The type of a stream says what its entries are: JSON messages, or pieces of
+ * text or bytes.  A body of JSON is an array of the entries; any other body is
+ * one entry after the other.  A reader with live=sse gets two events for each
+ * entry: the data, and a control event with the offset:
  *
  *   event: data
  *   data:[{"k":"v"}]
@@ -22,8 +22,8 @@
  *   event: control
  *   data:{"streamNextOffset":"...","streamCursor":"123","upToDate":true}
  *
- * The first of these, and the second up to the offset, are the same for all
- * readers, and made once.
+ * The data event, and the control event up to and including the offset, are the
+ * same for all readers, and are made once.
  */
 
 #ifndef CONDUIT_DURABLE_H
@@ -49,7 +49,7 @@
 #define CONDUIT_DURABLE_INTERVAL  20
 #define CONDUIT_DURABLE_EPOCH     1728432000
 
-/* how entries are sent */
+/* how the entries of a stream are sent */
 typedef enum {
     CONDUIT_DURABLE_JSON = 0,      /* "application/json" */
     CONDUIT_DURABLE_TEXT,          /* "text/..." */
@@ -90,30 +90,31 @@ int conduit_durable_offset_parse(const char *s, size_t len,
 void conduit_durable_offset_write(const conduit_stream_id_t *id, char *out);
 
 /*
- * Writes the entity tag of what is between two offsets to out, at least
- * CONDUIT_DURABLE_ETAG bytes; closed: the end of the stream is among it, too.
- * Returns the number of bytes.
+ * Writes the entity tag of a body with the entries between two offsets to out,
+ * at least CONDUIT_DURABLE_ETAG bytes; closed: the stream is closed at the
+ * second one.  Returns the number of bytes.
  */
 size_t conduit_durable_etag_write(const conduit_durable_offset_t *from,
     const conduit_stream_id_t *to, int closed, char *out);
 
 /*
- * Reads the cursor that a client returns.  Returns 0 for one that is none, or
- * too large to have been sent; no cursor is 0.
+ * Reads the cursor that a client has sent back.  Returns 0, which is no cursor,
+ * if it is not a number, or is larger than any cursor.
  */
 uint64_t conduit_durable_cursor_parse(const char *s, size_t len);
 
 /*
- * Returns the cursor to send at a time (seconds since 1970): greater than the
- * client's by an amount that depends on a random number, if that is not past;
- * client is 0 without one.
+ * Returns the cursor to send at the time now (seconds since 1970): that of the
+ * present interval; or, if the client's cursor is not past, one that is greater
+ * than the client's by a random amount.  client is 0 without a cursor.
  */
 uint64_t conduit_durable_cursor(uint64_t now, uint64_t client,
     uint32_t random);
 
 /*
- * Says what an answer to FULL from an offset means for its reader; from 0-0 for
- * START, from the greatest ID for NOW.  Never GONE for these two.
+ * Says what an answer to FULL means for a reader.  The question must have been
+ * asked from the offset's ID: from 0-0 for START, from the greatest ID for NOW.
+ * The result is never GONE for these two.
  */
 conduit_durable_verdict_e conduit_durable_judge(
     const conduit_durable_offset_t *offset, const conduit_history_answer_t *a);
@@ -135,9 +136,9 @@ void conduit_durable_base64(const uint8_t *data, size_t len,
     conduit_buf_t *b);
 
 /*
- * Appends the control event of an offset up to and including the offset; and
- * the rest of it: when the stream is not closed, the cursor, and whether the
- * reader has got all there is.
+ * Append a control event: control() its beginning, up to and including the
+ * offset; then its rest, control_open() with the cursor, and whether the reader
+ * has got all entries, or control_closed() when the stream is closed.
  */
 void conduit_durable_control(const conduit_stream_id_t *id, conduit_buf_t *b);
 void conduit_durable_control_open(uint64_t cursor, int up_to_date,

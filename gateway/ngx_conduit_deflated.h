@@ -13,7 +13,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* a form: its piece, without data when the bytes are to be sent stored */
+/* a form; its piece has no data when the bytes are to be sent stored */
 typedef struct {
     ngx_str_t               piece;
     unsigned                made:1;
@@ -30,17 +30,17 @@ typedef struct {
 
 
 /*
- * Makes the forms of len bytes, none of which is made yet.  Returns NULL when
- * memory is out.
+ * Allocates the forms of a frame with len bytes; ngx_conduit_deflated_make()
+ * makes each of them later.  Returns NULL when memory is out.
  */
 ngx_conduit_deflated_t *ngx_conduit_deflated_create(const u_char *data,
     size_t len);
 
 /*
- * Makes a form, if it is not made, with a dictionary or without.  A form that
- * would not be shorter than the bytes, or that there is no memory for, is made
- * without data.  Returns how many bytes of memory it takes, 0 if it was made
- * already.
+ * Compresses a form, with a dictionary if dict_len is not 0; does nothing if
+ * that was done before.  A form that would not be shorter than the bytes, or
+ * that there is no memory for, stays without data.  Returns how many bytes of
+ * memory were allocated.
  */
 size_t ngx_conduit_deflated_make(ngx_conduit_form_t *form, const u_char *dict,
     size_t dict_len, const u_char *data, size_t len);

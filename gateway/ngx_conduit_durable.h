@@ -3,8 +3,8 @@
 /*
  * Requests of the Durable Streams protocol (conduit_durable.h).
  *
- *   read       what a request asks for, from its arguments
- *   handler    the request, after its token was checked
+ *   read       reads the arguments: what a request asks for
+ *   handler    answers the request, after its token was checked
  */
 
 #ifndef NGX_CONDUIT_DURABLE_H

@@ -1,10 +1,11 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Durable Streams, live=sse: what a subscriber is sent besides frames.  The
- * frame of an entry has the data event and the begin of the control event; its
- * rest depends on the time and the client, and is the same for most: the hub
- * keeps the two forms of the last one, "more follows" and "that was all".
+ * Durable Streams, live=sse: what a subscriber is sent besides the frames of
+ * entries.  The frame of an entry has the data event and the beginning of the
+ * control event.  The rest of the control event depends on the time and the
+ * client, but is the same for most clients at one time: the hub keeps the last
+ * one made, in two forms, "more follows" and "that was all".
  */
 
 #ifndef NGX_CONDUIT_DURABLE_SSE_H
@@ -30,8 +31,8 @@ ngx_conduit_frame_t *ngx_conduit_durable_tail(ngx_conduit_sub_t *sub,
     ngx_uint_t all);
 
 /*
- * Makes a whole control event of the subscriber's position: the client has got
- * all there is; likewise.
+ * Returns a whole control event, which tells a client that has got all entries
+ * its position, with a reference.  NULL when memory is out.
  */
 ngx_conduit_frame_t *ngx_conduit_durable_position(ngx_conduit_sub_t *sub);
 
@@ -40,12 +41,12 @@ void ngx_conduit_durable_closed(const conduit_stream_id_t *id,
     conduit_buf_t *b);
 
 /*
- * Adds the headers that all responses of the format have; again, after a
- * redirect, they are replaced.  NGX_OK or NGX_ERROR.
+ * Adds the headers that all responses of the format have; replaces them when
+ * called again, after an internal redirect.  Returns NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_durable_headers(ngx_http_request_t *r);
 
-/* Adds those of an event stream.  NGX_OK or NGX_ERROR. */
+/* Adds the headers of an event stream.  Returns NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_conduit_durable_sse_headers(ngx_http_request_t *r,
     ngx_conduit_hub_t *hub);
 

@@ -6,9 +6,9 @@
  * sent.
  *
  * A client's response is a sequence of pieces (conduit_deflate.h).  An event is
- * sent "chained" to the frame before it if that is the last that the client was
- * sent, else "alone".  Any other bytes, such as comments and control events,
- * are stored, and the event after them is sent alone.
+ * sent "chained" to the frame before it if the last bytes that the client was
+ * sent are those of that frame, else "alone".  Other bytes, such as comments
+ * and control events, are sent stored, and the event after them is sent alone.
  */
 
 #ifndef NGX_CONDUIT_GZIP_H
@@ -23,11 +23,11 @@
 
 #pragma GCC visibility push(hidden)
 
-/* a client; zeroed: it gets no gzip */
+/* what a client was sent in gzip; zeroed: it gets no gzip */
 typedef struct {
-    ngx_conduit_frame_t    *tail;          /* its uncompressed bytes end with
-                                              those of this frame, which is
-                                              referenced; NULL: of none */
+    ngx_conduit_frame_t    *tail;          /* the uncompressed bytes sent so far
+                                              end with this frame, which is
+                                              referenced; NULL: with none */
     uint32_t                crc;           /* of the uncompressed bytes */
     uint32_t                size;          /* their number modulo 2^32 */
     unsigned                on:1;
@@ -37,9 +37,9 @@ typedef struct {
 /*
  * Counts a frame as sent to a client.  last is the frame that its bytes end
  * with: the frame itself, or the last event of a bundle.  Returns the piece to
- * send, which lives as long as the frame, or NULL: the frame's bytes are to be
- * sent stored.  *grown is set to the bytes of memory that the frame takes more
- * than before.
+ * send, which lives as long as the frame; or NULL when the bytes of the frame
+ * are to be sent stored.  *grown is set to the number of bytes that were
+ * allocated for forms of the frame.
  */
 const ngx_str_t *ngx_conduit_gzip_frame(ngx_conduit_gzip_t *gz,
     ngx_conduit_frame_t *frame, ngx_conduit_frame_t *last, size_t *grown);
@@ -49,9 +49,9 @@ void ngx_conduit_gzip_text(ngx_conduit_gzip_t *gz, const void *data,
     size_t len);
 
 /*
- * For the last bytes of a response: begin() is called with an empty buffer,
- * finish() when the bytes are appended, at most CONDUIT_DEFLATE_BLOCK.  The
- * buffer then has them stored, and the end of the gzip stream.
+ * For the last bytes of a response: the caller calls begin() with an empty
+ * buffer, appends the bytes, at most CONDUIT_DEFLATE_BLOCK, and calls finish().
+ * The buffer then has the bytes stored, and the end of the gzip stream.
  */
 void ngx_conduit_gzip_begin_last(conduit_buf_t *b);
 void ngx_conduit_gzip_finish_last(ngx_conduit_gzip_t *gz, conduit_buf_t *b);

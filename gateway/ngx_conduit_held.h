@@ -1,9 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The events that a channel holds back with "conduit_gateway_coalesce": runs
- * the timer of conduit_coalesce.h, and makes a bundle of the events when they
- * are sent.
+ * The events that a channel holds back for a short time, to send them together
+ * ("conduit_gateway_coalesce").  conduit_coalesce.h decides which events wait;
+ * here are the timer for that, and the bundle of the events that have waited.
  *
  * A bundle is a copy of successive events in one piece of memory, shared by all
  * listeners that are sent the first of them next.  It then takes one buffer a
@@ -25,9 +25,9 @@
 /* the owner sets the members from time on, the rest is zero at first */
 typedef struct {
     conduit_coalesce_t    coalesce;
-    ngx_conduit_frame_t  *bundle;      /* NULL: none.  All three frames are
-                                          referenced */
-    ngx_conduit_frame_t  *first;       /* of its events */
+    ngx_conduit_frame_t  *bundle;      /* NULL: there is none */
+    ngx_conduit_frame_t  *first;       /* the first event of the bundle, and the
+                                          last one: all three are referenced */
     ngx_conduit_frame_t  *last;
     ngx_msec_t            time;        /* the schedule's delay; 0: nothing is
                                           held back */
@@ -47,10 +47,10 @@ ngx_uint_t ngx_conduit_held_wait(ngx_conduit_held_t *held,
 
 /*
  * Ends the wait.  Makes a bundle of the events that were held back, or have
- * just been appended, which replaces the previous one: as many events as have
- * up to max bytes in all and no mark between them; an event that ends the
- * stream is the last.  With fewer than two events, or when memory is out, there
- * is no bundle, and events are sent one by one.
+ * just been appended; it replaces the previous one.  The bundle ends before an
+ * event that would make it larger than max bytes, before a mark of the window,
+ * and after an event that ends the stream.  With fewer than two events, or when
+ * memory is out, there is no bundle, and events are sent one by one.
  */
 void ngx_conduit_held_release(ngx_conduit_held_t *held,
     const conduit_window_t *w);

@@ -1,12 +1,12 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Probes: readings of a stream at one moment, each for one request.  A probe
- * asks FULL of conduit_history.h, as a feed does, but keeps nothing of the
- * answer, and is answered by what Redis has after the request came.
+ * Probes: a probe reads the stream once, from an ID on, for one request.  Its
+ * answer is what Redis had after the request came.  It asks FULL of
+ * conduit_history.h, as a feed does, but nothing of the answer is kept.
  *
- * Probes from the same ID that come in one turn of the event loop share a
- * question: so do those of all clients that one entry wakes up.
+ * Probes with the same ID and count that come in one turn of the event loop
+ * share a question, as do those of all clients that one entry wakes up.
  */
 
 #ifndef NGX_CONDUIT_PROBE_H
@@ -25,9 +25,9 @@
 typedef struct ngx_conduit_probe_s  ngx_conduit_probe_t;
 
 /*
- * The answer, valid during the call; or NULL: the stream can't be read, as an
- * entry is too large, or as the worker quits.  The probe is over and may be
- * used again.
+ * Is called once for a probe, with the answer, which is valid during the call;
+ * or with NULL when the stream can't be read, because an entry is too large or
+ * the worker quits.  The probe is over and may be used again.
  */
 typedef void (*ngx_conduit_probe_pt)(ngx_conduit_probe_t *p,
     ngx_conduit_question_t *q);
@@ -36,8 +36,9 @@ typedef void (*ngx_conduit_probe_pt)(ngx_conduit_probe_t *p,
 typedef struct {
     /* set by the owner */
     ngx_conduit_feed_t     *feed;
-    void                  (*released)(void *data);  /* the probes are not in use
-                                                       by a caller any more */
+    void                  (*released)(void *data);  /* is called after handlers
+                                                       were: the owner may be
+                                                       freed then */
     void                   *data;
 
     /* private */
@@ -60,26 +61,29 @@ struct ngx_conduit_probe_s {
     /* private */
     ngx_queue_t             queue;
     ngx_queue_t             all;          /* of the hub */
-    ngx_conduit_probes_t   *probes;       /* NULL while it is none of them */
+    ngx_conduit_probes_t   *probes;       /* NULL unless it was added */
 };
 
 
 /* Makes the queues; the owner has set the other members. */
 void ngx_conduit_probes_init(ngx_conduit_probes_t *ps);
 
-/* Asks, at the next turn, or once the server is up. */
+/* Adds a probe: it is sent in the next turn, or when the server is up. */
 void ngx_conduit_probes_add(ngx_conduit_probes_t *ps, ngx_conduit_probe_t *p);
 
-/* Drops a probe, if it is one: its handler is not called. */
+/*
+ * Removes a probe, whose handler is not called then; does nothing if it was not
+ * added, or is over.
+ */
 void ngx_conduit_probes_remove(ngx_conduit_probe_t *p);
 
-/* Whether there are probes, or a caller is using them. */
+/* Whether there are probes, or handlers of probes are being called. */
 ngx_uint_t ngx_conduit_probes_used(ngx_conduit_probes_t *ps);
 
-/* Questions can be sent. */
+/* Questions can be sent, after an outage or a move: sends the probes. */
 void ngx_conduit_probes_readable(ngx_conduit_probes_t *ps);
 
-/* Forgets the questions; there are no probes. */
+/* Forgets the questions of probes that were removed; none may be left. */
 void ngx_conduit_probes_close(ngx_conduit_probes_t *ps);
 
 #pragma GCC visibility pop

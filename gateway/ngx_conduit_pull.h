@@ -1,19 +1,19 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * A pull: one complete response with the events after the client's position,
- * for clients that do not read Server-Sent Events.  It may wait for the first
- * event (long poll).  A listener of its channel and a member of the roster, as
- * a subscriber is.
+ * A pull: a request that gets the events after the client's position in one
+ * complete response, for clients that do not read Server-Sent Events.  It may
+ * wait for the first event (long poll).  Like a subscriber, it is a listener of
+ * its channel and a member of the roster.
  *
- *   alloc          in the pool of a request that was checked
+ *   alloc          makes a pull, for a request whose token was checked
  *   create         makes it a listener: it is answered later
  *   turn_away      answers at once, without looking at the stream
  *
- * It takes events until its body is full or the stream ends, or until it has
- * all there is and is sure of that: a question that was sent to Redis after it
- * came has been answered.  What the answer looks like is up to its form; the
- * body is sent with its length, and NGINX does the rest.
+ * A pull takes events until its body is full, until the stream ends, or until
+ * it has got all events and is sure of that: Redis has answered a question that
+ * was sent after the pull came.  The pull's form says what the body and the
+ * headers look like.
  */
 
 #ifndef NGX_CONDUIT_PULL_H
@@ -75,7 +75,8 @@ struct ngx_conduit_pull_s {
     uint32_t                        events;     /* taken, sent or not */
     unsigned                        start:2;    /* conduit_start_e it came
                                                    with */
-    unsigned                        sure:1;     /* see above */
+    unsigned                        sure:1;     /* Redis need not be waited for:
+                                                   see above */
     unsigned                        ended:1;    /* the last event ends the
                                                    stream */
     unsigned                        close:4;    /* ngx_conduit_close_e */
@@ -97,25 +98,29 @@ ngx_conduit_pull_t *ngx_conduit_pull_alloc(ngx_http_request_t *r,
 /*
  * Makes a pull a listener of the channel of a key; label is that of
  * ngx_conduit_channel_get(), expires the remaining life of the token in ms, or
- * 0 when the pull may outlive it.  The context of the request must have it.
+ * 0 when the pull may outlive it.  The pull must be in the request's context.
  * Returns what the content handler returns.
  */
 ngx_int_t ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
     ngx_str_t *label, ngx_msec_t expires);
 
-/* Answers NOTHING at once.  Returns what the content handler returns. */
+/*
+ * Answers NOTHING at once, as the worker quits.  Returns what the content
+ * handler returns.
+ */
 ngx_int_t ngx_conduit_pull_turn_away(ngx_conduit_pull_t *pull);
 
 /*
- * Answers a pull that has no channel, or not any more.  Returns what to
- * finalize the request with.
+ * Answers a pull that was not added to a channel, or was removed from it.
+ * Returns what to finalize the request with.
  */
 ngx_int_t ngx_conduit_pull_answer(ngx_conduit_pull_t *pull,
     ngx_conduit_pull_e result);
 
 /*
- * Returns whether it is known after which position the next request of the
- * client is to go on, and sets *pos; 0-0: with the oldest entry there is then.
+ * Sets *pos to the position after which the client's next request is to go on,
+ * or to 0-0 if that is to begin with the oldest entry.  Returns whether the
+ * position is known.
  */
 ngx_uint_t ngx_conduit_pull_position(ngx_conduit_pull_t *pull,
     conduit_stream_id_t *pos);

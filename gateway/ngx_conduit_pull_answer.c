@@ -52,8 +52,8 @@ ngx_conduit_pull_position(ngx_conduit_pull_t *pull, conduit_stream_id_t *pos)
         return 1;
     }
 
-    /* where it starts was not found, or whether the stream is running was not
-       decided */
+    /* it is not known yet where the pull starts, or whether the stream that it
+       is to resume is running */
 
     if (l->start.kind != CONDUIT_START_OLDEST || l->seeking
         || (l->resumes && !pull->sure))
@@ -61,7 +61,8 @@ ngx_conduit_pull_position(ngx_conduit_pull_t *pull, conduit_stream_id_t *pos)
         return 0;
     }
 
-    /* one that came for the running turn has not got the turns before it */
+    /* a pull of the running turn did not get the turns before it: the next
+       request must not begin with the oldest entry */
 
     if (pull->start == CONDUIT_START_TURN) {
         *pos = l->place.pos;

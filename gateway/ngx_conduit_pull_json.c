@@ -14,8 +14,8 @@
 #include "ngx_conduit_pull_json.h"
 
 
-/* s, the "Retry-After" when Redis does not answer: less than the "retry" of the
-   error event, as these requests cost less than streams that are begun */
+/* seconds in "Retry-After" when Redis does not answer: less than the "retry" of
+   an error event, as such a request costs less than an event stream */
 #define NGX_CONDUIT_PULL_RETRY  "1"
 
 /* headers that pages of other origins may read */
@@ -82,7 +82,7 @@ ngx_conduit_pull_json_event(ngx_conduit_pull_t *pull,
 
     format = pull->hub->settings.format;
 
-    /* the END of the format payload, "[DONE]", is no JSON */
+    /* in the format payload, the event END has "[DONE]", which is no JSON */
 
     text = format == CONDUIT_FORMAT_TEXT
            || (format == CONDUIT_FORMAT_PAYLOAD && frame->end);
@@ -231,7 +231,8 @@ ngx_conduit_pull_json_next(ngx_conduit_pull_t *pull)
 }
 
 
-/* the client has no event: it comes again, soon */
+/* Redis has not answered, and there is no event: asks the client to come back
+   soon */
 
 static ngx_int_t
 ngx_conduit_pull_json_away(ngx_conduit_pull_t *pull)
