@@ -3,8 +3,10 @@
 #include "conduit_portion.h"
 
 
-/* the size of an entry in bytes that is assumed before any was read */
-#define CONDUIT_PORTION_FIRST  4096
+/* the size of an entry in bytes that is assumed before any was read: most
+   messages are smaller, and a channel whose first question asked for less would
+   need several where one is enough */
+#define CONDUIT_PORTION_FIRST  1024
 
 
 size_t

@@ -189,9 +189,10 @@ cmp_ok scalar(grep { $_ >= $LONGEST_MS } @longest_listen), '<=', $EXCEPT,
     diag 'a publish beside it: ', summary(@published);
     diag 'another channel: ', summary(@listened);
 
-    # a reply with more would keep those for other channels waiting
+    # a reply with more would keep those for other channels waiting; the first one
+    # of a channel has as many as the configuration says
 
-    cmp_ok $total / $reads, '<=', 12,
+    cmp_ok $total / $reads, '<=', 20,
         'the replies of Redis have about 128 KB, whatever a message has';
     cmp_ok scalar(grep { $_ >= $LONGEST_MS } @listened), '<=', @listened / 10,
         "events of another channel take less than $LONGEST_MS ms";

@@ -20,10 +20,10 @@ typedef struct {
 } row_t;
 
 static const row_t  rows[] = {
-    { "before the first answer, entries are taken for rather large",
-      { { 0, 0 } }, 32 },
+    { "before the first answer, as many as the configuration says",
+      { { 0, 0 } }, MAX },
     { "an answer without entries tells nothing",
-      { { 0, 1 }, { 0, 0 } }, 32 },
+      { { 0, 1 }, { 0, 0 } }, MAX },
     { "the first answer counts whatever was assumed",
       { { 32, 200 }, { 0, 0 } }, MAX },
     { "so many as fit into 128k",
