@@ -5,6 +5,8 @@
 #include "conduit_history_core.h"
 
 
+static int conduit_history_leaves_one(const conduit_history_t *h,
+    const conduit_history_answer_t *a, size_t first);
 static void conduit_history_fast(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 static void conduit_history_settle(conduit_history_t *h,
@@ -69,12 +71,12 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
     case CONDUIT_HISTORY_NEXT_TAKE:
         h->busy = CONDUIT_HISTORY_TAKING;
 
-        if (plan->first == a->nentries) {
-            plan->next = conduit_history_taken(h, a);
+        if (conduit_history_leaves_one(h, a, plan->first)) {
+            plan->end--;
         }
 
-        if (a->full && !h->numbered && a->nentries - plan->first > 1) {
-            plan->end--;
+        if (plan->first == plan->end) {
+            plan->next = conduit_history_taken(h, a);
         }
 
         break;
@@ -93,6 +95,27 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
         conduit_history_failed(h);
         break;
     }
+}
+
+
+/*
+ * Whether the last entry of an answer, whose entries from "first" on are new,
+ * is left in the stream for the next answer.  As long as the number is not
+ * known, only an entry that was left tells whether the stream was trimmed up to
+ * the cursor or past it.  An answer to FAST that reaches the end of the stream
+ * is followed by FULL, which tells the number; the stream may be trimmed
+ * before.
+ */
+
+static int
+conduit_history_leaves_one(const conduit_history_t *h,
+    const conduit_history_answer_t *a, size_t first)
+{
+    if (h->numbered || first == a->nentries) {
+        return 0;
+    }
+
+    return a->full ? a->nentries - first > 1 : !h->facts && h->counts;
 }
 
 

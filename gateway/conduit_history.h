@@ -68,10 +68,10 @@
  *                                           the window goes, or another stream
  *
  * "number" is the value of entries-added when the cursor was the newest entry.
- * It is not known before the end of a stream was read once, if that was read
- * from an entry in its middle.  Until then, the last entry of an answer that
- * does not reach the end is left in the stream, to be "next": it will be the
- * oldest one if just the entries up to the cursor are trimmed.
+ * It is not known before the end of a stream was read once by FULL, if that was
+ * read from an entry in its middle.  Until then, the last entry of an answer is
+ * left in the stream, to be "next": it will be the oldest one if just the
+ * entries up to the cursor are trimmed.
  * "ahead" is the largest last-generated-id seen when a subscriber was judged:
  * its position may be after the cursor, as another worker may have read
  * further.

@@ -145,9 +145,11 @@ static struct {
     uint64_t             fooled;              /* first entries of another
                                                  stream, whose numbers fit */
     uint64_t             fooled_by;           /* the stream before that */
+    int                  memory_out;          /* in the middle of an answer;
+                                                 neither the number nor the next
+                                                 entry is known since */
     uint64_t             blind;               /* first entries after a GAP that
-                                                 was found without a number, and
-                                                 without the next entry */
+                                                 was found in that state */
     int                  out_now[2];          /* questions, batches that are
                                                  out */
     int                  waits[2];            /* whether they wait for the retry

@@ -189,6 +189,7 @@ take_one(void)
     if (rnd(64) == 0) {
         say("memory is out");
         m.blind |= BIT((int) m.taking.entries[0].hash - 1);
+        m.memory_out = 1;
         conduit_history_failed(&m.h);
         m.waits[0] = 1;
         later();
@@ -326,6 +327,10 @@ answered(model_packet_t *p)
     known = (m.h.numbered || m.h.next.id.ms != 0);
     zero = (m.h.cursor.ms == 0 && m.h.cursor.seq == 0);
     c = at_cursor();
+
+    if (known) {
+        m.memory_out = 0;
+    }
 
     conduit_history_answer(&m.h, &m.taking.a, &plan);
 

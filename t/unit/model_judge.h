@@ -18,8 +18,8 @@
  *   unseen    Redis 6: entries trimmed before the first read of a stream
  *   holes     after XDEL has left holes, or XSETID has changed entries-added,
  *             "trimmed" may be told although nothing was trimmed; also if
- *             memory was out, or a link lost, before an entry after a gap was
- *             taken, or before the end of an answer
+ *             memory was out before an entry after a gap was taken, or before
+ *             the end of an answer
  */
 
 #ifndef MODEL_JUDGE_H

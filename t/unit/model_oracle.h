@@ -237,7 +237,7 @@ planned(const model_packet_t *p, const conduit_history_plan_t *plan, int c,
         ? (int) p->entries[plan->first].hash - 1 : -1;
     before = x >= 0 ? m.redis.line[x] & ~BIT(x) : p->line;
 
-    if (plan->change == CONDUIT_HISTORY_GAP && !was_known) {
+    if (plan->change == CONDUIT_HISTORY_GAP && !was_known && m.memory_out) {
         m.blind |= BIT(x);
     }
 

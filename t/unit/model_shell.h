@@ -21,7 +21,6 @@ unsent(void)
         /* the answer being taken is taken to its end */
 
         m.renew = 1;
-        m.blind |= BIT((int) m.taking.entries[0].hash - 1);
         return;
     }
 

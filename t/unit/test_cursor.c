@@ -215,8 +215,89 @@ START_TEST(one_entry_is_left)
 END_TEST
 
 
-/* an entry is left only where the answer may end in the middle, where the
-   number does not tell, and where another one is taken */
+/*
+ * Likewise where the stream ends: the number is known only when FULL was
+ * answered, which follows.  A server that does not count tells none, and an
+ * answer to FULL tells it.
+ */
+
+START_TEST(one_entry_is_left_at_the_end)
+{
+    conduit_history_t       h;
+    conduit_history_plan_t  plan;
+
+    static const said_t  end = { 0, 0, 0, 3, { SAME(5), SAME(6), SAME(7) },
+                                 0, 0, 0, 0, 0, 0 };
+    static const said_t  one = { 0, 0, 0, 2, { SAME(5), SAME(6) },
+                                 0, 0, 0, 0, 0, 0 };
+    static const said_t  left = { 1, 0, 0, 1, { SAME(6) }, 1, 6, 6, 6, 0, 0 };
+    static const said_t  more = { 1, 0, 0, 2, { SAME(5), SAME(6) },
+                                  6, 6, 6, 1, 0, 0 };
+
+    start(&h, FAST);
+    h.numbered = 0;
+    told_history(&h, &end, &plan);
+    ck_assert_uint_eq(plan.first, 1);
+    ck_assert_uint_eq(plan.end, 2);
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
+    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SUSPECT);
+    ck_assert_uint_eq(h.cursor.ms, 6);
+    ck_assert_uint_eq(h.next.id.ms, 7);
+    conduit_history_free(&h);
+
+    /* the only one, too */
+
+    start(&h, FAST);
+    h.numbered = 0;
+    told_history(&h, &one, &plan);
+    ck_assert_uint_eq(plan.first, 1);
+    ck_assert_uint_eq(plan.end, 1);
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
+    ck_assert_int_eq(h.state, CONDUIT_HISTORY_SUSPECT);
+    ck_assert_int_eq(h.busy, CONDUIT_HISTORY_IDLE);
+    ck_assert_int_eq(conduit_history_newest(&h, &(conduit_history_answer_t) {
+                         .nentries = 2 }, 0),
+                     CONDUIT_HISTORY_UNKNOWN);
+    ck_assert_uint_eq(h.cursor.ms, 5);
+    ck_assert_uint_eq(h.next.id.ms, 6);
+
+    /* the stream was trimmed up to the cursor */
+
+    told_history(&h, &left, &plan);
+    ck_assert_str_eq(plan.why, "was trimmed up to the cursor");
+    ck_assert_int_eq(plan.change, CONDUIT_HISTORY_NOTHING);
+    ck_assert_uint_eq(h.cursor.ms, 6);
+    conduit_history_free(&h);
+
+    /* FULL reaches the end */
+
+    start(&h, FAST);
+    h.numbered = 0;
+    told_history(&h, &one, &plan);
+    told_history(&h, &more, &plan);
+    ck_assert_uint_eq(plan.first, 1);
+    ck_assert_uint_eq(plan.end, 2);
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
+    ck_assert_uint_eq(h.cursor.ms, 6);
+    ck_assert_int_eq((int) h.number, 6);
+    conduit_history_free(&h);
+
+    /* Redis 6: no FULL follows */
+
+    start(&h, FAST);
+    h.numbered = 0;
+    h.counts = 0;
+    told_history(&h, &end, &plan);
+    ck_assert_uint_eq(plan.end, 3);
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
+    ck_assert_uint_eq(h.cursor.ms, 7);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
+/* an entry is left only where the number does not tell, and where another one
+   is taken or asked for */
 
 START_TEST(no_entry_is_left)
 {
@@ -232,6 +313,8 @@ START_TEST(no_entry_is_left)
                                  0, 0, 0, 0, 0, 0 };
     static const said_t  later = { 0, 0, 0, 2, { SAME(6), SAME(7) },
                                    0, 0, 0, 0, 0, 0 };
+    static const said_t  last = { 1, 0, 0, 2, { SAME(6), SAME(7) },
+                                  7, 7, 7, 1, 0, 0 };
 
     start(&h, FAST);
     told_history(&h, &three, &plan);
@@ -243,7 +326,6 @@ START_TEST(no_entry_is_left)
     conduit_history_free(&h);
 
     start(&h, FAST);
-    h.numbered = 0;
     told_history(&h, &end, &plan);
     ck_assert_uint_eq(h.cursor.ms, 7);
     ck_assert_uint_eq(h.next.id.ms, 0);
@@ -274,6 +356,9 @@ START_TEST(no_entry_is_left)
     told_history(&h, &three, &plan);
     ck_assert_uint_eq(h.next.id.ms, 7);
     told_history(&h, &later, &plan);
+    ck_assert_uint_eq(h.cursor.ms, 6);
+    ck_assert_uint_eq(h.next.id.ms, 7);
+    told_history(&h, &last, &plan);
     ck_assert_uint_eq(h.cursor.ms, 7);
     ck_assert_uint_eq(h.next.id.ms, 0);
     conduit_history_free(&h);
@@ -497,6 +582,7 @@ main(void)
     tcase_add_test(t, the_end_is_looked_for);
     tcase_add_loop_test(t, one_entry_is_left, 0,
                         sizeof(left) / sizeof(left[0]));
+    tcase_add_test(t, one_entry_is_left_at_the_end);
     tcase_add_test(t, no_entry_is_left);
     tcase_add_test(t, what_is_left_is_of_one_cursor);
     tcase_add_test(t, what_is_ahead_was_deleted);
