@@ -175,7 +175,7 @@ conduit_history_taken(conduit_history_t *h,
         h->next = a->entries[i];
     }
 
-    if (a->full || h->dirty) {
+    if (a->full) {
         return CONDUIT_HISTORY_NEXT_ASK;
     }
 
@@ -196,7 +196,7 @@ conduit_history_taken(conduit_history_t *h,
         return CONDUIT_HISTORY_NEXT_ASK;
     }
 
-    return CONDUIT_HISTORY_NEXT_IDLE;
+    return h->dirty ? CONDUIT_HISTORY_NEXT_ASK : CONDUIT_HISTORY_NEXT_IDLE;
 }
 
 

@@ -228,7 +228,13 @@ conduit_history_newest_e
 conduit_history_newest(const conduit_history_t *h,
     const conduit_history_answer_t *a, int ended)
 {
-    if (a->full) {
+    const conduit_history_entry_t  *newest;
+
+    newest = a->nentries ? &a->entries[a->nentries - 1] : &a->tail;
+
+    /* entries are not taken yet: one was left, or they are of another stream */
+
+    if (a->full || conduit_stream_id_cmp(&newest->id, &h->cursor) > 0) {
         return CONDUIT_HISTORY_UNKNOWN;
     }
 
