@@ -2,15 +2,17 @@
 
 /*
  * The module conduit_publish accepts messages by POST and adds them to Redis
- * streams.  This file has its directives and variables.  Requests are handled
- * in publish/ngx_conduit_publish_request.c, start and exit of a worker process
- * in publish/ngx_conduit_publish_worker.c.
+ * streams.  This file has its directives and what NGINX calls to configure it;
+ * publish/ngx_conduit_publish_conf.h says what is parsed and checked where.
+ * Requests are handled in publish/ngx_conduit_publish_request.c, start and exit
+ * of a worker process in publish/ngx_conduit_publish_worker.c.
  */
 
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_conduit_publish_conf.h"
 #include "ngx_conduit_publish_worker.h"
 
 
@@ -18,38 +20,16 @@
    within that time; checks are sent once a second, and a reply takes time */
 #define NGX_CONDUIT_PUBLISH_READY  2000
 
-/* ms: the longest time to live that a directive accepts, ten years */
-#define NGX_CONDUIT_PUBLISH_TTL_MAX                                           \
-    ((int64_t) 3650 * 24 * 3600 * 1000)
-
-
-static ngx_conduit_conf_t *ngx_conduit_publish_common_conf(
-    ngx_http_request_t *r);
-static ngx_int_t ngx_conduit_publish_id_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_conduit_publish_phase_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_conduit_publish_time_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
 
 static char *ngx_conduit_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static char *ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_conduit_publish_idempotency(ngx_conf_t *cf,
-    ngx_command_t *cmd, void *conf);
-static char *ngx_conduit_publish_check_ttl(ngx_conf_t *cf, void *post,
-    void *data);
 static ngx_int_t ngx_conduit_publish_page_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_conduit_publish_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_conduit_publish_init(ngx_conf_t *cf);
 static ngx_int_t ngx_conduit_publish_init_module(ngx_cycle_t *cycle);
 static void *ngx_conduit_publish_create_main_conf(ngx_conf_t *cf);
 static void *ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
-static void ngx_conduit_publish_warn_size(ngx_conf_t *cf,
-    ngx_conduit_publish_loc_conf_t *conf);
 static ngx_conduit_publisher_t *ngx_conduit_publish_publisher(ngx_conf_t *cf,
     ngx_conduit_redis_t *redis);
 
@@ -232,7 +212,7 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
 
     { ngx_string("conduit_publish_rate"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conduit_publish_rate,
+      ngx_conduit_publish_rate_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -253,7 +233,7 @@ static ngx_command_t  ngx_conduit_publish_commands[] = {
 
     { ngx_string("conduit_publish_idempotency"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conduit_publish_idempotency,
+      ngx_conduit_publish_idempotency_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -321,111 +301,6 @@ ngx_module_t  ngx_conduit_publish_module = {
 };
 
 
-static ngx_http_variable_t  ngx_conduit_publish_vars[] = {
-
-    { ngx_string("conduit_publish_id"), NULL,
-      ngx_conduit_publish_id_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("conduit_publish_phase"), NULL,
-      ngx_conduit_publish_phase_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("conduit_redis_time"), NULL,
-      ngx_conduit_publish_time_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-      ngx_http_null_variable
-};
-
-
-static ngx_conduit_conf_t *
-ngx_conduit_publish_common_conf(ngx_http_request_t *r)
-{
-    ngx_conduit_publish_loc_conf_t  *plcf;
-
-    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
-
-    return &plcf->common;
-}
-
-
-static ngx_int_t
-ngx_conduit_publish_id_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    ngx_conduit_publish_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_conduit_publish_module);
-
-    if (ctx == NULL || ctx->id.len == 0) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-    v->len = ctx->id.len;
-    v->data = ctx->id.data;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_conduit_publish_phase_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    ngx_conduit_publish_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_conduit_publish_module);
-
-    if (ctx == NULL || !ctx->decoded) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-    v->data = (u_char *) conduit_phase_name(ctx->phase);
-    v->len = ngx_strlen(v->data);
-
-    return NGX_OK;
-}
-
-
-/* in seconds with a milliseconds resolution, like $request_time */
-
-static ngx_int_t
-ngx_conduit_publish_time_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    u_char                     *p;
-    ngx_conduit_publish_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_conduit_publish_module);
-
-    if (ctx == NULL || !ctx->answered) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    v->len = ngx_sprintf(p, "%T.%03M", (time_t) ctx->redis_time / 1000,
-                         ctx->redis_time % 1000)
-             - p;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-    v->data = p;
-
-    return NGX_OK;
-}
-
-
 static char *
 ngx_conduit_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
@@ -445,140 +320,6 @@ ngx_conduit_publish_page_handler(ngx_http_request_t *r)
 
     return ngx_conduit_status_send(r, plcf->common.page,
                                    &ngx_conduit_publish_pages);
-}
-
-
-/* a rate as in "20r/s" or "100r/m", or "off" */
-
-static char *
-ngx_conduit_publish_rate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_conduit_publish_loc_conf_t  *plcf = conf;
-
-    char       *unit;
-    size_t      len;
-    ngx_int_t   rate;
-    ngx_str_t  *value;
-
-    if (plcf->rate != NGX_CONF_UNSET_UINT) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-    len = value[1].len;
-
-    if (ngx_strcmp(value[1].data, "off") == 0) {
-        plcf->rate = 0;
-        plcf->rate_window = 1000;
-        return NGX_CONF_OK;
-    }
-
-    if (len <= sizeof("r/s") - 1) {
-        goto invalid;
-    }
-
-    len -= sizeof("r/s") - 1;
-    unit = (char *) value[1].data + len;
-
-    if (ngx_strcmp(unit, "r/s") == 0) {
-        plcf->rate_window = 1000;
-
-    } else if (ngx_strcmp(unit, "r/m") == 0) {
-        plcf->rate_window = 60000;
-
-    } else {
-        goto invalid;
-    }
-
-    rate = ngx_atoi(value[1].data, len);
-
-    if (rate == NGX_ERROR || rate == 0) {
-        goto invalid;
-    }
-
-    plcf->rate = rate;
-
-    return NGX_CONF_OK;
-
-invalid:
-
-    return ngx_conduit_invalid(cf, cmd, "rate", &value[1],
-                               "a number with \"r/s\" or \"r/m\", as in "
-                               "\"20r/s\", or \"off\"");
-}
-
-
-/* a time, or "off", which is stored as 0 */
-
-static char *
-ngx_conduit_publish_idempotency(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
-{
-    ngx_conduit_publish_loc_conf_t  *plcf = conf;
-
-    ngx_int_t   time;
-    ngx_str_t  *value;
-
-    if (plcf->idempotency != NGX_CONF_UNSET_MSEC) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "off") == 0) {
-        plcf->idempotency = 0;
-        return NGX_CONF_OK;
-    }
-
-    time = ngx_parse_time(&value[1], 0);
-
-    if (time == NGX_ERROR) {
-        return ngx_conduit_invalid(cf, cmd, "time", &value[1],
-                                   NGX_CONDUIT_TIME_FORM ", or \"off\"");
-    }
-
-    plcf->idempotency = time;
-
-    return ngx_conduit_publish_check_ttl(cf, NULL, &plcf->idempotency);
-}
-
-
-/* Redis refuses an expiry so large that adding it to its clock overflows */
-
-static char *
-ngx_conduit_publish_check_ttl(ngx_conf_t *cf, void *post, void *data)
-{
-    ngx_msec_t  *ttl = data;
-
-    if (*ttl == 0) {
-        return "must not be zero";
-    }
-
-    if ((int64_t) *ttl > NGX_CONDUIT_PUBLISH_TTL_MAX) {
-        return "must not be more than 3650d";
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static ngx_int_t
-ngx_conduit_publish_add_variables(ngx_conf_t *cf)
-{
-    ngx_http_variable_t  *var, *v;
-
-    for (v = ngx_conduit_publish_vars; v->name.len; v++) {
-        var = ngx_http_add_variable(cf, &v->name, v->flags);
-        if (var == NULL) {
-            return NGX_ERROR;
-        }
-
-        var->get_handler = v->get_handler;
-        var->data = v->data;
-    }
-
-    return ngx_conduit_http_variables(cf, ngx_conduit_publish_common_conf,
-                                      ngx_conduit_publish_verified);
 }
 
 
@@ -644,25 +385,10 @@ ngx_conduit_publish_create_loc_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    /*
-     * set by ngx_pcalloc():
-     *
-     *     plcf->rate_window = 0;
-     *     plcf->publisher = NULL;
-     *     plcf->limited = NULL;
-     */
-
     ngx_conduit_conf_init(&plcf->common, NGX_CONDUIT_PUBLISH,
                           &ngx_conduit_publish_pages);
 
-    plcf->org_claim = NGX_CONF_UNSET;
-    plcf->max_size = NGX_CONF_UNSET_SIZE;
-    plcf->rate = NGX_CONF_UNSET_UINT;
-    plcf->max_len = NGX_CONF_UNSET_UINT;
-    plcf->batch = NGX_CONF_UNSET_UINT;
-    plcf->idempotency = NGX_CONF_UNSET_MSEC;
-    plcf->idle_ttl = NGX_CONF_UNSET_MSEC;
-    plcf->end_ttl = NGX_CONF_UNSET_MSEC;
+    ngx_conduit_publish_conf_unset(plcf);
 
     return plcf;
 }
@@ -674,37 +400,19 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conduit_publish_loc_conf_t  *prev = parent;
     ngx_conduit_publish_loc_conf_t  *conf = child;
 
-    ngx_conf_merge_value(conf->org_claim, prev->org_claim, 0);
-    ngx_conf_merge_size_value(conf->max_size, prev->max_size, 16384);
-    ngx_conf_merge_uint_value(conf->max_len, prev->max_len, 1200);
-    ngx_conf_merge_uint_value(conf->batch, prev->batch, 100);
-    ngx_conf_merge_msec_value(conf->idempotency, prev->idempotency, 0);
-    ngx_conf_merge_msec_value(conf->idle_ttl, prev->idle_ttl, 120000);
-    ngx_conf_merge_msec_value(conf->end_ttl, prev->end_ttl, 120000);
-
-    if (conf->rate == NGX_CONF_UNSET_UINT) {
-        conf->rate = (prev->rate == NGX_CONF_UNSET_UINT) ? 20 : prev->rate;
-        conf->rate_window = prev->rate_window ? prev->rate_window : 1000;
-    }
+    ngx_conduit_publish_conf_merge(prev, conf);
 
     if (ngx_conduit_conf_merge(cf, &prev->common, &conf->common)
-        != NGX_CONF_OK)
+        != NGX_CONF_OK
+        || ngx_conduit_publish_check_claim(cf, conf) != NGX_CONF_OK)
     {
-        return NGX_CONF_ERROR;
-    }
-
-    if (conf->common.redis && conf->org_claim && !conf->common.auth) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"conduit_publish_org_claim on\" requires "
-                      "\"conduit_publish_auth on\" for \"conduit_publish\" in "
-                      "%s:%ui", conf->common.file, conf->common.line);
         return NGX_CONF_ERROR;
     }
 
     if (conf->common.redis != NULL
         && conf->common.redis != prev->common.redis)
     {
-        ngx_conduit_publish_warn_size(cf, conf);
+        ngx_conduit_publish_check_size(cf, conf);
     }
 
     if (conf->common.redis) {
@@ -721,32 +429,6 @@ ngx_conduit_publish_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     return NGX_CONF_OK;
-}
-
-
-/* warns if NGINX would refuse messages that the module would accept */
-
-static void
-ngx_conduit_publish_warn_size(ngx_conf_t *cf,
-    ngx_conduit_publish_loc_conf_t *conf)
-{
-    ngx_http_core_loc_conf_t  *clcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    if (clcf->client_max_body_size == 0
-        || (uint64_t) clcf->client_max_body_size >= conf->max_size)
-    {
-        return;
-    }
-
-    ngx_log_error(NGX_LOG_WARN, cf->log, 0,
-                  "\"client_max_body_size\" of %O bytes is less than "
-                  "\"conduit_publish_max_size\" of %uz for \"conduit_publish\" "
-                  "in %s:%ui: larger messages get NGINX's own 413 page; raise "
-                  "the first or lower the second",
-                  clcf->client_max_body_size, conf->max_size,
-                  conf->common.file, conf->common.line);
 }
 
 

@@ -19,6 +19,7 @@
 #include "ngx_conduit_gateway_token.h"
 
 
+static ngx_int_t ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r);
 static ngx_conduit_gateway_ctx_t *ngx_conduit_gateway_token_ctx(
     ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_gateway_token_look(ngx_http_request_t *r,
@@ -35,13 +36,33 @@ static void ngx_conduit_gateway_token_mask(ngx_str_t *uri, ngx_str_t *value);
 static void ngx_conduit_gateway_token_cleanup(void *data);
 
 
+ngx_int_t
+ngx_conduit_gateway_token_init(ngx_conf_t *cf)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_conduit_gateway_preaccess_handler;
+
+    return NGX_OK;
+}
+
+
 /*
  * NGINX logs the request line with every error of a request, those of
  * limit_conn and limit_req included.  Their handlers run in this phase, after
- * this one.
+ * this one.  Returns NGX_DECLINED; or NGX_HTTP_INTERNAL_SERVER_ERROR when
+ * memory is out.
  */
 
-ngx_int_t
+static ngx_int_t
 ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r)
 {
     ngx_conduit_gateway_loc_conf_t  *glcf;

@@ -16,11 +16,11 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * The handler of the preaccess phase: takes the token out of the request before
- * anything logs it, in a location that needs one.  Returns NGX_DECLINED, or
- * NGX_HTTP_INTERNAL_SERVER_ERROR when memory is out.
+ * Adds a handler to the preaccess phase, which takes the token out of a request
+ * before anything logs it, in a location that needs one.  Returns NGX_OK or
+ * NGX_ERROR.
  */
-ngx_int_t ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r);
+ngx_int_t ngx_conduit_gateway_token_init(ngx_conf_t *cf);
 
 /*
  * Returns the context of a main request, which the first call makes, after

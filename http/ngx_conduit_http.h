@@ -6,7 +6,7 @@
  *   http             ids, arguments and tokens of a request; memory and limits
  *                    on logging for it
  *   http_reply       headers of a response, short responses
- *   http_variables   $conduit_org_id and its kin
+ *   http_variables   variables of a module, and $conduit_org_id and its kin
  */
 
 #ifndef NGX_CONDUIT_HTTP_H
@@ -140,12 +140,13 @@ typedef ngx_int_t (*ngx_conduit_http_verified_pt)(ngx_http_request_t *r,
     ngx_conduit_ids_t *ids, ngx_uint_t channel, ngx_uint_t verify);
 
 /*
- * Adds $conduit_org_id, $conduit_channel_id, $conduit_verified_org_id and
- * $conduit_verified_channel_id, which both modules have: the handler of the
- * module added second calls that of the first one in locations that are not its
- * own.
+ * Adds the variables of a module: its own, which end with
+ * ngx_http_null_variable; and $conduit_org_id, $conduit_channel_id,
+ * $conduit_verified_org_id and $conduit_verified_channel_id, which both modules
+ * have: the handler of the module added second calls that of the first one in
+ * locations that are not its own.  Returns NGX_OK or NGX_ERROR.
  */
-ngx_int_t ngx_conduit_http_variables(ngx_conf_t *cf,
+ngx_int_t ngx_conduit_http_variables(ngx_conf_t *cf, ngx_http_variable_t *own,
     ngx_conduit_http_conf_pt conf, ngx_conduit_http_verified_pt verified);
 
 #pragma GCC visibility pop

@@ -21,6 +21,8 @@ typedef struct {
 } ngx_conduit_http_variable_t;
 
 
+static ngx_int_t ngx_conduit_http_add_shared(ngx_conf_t *cf,
+    ngx_conduit_http_conf_pt conf, ngx_conduit_http_verified_pt verified);
 static ngx_int_t ngx_conduit_http_get_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_conduit_http_get_verified(ngx_http_request_t *r,
@@ -32,7 +34,27 @@ static ngx_int_t ngx_conduit_http_set_id(ngx_http_request_t *r,
 
 
 ngx_int_t
-ngx_conduit_http_variables(ngx_conf_t *cf, ngx_conduit_http_conf_pt conf,
+ngx_conduit_http_variables(ngx_conf_t *cf, ngx_http_variable_t *own,
+    ngx_conduit_http_conf_pt conf, ngx_conduit_http_verified_pt verified)
+{
+    ngx_http_variable_t  *v;
+
+    for ( /* void */ ; own->name.len; own++) {
+        v = ngx_http_add_variable(cf, &own->name, own->flags);
+        if (v == NULL) {
+            return NGX_ERROR;
+        }
+
+        v->get_handler = own->get_handler;
+        v->data = own->data;
+    }
+
+    return ngx_conduit_http_add_shared(cf, conf, verified);
+}
+
+
+static ngx_int_t
+ngx_conduit_http_add_shared(ngx_conf_t *cf, ngx_conduit_http_conf_pt conf,
     ngx_conduit_http_verified_pt verified)
 {
     ngx_uint_t                    i;
