@@ -190,7 +190,7 @@ BASE = 0
 MODEL_SRCS = t/unit/test_model.c gateway/conduit_history.c \
 	gateway/conduit_cursor.c gateway/conduit_compare.c \
 	gateway/conduit_batch.c gateway/conduit_place.c \
-	gateway/conduit_window.c base/conduit_id.c
+	gateway/conduit_place_change.c gateway/conduit_window.c base/conduit_id.c
 
 $(BUILD)/unit/model: $(MODEL_SRCS) $(wildcard t/unit/model*.h) \
 		$(wildcard gateway/conduit_*.h)

@@ -2,27 +2,21 @@
 
 #include <string.h>
 
-#include "conduit_place.h"
+#include "conduit_place_core.h"
 
 
-static void conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h);
 static void conduit_place_follow(conduit_place_t *p,
     const conduit_history_t *h);
 static int conduit_place_is_cursor(const conduit_place_t *p,
     const conduit_history_t *h);
 static int conduit_place_is_item(const conduit_place_t *p,
     const conduit_history_t *h);
-static int conduit_place_within(const conduit_history_t *h,
-    const conduit_stream_id_t *pos);
-static void conduit_place_enter(conduit_place_t *p, const conduit_history_t *h);
-static int conduit_place_is_zero(const conduit_stream_id_t *id);
+static conduit_history_verdict_e conduit_place_judge_late(conduit_place_t *p,
+    const conduit_history_t *h);
 static void conduit_place_moved(conduit_place_t *p, const conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_verdict_e verdict);
 static const conduit_item_t *conduit_place_item(conduit_place_t *p,
     const conduit_history_t *h);
-static void conduit_place_next_life(conduit_place_t *p,
-    const conduit_item_t *mark, int message);
-static void conduit_place_lose(conduit_place_t *p, conduit_place_loss_e loss);
 
 
 void
@@ -78,10 +72,7 @@ conduit_place_is_item(const conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* places a subscriber that wants all there is: in the window, if that begins
-   with the oldest entry */
-
-static void
+void
 conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h)
 {
     p->pos.ms = 0;
@@ -122,9 +113,7 @@ conduit_place_follow(conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* whether the window has all entries after a position */
-
-static int
+int
 conduit_place_within(const conduit_history_t *h, const conduit_stream_id_t *pos)
 {
     return conduit_place_is_zero(pos)
@@ -144,7 +133,7 @@ conduit_place_has_all(const conduit_history_t *h)
 }
 
 
-static void
+void
 conduit_place_enter(conduit_place_t *p, const conduit_history_t *h)
 {
     p->where = CONDUIT_PLACE_WINDOW;
@@ -154,7 +143,7 @@ conduit_place_enter(conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-static int
+int
 conduit_place_is_zero(const conduit_stream_id_t *id)
 {
     return id->ms == 0 && id->seq == 0;
@@ -263,9 +252,7 @@ conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* of two losses one is told: "gone" says more */
-
-static void
+void
 conduit_place_lose(conduit_place_t *p, conduit_place_loss_e loss)
 {
     if (p->loss < loss) {
@@ -294,19 +281,7 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
     conduit_history_verdict_e  verdict;
 
     if ((int32_t) (a->serial - p->since) <= 0) {
-
-        /* an entry that the window has got since it joined shows that its
-           position exists; but not, at the cursor, whether that is an END with
-           nothing after it */
-
-        if (p->where != CONDUIT_PLACE_JOINING || !conduit_place_is_item(p, h)
-            || conduit_stream_id_cmp(&p->pos, &h->cursor) == 0)
-        {
-            return CONDUIT_HISTORY_AGAIN;
-        }
-
-        conduit_place_enter(p, h);
-        return CONDUIT_HISTORY_OK;
+        return conduit_place_judge_late(p, h);
     }
 
     if (p->known && conduit_stream_id_cmp(&p->pos, &h->floor) >= 0) {
@@ -359,6 +334,27 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
     }
 
     return verdict;
+}
+
+
+/* the answer is to a question from before it joined */
+
+static conduit_history_verdict_e
+conduit_place_judge_late(conduit_place_t *p, const conduit_history_t *h)
+{
+    /* an entry that the window has got since it joined shows that its position
+       exists; but not, at the cursor, whether that is an END with nothing after
+       it */
+
+    if (p->where != CONDUIT_PLACE_JOINING || !conduit_place_is_item(p, h)
+        || conduit_stream_id_cmp(&p->pos, &h->cursor) == 0)
+    {
+        return CONDUIT_HISTORY_AGAIN;
+    }
+
+    conduit_place_enter(p, h);
+
+    return CONDUIT_HISTORY_OK;
 }
 
 
@@ -444,78 +440,6 @@ conduit_place_batch_done(conduit_place_t *p, const conduit_history_t *h,
 
 
 void
-conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
-{
-    int                    message;
-    uint64_t               base;
-    const conduit_item_t  *item;
-
-    base = h->window.base + n;
-
-    if (p->where != CONDUIT_PLACE_WINDOW || p->seq >= base
-        || p->seq < h->window.base)
-    {
-        return;
-    }
-
-    /* whether it misses a message of the life it is in at that point */
-
-    message = 0;
-
-    for ( /* void */ ; p->seq < base; p->seq++) {
-        item = conduit_window_item(&h->window, p->seq);
-
-        if (item->kind == CONDUIT_ITEM_LIFE) {
-            conduit_place_next_life(p, item, message);
-            message = 0;
-            continue;
-        }
-
-        if (conduit_stream_id_cmp(&item->id, &p->pos) <= 0) {
-            continue;
-        }
-
-        if (item->kind == CONDUIT_ITEM_GAP) {
-            conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
-            continue;
-        }
-
-        if (!p->known) {
-
-            if (item->frame == NULL && !conduit_place_is_zero(&p->pos)) {
-                /* this entry is not sent */
-                p->pos = item->id;
-                continue;
-            }
-
-            p->known = 1;
-            p->next = item->id;
-        }
-
-        message |= (item->frame != NULL);
-    }
-
-    if (p->life != h->life) {
-
-        /* entries that it misses of an earlier life can't be read any more; the
-           rest of that life is in the window */
-
-        p->known = 0;
-
-        if (message) {
-            conduit_place_lose(p, CONDUIT_PLACE_GONE);
-        }
-
-    } else if (p->known) {
-        p->where = CONDUIT_PLACE_BELOW;
-    }
-}
-
-
-/* moves it to the next life of the stream, without the entries it has not
-   got */
-
-static void
 conduit_place_next_life(conduit_place_t *p, const conduit_item_t *mark,
     int message)
 {
@@ -527,86 +451,4 @@ conduit_place_next_life(conduit_place_t *p, const conduit_item_t *mark,
     p->pos.ms = 0;
     p->pos.seq = 0;
     p->known = 0;
-}
-
-
-void
-conduit_place_cut(conduit_place_t *p, const conduit_history_t *h)
-{
-    uint64_t  end;
-
-    if (p->life != h->life) {
-        return;
-    }
-
-    if (p->where == CONDUIT_PLACE_JOINING) {
-
-        /* its ID may be given to a new entry before it is judged */
-
-        (void) conduit_history_resume(h, &p->pos);
-        return;
-    }
-
-    end = conduit_window_end(&h->window);
-
-    if (p->where == CONDUIT_PLACE_WINDOW && p->seq > end) {
-        p->seq = end;
-
-        if (conduit_place_is_zero(&p->pos)) {
-
-            /* it began after a gap that was cut off */
-
-            conduit_place_fresh(p, h);
-        }
-    }
-
-    if (p->known && conduit_stream_id_cmp(&p->next, &h->cursor) > 0) {
-        p->known = 0;
-    }
-
-    if (conduit_stream_id_cmp(&p->pos, &h->cursor) > 0) {
-        p->pos = h->cursor;
-        conduit_place_enter(p, h);
-    }
-}
-
-
-void
-conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
-{
-    uint64_t  mark;
-
-    if (p->where == CONDUIT_PLACE_WINDOW) {
-        return;
-    }
-
-    if (p->where == CONDUIT_PLACE_JOINING) {
-        p->life = h->life;
-        return;
-    }
-
-    if (conduit_place_is_zero(&p->pos)) {
-
-        /* it has got nothing yet; the entry it was waiting for is gone */
-
-        if (p->known) {
-            conduit_place_lose(p, CONDUIT_PLACE_GONE);
-        }
-
-        p->life = h->life;
-        conduit_place_fresh(p, h);
-        return;
-    }
-
-    /* the window has the last entries of the life that is over */
-
-    mark = h->life_seq - 1;
-    p->where = CONDUIT_PLACE_WINDOW;
-    p->known = 0;
-
-    p->seq = conduit_window_after(&h->window, h->past_seq, mark, &p->pos);
-
-    if (conduit_stream_id_cmp(&p->pos, &h->past_floor) < 0) {
-        conduit_place_lose(p, CONDUIT_PLACE_GONE);
-    }
 }

@@ -1,0 +1,167 @@
+/* Copyright (C) Conduit for NGINX authors */
+
+#include "conduit_place_core.h"
+
+
+static int conduit_place_miss(conduit_place_t *p, const conduit_item_t *item);
+
+
+void
+conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
+{
+    int                    message;
+    uint64_t               base;
+    const conduit_item_t  *item;
+
+    base = h->window.base + n;
+
+    if (p->where != CONDUIT_PLACE_WINDOW || p->seq >= base
+        || p->seq < h->window.base)
+    {
+        return;
+    }
+
+    /* whether it misses a message of the life it is in at that point */
+
+    message = 0;
+
+    for ( /* void */ ; p->seq < base; p->seq++) {
+        item = conduit_window_item(&h->window, p->seq);
+
+        if (item->kind == CONDUIT_ITEM_LIFE) {
+            conduit_place_next_life(p, item, message);
+            message = 0;
+            continue;
+        }
+
+        message |= conduit_place_miss(p, item);
+    }
+
+    if (p->life != h->life) {
+
+        /* entries that it misses of an earlier life can't be read any more; the
+           rest of that life is in the window */
+
+        p->known = 0;
+
+        if (message) {
+            conduit_place_lose(p, CONDUIT_PLACE_GONE);
+        }
+
+    } else if (p->known) {
+        p->where = CONDUIT_PLACE_BELOW;
+    }
+}
+
+
+/* leaves an item of the window without sending it; returns whether it misses a
+   message */
+
+static int
+conduit_place_miss(conduit_place_t *p, const conduit_item_t *item)
+{
+    if (conduit_stream_id_cmp(&item->id, &p->pos) <= 0) {
+        return 0;
+    }
+
+    if (item->kind == CONDUIT_ITEM_GAP) {
+        conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
+        return 0;
+    }
+
+    if (!p->known) {
+
+        if (item->frame == NULL && !conduit_place_is_zero(&p->pos)) {
+            /* this entry is not sent */
+            p->pos = item->id;
+            return 0;
+        }
+
+        p->known = 1;
+        p->next = item->id;
+    }
+
+    return item->frame != NULL;
+}
+
+
+void
+conduit_place_cut(conduit_place_t *p, const conduit_history_t *h)
+{
+    uint64_t  end;
+
+    if (p->life != h->life) {
+        return;
+    }
+
+    if (p->where == CONDUIT_PLACE_JOINING) {
+
+        /* its ID may be given to a new entry before it is judged */
+
+        (void) conduit_history_resume(h, &p->pos);
+        return;
+    }
+
+    end = conduit_window_end(&h->window);
+
+    if (p->where == CONDUIT_PLACE_WINDOW && p->seq > end) {
+        p->seq = end;
+
+        if (conduit_place_is_zero(&p->pos)) {
+
+            /* it began after a gap that was cut off */
+
+            conduit_place_fresh(p, h);
+        }
+    }
+
+    if (p->known && conduit_stream_id_cmp(&p->next, &h->cursor) > 0) {
+        p->known = 0;
+    }
+
+    if (conduit_stream_id_cmp(&p->pos, &h->cursor) > 0) {
+        p->pos = h->cursor;
+        conduit_place_enter(p, h);
+    }
+}
+
+
+void
+conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
+{
+    uint64_t  mark;
+
+    if (p->where == CONDUIT_PLACE_WINDOW) {
+        return;
+    }
+
+    if (p->where == CONDUIT_PLACE_JOINING) {
+        p->life = h->life;
+        return;
+    }
+
+    if (conduit_place_is_zero(&p->pos)) {
+
+        /* it has got nothing yet; the entry it was waiting for is gone */
+
+        if (p->known) {
+            conduit_place_lose(p, CONDUIT_PLACE_GONE);
+        }
+
+        p->life = h->life;
+        conduit_place_fresh(p, h);
+        return;
+    }
+
+    /* the window has the last entries of the life that is over */
+
+    mark = h->life_seq - 1;
+    p->where = CONDUIT_PLACE_WINDOW;
+    p->known = 0;
+
+    p->seq = conduit_window_after(&h->window, h->past_seq, mark, &p->pos);
+
+    if (conduit_stream_id_cmp(&p->pos, &h->past_floor) < 0) {
+        conduit_place_lose(p, CONDUIT_PLACE_GONE);
+    }
+}
