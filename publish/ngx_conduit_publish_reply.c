@@ -16,6 +16,16 @@
 #define NGX_CONDUIT_STORED_JSON                                               \
     sizeof("{\"id\":\"\",\"sequence\":,\"message_id\":\"\"},")
 
+
+/* the response to a message that was not stored, or may have been */
+typedef struct {
+    ngx_uint_t                code;
+    ngx_uint_t                reason;   /* of a 503, for its counter */
+    ngx_conduit_certainty_e   stored;
+    const char               *text;
+} ngx_conduit_publish_failure_t;
+
+
 static ngx_int_t ngx_conduit_publish_stored(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
 static ngx_int_t ngx_conduit_publish_stored_headers(ngx_http_request_t *r,
@@ -31,19 +41,16 @@ static void ngx_conduit_publish_no_expiry(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
 static ngx_int_t ngx_conduit_publish_limited(ngx_http_request_t *r,
     ngx_conduit_published_t *result);
+static void ngx_conduit_publish_log_failure(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
+static void ngx_conduit_publish_set_failure(
+    ngx_conduit_publish_failure_t *failure, ngx_conduit_published_t *result);
 
 
 ngx_int_t
 ngx_conduit_publish_answer(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result)
 {
-    ngx_log_t                       *log;
-    ngx_uint_t                       level;
-    ngx_conduit_publish_loc_conf_t  *plcf;
-
-    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
-    log = r->connection->log;
-
     switch (result->status) {
 
     case NGX_CONDUIT_PUBLISHED:
@@ -64,43 +71,11 @@ ngx_conduit_publish_answer(ngx_http_request_t *r,
     case NGX_CONDUIT_RATE_LIMITED:
         return ngx_conduit_publish_limited(r, result);
 
-    case NGX_CONDUIT_REDIS_BUSY:
-    case NGX_CONDUIT_REDIS_FULL:
-    case NGX_CONDUIT_REDIS_REFUSED:
-        level = ngx_conduit_publisher_level(plcf->publisher);
-
-        ngx_log_error(level, log, 0,
-                      "conduit: redis %V refused to publish to \"%V\": %V",
-                      result->node, &ctx->publish.key, &result->error);
-        break;
-
-    case NGX_CONDUIT_REDIS_LOST:
-    case NGX_CONDUIT_REDIS_TIMED_OUT:
-        level = ngx_conduit_publisher_level(plcf->publisher);
-
-        ngx_log_error(level, log, 0,
-                      "conduit: redis %V did not reply to publishing to "
-                      "\"%V\" within %Mms, the message may have been stored",
-                      result->node, &ctx->publish.key, ctx->redis_time);
-        break;
-
-    case NGX_CONDUIT_REQUEST_DIFFERS:
-        ngx_log_error(NGX_LOG_INFO, log, 0,
-                      "conduit: client sent an Idempotency-Key that was used "
-                      "with another body");
-        break;
-
-    case NGX_CONDUIT_NO_SEQUENCE:
-        ngx_log_error(NGX_LOG_INFO, log, 0,
-                      "conduit: client sent a message without a sequence, and "
-                      "the sequences of the stream are exhausted");
-        break;
-
     default:
-        break;
-    }
+        ngx_conduit_publish_log_failure(r, ctx, result);
 
-    return ngx_conduit_publish_failed(r, result);
+        return ngx_conduit_publish_failed(r, result);
+    }
 }
 
 
@@ -374,81 +349,141 @@ ngx_conduit_publish_limited(ngx_http_request_t *r,
 }
 
 
+static void
+ngx_conduit_publish_log_failure(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result)
+{
+    ngx_log_t                       *log;
+    ngx_uint_t                       level;
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+    log = r->connection->log;
+
+    switch (result->status) {
+
+    case NGX_CONDUIT_REDIS_BUSY:
+    case NGX_CONDUIT_REDIS_FULL:
+    case NGX_CONDUIT_REDIS_REFUSED:
+        level = ngx_conduit_publisher_level(plcf->publisher);
+
+        ngx_log_error(level, log, 0,
+                      "conduit: redis %V refused to publish to \"%V\": %V",
+                      result->node, &ctx->publish.key, &result->error);
+        break;
+
+    case NGX_CONDUIT_REDIS_LOST:
+    case NGX_CONDUIT_REDIS_TIMED_OUT:
+        level = ngx_conduit_publisher_level(plcf->publisher);
+
+        ngx_log_error(level, log, 0,
+                      "conduit: redis %V did not reply to publishing to "
+                      "\"%V\" within %Mms, the message may have been stored",
+                      result->node, &ctx->publish.key, ctx->redis_time);
+        break;
+
+    case NGX_CONDUIT_REQUEST_DIFFERS:
+        ngx_log_error(NGX_LOG_INFO, log, 0,
+                      "conduit: client sent an Idempotency-Key that was used "
+                      "with another body");
+        break;
+
+    case NGX_CONDUIT_NO_SEQUENCE:
+        ngx_log_error(NGX_LOG_INFO, log, 0,
+                      "conduit: client sent a message without a sequence, and "
+                      "the sequences of the stream are exhausted");
+        break;
+
+    default:
+        break;
+    }
+}
+
+
 ngx_int_t
 ngx_conduit_publish_failed(ngx_http_request_t *r,
     ngx_conduit_published_t *result)
 {
-    ngx_uint_t                code, reason;
-    const char               *text;
-    ngx_conduit_certainty_e   stored;
+    ngx_conduit_publish_failure_t  failure;
 
-    code = NGX_HTTP_SERVICE_UNAVAILABLE;
-    reason = result->kind;
-    stored = NGX_CONDUIT_STORED_NO;
+    ngx_conduit_publish_set_failure(&failure, result);
 
-    switch (result->status) {
-
-    case NGX_CONDUIT_NO_REDIS:
-        reason = NGX_CONDUIT_UNAVAILABLE_NO_REDIS;
-        text = "Redis is not reachable, the message was not stored";
-        break;
-
-    case NGX_CONDUIT_REDIS_LOST:
-        reason = NGX_CONDUIT_UNAVAILABLE_LOST;
-        stored = NGX_CONDUIT_STORED_UNKNOWN;
-        text = "Connection to Redis lost, the message may have been stored";
-        break;
-
-    case NGX_CONDUIT_REDIS_TIMED_OUT:
-        code = NGX_HTTP_GATEWAY_TIME_OUT;
-        stored = NGX_CONDUIT_STORED_UNKNOWN;
-        text = "Redis did not answer in time, the message may have been "
-               "stored";
-        break;
-
-    case NGX_CONDUIT_REDIS_BUSY:
-        text = "Redis is busy, the message was not stored";
-        break;
-
-    case NGX_CONDUIT_REDIS_FULL:
-        text = "Redis is out of memory, the message was not stored";
-        break;
-
-    case NGX_CONDUIT_REQUEST_DIFFERS:
-        code = NGX_CONDUIT_HTTP_UNPROCESSABLE;
-        text = "Idempotency-Key was used with another body";
-        break;
-
-    case NGX_CONDUIT_NO_SEQUENCE:
-        code = NGX_HTTP_CONFLICT;
-        text = "The stream has no further sequence, the message must contain "
-               "one";
-        break;
-
-    default:
-        code = NGX_HTTP_INTERNAL_SERVER_ERROR;
-        text = "Redis refused the message";
-        break;
-    }
-
-    if (code >= NGX_HTTP_INTERNAL_SERVER_ERROR
+    if (failure.code >= NGX_HTTP_INTERNAL_SERVER_ERROR
         && ngx_conduit_http_header(r, "Conduit-Stored",
-                                   stored == NGX_CONDUIT_STORED_NO
+                                   failure.stored == NGX_CONDUIT_STORED_NO
                                    ? "no" : "unknown")
            != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (code == NGX_HTTP_SERVICE_UNAVAILABLE) {
+    if (failure.code == NGX_HTTP_SERVICE_UNAVAILABLE) {
 
         ngx_conduit_stats_count(&ngx_conduit_publish_stats,
-                                NGX_CONDUIT_PUBLISH_UNAVAILABLE + reason);
+                                NGX_CONDUIT_PUBLISH_UNAVAILABLE
+                                + failure.reason);
 
         if (ngx_conduit_http_header(r, "Retry-After", "1") != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
     }
 
-    return ngx_conduit_publish_error(r, code, text, ngx_strlen(text), stored);
+    return ngx_conduit_publish_error(r, failure.code, failure.text,
+                                     ngx_strlen(failure.text), failure.stored);
+}
+
+
+static void
+ngx_conduit_publish_set_failure(ngx_conduit_publish_failure_t *failure,
+    ngx_conduit_published_t *result)
+{
+    failure->code = NGX_HTTP_SERVICE_UNAVAILABLE;
+    failure->reason = result->kind;
+    failure->stored = NGX_CONDUIT_STORED_NO;
+
+    switch (result->status) {
+
+    case NGX_CONDUIT_NO_REDIS:
+        failure->reason = NGX_CONDUIT_UNAVAILABLE_NO_REDIS;
+        failure->text = "Redis is not reachable, the message was not stored";
+        break;
+
+    case NGX_CONDUIT_REDIS_LOST:
+        failure->reason = NGX_CONDUIT_UNAVAILABLE_LOST;
+        failure->stored = NGX_CONDUIT_STORED_UNKNOWN;
+        failure->text = "Connection to Redis lost, the message may have been "
+                        "stored";
+        break;
+
+    case NGX_CONDUIT_REDIS_TIMED_OUT:
+        failure->code = NGX_HTTP_GATEWAY_TIME_OUT;
+        failure->stored = NGX_CONDUIT_STORED_UNKNOWN;
+        failure->text = "Redis did not answer in time, the message may have "
+                        "been stored";
+        break;
+
+    case NGX_CONDUIT_REDIS_BUSY:
+        failure->text = "Redis is busy, the message was not stored";
+        break;
+
+    case NGX_CONDUIT_REDIS_FULL:
+        failure->text = "Redis is out of memory, the message was not stored";
+        break;
+
+    case NGX_CONDUIT_REQUEST_DIFFERS:
+        failure->code = NGX_CONDUIT_HTTP_UNPROCESSABLE;
+        failure->text = "Idempotency-Key was used with another body";
+        break;
+
+    case NGX_CONDUIT_NO_SEQUENCE:
+        failure->code = NGX_HTTP_CONFLICT;
+        failure->text = "The stream has no further sequence, the message must "
+                        "contain one";
+        break;
+
+    default:
+        failure->code = NGX_HTTP_INTERNAL_SERVER_ERROR;
+        failure->text = "Redis refused the message";
+        break;
+    }
 }

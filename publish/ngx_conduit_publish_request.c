@@ -16,6 +16,8 @@
 #include "ngx_conduit_publish.h"
 
 
+static ngx_int_t ngx_conduit_publish_admit(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx);
 static ngx_int_t ngx_conduit_publish_authenticate(ngx_http_request_t *r,
     ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx);
 static ngx_int_t ngx_conduit_publish_denied(ngx_http_request_t *r,
@@ -29,6 +31,8 @@ static void ngx_conduit_publish_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_incomplete(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_check(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
+static ngx_int_t ngx_conduit_publish_invalid(ngx_http_request_t *r,
+    conduit_message_status_t status);
 static ngx_int_t ngx_conduit_publish_send(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
 static void ngx_conduit_publish_done(void *data,
@@ -52,11 +56,9 @@ static const char  *ngx_conduit_publish_results[] = {
 ngx_int_t
 ngx_conduit_publish_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                        rc;
-    const char                      *err;
-    ngx_http_cleanup_t              *cln;
-    ngx_conduit_publish_ctx_t       *ctx;
-    ngx_conduit_publish_loc_conf_t  *plcf;
+    ngx_int_t                   rc;
+    ngx_http_cleanup_t         *cln;
+    ngx_conduit_publish_ctx_t  *ctx;
 
     if (r != r->main) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
@@ -79,8 +81,6 @@ ngx_conduit_publish_handler(ngx_http_request_t *r)
                                           "Method not allowed");
     }
 
-    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
-
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_conduit_publish_ctx_t));
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -88,20 +88,7 @@ ngx_conduit_publish_handler(ngx_http_request_t *r)
 
     ctx->request = r;
 
-    err = ngx_conduit_http_ids(r, &plcf->common, &ctx->ids);
-    if (err != NULL) {
-        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
-                                NGX_CONDUIT_PUBLISH_INVALID
-                                + NGX_CONDUIT_INVALID_IDS);
-        return ngx_conduit_publish_refuse(r, NGX_HTTP_BAD_REQUEST, err);
-    }
-
-    rc = ngx_conduit_publish_authenticate(r, plcf, ctx);
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
-
-    rc = ngx_conduit_publish_headers(r, plcf, ctx);
+    rc = ngx_conduit_publish_admit(r, ctx);
     if (rc != NGX_DECLINED) {
         return rc;
     }
@@ -123,6 +110,35 @@ ngx_conduit_publish_handler(ngx_http_request_t *r)
     }
 
     return NGX_DONE;
+}
+
+
+/* checks what is known before the body is read: ids, token, headers; returns
+   NGX_DECLINED to continue, or the result of an error response */
+
+static ngx_int_t
+ngx_conduit_publish_admit(ngx_http_request_t *r, ngx_conduit_publish_ctx_t *ctx)
+{
+    ngx_int_t                        rc;
+    const char                      *err;
+    ngx_conduit_publish_loc_conf_t  *plcf;
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+
+    err = ngx_conduit_http_ids(r, &plcf->common, &ctx->ids);
+    if (err != NULL) {
+        ngx_conduit_stats_count(&ngx_conduit_publish_stats,
+                                NGX_CONDUIT_PUBLISH_INVALID
+                                + NGX_CONDUIT_INVALID_IDS);
+        return ngx_conduit_publish_refuse(r, NGX_HTTP_BAD_REQUEST, err);
+    }
+
+    rc = ngx_conduit_publish_authenticate(r, plcf, ctx);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    return ngx_conduit_publish_headers(r, plcf, ctx);
 }
 
 
@@ -348,8 +364,6 @@ static ngx_int_t
 ngx_conduit_publish_check(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body)
 {
-    const char                      *text;
-    ngx_conduit_invalid_e            reason;
     conduit_message_t                message;
     conduit_message_status_t         status;
     ngx_conduit_publish_loc_conf_t  *plcf;
@@ -360,10 +374,11 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
                                    CONDUIT_MESSAGE_MEMORY(plcf->max_size),
                                    &message);
 
-    switch (status) {
+    if (status == CONDUIT_MESSAGE_NO_MEMORY) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
-    case CONDUIT_MESSAGE_OK:
-
+    if (status == CONDUIT_MESSAGE_OK) {
         ctx->phase = message.phase;
         ctx->decoded = 1;
 
@@ -372,7 +387,24 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
         {
             return ngx_conduit_publish_once(r, ctx, body, &message);
         }
+    }
 
+    return ngx_conduit_publish_invalid(r, status);
+}
+
+
+/* refuses a message; CONDUIT_MESSAGE_OK: it is one for another channel */
+
+static ngx_int_t
+ngx_conduit_publish_invalid(ngx_http_request_t *r,
+    conduit_message_status_t status)
+{
+    const char             *text;
+    ngx_conduit_invalid_e   reason;
+
+    switch (status) {
+
+    case CONDUIT_MESSAGE_OK:
         reason = NGX_CONDUIT_INVALID_MISMATCH;
         text = "Channel_id of the message is not the one of the path";
         break;
@@ -386,9 +418,6 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
         reason = NGX_CONDUIT_INVALID_MESSAGE_ID;
         text = "Invalid message_id in the message";
         break;
-
-    case CONDUIT_MESSAGE_NO_MEMORY:
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
 
     default:
         reason = (status == CONDUIT_MESSAGE_UTF8) ? NGX_CONDUIT_INVALID_UTF8
