@@ -15,6 +15,7 @@
 
 static ngx_uint_t ngx_conduit_client_closed(ngx_http_request_t *r,
     ngx_err_t *err);
+static ngx_uint_t ngx_conduit_client_peek(ngx_connection_t *c, ngx_err_t *err);
 
 
 ngx_int_t
@@ -78,16 +79,12 @@ ngx_conduit_client_left(ngx_http_request_t *r)
 static ngx_uint_t
 ngx_conduit_client_closed(ngx_http_request_t *r, ngx_err_t *err)
 {
-    int                n;
-    char               buf[1];
-    ngx_event_t       *rev;
     ngx_connection_t  *c;
 #if (NGX_HAVE_EPOLLRDHUP)
     socklen_t          len;
 #endif
 
     c = r->connection;
-    rev = c->read;
 
     /* this is NULL if NGINX is built without HTTP/2 */
 
@@ -97,21 +94,21 @@ ngx_conduit_client_closed(ngx_http_request_t *r, ngx_err_t *err)
 
 #if (nginx_version >= 1025000 && (NGX_QUIC || NGX_COMPAT))
     if (c->quic) {
-        return c->error || rev->error;
+        return c->error || c->read->error;
     }
 #endif
 
 #if (NGX_HAVE_KQUEUE)
     if (ngx_event_flags & NGX_USE_KQUEUE_EVENT) {
-        *err = rev->kq_errno;
-        return rev->pending_eof;
+        *err = c->read->kq_errno;
+        return c->read->pending_eof;
     }
 #endif
 
 #if (NGX_HAVE_EPOLLRDHUP)
     if ((ngx_event_flags & NGX_USE_EPOLL_EVENT) && ngx_use_epoll_rdhup) {
 
-        if (!rev->pending_eof) {
+        if (!c->read->pending_eof) {
             return 0;
         }
 
@@ -127,6 +124,21 @@ ngx_conduit_client_closed(ngx_http_request_t *r, ngx_err_t *err)
         return 1;
     }
 #endif
+
+    return ngx_conduit_client_peek(c, err);
+}
+
+
+/* no event tells: tries to read, without taking anything from the socket */
+
+static ngx_uint_t
+ngx_conduit_client_peek(ngx_connection_t *c, ngx_err_t *err)
+{
+    int           n;
+    char          buf[1];
+    ngx_event_t  *rev;
+
+    rev = c->read;
 
     n = recv(c->fd, buf, 1, MSG_PEEK);
 

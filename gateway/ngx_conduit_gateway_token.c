@@ -26,6 +26,9 @@ static ngx_int_t ngx_conduit_gateway_token_look(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx);
 static ngx_int_t ngx_conduit_gateway_token_value(ngx_http_request_t *r,
     ngx_conduit_gateway_ctx_t *ctx);
+static ngx_int_t ngx_conduit_gateway_token_evaluate(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx, ngx_http_complex_value_t *cv,
+    ngx_str_t *token);
 static ngx_int_t ngx_conduit_gateway_token_hide(ngx_http_request_t *r,
     ngx_str_t *value);
 static ngx_int_t ngx_conduit_gateway_token_copy(ngx_http_request_t *r,
@@ -246,13 +249,9 @@ ngx_conduit_gateway_token_value(ngx_http_request_t *r,
             return NGX_OK;
         }
 
-        ctx->verified.busy = 1;
-
-        rc = ngx_http_complex_value(r, glcf->token, &token);
-
-        ctx->verified.busy = 0;
-
-        if (rc != NGX_OK) {
+        if (ngx_conduit_gateway_token_evaluate(r, ctx, glcf->token, &token)
+            != NGX_OK)
+        {
             return NGX_ERROR;
         }
     }
@@ -286,6 +285,25 @@ ngx_conduit_gateway_token_value(ngx_http_request_t *r,
     ctx->verified.conf = NULL;
 
     return ngx_conduit_gateway_token_hide(r, &ctx->token);
+}
+
+
+/* variables that are evaluated meanwhile must not ask for the token */
+
+static ngx_int_t
+ngx_conduit_gateway_token_evaluate(ngx_http_request_t *r,
+    ngx_conduit_gateway_ctx_t *ctx, ngx_http_complex_value_t *cv,
+    ngx_str_t *token)
+{
+    ngx_int_t  rc;
+
+    ctx->verified.busy = 1;
+
+    rc = ngx_http_complex_value(r, cv, token);
+
+    ctx->verified.busy = 0;
+
+    return rc;
 }
 
 

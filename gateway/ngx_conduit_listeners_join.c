@@ -20,6 +20,9 @@ static void ngx_conduit_listeners_begin(ngx_conduit_listener_t *l);
 static void ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, const conduit_history_answer_t *a,
     ngx_uint_t batch);
+static ngx_uint_t ngx_conduit_listeners_is_at_end(
+    const conduit_stream_id_t *pos, const conduit_history_t *h,
+    const conduit_history_answer_t *a);
 
 
 #if (NGX_DEBUG)
@@ -327,11 +330,8 @@ ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
         break;
     }
 
-    if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP && a->ended
-        && conduit_stream_id_cmp(&p->pos, &h->cursor) >= 0
-        && conduit_stream_id_cmp(&p->pos, a->has_tail ? &a->tail.id
-                                          : &a->entries[a->nentries - 1].id)
-           == 0)
+    if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP
+        && ngx_conduit_listeners_is_at_end(&p->pos, h, a))
     {
         l->on->end(l, NGX_CONDUIT_CLOSE_END);
         return;
@@ -347,6 +347,24 @@ ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
     if (l->on->start(l) == NGX_OK && !l->blocked) {
         ngx_conduit_listeners_place(ls, l);
     }
+}
+
+
+/* whether a position is that of an END, after which the stream has nothing */
+
+static ngx_uint_t
+ngx_conduit_listeners_is_at_end(const conduit_stream_id_t *pos,
+    const conduit_history_t *h, const conduit_history_answer_t *a)
+{
+    const conduit_stream_id_t  *last;
+
+    if (!a->ended || conduit_stream_id_cmp(pos, &h->cursor) < 0) {
+        return 0;
+    }
+
+    last = a->has_tail ? &a->tail.id : &a->entries[a->nentries - 1].id;
+
+    return conduit_stream_id_cmp(pos, last) == 0;
 }
 
 

@@ -17,6 +17,7 @@
 
 static ngx_uint_t ngx_conduit_question_form(ngx_conduit_question_t *q);
 static ngx_int_t ngx_conduit_question_command(ngx_conduit_question_t *q);
+static ngx_int_t ngx_conduit_question_entries(ngx_conduit_question_t *q);
 static ngx_conduit_link_t *ngx_conduit_question_link(
     ngx_conduit_question_t *q);
 static void ngx_conduit_question_reply(void *data, redisReply *reply,
@@ -104,22 +105,7 @@ ngx_conduit_question_command(ngx_conduit_question_t *q)
 
     case NGX_CONDUIT_FORM_RANGE:
     case NGX_CONDUIT_FORM_ENTRIES:
-        rc = ngx_conduit_stream_range(ngx_conduit_question_link(q), key, id,
-                                      q->count, ngx_conduit_question_range, q);
-
-        if (rc != NGX_OK || q->form == NGX_CONDUIT_FORM_ENTRIES) {
-            break;
-        }
-
-        /* if XINFO is not sent, the reply to XRANGE counts as lost */
-
-        if (ngx_conduit_stream_info(ngx_conduit_question_link(q), key,
-                                    ngx_conduit_question_info, q)
-            == NGX_OK)
-        {
-            q->waits++;
-        }
-
+        rc = ngx_conduit_question_entries(q);
         break;
 
     default:
@@ -138,6 +124,40 @@ ngx_conduit_question_command(ngx_conduit_question_t *q)
     }
 
     q->waits++;
+
+    return NGX_OK;
+}
+
+
+/* asks by XRANGE and, for all but the entries, by XINFO */
+
+static ngx_int_t
+ngx_conduit_question_entries(ngx_conduit_question_t *q)
+{
+    ngx_str_t           *key;
+    ngx_conduit_link_t  *link;
+
+    key = &q->key->node.str;
+    link = ngx_conduit_question_link(q);
+
+    if (ngx_conduit_stream_range(link, key, &q->ask.id, q->count,
+                                 ngx_conduit_question_range, q)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (q->form == NGX_CONDUIT_FORM_ENTRIES) {
+        return NGX_OK;
+    }
+
+    /* if XINFO is not sent, the reply to XRANGE counts as lost */
+
+    if (ngx_conduit_stream_info(link, key, ngx_conduit_question_info, q)
+        == NGX_OK)
+    {
+        q->waits++;
+    }
 
     return NGX_OK;
 }

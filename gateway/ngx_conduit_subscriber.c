@@ -36,6 +36,7 @@ static void ngx_conduit_sub_end(ngx_conduit_sub_t *sub,
 static void ngx_conduit_sub_finish(ngx_conduit_sub_t *sub,
     ngx_conduit_close_e why, ngx_int_t rc);
 static ngx_conduit_sub_t *ngx_conduit_sub_of(ngx_http_request_t *r);
+static void ngx_conduit_sub_unblock(ngx_conduit_sub_t *sub);
 
 
 const ngx_conduit_listener_handlers_t  ngx_conduit_sub_listener = {
@@ -511,9 +512,23 @@ ngx_conduit_sub_write_handler(ngx_http_request_t *r)
         return;
     }
 
-    if (!ngx_conduit_sub_blocked(sub) && !sub->listener.blocked) {
-        return;
+    if (ngx_conduit_sub_blocked(sub) || sub->listener.blocked) {
+        ngx_conduit_sub_unblock(sub);
     }
+}
+
+
+/* sends what the socket did not take before, and then lets the channel send
+   more */
+
+static void
+ngx_conduit_sub_unblock(ngx_conduit_sub_t *sub)
+{
+    ngx_event_t         *wev;
+    ngx_http_request_t  *r;
+
+    r = sub->request;
+    wev = r->connection->write;
 
     if (ngx_http_output_filter(r, NULL) == NGX_ERROR) {
         ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_CLIENT, NGX_ERROR);

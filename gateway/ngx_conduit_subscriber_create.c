@@ -16,7 +16,8 @@
 
 static void ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
     ngx_msec_t max_duration, ngx_msec_t expires);
-static ngx_int_t ngx_conduit_sub_init(ngx_conduit_sub_t *sub);
+static ngx_int_t ngx_conduit_sub_init(ngx_conduit_sub_t *sub,
+    ngx_conduit_hub_t *hub, ngx_http_request_t *r, conduit_stream_id_t *pos);
 static void ngx_conduit_sub_cleanup(void *data);
 static ngx_int_t ngx_conduit_sub_add(ngx_conduit_sub_t *sub,
     ngx_conduit_channel_t *ch);
@@ -34,18 +35,11 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    sub->request = r;
-    sub->hub = hub;
-    sub->busy_last = &sub->busy;
-    sub->member.on = &ngx_conduit_sub_member;
-    sub->listener.on = &ngx_conduit_sub_listener;
-    sub->listener.id = *pos;
-
-    ngx_conduit_sub_limit(sub, hub->settings.max_duration, expires);
-
-    if (ngx_conduit_sub_init(sub) != NGX_OK) {
+    if (ngx_conduit_sub_init(sub, hub, r, pos) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    ngx_conduit_sub_limit(sub, hub->settings.max_duration, expires);
 
     ch = ngx_conduit_channel_get(hub, key, label);
     if (ch == NULL) {
@@ -115,13 +109,18 @@ ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,
 
 
 static ngx_int_t
-ngx_conduit_sub_init(ngx_conduit_sub_t *sub)
+ngx_conduit_sub_init(ngx_conduit_sub_t *sub, ngx_conduit_hub_t *hub,
+    ngx_http_request_t *r, conduit_stream_id_t *pos)
 {
     ngx_http_cleanup_t        *cln;
-    ngx_http_request_t        *r;
     ngx_http_core_loc_conf_t  *clcf;
 
-    r = sub->request;
+    sub->request = r;
+    sub->hub = hub;
+    sub->busy_last = &sub->busy;
+    sub->member.on = &ngx_conduit_sub_member;
+    sub->listener.on = &ngx_conduit_sub_listener;
+    sub->listener.id = *pos;
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
