@@ -202,6 +202,14 @@ ngx_conduit_topology_redirect(ngx_conduit_topology_t *t,
 
 
 void
+ngx_conduit_topology_repeat(ngx_conduit_topology_t *t)
+{
+    t->map_changed = 1;
+    ngx_conduit_topology_doubt(t);
+}
+
+
+void
 ngx_conduit_topology_each(ngx_conduit_topology_t *t,
     ngx_conduit_node_pt handler, void *data)
 {

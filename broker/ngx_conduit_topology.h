@@ -135,6 +135,12 @@ ngx_conduit_node_t *ngx_conduit_topology_redirect(ngx_conduit_topology_t *t,
  */
 void ngx_conduit_topology_doubt(ngx_conduit_topology_t *t);
 
+/*
+ * The owner could not follow a change, as memory is out: asks again soon, and
+ * calls changed() after the reply even if it has nothing new.
+ */
+void ngx_conduit_topology_repeat(ngx_conduit_topology_t *t);
+
 /* Calls a function for each node that has data. */
 void ngx_conduit_topology_each(ngx_conduit_topology_t *t,
     ngx_conduit_node_pt handler, void *data);

@@ -316,11 +316,7 @@ ngx_conduit_shard_settle(ngx_conduit_key_t *key)
     }
 
     if (shard == NULL) {
-
-        /* memory is out: the next topology reply tries again, changed or not */
-
-        hub->topology.map_changed = 1;
-        ngx_conduit_topology_doubt(&hub->topology);
+        ngx_conduit_topology_repeat(&hub->topology);
         return;
     }
 
