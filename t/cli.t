@@ -769,8 +769,11 @@ EOC
 };
 
 
-subtest 'docs/cli.md has every command and option' => sub {
+subtest 'docs/cli.md and the manual page have every command and option' => sub {
     my $page = read_file("$Conduit::ROOT/docs/cli.md");
+    my $manual = read_file("$Conduit::ROOT/cli/conduit.1");
+
+    $manual =~ s/\\-/-/g;
 
     for my $command ('keys', 'token publish', 'token subscribe', 'token check',
                      'publish', 'listen', 'pipe', 'doctor')
@@ -783,7 +786,16 @@ subtest 'docs/cli.md has every command and option' => sub {
         my @missing = grep { $page !~ /`\Q$_\E[ `,]/ && $_ ne '--help' }
                       sort keys %options;
 
-        is_deeply(\@missing, [], "$command: its options");
+        is_deeply(\@missing, [], "$command: its options in docs/cli.md");
+
+        @missing = grep { $manual !~ /^\.BI? (?:"?|.*, )\Q$_\E(?= |$)/m
+                          && $_ ne '--help' } sort keys %options;
+
+        is_deeply(\@missing, [], "$command: its options in the manual page");
+
+        my @bare = $help =~ /^ {2}(--[a-z-]+(?: \S+)?)\n(?! {10})/gm;
+
+        is_deeply(\@bare, [], "$command: each option has an explanation");
     }
 
     my ($section) = $page =~ /^## Settings$(.*?)^## /ms;

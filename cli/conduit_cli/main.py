@@ -21,12 +21,47 @@ class Parser(argparse.ArgumentParser):
         raise Failure(USAGE, f"{message} (see {self.prog} --help)")
 
 
+# what --help says of the settings, see docs/cli.md
+
+SETTINGS = {
+    "url": ("URL", "the part of the server's URL before /publish/ and "
+            "/events/: http[s]://host[:port][/path] (default: "
+            f"{DEFAULTS['url']})"),
+    "channel": ("UUID", "the channel; \"new\" creates one and prints it on "
+                "stderr"),
+    "org": ("N", f"number of the organization (default: {DEFAULTS['org']})"),
+    "issuer": ("ISSUER", "claim iss, which says who made a token (default: "
+               f"{DEFAULTS['issuer']})"),
+    "audience": ("AUDIENCE", "claim aud, which says whom a token is for "
+                 f"(default: {DEFAULTS['audience']})"),
+    "subject": ("SUBJECT", "claim sub of new tokens (default: "
+                f"{DEFAULTS['subject']})"),
+    "ttl": ("TIME", "how long a new token is valid (default: "
+            f"{DEFAULTS['ttl']})"),
+    "secret-file": ("FILE", "the secret that publishers' tokens are signed "
+                    "with (HS256)"),
+    "key-file": ("FILE", "the private key that subscribers' tokens are signed "
+                 "with, in PEM"),
+    "public-key-file": ("FILE", "the public key that subscribers' tokens are "
+                        "checked with (default: that of the private key)"),
+    "publish-kid": ("KID", "the key ID in a publisher's token"),
+    "subscribe-kid": ("KID", "the key ID in a subscriber's token"),
+    "ca-file": ("FILE", "trust the certificates in this file instead of the "
+                "system's"),
+    "timeout": ("TIME", "wait at most this long for a connection, and for "
+                f"a reply (default: {DEFAULTS['timeout']})"),
+}
+
+
 def parser():
     p = Parser(prog="conduit", allow_abbrev=False, description="Keys, tokens, "
                "messages and events of Conduit for NGINX.",
-               epilog="Exit codes: 0 done, 1 the answer is no, 2 usage, 3 the "
-               "token is refused, 4 the request is refused, 5 no server, 6 "
-               "try again later, 7 the message may have been stored.")
+               epilog="Exit codes: 0 success; 1 the result is negative; 2 "
+               "wrong arguments, settings or files; 3 the server refuses the "
+               "token; 4 the server refuses the request, or is not Conduit; 5 "
+               "the server can't be reached; 6 nothing was stored after all "
+               "retries; 7 a message may have been stored. Times are written "
+               "as 500ms, 30s, 5m, 2h or 1d.")
     commands = p.add_subparsers(dest="command", required=True,
                                 metavar="COMMAND", parser_class=Parser)
 
@@ -35,145 +70,181 @@ def parser():
     _publish(commands)
     _listen(commands)
     _pipe(commands)
-
-    d = _command(commands, "doctor", doctor, "what stands between you and the "
-                 "server, each with time and verdict", channel=False)
-    d.add_argument("url", metavar="URL", nargs="?",
-                   help="http[s]://host[:port][/path] in front of /publish/ "
-                   "and /events/")
-    d.add_argument("--wait", default="5s", metavar="TIME",
-                   help="for what should come at once (5s)")
-    d.add_argument("--keepalive", default="20s", metavar="TIME",
-                   help="for a comment on an idle stream (20s); 0: skip")
-    d.add_argument("--samples", type=_count, default=20, metavar="N",
-                   help="messages whose latency is taken (20)")
+    _doctor(commands)
     return p
+
+
+def _setting(c, name, *short):
+    metavar, text = SETTINGS[name]
+    c.add_argument(*short, "--" + name, metavar=metavar, help=text)
 
 
 def _command(commands, name, run, text, channel=True, url=True):
     c = commands.add_parser(name, help=text, description=text,
                             allow_abbrev=False)
     c.set_defaults(run=run)
-    c.add_argument("--config", metavar="FILE", help="file of settings "
-                   "(~/.config/conduit.toml)")
-    c.add_argument("--json", action="store_true", help="print JSON")
-    if url and name != "doctor":
-        c.add_argument("--url", help="http[s]://host[:port][/path] in front "
-                       "of /publish/ and /events/")
-    if channel:
-        c.add_argument("-c", "--channel", metavar="UUID",
-                       help="the channel; \"new\" makes one")
-    c.add_argument("--org", metavar="N", help="the organization (1)")
+    c.add_argument("--config", metavar="FILE",
+                   help="read the settings from this file (default: "
+                   "~/.config/conduit.toml)")
+    c.add_argument("--json", action="store_true",
+                   help="print the result as JSON, one object per line")
 
-    for option in ("issuer", "audience", "subject", "ttl", "secret-file",
-                   "key-file", "public-key-file", "publish-kid",
-                   "subscribe-kid", "ca-file", "timeout"):
-        c.add_argument("--" + option, metavar=option.split("-")[-1].upper(),
-                       help=f"the setting {option.replace('-', '_')}")
+    s = c.add_argument_group("settings", "Each may also be in the settings "
+                             "file, as in key_file = \"...\", or in an "
+                             "environment variable, as CONDUIT_KEY_FILE.")
+    if url and name != "doctor":
+        _setting(s, "url")
+    if channel:
+        _setting(s, "channel", "-c")
+
+    for option in ("org", "issuer", "audience", "subject", "ttl",
+                   "secret-file", "key-file", "public-key-file",
+                   "publish-kid", "subscribe-kid", "ca-file", "timeout"):
+        _setting(s, option)
     return c
 
 
 def _keys(commands):
-    k = commands.add_parser("keys", help="make a secret and a key pair",
-                            description="make a secret and a key pair",
+    text = "create a secret for publishers and a key pair for subscribers"
+    k = commands.add_parser("keys", help=text, description=text,
                             allow_abbrev=False)
     k.set_defaults(run=_make_keys)
     k.add_argument("directory", nargs="?", default=".", metavar="DIR",
-                   help="where to (the current one)")
+                   help="write the files to this directory (default: the "
+                   "current one)")
     k.add_argument("--bits", type=int, choices=(2048, 3072, 4096),
-                   default=2048, help="of the RSA key (2048)")
+                   default=2048, help="size of the RSA key (default: 2048)")
     k.add_argument("--force", action="store_true",
                    help="replace files that exist")
     k.add_argument("--save", action="store_true",
-                   help="write the settings that use them")
+                   help="also write a settings file with the paths of the "
+                   "keys, which the other commands read")
     k.add_argument("--config", metavar="FILE",
-                   help="where to (~/.config/conduit.toml)")
-    k.add_argument("--json", action="store_true", help="print JSON")
+                   help="write the settings to this file (default: "
+                   "~/.config/conduit.toml)")
+    k.add_argument("--json", action="store_true",
+                   help="print the paths as JSON")
 
 
 def _token(commands):
-    t = commands.add_parser("token", help="make a token, or check one",
+    t = commands.add_parser("token", help="print a token, or check one",
                             allow_abbrev=False)
     kinds = t.add_subparsers(dest="kind", required=True, metavar="KIND",
                              parser_class=Parser)
 
-    _command(kinds, "publish", _print_token, "make a token of a publisher",
+    _command(kinds, "publish", _print_token, "print a token for a publisher",
              channel=False, url=False)
-    _command(kinds, "subscribe", _print_token, "make a token of a subscriber",
-             url=False)
-    c = _command(kinds, "check", _check_token, "what the server would say to a "
-                 "token, which is read from stdin")
-    c.add_argument("--file", help="read it from a file")
+    _command(kinds, "subscribe", _print_token,
+             "print a token for a subscriber of a channel", url=False)
+    c = _command(kinds, "check", _check_token, "check a token, read from "
+                 "stdin, as the server would")
+    c.add_argument("--file", help="read the token from this file")
     c.add_argument("--side", choices=("publish", "subscribe"),
-                   help="for which route (by its algorithm)")
+                   help="check it as a publisher's or as a subscriber's token "
+                   "(default: its algorithm decides)")
     c.add_argument("--ask", action="store_true",
-                   help="ask the server, nothing is published")
+                   help="ask the server instead of checking with the keys; "
+                   "nothing is published")
 
 
-def _payload_options(c):
+def _payload_options(c, when=""):
     c.add_argument("--field", default="value", metavar="NAME",
-                   help="member of the payload that holds text (value)")
+                   help=f"{when}the member of a payload that contains the "
+                   "text (default: value)")
 
 
 def _publish_options(c):
     c.add_argument("--retry-for", default="10s", metavar="TIME",
-                   help="try again what may pass, with the same "
-                   "Idempotency-Key (10s)")
+                   help="try again for this long if the rate is exceeded, "
+                   "Redis is not reachable or a connection is lost (default: "
+                   "10s)")
 
 
 def _publish(commands):
-    c = _command(commands, "publish", publish,
-                 "publish arguments, or stdin line by line")
+    c = _command(commands, "publish", publish, "publish a message for each "
+                 "argument, or for each line of stdin")
     c.add_argument("payload", nargs="*", metavar="PAYLOAD",
-                   help="a JSON object, or text")
+                   help="a JSON object; anything that does not begin with { "
+                   "is sent as text")
     c.add_argument("--phase", type=str.upper, default="DELTA",
-                   choices=("START", "DELTA", "END", "ERROR"))
+                   choices=("START", "DELTA", "END", "ERROR"),
+                   help="the part of the stream that the messages are: its "
+                   "start, its content, its end, an error (default: DELTA)")
     c.add_argument("--sequence", type=int, metavar="N",
-                   help="instead of the stream's next")
+                   help="number of the message in the stream (default: the "
+                   "stream's next one)")
     c.add_argument("--text", action="store_true",
-                   help="a payload that looks like JSON is text as well")
+                   help="send arguments that begin with { as text, too")
     c.add_argument("--message", action="store_true",
-                   help="each is a whole PublishRequest in JSON")
+                   help="each argument or line is a whole message in JSON, "
+                   "such as {\"phase\": \"END\", \"payload\": {}}")
     c.add_argument("--batch", action="store_true",
-                   help="several in one request, all or none")
+                   help="send several messages in one request, which is "
+                   "stored completely or not at all")
     c.add_argument("--batch-size", type=_count, default=20, metavar="N",
-                   help="messages in a request at most (20)")
+                   help="send at most this many messages in such a request "
+                   "(default: 20)")
     _payload_options(c)
     _publish_options(c)
 
 
 def _listen(commands):
-    c = _command(commands, "listen", listen, "print events until END")
+    c = _command(commands, "listen", listen,
+                 "print the events of a channel until END")
     c.add_argument("--since", metavar="TIME",
-                   help="what was published so long ago and later")
-    c.add_argument("--last-id", metavar="ID", help="what follows this event")
-    c.add_argument("--follow", action="store_true", help="go on after END")
+                   help="begin with the messages that were published this "
+                   "long ago")
+    c.add_argument("--last-id", metavar="ID",
+                   help="begin after the event with this ID")
+    c.add_argument("--follow", action="store_true",
+                   help="continue after END")
     c.add_argument("--count", type=_count, metavar="N",
-                   help="stop after so many")
+                   help="stop after this many events")
     c.add_argument("--raw", action="store_true",
-                   help="write the bytes that pipe took, no more")
+                   help="write only the bytes that \"conduit pipe\" has read")
     c.add_argument("--silence", default="45s", metavar="TIME",
-                   help="reconnect when nothing comes for so long (45s)")
+                   help="reconnect if nothing arrives for this long, not even "
+                   "a comment (default: 45s)")
     c.add_argument("--give-up", default="60s", metavar="TIME",
-                   help="when reconnecting fails for so long (60s)")
-    _payload_options(c)
+                   help="exit if reconnecting fails for this long (default: "
+                   "60s)")
+    _payload_options(c, "with --raw: ")
 
 
 def _pipe(commands):
-    c = _command(commands, "pipe", pipe, "publish what a program writes, or "
-                 "stdin: START, DELTAs, END; ERROR before END if it fails")
+    c = _command(commands, "pipe", pipe, "publish the output of a program, or "
+                 "stdin, as a stream: START, DELTA messages and END")
     c.add_argument("program", nargs="*", metavar="-- PROGRAM [ARGUMENT]",
-                   help="what to run (none: read stdin)")
+                   help="the program to run (default: read stdin); if it "
+                   "fails, an ERROR is published before END")
     c.add_argument("--lines", action="store_true",
-                   help="a DELTA for each line, not for what is there")
+                   help="send a DELTA for each line, instead of for what is "
+                   "available")
     c.add_argument("--interval", default="60ms", metavar="TIME",
-                   help="between two messages at least (60ms)")
+                   help="wait at least this long between two messages "
+                   "(default: 60ms)")
     c.add_argument("--tee", action="store_true",
-                   help="write it to stdout, too")
+                   help="also write the output to stdout")
     c.add_argument("--stderr", action="store_true",
-                   help="what it writes to stderr as well")
+                   help="also send what the program writes to stderr")
     _payload_options(c)
     _publish_options(c)
+
+
+def _doctor(commands):
+    c = _command(commands, "doctor", doctor, "check the server and the "
+                 "proxies in front of it, as a client sees them",
+                 channel=False)
+    c.add_argument("url", metavar="URL", nargs="?", help=SETTINGS["url"][1])
+    c.add_argument("--wait", default="5s", metavar="TIME",
+                   help="wait this long for what should arrive at once "
+                   "(default: 5s)")
+    c.add_argument("--keepalive", default="20s", metavar="TIME",
+                   help="wait this long for a comment on an idle stream "
+                   "(default: 20s); 0 skips the check")
+    c.add_argument("--samples", type=_count, default=20, metavar="N",
+                   help="measure the latency with this many messages "
+                   "(default: 20)")
 
 
 def _count(text):
