@@ -268,7 +268,8 @@ conduit_deflate_multiply(uint32_t a, uint32_t b)
 int
 conduit_deflate_accepted(const char *value, size_t len)
 {
-    const char  *p, *end, *next;
+    const char       *p, *end, *next;
+    const ptrdiff_t   n = sizeof("gzip") - 1;
 
     end = value + len;
 
@@ -282,9 +283,9 @@ conduit_deflate_accepted(const char *value, size_t len)
 
         p = conduit_deflate_skip(p, next);
 
-        if (next - p >= 4 && strncasecmp(p, "gzip", 4) == 0) {
+        if (next - p >= n && strncasecmp(p, "gzip", (size_t) n) == 0) {
 
-            p = conduit_deflate_skip(p + 4, next);
+            p = conduit_deflate_skip(p + n, next);
 
             if (p == next) {
                 return 1;
