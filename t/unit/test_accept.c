@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "conduit_accept.h"
+#include "exact.h"
 
 #define count(a)  (sizeof(a) / sizeof(a[0]))
 
@@ -93,9 +94,7 @@ START_TEST(test_quality)
 
     /* of its exact size, so that ASan sees an access past its end */
 
-    text = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(text);
-    memcpy(text, c->value, len);
+    text = exact_copy(c->value, len);
 
     quality = conduit_accept_quality(text, len, JSON);
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "conduit_compact.h"
+#include "exact.h"
 #include "memory.h"
 
 #define lit(s)    s, sizeof(s) - 1
@@ -32,9 +33,7 @@ compact(const char *text, size_t len, conduit_buf_t *b)
     int       rc;
     uint8_t  *copy;
 
-    copy = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(copy);
-    memcpy(copy, text, len);
+    copy = exact_copy(text, len);
 
     rc = conduit_compact(len ? copy : copy + 1, len, b);
 

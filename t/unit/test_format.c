@@ -13,6 +13,7 @@
 
 #include "conduit_format.h"
 #include "conduit_message.h"
+#include "exact.h"
 #include "memory.h"
 #include "wire.h"
 
@@ -59,9 +60,7 @@ check_entry(conduit_format_e format, const case_t *c, int ends)
     e.end = c->end;
 
     if (c->data != NULL) {
-        copy = malloc(c->len ? c->len : 1);
-        ck_assert_ptr_nonnull(copy);
-        memcpy(copy, c->data, c->len);
+        copy = exact_copy(c->data, c->len);
         e.data = c->len ? copy : copy + 1;
         e.len = c->len;
     }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "conduit_id.h"
+#include "exact.h"
 
 #define lit(s)  s, sizeof(s) - 1
 
@@ -142,9 +143,7 @@ START_TEST(uuid_takes_nothing_else)
 
         /* memory of the exact size, so that ASan sees a read past the end */
 
-        copy = malloc(texts[i].len ? texts[i].len : 1);
-        ck_assert_ptr_nonnull(copy);
-        memcpy(copy, texts[i].text, texts[i].len);
+        copy = exact_copy(texts[i].text, texts[i].len);
 
         ck_assert_msg(conduit_uuid_parse(copy, texts[i].len, out) == -1,
                       "taken: %s", texts[i].text);

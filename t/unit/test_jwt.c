@@ -14,6 +14,7 @@
 #include <openssl/err.h>
 
 #include "conduit_jwt.h"
+#include "exact.h"
 #include "token.h"
 
 #define lit(s)    s, sizeof(s) - 1
@@ -61,9 +62,7 @@ verify_at(const conduit_jwt_policy_t *policy, const char *text, size_t len,
     conduit_jwt_status_t   status;
     static const conduit_jwt_claims_t  none;
 
-    copy = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(copy);
-    memcpy(copy, text, len);
+    copy = exact_copy(text, len);
     memset(claims, 0xff, sizeof(conduit_jwt_claims_t));
 
     status = conduit_jwt_verify(hs, policy, len ? copy : copy + 1, len, now,

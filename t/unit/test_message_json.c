@@ -17,6 +17,7 @@
 #include "conduit_pb.h"
 #include "conduit_timestamp.h"
 #include "decode.h"
+#include "exact.h"
 #include "memory.h"
 
 
@@ -41,9 +42,7 @@ read_bytes(const char *text, size_t len)
     char                           *copy;
     conduit_message_json_status_t   status;
 
-    copy = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(copy);
-    memcpy(copy, text, len);
+    copy = exact_copy(text, len);
 
     conduit_arena_reset(arena);
     memcpy(posted.message_id, WIRE_MESSAGE, CONDUIT_UUID_LEN);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "conduit_origin.h"
+#include "exact.h"
 
 #define count(a)  (sizeof(a) / sizeof(a[0]))
 
@@ -23,9 +24,7 @@ fault(const char *s, size_t len)
     char        *text;
     const char  *found;
 
-    text = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(text);
-    memcpy(text, s, len);
+    text = exact_copy(s, len);
 
     found = conduit_origin_fault(text, len);
     free(text);

@@ -13,6 +13,7 @@
 #include "conduit_format.h"
 #include "conduit_pull.h"
 #include "conduit_sse.h"
+#include "exact.h"
 
 #define count(a)  (sizeof(a) / sizeof(a[0]))
 #define UUID      "97f58c19-ce38-4c6b-8a5b-47f3405691f0"
@@ -65,9 +66,7 @@ object_of(const char *sse, size_t len, int text, int *appended)
 
     /* of its exact size, so that ASan sees an access past its end */
 
-    copy = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(copy);
-    memcpy(copy, sse, len);
+    copy = exact_copy(sse, len);
 
     memset(&b, 0, sizeof(b));
     conduit_buf_lit(&b, "[");

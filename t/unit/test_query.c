@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "conduit_query.h"
+#include "exact.h"
 
 #define lit(s)    s, sizeof(s) - 1
 #define count(a)  (sizeof(a) / sizeof(a[0]))
@@ -28,24 +29,6 @@ typedef struct {
 } text_t;
 
 
-/*
- * Returns a copy in memory of its exact size, without a terminating zero, so
- * that ASan sees an access past its end.  To be freed by the caller.
- */
-
-static char *
-copy(const char *s, size_t len)
-{
-    char  *text;
-
-    text = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(text);
-    memcpy(text, s, len);
-
-    return text;
-}
-
-
 /* finds "token" and sets *offset to the offset of its value */
 
 static conduit_query_status_t
@@ -55,7 +38,7 @@ find(const char *args, size_t len, size_t *offset, size_t *value_len)
     const char              *value;
     conduit_query_status_t   status;
 
-    text = copy(args, len);
+    text = exact_copy(args, len);
     value = NULL;
 
     status = conduit_query_find(text, len, "token", &value, value_len);
@@ -207,8 +190,8 @@ decode(const char *s, size_t len, char *out, size_t *out_len)
     size_t                   n;
     conduit_query_status_t   status, again;
 
-    text = copy(s, len);
-    other = copy(s, len);
+    text = exact_copy(s, len);
+    other = exact_copy(s, len);
 
     n = 0;
     *out_len = 0;
@@ -368,7 +351,7 @@ START_TEST(values_are_masked)
     for (i = 0; i < count(cases); i++) {
         ck_assert_uint_eq(strlen(cases[i].args), strlen(cases[i].masked));
 
-        text = copy(cases[i].args, strlen(cases[i].args));
+        text = exact_copy(cases[i].args, strlen(cases[i].args));
         conduit_query_mask(text, strlen(cases[i].args), "token");
 
         ck_assert_msg(memcmp(text, cases[i].masked, strlen(cases[i].masked))
@@ -404,7 +387,7 @@ START_TEST(arguments_of_a_value_are_masked)
     for (i = 0; i < count(cases); i++) {
         ck_assert_uint_eq(strlen(cases[i].args), strlen(cases[i].masked));
 
-        text = copy(cases[i].args, strlen(cases[i].args));
+        text = exact_copy(cases[i].args, strlen(cases[i].args));
         conduit_query_mask_value(text, strlen(cases[i].args), "a.b", 3);
 
         ck_assert_msg(memcmp(text, cases[i].masked, strlen(cases[i].masked))

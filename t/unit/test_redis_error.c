@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "conduit_redis_error.h"
+#include "exact.h"
 
 
 #define SHA   "f_0123456789012345678901234567890123456789"
@@ -96,9 +97,7 @@ START_TEST(code_and_kind_of_an_error)
     /* memory of the exact size, so that ASan sees a read past the end */
 
     len = strlen(row->text);
-    text = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(text);
-    memcpy(text, row->text, len);
+    text = exact_copy(row->text, len);
 
     code = conduit_redis_error_code(text, len, &n);
 

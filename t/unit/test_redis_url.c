@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "conduit_redis_url.h"
+#include "exact.h"
 
 #define lit(s)    s, sizeof(s) - 1
 #define count(a)  (sizeof(a) / sizeof(a[0]))
@@ -53,9 +54,7 @@ parse(const char *s, size_t len, conduit_redis_url_t *url)
         return NULL;
     }
 
-    copy = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(copy);
-    memcpy(copy, s, len);
+    copy = exact_copy(s, len);
     memset(url, 0xff, sizeof(conduit_redis_url_t));
 
     return conduit_redis_url_parse(len ? copy : copy + 1, len, url);

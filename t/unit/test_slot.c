@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "conduit_slot.h"
+#include "exact.h"
 
 #define lit(s)    s, sizeof(s) - 1
 #define count(a)  (sizeof(a) / sizeof(a[0]))
@@ -33,31 +34,13 @@ typedef struct {
 } text_t;
 
 
-/*
- * Returns a copy in memory of its exact size, without a terminating zero, so
- * that ASan sees a read past its end.  To be freed by the caller.
- */
-
-static char *
-copy(const char *s, size_t len)
-{
-    char  *text;
-
-    text = malloc(len ? len : 1);
-    ck_assert_ptr_nonnull(text);
-    memcpy(text, s, len);
-
-    return text;
-}
-
-
 static unsigned
 slot(const char *key, size_t len)
 {
     char      *text;
     unsigned   n;
 
-    text = copy(key, len);
+    text = exact_copy(key, len);
     n = conduit_slot(text, len);
     free(text);
 
@@ -188,7 +171,7 @@ check_redirect(const char *s, size_t len, conduit_redirect_e kind,
     char                *text;
     conduit_redirect_t   r;
 
-    text = copy(s, len);
+    text = exact_copy(s, len);
     memset(&r, 0xff, sizeof(r));
 
     ck_assert_msg(conduit_redirect_parse(text, len, &r) == kind, "%s", s);
@@ -210,7 +193,7 @@ kind_of(const char *s, size_t len)
     char                *text;
     conduit_redirect_t   r;
 
-    text = copy(s, len);
+    text = exact_copy(s, len);
     memset(&r, 0xff, sizeof(r));
 
     ck_assert_int_eq(conduit_redirect_parse(text, len, &r), r.kind);
