@@ -67,34 +67,9 @@ logs_tokens(qr{^\Q${\$front->root}\E/}, 'a proxy quotes what it passes on');
 my ($worker) = $nginx->workers;
 
 
-# a response on a connection that the test has made
-package Wire {
-    our @ISA = 'Conduit::SSE';
-
-    sub on {
-        my ($class, $socket, $request) = @_;
-
-        return bless({ socket => $socket }, $class)->again($request);
-    }
-
-    sub again {
-        my ($self, $request) = @_;
-
-        %$self = (raw => $self->{raw} // '', body => '', parsed => 0,
-                  events => [], taken => 0, comments => [],
-                  socket => $self->{socket}, eof => $self->{eof},
-                  method => $request =~ /^(\S+)/ ? $1 : 'GET');
-
-        $self->{socket}->print($request);
-        $self->{socket}->flush;
-        $self->until(5, sub { $self->parse_header }) or die 'no response';
-        return $self;
-    }
-}
-
-# the same, compressed
+# a response whose body is compressed
 package Zip {
-    our @ISA = 'Wire';
+    our @ISA = 'Conduit::SSE';
 
     sub body { $_[0]->text }
 }
@@ -121,13 +96,14 @@ sub request_of {
 # the ways to get a stream; each takes a path and returns a response
 my %ways = (
     'HTTP/1.0' => sub {
-        Wire->on(connected($nginx->port), request_of($_[0], version => '1.0'))
+        Conduit::SSE->on(connected($nginx->port),
+                         request_of($_[0], version => '1.0'))
     },
     'HTTP/1.1' => sub {
-        Wire->on(connected($nginx->port), request_of($_[0]))
+        Conduit::SSE->on(connected($nginx->port), request_of($_[0]))
     },
     'HTTP/1.1, TLS' => sub {
-        Wire->on(connected($tls, tls => 1), request_of($_[0]))
+        Conduit::SSE->on(connected($tls, tls => 1), request_of($_[0]))
     },
     'HTTP/2' => sub { h2($_[0], $h2c) },
     'HTTP/2, TLS' => sub { h2($_[0], $tls, tls => 1) },
@@ -137,11 +113,12 @@ my %ways = (
                            headers => ['Accept-Encoding: gzip']))
     },
     'limit_rate' => sub {
-        Wire->on(connected($nginx->port), request_of($_[0] =~ s/events/slow/r))
+        Conduit::SSE->on(connected($nginx->port),
+                         request_of($_[0] =~ s/events/slow/r))
     },
     'limit_rate, HTTP/2' => sub { h2($_[0] =~ s/events/slow/r, $h2c) },
     'proxy' => sub {
-        Wire->on(connected($front->port), request_of($_[0]))
+        Conduit::SSE->on(connected($front->port), request_of($_[0]))
     },
 );
 
@@ -334,7 +311,8 @@ my %going = (
     },
     'HTTP/1.1, another request in the pipeline' => sub {
         my $socket = connected($nginx->port);
-        my $wire = Wire->on($socket, request_of(shift) . request_of('/ok'));
+        my $wire = Conduit::SSE->on($socket,
+                                    request_of(shift) . request_of('/ok'));
         $wire->close;
     },
     'TLS, without a close notify' => sub {
@@ -377,8 +355,8 @@ for my $way ('HTTP/1.1', 'HTTP/1.1, TLS') {
     my $with_tls = $way =~ /TLS/;
     my $socket = connected($with_tls ? $tls : $nginx->port,
                            tls => $with_tls, rcvbuf => 4096);
-    my $wire = Wire->on($socket,
-                        request_of(events_path(channel_id => $channel)));
+    my $wire = Conduit::SSE->on(
+        $socket, request_of(events_path(channel_id => $channel)));
 
     xadd(channel_id => $channel, payload => { value => 'x' x 1_000_000 })
         for 1 .. 8;
@@ -402,8 +380,9 @@ for my $way ('HTTP/1.1', 'HTTP/1.1, TLS') {
 
 {
     my $channel = uuid();
-    my $wire = Wire->on(connected($nginx->port, rcvbuf => 4096),
-                        request_of(events_path(channel_id => $channel)));
+    my $wire = Conduit::SSE->on(
+        connected($nginx->port, rcvbuf => 4096),
+        request_of(events_path(channel_id => $channel)));
     my $expected = "retry: 500\n\n";
 
     for my $n (1 .. 1000) {
@@ -436,8 +415,8 @@ my $path = events_path(channel_id => $channel);
 my $token = $path =~ /token=([^&]+)/ ? $1 : die;
 my $tokenless = $path =~ s/token=[^&]+&//r;
 
-my $wire = Wire->on(connected($nginx->port),
-                    request_of($path, method => 'HEAD'));
+my $wire = Conduit::SSE->on(connected($nginx->port),
+                            request_of($path, method => 'HEAD'));
 is_deeply [$wire->status, $wire->headers->{'content-type'}],
     [200, 'text/event-stream'], 'HEAD has the header of a stream';
 is $wire->headers->{'transfer-encoding'}, undef, 'HEAD has no body';
@@ -447,9 +426,9 @@ is $wire->again(request_of('/ok'))->body, 'ok',
 for my $header (['If-Match' => '"x"'], ['If-None-Match' => '*'],
                 ['If-Unmodified-Since' => 'Thu, 01 Jan 2015 00:00:00 GMT'])
 {
-    $wire = Wire->on(connected($nginx->port),
-                     request_of($path, method => 'HEAD',
-                                headers => [join ': ', @$header]));
+    $wire = Conduit::SSE->on(connected($nginx->port),
+                             request_of($path, method => 'HEAD',
+                                        headers => [join ': ', @$header]));
     is $wire->status, 200, "a stream has no version ($header->[0])";
 }
 
@@ -520,21 +499,21 @@ is http($nginx, 'GET', $tokenless,
 for my $case (['Content-Length: 10', 'part'],
               ['Transfer-Encoding: chunked', "5\r\npa"])
 {
-    $wire = Wire->on(connected($nginx->port),
-                     request_of($path, headers => [$case->[0]],
-                                body => $case->[1]));
+    $wire = Conduit::SSE->on(connected($nginx->port),
+                             request_of($path, headers => [$case->[0]],
+                                        body => $case->[1]));
     ok $wire->end, "a body that does not end ends the response ($case->[0])";
     is_deeply [$wire->status, $wire->body], [400, 'Unexpected request body'],
         "a body that does not end is refused ($case->[0])";
 }
 
-$wire = Wire->on(connected($nginx->port),
-                 request_of($path, headers => ['Content-Length: 4'],
-                            body => 'text'));
+$wire = Conduit::SSE->on(connected($nginx->port),
+                         request_of($path, headers => ['Content-Length: 4'],
+                                    body => 'text'));
 is $wire->event->{json}{sequence}, 7, 'a body that is complete does no harm';
 
-$wire = Wire->on(connected($nginx->port),
-                 request_of($path) . request_of('/ok'));
+$wire = Conduit::SSE->on(connected($nginx->port),
+                         request_of($path) . request_of('/ok'));
 is $wire->event->{json}{sequence}, 7,
     'a stream starts with a request behind it in the pipeline';
 

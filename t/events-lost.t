@@ -94,7 +94,7 @@ sub text {
 }
 
 # "2-1..5" for IDs that follow each other
-sub ranges {
+sub id_ranges {
     my @out;
 
     for my $text (@_) {
@@ -122,14 +122,14 @@ sub upto {
         last if $out[-1] eq $id;
     }
 
-    return ranges(@out);
+    return id_ranges(@out);
 }
 
 # what comes within a moment
 sub rest {
     my $client = shift;
 
-    return ranges(map { text($_) } $client->events(
+    return id_ranges(map { text($_) } $client->events(
         0 + $client->until(0.5, sub {
             @{ $client->{events} } > $client->{taken} })));
 }
@@ -139,7 +139,7 @@ sub whole {
     my $client = shift;
 
     my $end = $client->end($LIMIT) ? '' : ', no end';
-    return ranges(map { text($_) } @{ $client->{events} }) . $end;
+    return id_ranges(map { text($_) } @{ $client->{events} }) . $end;
 }
 
 # Stops Redis, and has it delete the stream as the first thing that it does

@@ -174,24 +174,6 @@ sub finish { fill($_[0], $_[1], $_[1], phase => 'END') }
 
 sub trim { return redis('XTRIM', stream_key($ORG, shift), 'MAXLEN', shift) }
 
-# "1..5 lost 9" for what an event is
-sub ranges {
-    my @out;
-
-    for my $n (@_) {
-        my $last = @out ? $out[-1][1] : 'none';
-
-        if ("$last$n" !~ /\D/ && $n == $last + 1) {
-            $out[-1][1] = $n;
-        } else {
-            push @out, [$n, $n];
-        }
-    }
-
-    return join ' ', map { $_->[0] eq $_->[1] ? $_->[0] : "$_->[0]..$_->[1]" }
-                     @out;
-}
-
 # what a client gets up to an event
 sub upto {
     my ($client, $last) = @_;

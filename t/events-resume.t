@@ -194,24 +194,6 @@ sub finish {
     fill($channel, $sequence, $sequence, phase => 'END');
 }
 
-# "1..5 9" for a list of sequence numbers
-sub ranges {
-    my @out;
-
-    for my $n (map { $_ // 'other' } @_) {
-        if (@out && $n =~ /^\d/ && $out[-1][1] =~ /^\d/
-            && $n == $out[-1][1] + 1)
-        {
-            $out[-1][1] = $n;
-        } else {
-            push @out, [$n, $n];
-        }
-    }
-
-    return join ' ', map { $_->[0] eq $_->[1] ? $_->[0] : "$_->[0]..$_->[1]" }
-                     @out;
-}
-
 # all that a response has to its clean end
 sub whole {
     my $client = shift;

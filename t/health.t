@@ -613,15 +613,7 @@ my $cluster = Conduit::Servers->cluster(
     options => ['--cluster-require-full-coverage', 'no']);
 my ($one, $other, $third) = $cluster->masters;
 
-sub channel_of {
-    my $port = shift;
-    my $id = uuid();
-
-    $id = uuid() while $cluster->owner(stream_key($ORG, $id)) != $port;
-    return $id;
-}
-
-my $channel = channel_of($one);
+my $channel = $cluster->channel_on($one);
 
 $nginx = nginx_start(server => server(undef, redis => $cluster->url($one)));
 both($nginx, $OK, 15, 'all masters work');

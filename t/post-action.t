@@ -98,30 +98,6 @@ EOC
 my ($worker) = $nginx->workers;
 my $sequence = 0;
 
-# a response on a connection that the test has made, and more on the same
-package Wire {
-    our @ISA = 'Conduit::SSE';
-
-    sub on {
-        my ($class, $socket, $request) = @_;
-
-        return bless({ socket => $socket }, $class)->again($request);
-    }
-
-    sub again {
-        my ($self, $request) = @_;
-
-        %$self = (raw => $self->{raw} // '', body => '', parsed => 0,
-                  events => [], taken => 0, comments => [], method => 'GET',
-                  socket => $self->{socket}, eof => $self->{eof});
-
-        $self->{socket}->syswrite($request);
-        $self->until(20, sub { $self->parse_header }) or die 'no response';
-        return $self;
-    }
-}
-
-
 sub path { return "/$_[0]/$ORG?channel_id=$_[1]" }
 
 sub add {
@@ -291,7 +267,8 @@ for my $way (@WAYS) {
     my $channel = uuid();
     my $path = path('proxied', $channel);
     my $socket = Conduit::H2::plain_socket($h1);
-    my $wire = Wire->on($socket, "GET $path HTTP/1.1\r\nHost: x\r\n\r\n");
+    my $wire = Conduit::SSE->on($socket,
+                                "GET $path HTTP/1.1\r\nHost: x\r\n\r\n");
 
     xadd(channel_id => $channel, phase => 'END');
     ok $wire->end(20), 'a response ends with the stream';
@@ -318,7 +295,7 @@ for my $port ($h1, $h2) {
     if ($port == $h1) {
         my $socket = Conduit::H2::plain_socket($h1);
         my $request = "GET $path HTTP/1.1\r\nHost: x\r\n\r\n";
-        my $wire = Wire->on($socket, $request);
+        my $wire = Conduit::SSE->on($socket, $request);
 
         $wire->end(20);
         is $wire->body, "ok\n", "$title: the response is the first location's";

@@ -55,21 +55,8 @@ sub post {
 sub post_start {
     my ($nginx, $location, $channel) = @_;
 
-    my $body = message(channel_id => $channel);
-    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port)
-        or die "connect: $!";
-
-    $s->syswrite("POST /$location/$ORG/$channel HTTP/1.1\r\nHost: a\r\n"
-                 . "Connection: close\r\nContent-Length: " . length($body)
-                 . "\r\n\r\n$body");
-    return $s;
-}
-
-sub post_end {
-    my $s = shift;
-
-    local $/;
-    return scalar(<$s>) // '';
+    return http_start($nginx, "/$location/$ORG/$channel",
+                      message(channel_id => $channel));
 }
 
 sub becomes {
@@ -188,7 +175,7 @@ subtest 'TEST 4: one connection a worker, for all requests and locations' => sub
 
     redis_resume();
 
-    is(scalar(grep { post_end($_) =~ m{\AHTTP/1\.1 200 } } @sockets), 60,
+    is(scalar(grep { http_end($_)->{status} eq '200' } @sockets), 60,
        'messages of 60 clients at once are taken');
     is(scalar(connections()), $before + 1, 'on one connection');
 
@@ -549,8 +536,7 @@ subtest 'TEST 23: messages behind one that is not answered' => sub {
     my @sockets = map { post_start($nginx, 'a', uuid()) } 1 .. 30;
     my %statuses;
 
-    $statuses{ post_end($_) =~ m{\AHTTP/1\.1 (\d+)} ? $1 : 'none' }++
-        for @sockets;
+    $statuses{ http_end($_)->{status} }++ for @sockets;
 
     redis_resume();
 

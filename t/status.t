@@ -640,16 +640,8 @@ my @masters = $cluster->masters;
 $nginx = nginx_start(server => pages() . publish_location(
     'conduit_publish_rate off;', redis => $cluster->url($masters[0])));
 
-sub channel_of {
-    my $port = shift;
-    my $id = uuid();
-
-    $id = uuid() while $cluster->owner(stream_key($ORG, $id)) != $port;
-    return $id;
-}
-
 for my $port (@masters) {
-    is post(channel_id => channel_of($port)), 200,
+    is post(channel_id => $cluster->channel_on($port)), 200,
         "a message is taken by the master at port $port";
 }
 
@@ -659,7 +651,7 @@ is $m->{qq(redis_links_up{node="127.0.0.1:$_",link="publish"})}, 1,
     "a link to the master at port $_ is up" for @masters;
 is $m->{redis_redirects_total}, 0, 'no message was redirected';
 
-$channel = channel_of($masters[0]);
+$channel = $cluster->channel_on($masters[0]);
 my $step = $cluster->migration(stream_key($ORG, $channel), $masters[1]);
 $step->open;
 

@@ -18,7 +18,7 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw(
     $REDIS $UNREACHABLE $LOST $LATE $ERROR_EVENT $BELL $READER
-    $nginx $worker $proxy start stop post post_start post_end client line_of
+    $nginx $worker $proxy start stop post post_start client line_of
     is_told goes_on kept got_all lines is_logged_once errors_are lost
     refused failed unanswered connections_made peers held nothing_is_left
 );
@@ -97,36 +97,14 @@ sub post {
                 timeout => 20);
 }
 
-# A message whose answer is not waited for.
+# A message whose answer is not waited for; http_end() returns it.
 
 sub post_start {
     my %f = @_;
 
     my $channel = $f{channel_id} // $CHANNEL;
-    my $body = message(%f);
-    my $s = IO::Socket::INET->new('127.0.0.1:' . $nginx->port)
-        or die "connect: $!";
 
-    $s->syswrite("POST /publish/$ORG/$channel HTTP/1.1\r\nHost: a\r\n"
-                 . "Connection: close\r\nContent-Length: " . length($body)
-                 . "\r\n\r\n$body");
-    return $s;
-}
-
-sub post_end {
-    my $s = shift;
-
-    local $/;
-    my ($header, $body) = split /\r\n\r\n/, <$s> // '', 2;
-    close $s;
-
-    my ($status) = ($header // '') =~ m{\AHTTP/1\.1 (\d+)};
-
-    return {
-        status => $status // 'none', body => $body // '',
-        headers => { map { /^([^:]+): (.*)/ ? (lc $1 => $2) : () }
-                     split /\r\n/, $header // '' },
-    };
+    return http_start($nginx, "/publish/$ORG/$channel", message(%f));
 }
 
 sub client {

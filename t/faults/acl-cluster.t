@@ -59,15 +59,6 @@ sub post {
                 body => message(%f))->{status};
 }
 
-# a channel of a master
-sub channel_of {
-    my $port = shift;
-    my $id = uuid();
-
-    $id = uuid() while $cluster->owner(stream_key($ORG, $id)) != $port;
-    return $id;
-}
-
 sub errors {
     my $nginx = shift;
 
@@ -89,7 +80,7 @@ sub is_ready {
 sub moves {
     my $nginx = shift;
 
-    my $channel = channel_of($one);
+    my $channel = $cluster->channel_on($one);
     my $step = $cluster->migration(stream_key($ORG, $channel), $other);
     my $n = 0;
     my @statuses;
@@ -161,7 +152,7 @@ for my $module (qw(publisher gateway)) {
     $nginx = start(%users);
     is_ready($nginx);
 
-    my $channel = channel_of($one);
+    my $channel = $cluster->channel_on($one);
     my $step = $cluster->migration(stream_key($ORG, $channel), $other);
     my $sse = sse_open($nginx, channel_id => $channel);
 

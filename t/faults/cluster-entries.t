@@ -34,13 +34,9 @@ my $nginx = nginx_start(server => location('publish', '10000r/s')
 
 
 sub new_channel {
-    while (1) {
-        my $id = uuid();
-        my $key = stream_key($ORG, $id);
+    my $id = $cluster->channel_on($from);
 
-        return { id => $id, key => $key, sequences => [] }
-            if $cluster->owner($key) == $from;
-    }
+    return { id => $id, key => stream_key($ORG, $id), sequences => [] };
 }
 
 sub post {

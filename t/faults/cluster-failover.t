@@ -40,15 +40,10 @@ my $SOON = $ENV{CONDUIT_CHECKED} ? 50 : 10;
 
 sub channel_on {
     my $port = shift;
+    my $id = $cluster->channel_on($port);
 
-    while (1) {
-        my $id = uuid();
-        my $key = stream_key($ORG, $id);
-
-        return { id => $id, key => $key, sequence => 0, acked => [],
-                 unknown => {}, got => [], other => [] }
-            if $cluster->owner($key) == $port;
-    }
+    return { id => $id, key => stream_key($ORG, $id), sequence => 0,
+             acked => [], unknown => {}, got => [], other => [] };
 }
 
 

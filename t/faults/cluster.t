@@ -44,15 +44,10 @@ my $nginx = nginx_start(server => locations($cluster->url(@masters[0, 1])));
 
 sub channel_on {
     my $port = shift;
+    my $id = $cluster->channel_on($port);
 
-    while (1) {
-        my $id = uuid();
-        my $key = stream_key($ORG, $id);
-
-        return { id => $id, key => $key, sequence => 0, acked => [],
-                 got => [] }
-            if $cluster->owner($key) == $port;
-    }
+    return { id => $id, key => stream_key($ORG, $id), sequence => 0,
+             acked => [], got => [] };
 }
 
 sub another_than {

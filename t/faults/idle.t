@@ -80,7 +80,7 @@ subtest 'TEST 2: messages and clients that come meanwhile wait' => sub {
     is($late->status, 200, 'a client is answered');
     redis_resume();
 
-    is(post_end($post)->{status}, 200, 'a message is stored');
+    is(http_end($post)->{status}, 200, 'a message is stored');
     is(line_of($client->event(20) // ()), 2,
         'the message arrives at the client that was there');
     is(line_of($late->events(2, 20)), '1 2',

@@ -52,14 +52,9 @@ sub stop {
 
 sub channel_on {
     my $port = shift;
+    my $id = $cluster->channel_on($port);
 
-    while (1) {
-        my $id = uuid();
-        my $key = stream_key($ORG, $id);
-
-        return { id => $id, key => $key, ids => [] }
-            if $cluster->owner($key) == $port;
-    }
+    return { id => $id, key => stream_key($ORG, $id), ids => [] };
 }
 
 sub post {

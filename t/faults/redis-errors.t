@@ -435,7 +435,7 @@ subtest 'TEST 13: a script that is forgotten under way' => sub {
         ok(wait_for(20, \&redis_input), 'messages are on their way');
         redis_resume();
 
-        is(scalar(grep { post_end($_)->{status} == 200 } @posts), 20,
+        is(scalar(grep { http_end($_)->{status} == 200 } @posts), 20,
            'the messages are taken');
         is(scalar(my @events = $client->events(20, 20)), 20,
             'the messages arrive');
@@ -575,7 +575,7 @@ subtest 'TEST 15: many errors at once' => sub {
         ok(wait_for(20, sub { redis_input() > 20 * length message() }),
            'twenty messages wait for Redis');
         redis_resume();
-        is(scalar(grep { post_end($_)->{status} == 503 } @posts), 20,
+        is(scalar(grep { http_end($_)->{status} == 503 } @posts), 20,
            'all are refused');
 
         redis('CONFIG', 'SET', 'maxmemory', 0);

@@ -314,7 +314,7 @@ subtest 'TEST 7: Redis is killed with answers under way' => sub {
        'a message is on its way');
 
     redis_stop('KILL');
-    is_told(post_end($post), 503, $LOST, 'its publisher is told');
+    is_told(http_end($post), 503, $LOST, 'its publisher is told');
     is_told(post(sequence => 2), 503, $UNREACHABLE,
         'the next publisher is told that Redis is not reachable');
     redis_start(@APPEND);
@@ -490,7 +490,7 @@ subtest 'TEST 12: outages leave nothing behind' => sub {
         my @posts = map { post_start(channel_id => uuid()) } 1 .. 20;
 
         $proxy->tell('close');
-        my %statuses = map { (post_end($_)->{status} => 1) } @posts;
+        my %statuses = map { (http_end($_)->{status} => 1) } @posts;
         delete @statuses{200, 503};
         is(join(' ', keys %statuses), '', 'messages are taken or refused');
 
@@ -586,7 +586,7 @@ subtest 'TEST 14: the first of two addresses says nothing' => sub {
 
     $post = $waits->(3);
     stop();
-    is(post_end($post)->{status}, 200, 'a worker that quits waits, too');
+    is(http_end($post)->{status}, 200, 'a worker that quits waits, too');
 };
 
 

@@ -496,7 +496,7 @@ $nginx = edge('rediss+cluster://127.0.0.1:' . $cluster->tls_port($ports[0]),
               $TRUST);
 
 for my $port (@ports) {
-    do { $id = uuid() } until $cluster->owner(stream_key($ORG, $id)) == $port;
+    $id = $cluster->channel_on($port);
 
     $sse = sse_open($nginx, channel_id => $id);
     $r = try_publish($nginx, channel_id => $id);
@@ -536,7 +536,7 @@ $nginx = edge('rediss+cluster://localhost:' . $cluster->tls_port($ports[0]),
 is_deeply [map {
     my $port = $_;
 
-    do { $id = uuid() } until $cluster->owner(stream_key($ORG, $id)) == $port;
+    $id = $cluster->channel_on($port);
     try_publish($nginx, channel_id => $id)->{status};
 } @ports], [200, 200, 200], 'certificates of names, in a cluster of names';
 

@@ -53,8 +53,9 @@ our @EXPORT = qw(
     publish_token gateway_token jwt logs_tokens
     message publish_request uuid
     publish_location gateway_location
-    nginx_start nginx_version http publish sse_open events_path
-    free_port read_file write_file wait_for stopped draw_by_seed
+    nginx_start nginx_version http http_start http_end publish sse_open
+    events_path
+    free_port read_file write_file wait_for stopped draw_by_seed ranges
 );
 
 our $ORG = 123;
@@ -608,6 +609,59 @@ sub nginx_version {
 
     `$binary -v 2>&1` =~ m{nginx/(\d+)\.(\d+)\.(\d+)} or die "no $binary";
     return $1 * 1_000_000 + $2 * 1000 + $3;
+}
+
+
+# "1..5 lost 9" for what a client got: sequence numbers, and words for what else
+# there was, "other" for undef.
+
+sub ranges {
+    my @out;
+
+    for my $n (map { $_ // 'other' } @_) {
+        my $last = @out ? $out[-1][1] : 'none';
+
+        if ("$last$n" !~ /\D/ && $n == $last + 1) {
+            $out[-1][1] = $n;
+        } else {
+            push @out, [$n, $n];
+        }
+    }
+
+    return join ' ', map { $_->[0] eq $_->[1] ? $_->[0] : "$_->[0]..$_->[1]" }
+                     @out;
+}
+
+
+# Sends a POST with a body and does not wait for the response, which
+# http_end() returns, as http() does; "none" is the status if there is none.
+
+sub http_start {
+    my ($nginx, $path, $body) = @_;
+
+    my $s = IO::Socket::INET->new('127.0.0.1:' . $nginx->port)
+        or die "connect: $!";
+
+    $s->syswrite("POST $path HTTP/1.1\r\nHost: a\r\n"
+                 . "Connection: close\r\nContent-Length: " . length($body)
+                 . "\r\n\r\n$body");
+    return $s;
+}
+
+sub http_end {
+    my $s = shift;
+
+    local $/;
+    my ($header, $body) = split /\r\n\r\n/, <$s> // '', 2;
+    close $s;
+
+    my ($status) = ($header // '') =~ m{\AHTTP/1\.1 (\d+)};
+
+    return {
+        status => $status // 'none', body => $body // '',
+        headers => { map { /^([^:]+): (.*)/ ? (lc $1 => $2) : () }
+                     split /\r\n/, $header // '' },
+    };
 }
 
 

@@ -54,6 +54,30 @@ sub open {
 }
 
 
+# Sends a request, as a text, on a connection that the test has made, and waits
+# for the response header; "again" sends the next one on the same connection.
+
+sub on {
+    my ($class, $socket, $request) = @_;
+
+    return bless({ socket => $socket }, $class)->again($request);
+}
+
+sub again {
+    my ($self, $request) = @_;
+
+    %$self = (raw => $self->{raw} // '', body => '', parsed => 0,
+              events => [], taken => 0, comments => [],
+              socket => $self->{socket}, eof => $self->{eof},
+              method => $request =~ /^(\S+)/ ? $1 : 'GET');
+
+    $self->{socket}->print($request);
+    $self->{socket}->flush;
+    $self->until(20, sub { $self->parse_header }) or die 'no response';
+    return $self;
+}
+
+
 sub status { $_[0]{status} }
 
 sub headers { $_[0]{headers} }

@@ -6,6 +6,7 @@ package Conduit::Servers::Cluster;
 #
 #     my $cluster = Conduit::Servers->cluster;      # 3 masters, 3 replicas
 #     my $port = $cluster->owner($key);
+#     my $channel = $cluster->channel_on($port);
 #     $cluster->command($port, 'XLEN', $key);
 #
 #     my $step = $cluster->migration($key, $to);    # of the key's slot
@@ -138,6 +139,20 @@ sub owner {
                   $self->slots($port);
 
     return $range && $range->[2];
+}
+
+
+# A new channel whose stream the master at a port has.
+
+sub channel_on {
+    my ($self, $port) = @_;
+
+    while (1) {
+        my $id = Conduit::uuid();
+        my $key = Conduit::stream_key($Conduit::ORG, $id);
+
+        return $id if $self->owner($key) == $port;
+    }
 }
 
 
