@@ -179,7 +179,9 @@ conduit_history_taken(conduit_history_t *h,
         return CONDUIT_HISTORY_NEXT_ASK;
     }
 
-    if (!h->facts && conduit_stream_id_cmp(&h->cursor, &h->ahead) < 0) {
+    if (a->kind == CONDUIT_HISTORY_FAST
+        && conduit_stream_id_cmp(&h->cursor, &h->ahead) < 0)
+    {
 
         /* the stream ended before "ahead": FULL tells whether entries were
            rolled back or deleted */

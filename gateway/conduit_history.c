@@ -49,9 +49,7 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
     plan->first = a->nentries;
     plan->end = a->nentries;
 
-    h->facts = (h->busy == CONDUIT_HISTORY_FULL);
-
-    if (!h->facts) {
+    if (a->kind == CONDUIT_HISTORY_FAST) {
         conduit_history_fast(h, a, plan);
 
     } else {
@@ -115,7 +113,8 @@ conduit_history_leaves_one(const conduit_history_t *h,
         return 0;
     }
 
-    return a->full ? a->nentries - first > 1 : !h->facts && h->counts;
+    return a->full ? a->nentries - first > 1
+                   : a->kind == CONDUIT_HISTORY_FAST && h->counts;
 }
 
 
@@ -238,9 +237,9 @@ conduit_history_newest(const conduit_history_t *h,
         return CONDUIT_HISTORY_UNKNOWN;
     }
 
-    if (!h->facts) {
+    if (a->kind == CONDUIT_HISTORY_FAST) {
 
-        /* FAST: either its first entry is the cursor's, and the others were
+        /* either its first entry is the cursor's, and the others were
            taken; or there is no entry yet; or FULL follows */
 
         if (h->state != CONDUIT_HISTORY_SURE) {

@@ -154,8 +154,9 @@ typedef struct {
 } conduit_history_entry_t;
 
 /*
- * An answer as data.  FAST fills entries, nentries and full; FULL fills all.  A
- * reply of any other form is an error and not an answer: call _failed().
+ * An answer as data.  FAST fills entries, nentries, full, and what is said of
+ * the question; FULL fills all.  A reply of any other form is an error and not
+ * an answer: call _failed().
  */
 typedef struct {
     const conduit_history_entry_t  *entries;    /* IDs growing strictly */
@@ -171,6 +172,8 @@ typedef struct {
     uint64_t              length;       /* 0: oldest is not set */
     uint64_t              added;
     uint32_t              serial;       /* of the question */
+    uint8_t               kind;         /* likewise: FAST or FULL, of
+                                           conduit_history_busy_e */
     conduit_stream_id_t   from;         /* likewise: where XRANGE began */
     conduit_stream_id_t   last_id;      /* ms of UINT64_MAX: unknown, but after
                                            all entries of the answer */
@@ -262,7 +265,6 @@ typedef struct {
     unsigned              counts:1;     /* the server has entries-added */
     unsigned              dirty:1;      /* the key rang after the question was
                                            sent */
-    unsigned              facts:1;      /* the last answer was one to FULL */
 } conduit_history_t;
 
 /* what to ask */

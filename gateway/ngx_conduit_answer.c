@@ -53,6 +53,7 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
 
     q->answer.from = q->ask.id;
     q->answer.serial = q->ask.serial;
+    q->answer.kind = q->ask.kind;
 
     switch (q->form) {
 

@@ -98,6 +98,7 @@ answer_of(answer_t *r, const said_t *said, const conduit_history_question_t *q)
     r->a.tail.hash = said->tail;
     r->a.from = q->id;
     r->a.serial = q->serial;
+    r->a.kind = q->kind;
 }
 
 

@@ -57,6 +57,7 @@ answer_entries(model_packet_t *p)
     p->there = m.redis.there;
     p->trimmed = m.redis.trimmed;
     memset(&p->a, 0, sizeof(p->a));
+    p->a.kind = p->q.kind;
 
     for (i = 0; s->exists && i < s->n && p->a.nentries < p->count; i++) {
         e = s->list[i];
