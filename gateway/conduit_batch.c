@@ -51,13 +51,14 @@ conduit_history_agrees(conduit_history_t *h, const conduit_history_answer_t *a)
         h->ahead = a->last_id;
     }
 
-    if (conduit_history_is_zero(&h->cursor) && !h->numbered) {
-
+    if (conduit_history_is_zero(&h->cursor) && !conduit_history_numbered(h)
+        && (a->counted || a->missing))
+    {
         /* the stream is empty: the number will tell whether entries added after
            this judgement were trimmed unread */
 
         h->number = a->added;
-        h->numbered = a->counted || a->missing;
+        h->number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
     }
 
     return 1;
@@ -80,7 +81,8 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
     }
 
     if (a->missing || conduit_stream_id_cmp(&a->last_id, &h->cursor) < 0
-        || (a->counted && h->numbered && a->added < h->number))
+        || (a->counted && conduit_history_numbered(h)
+            && a->added < h->number))
     {
         return 0;
     }

@@ -207,10 +207,10 @@ conduit_history_only_deleted(const conduit_history_t *h,
        delete */
 
     if (conduit_stream_id_cmp(&a->max_deleted, &h->cursor) == 0) {
-        return !h->numbered || number >= h->number;
+        return !conduit_history_numbered(h) || number >= h->number;
     }
 
-    return h->numbered && !a->full && number == h->number
+    return conduit_history_numbered(h) && !a->full && number == h->number
            && conduit_stream_id_cmp(&a->max_deleted, &h->cursor) > 0;
 }
 
@@ -279,7 +279,8 @@ conduit_history_other(const conduit_history_t *h,
     /* in the same stream, the entries read were counted and must have been
        removed since */
 
-    number = h->numbered ? h->number : !conduit_history_is_zero(&h->cursor);
+    number = conduit_history_numbered(h)
+             ? h->number : !conduit_history_is_zero(&h->cursor);
 
     if (a->counted && a->added < number) {
         return "has had fewer entries";

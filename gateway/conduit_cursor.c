@@ -52,7 +52,7 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
 
     q->id = h->cursor;
     q->known = 1;
-    q->extra = 1 + !h->numbered;
+    q->extra = 1 + !conduit_history_numbered(h);
     q->serial = ++h->asked;
 
     if (h->state == CONDUIT_HISTORY_SURE
@@ -81,7 +81,7 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
         if (conduit_window_item(&h->window, seq)->kind == CONDUIT_ITEM_ENTRY) {
             q->id = conduit_window_item(&h->window, seq)->id;
             q->known = end - seq;
-            q->extra = q->known + !h->numbered;
+            q->extra = q->known + !conduit_history_numbered(h);
             break;
         }
     }
@@ -190,7 +190,7 @@ conduit_history_taken(conduit_history_t *h,
         return CONDUIT_HISTORY_NEXT_ASK;
     }
 
-    if (h->counts && !h->numbered) {
+    if (h->number_state == CONDUIT_HISTORY_NUMBER_UNKNOWN) {
 
         /* FULL tells the number at the end of the stream */
 

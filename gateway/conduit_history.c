@@ -53,8 +53,12 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
         conduit_history_fast(h, a, plan);
 
     } else {
-        h->counts = a->counted;
         h->compared = a->from;
+
+        if (!conduit_history_numbered(h)) {
+            h->number_state = a->counted ? CONDUIT_HISTORY_NUMBER_UNKNOWN
+                                         : CONDUIT_HISTORY_NUMBER_NONE;
+        }
 
         if (h->state == CONDUIT_HISTORY_CLAIMED) {
             conduit_history_settle(h, a, plan);
@@ -109,12 +113,13 @@ static int
 conduit_history_leaves_one(const conduit_history_t *h,
     const conduit_history_answer_t *a, size_t first)
 {
-    if (h->numbered || first == a->nentries) {
+    if (conduit_history_numbered(h) || first == a->nentries) {
         return 0;
     }
 
     return a->full ? a->nentries - first > 1
-                   : a->kind == CONDUIT_HISTORY_FAST && h->counts;
+                   : a->kind == CONDUIT_HISTORY_FAST
+                     && h->number_state == CONDUIT_HISTORY_NUMBER_UNKNOWN;
 }
 
 
@@ -156,7 +161,7 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
         h->floor = conduit_history_zero;
         h->state = CONDUIT_HISTORY_SURE;
         h->number = 0;
-        h->numbered = 1;
+        h->number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
         plan->why = "no stream yet";
         return;
     }
@@ -351,7 +356,7 @@ conduit_history_missing(conduit_history_t *h, conduit_history_plan_t *plan)
     plan->why = "no stream yet";
     h->state = CONDUIT_HISTORY_SURE;
     h->number = 0;
-    h->numbered = 1;
+    h->number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
 }
 
 
@@ -364,12 +369,12 @@ conduit_history_empty(conduit_history_t *h, const conduit_history_answer_t *a,
     /* a known number is kept: it will tell how many entries were trimmed
        since */
 
-    if (!h->numbered
+    if (a->counted && !conduit_history_numbered(h)
         && (conduit_history_is_zero(&h->cursor)
             || conduit_stream_id_cmp(&a->last_id, &h->cursor) == 0))
     {
         h->number = a->added;
-        h->numbered = a->counted;
+        h->number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
     }
 }
 
@@ -385,8 +390,9 @@ conduit_history_trimmed(conduit_history_t *h,
     zero = conduit_history_is_zero(&h->cursor);
     plan->why = zero ? "begins" : "was trimmed up to the cursor";
 
-    if (a->counted && h->numbered ? a->added - a->length == h->number
-                                  : zero || conduit_history_is_next(h, a))
+    if (a->counted && conduit_history_numbered(h)
+        ? a->added - a->length == h->number
+        : zero || conduit_history_is_next(h, a))
     {
         conduit_history_go_on(h, a, 0, plan);
         return;
@@ -420,13 +426,13 @@ conduit_history_count(conduit_history_t *h, const conduit_history_answer_t *a,
     size_t first)
 {
     if (!a->counted) {
-        h->numbered = 0;
+        h->number_state = CONDUIT_HISTORY_NUMBER_NONE;
         return;
     }
 
     if (!a->full) {
         h->number = a->added - (a->nentries - first);
-        h->numbered = 1;
+        h->number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
         return;
     }
 
@@ -434,7 +440,7 @@ conduit_history_count(conduit_history_t *h, const conduit_history_answer_t *a,
         && conduit_stream_id_cmp(&a->max_deleted, &a->oldest) < 0)
     {
         h->number = a->added - a->length + first;
-        h->numbered = 1;
+        h->number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
     }
 }
 
@@ -481,7 +487,7 @@ conduit_history_cut(conduit_history_t *h, const conduit_history_answer_t *a,
             h->cursor_hash = item->hash;
         }
 
-        h->numbered = 0;
+        h->number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
 
         conduit_window_cut(&h->window, after);
 
@@ -528,7 +534,7 @@ conduit_history_gap(conduit_history_t *h, const conduit_history_answer_t *a,
 
     h->fresh_seq = conduit_window_end(&h->window);
     h->message = conduit_history_zero;
-    h->numbered = 0;
+    h->number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     h->late |= conduit_history_is_zero(&h->first);
 
     plan->change = CONDUIT_HISTORY_GAP;
@@ -568,7 +574,7 @@ conduit_history_restart(conduit_history_t *h, conduit_history_plan_t *plan)
     h->back = conduit_history_zero;
     h->lead = conduit_history_zero;
     h->number = 0;
-    h->numbered = 1;
+    h->number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
 
     plan->change = CONDUIT_HISTORY_RESTART;
     plan->next = CONDUIT_HISTORY_NEXT_ASK;

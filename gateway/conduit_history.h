@@ -193,6 +193,16 @@ typedef enum {
     CONDUIT_HISTORY_SURE           /* its entry was read: ask FAST */
 } conduit_history_state_e;
 
+/* what is known of the number of the cursor: entries-added when the cursor was
+   the newest entry */
+typedef enum {
+    CONDUIT_HISTORY_NUMBER_NONE = 0,   /* the server does not count entries, or
+                                          did not answer yet */
+    CONDUIT_HISTORY_NUMBER_UNKNOWN,    /* FULL will tell it, at the end of the
+                                          stream */
+    CONDUIT_HISTORY_NUMBER_KNOWN
+} conduit_history_number_e;
+
 /* what the history is doing */
 typedef enum {
     CONDUIT_HISTORY_IDLE = 0,
@@ -229,7 +239,7 @@ typedef struct {
     conduit_stream_id_t   message;      /* of the last message taken; 0-0: none,
                                            or a gap came after it */
     uint64_t              number;       /* entries-added at the cursor, valid
-                                           when numbered */
+                                           when number_state is KNOWN */
 
     uint32_t              life;         /* of the stream, from 1: each RESTART
                                            begins the next one */
@@ -259,10 +269,9 @@ typedef struct {
                                            included */
     uint8_t               state;        /* conduit_history_state_e */
     uint8_t               busy;         /* conduit_history_busy_e */
-    unsigned              numbered:1;
+    uint8_t               number_state; /* conduit_history_number_e */
     unsigned              late:1;       /* entries before "first" were trimmed
                                            before they were read */
-    unsigned              counts:1;     /* the server has entries-added */
     unsigned              dirty:1;      /* the key rang after the question was
                                            sent */
 } conduit_history_t;

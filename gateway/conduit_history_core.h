@@ -32,6 +32,14 @@ conduit_history_is_zero(const conduit_stream_id_t *id)
 }
 
 
+/* Whether the number of the cursor is known. */
+static inline int
+conduit_history_numbered(const conduit_history_t *h)
+{
+    return h->number_state == CONDUIT_HISTORY_NUMBER_KNOWN;
+}
+
+
 /* The number of entries up to an ID: the index of the first one after it. */
 size_t conduit_history_index(const conduit_history_answer_t *a,
     const conduit_stream_id_t *id);

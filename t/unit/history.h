@@ -70,6 +70,16 @@ id_of(uint64_t ms)
 }
 
 
+/* the number of the cursor, -1: it is not known */
+
+static inline int
+number_of(const conduit_history_t *h)
+{
+    return h->number_state == CONDUIT_HISTORY_NUMBER_KNOWN
+           ? (int) h->number : -1;
+}
+
+
 static inline void
 answer_of(answer_t *r, const said_t *said, const conduit_history_question_t *q)
 {
@@ -169,7 +179,8 @@ start(conduit_history_t *h, start_e what)
             conduit_history_unsent(h);
         }
 
-        h->numbered = (what != UNCOUNTED);
+        h->number_state = what == UNCOUNTED ? CONDUIT_HISTORY_NUMBER_UNKNOWN
+                                            : CONDUIT_HISTORY_NUMBER_KNOWN;
         h->ahead = id_of(what == AHEAD ? 9 : 0);
         return;
     }

@@ -324,7 +324,8 @@ answered(model_packet_t *p)
     m.taking = *p;
     m.taking.a.entries = m.taking.entries;
 
-    known = (m.h.numbered || m.h.next.id.ms != 0);
+    known = (m.h.number_state == CONDUIT_HISTORY_NUMBER_KNOWN
+             || m.h.next.id.ms != 0);
     zero = (m.h.cursor.ms == 0 && m.h.cursor.seq == 0);
     c = at_cursor();
 
@@ -341,7 +342,8 @@ answered(model_packet_t *p)
 
     say("plan: %s; change %d next %d first %zu of %zu up to %zu, number %d%s",
         plan.why, plan.change, plan.next, plan.first, p->a.nentries, plan.end,
-        (int) m.h.number, m.h.numbered ? "" : "?");
+        (int) m.h.number,
+        m.h.number_state == CONDUIT_HISTORY_NUMBER_KNOWN ? "" : "?");
 
     for (i = 0; i < SUBS; i++) {
 

@@ -115,7 +115,7 @@ START_TEST(the_end_is_looked_for)
     conduit_history_free(&h);
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     told_history(&h, &end, &plan);
     ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_ASK);
     ck_assert_int_eq(h.state, CONDUIT_HISTORY_SUSPECT);
@@ -194,7 +194,7 @@ START_TEST(one_entry_is_left)
     l = &left[_i];
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     told_history(&h, &three, &plan);
 
     ck_assert_uint_eq(plan.first, 1);
@@ -209,7 +209,7 @@ START_TEST(one_entry_is_left)
     ck_assert_str_eq(plan.why, l->why);
     ck_assert_int_eq(plan.change, l->change);
     ck_assert_uint_eq(plan.first, l->first);
-    ck_assert_int_eq(h.numbered ? (int) h.number : -1, l->number);
+    ck_assert_int_eq(number_of(&h), l->number);
     conduit_history_free(&h);
 }
 END_TEST
@@ -233,7 +233,7 @@ START_TEST(one_entry_is_left_at_the_end)
     static const said_t  left = { 1, 0, 0, 1, { SAME(6) }, 1, 6, 6, 6, 0, 0 };
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     told_history(&h, &end, &plan);
     ck_assert_uint_eq(plan.first, 1);
     ck_assert_uint_eq(plan.end, 2);
@@ -246,7 +246,7 @@ START_TEST(one_entry_is_left_at_the_end)
     /* the only one, too */
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     told_history(&h, &one, &plan);
     ck_assert_uint_eq(plan.first, 1);
     ck_assert_uint_eq(plan.end, 1);
@@ -288,7 +288,7 @@ START_TEST(what_is_left_at_the_end_is_taken_next)
     /* FULL reaches the end */
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     told_history(&h, &one, &plan);
     told_history(&h, &more, &plan);
     ck_assert_uint_eq(plan.first, 1);
@@ -301,7 +301,7 @@ START_TEST(what_is_left_at_the_end_is_taken_next)
     /* the key rings meanwhile */
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     conduit_history_ask(&h, 1, 100, &q);
     conduit_history_ring(&h);
     answer_of(&r, &one, &q);
@@ -322,8 +322,7 @@ START_TEST(what_is_left_at_the_end_is_taken_next)
     /* Redis 6: no FULL follows */
 
     start(&h, FAST);
-    h.numbered = 0;
-    h.counts = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_NONE;
     told_history(&h, &end, &plan);
     ck_assert_uint_eq(plan.end, 3);
     ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_IDLE);
@@ -371,7 +370,7 @@ START_TEST(no_entry_is_left)
     /* so one more is asked for */
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     conduit_history_ask(&h, 1, 100, &q);
     ck_assert_uint_eq(q.known, 1);
     ck_assert_uint_eq(q.extra, 2);
@@ -382,14 +381,14 @@ START_TEST(no_entry_is_left)
     conduit_history_free(&h);
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     told_history(&h, &two, &plan);
     ck_assert_uint_eq(h.cursor.ms, 6);
     ck_assert_uint_eq(h.next.id.ms, 0);
     conduit_history_free(&h);
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     told_history(&h, &three, &plan);
     ck_assert_uint_eq(h.next.id.ms, 7);
     told_history(&h, &later, &plan);
@@ -417,7 +416,7 @@ START_TEST(what_is_left_is_of_one_cursor)
     static const said_t  anew = { 1, 0, 0, 1, { SAME(1) }, 1, 1, 1, 1, 0, 0 };
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     told_history(&h, &three, &plan);
     h.state = CONDUIT_HISTORY_SUSPECT;
     told_history(&h, &back, &plan);
@@ -426,7 +425,7 @@ START_TEST(what_is_left_is_of_one_cursor)
     conduit_history_free(&h);
 
     start(&h, FAST);
-    h.numbered = 0;
+    h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     told_history(&h, &three, &plan);
     h.state = CONDUIT_HISTORY_SUSPECT;
     h.compared = id_of(3);

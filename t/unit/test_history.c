@@ -279,9 +279,8 @@ START_TEST(an_answer_decides)
                   row->why, plan.first);
     ck_assert_msg(h.cursor.ms == row->cursor, "row %d, %s: cursor %d", _i,
                   row->why, (int) h.cursor.ms);
-    ck_assert_msg((h.numbered ? (int) h.number : -1) == row->number,
-                  "row %d, %s: number %d%s", _i, row->why, (int) h.number,
-                  h.numbered ? "" : "?");
+    ck_assert_msg(number_of(&h) == row->number, "row %d, %s: number %d", _i,
+                  row->why, number_of(&h));
 
     if (row->said.missing && row->change == NOTHING) {
         ck_assert_int_eq(h.state, CONDUIT_HISTORY_SURE);
