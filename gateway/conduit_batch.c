@@ -35,7 +35,7 @@ conduit_history_ask_batch(conduit_history_t *h, const conduit_stream_id_t *pos,
 int
 conduit_history_agrees(conduit_history_t *h, const conduit_history_answer_t *a)
 {
-    if (h->state == CONDUIT_HISTORY_CLAIMED) {
+    if (h->state <= CONDUIT_HISTORY_CLAIMED) {
         return 0;
     }
 

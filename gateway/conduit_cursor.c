@@ -12,10 +12,14 @@ conduit_history_init(conduit_history_t *h, const conduit_stream_id_t *pos,
     void (*release)(void *frame))
 {
     h->window.release = release;
-    h->cursor = *pos;
-    h->floor = *pos;
     h->life = 1;
     h->base_life = 1;
+
+    if (pos != NULL) {
+        h->cursor = *pos;
+        h->floor = *pos;
+        h->state = CONDUIT_HISTORY_CLAIMED;
+    }
 }
 
 

@@ -183,9 +183,10 @@ typedef struct {
                                            empty and the stream is not */
 } conduit_history_answer_t;
 
-/* how far the cursor can be trusted */
+/* how far the cursor can be trusted, in ascending order */
 typedef enum {
-    CONDUIT_HISTORY_CLAIMED = 0,   /* a client named it: ask FULL, until an
+    CONDUIT_HISTORY_NOWHERE = 0,   /* there is none yet: ask nothing */
+    CONDUIT_HISTORY_CLAIMED,       /* a client named it: ask FULL, until an
                                       entry was taken or the stream proved
                                       empty */
     CONDUIT_HISTORY_SUSPECT,       /* the stream may be another one by now: ask
@@ -346,7 +347,8 @@ typedef enum {
 uint64_t conduit_history_hash(const void *data, size_t len);
 
 /*
- * Starts at a client's position or at 0-0; no question is sent yet.  release is
+ * Starts at a client's position, or at 0-0; no question is sent yet.  pos may be
+ * NULL: then it is called again, with the position, before _ask().  release is
  * the window's.
  */
 void conduit_history_init(conduit_history_t *h, const conduit_stream_id_t *pos,

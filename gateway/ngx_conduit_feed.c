@@ -155,8 +155,6 @@ ngx_int_t
 ngx_conduit_feed_open(ngx_conduit_feed_t *feed, ngx_conduit_hub_t *hub,
     ngx_str_t *name, const ngx_conduit_feed_handlers_t *on, void *data)
 {
-    static const conduit_stream_id_t  zero = { 0, 0 };
-
     feed->hub = hub;
     feed->on = on;
     feed->data = data;
@@ -174,8 +172,7 @@ ngx_conduit_feed_open(ngx_conduit_feed_t *feed, ngx_conduit_hub_t *hub,
         return NGX_ERROR;
     }
 
-    conduit_history_init(&feed->history, &zero,
-                         ngx_conduit_feed_release_frame);
+    conduit_history_init(&feed->history, NULL, ngx_conduit_feed_release_frame);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                    "conduit: feed \"%V\" opened", name);
@@ -188,11 +185,9 @@ void
 ngx_conduit_feed_place(ngx_conduit_feed_t *feed,
     const conduit_stream_id_t *pos)
 {
-    if (feed->placed) {
+    if (feed->history.state != CONDUIT_HISTORY_NOWHERE) {
         return;
     }
-
-    feed->placed = 1;
 
     conduit_history_init(&feed->history, pos, ngx_conduit_feed_release_frame);
 

@@ -31,7 +31,7 @@ ngx_conduit_feed_batch_ask(ngx_conduit_feed_t *feed)
 
     if (b->question != NULL || b->state == NGX_CONDUIT_BATCH_WAIT
         || !feed->key.shard->doorbell.is_up
-        || h->state == CONDUIT_HISTORY_CLAIMED
+        || h->state <= CONDUIT_HISTORY_CLAIMED
         || (b->state == NGX_CONDUIT_BATCH_DISAGREED
             && h->busy != CONDUIT_HISTORY_IDLE)
         || !feed->on->below(feed->data, &pos))

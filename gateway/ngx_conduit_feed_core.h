@@ -107,8 +107,6 @@ struct ngx_conduit_feed_s {
     uint8_t                            spurious;   /* rings in a row without
                                                       a new entry */
     uint8_t                            cause;      /* ngx_conduit_cause_e */
-    unsigned                           placed:1;   /* where it starts is
-                                                      known */
     unsigned                           ended:1;    /* an END is at the cursor */
     unsigned                           full:1;     /* the last answer about the
                                                       cursor was: there may be

@@ -83,7 +83,8 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
 
     /* when the doorbell comes up, all is asked for */
 
-    if (!feed->placed || !feed->key.shard->doorbell.is_up
+    if (h->state == CONDUIT_HISTORY_NOWHERE
+        || !feed->key.shard->doorbell.is_up
         || h->busy != CONDUIT_HISTORY_IDLE)
     {
         return;

@@ -34,6 +34,35 @@ START_TEST(an_error_waits_for_the_timer)
 END_TEST
 
 
+/* what happens before there is a position leaves the history without one */
+
+START_TEST(a_position_may_come_later)
+{
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_question_t  q;
+
+    memset(&h, 0, sizeof(h));
+    conduit_history_init(&h, NULL, NULL);
+    conduit_history_unsent(&h);
+    conduit_history_failed(&h);
+    ck_assert_int_eq(conduit_history_retry(&h), 1);
+    ck_assert_int_eq(h.state, CONDUIT_HISTORY_NOWHERE);
+    ck_assert_int_eq(conduit_history_agrees(&h, &(conduit_history_answer_t) {
+                         .missing = 1 }), 0);
+
+    pos = id_of(5);
+    conduit_history_init(&h, &pos, NULL);
+    ck_assert_int_eq(h.state, CONDUIT_HISTORY_CLAIMED);
+    conduit_history_ask(&h, 0, 100, &q);
+    ck_assert_int_eq(q.kind, CONDUIT_HISTORY_FULL);
+    ck_assert_uint_eq(q.id.ms, 5);
+    ck_assert_uint_eq(h.floor.ms, 5);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* if the doorbell rings before a question is answered, another question must
    follow: the new entries must not wait for the sweep */
 
@@ -613,6 +642,7 @@ main(void)
     s = suite_create("cursor");
     t = tcase_create("cursor");
     tcase_add_loop_test(t, an_error_waits_for_the_timer, 0, 2);
+    tcase_add_test(t, a_position_may_come_later);
     tcase_add_test(t, a_ring_in_between_asks_again);
     tcase_add_test(t, what_was_not_taken_is_asked_again);
     tcase_add_test(t, the_end_is_looked_for);
