@@ -75,10 +75,7 @@ ngx_conduit_feed_key_ask(ngx_conduit_key_t *key)
     ngx_conduit_feed_batch_unsent(feed);
     ngx_conduit_feed_seek_unsent(feed);
 
-    if (!feed->renew) {
-        ngx_conduit_feed_ask(feed);
-    }
-
+    ngx_conduit_feed_ask(feed);
     ngx_conduit_feed_batch_ask(feed);
     ngx_conduit_feed_seek(feed);
 

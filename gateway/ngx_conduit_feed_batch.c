@@ -85,7 +85,7 @@ ngx_conduit_feed_batch_unsent(ngx_conduit_feed_t *feed)
 
     b = &feed->batch;
 
-    if (b->question == NULL || b->question->begun) {
+    if (b->question == NULL || b->question->taking) {
         return;
     }
 
@@ -138,8 +138,8 @@ ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed)
     q = b->question;
     rc = NGX_OK;
 
-    if (!q->begun) {
-        q->begun = 1;
+    if (q->taking == NGX_CONDUIT_TAKING_NOT) {
+        q->taking = NGX_CONDUIT_TAKING_BEGUN;
         rc = ngx_conduit_feed_batch_begin(feed);
     }
 

@@ -113,9 +113,6 @@ struct ngx_conduit_feed_s {
                                                       more */
     unsigned                           complained:1;  /* an error reply was
                                                          logged */
-    unsigned                           renew:1;    /* the link has changed since
-                                                      the answer being taken
-                                                      came */
 };
 
 

@@ -93,7 +93,7 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
     /* called by a handler during an answer: ask when that is done */
 
     if (feed->question != NULL) {
-        feed->renew = 1;
+        feed->question->taking = NGX_CONDUIT_TAKING_OUTDATED;
         return;
     }
 
@@ -128,11 +128,11 @@ ngx_conduit_feed_unsent(ngx_conduit_feed_t *feed)
 
     q = feed->question;
 
-    if (q != NULL && q->begun) {
+    if (q != NULL && q->taking) {
 
         /* the answer being taken is taken to its end */
 
-        feed->renew = 1;
+        q->taking = NGX_CONDUIT_TAKING_OUTDATED;
         return;
     }
 
@@ -196,8 +196,8 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
 
     q = feed->question;
 
-    if (!q->begun) {
-        q->begun = 1;
+    if (q->taking == NGX_CONDUIT_TAKING_NOT) {
+        q->taking = NGX_CONDUIT_TAKING_BEGUN;
 
         rc = ngx_conduit_feed_begin(feed);
 
@@ -570,13 +570,12 @@ ngx_conduit_feed_done(ngx_conduit_feed_t *feed, ngx_uint_t ask_again)
     feed->question = NULL;
     feed->answers = q->next;
 
-    ngx_conduit_question_forget(q);
-
-    if (feed->renew) {
-        feed->renew = 0;
+    if (q->taking == NGX_CONDUIT_TAKING_OUTDATED) {
         conduit_history_unsent(&feed->history);
         ask_again = 1;
     }
+
+    ngx_conduit_question_forget(q);
 
     if (ask_again) {
         ngx_conduit_feed_ask(feed);

@@ -110,7 +110,7 @@ ngx_conduit_feed_seek_unsent(ngx_conduit_feed_t *feed)
 
     s = &feed->seek;
 
-    if (s->question == NULL || s->question->begun) {
+    if (s->question == NULL || s->question->taking) {
         return;
     }
 
@@ -157,7 +157,7 @@ ngx_conduit_feed_seek_take(ngx_conduit_feed_t *feed)
     s = &feed->seek;
     q = s->question;
 
-    q->begun = 1;
+    q->taking = NGX_CONDUIT_TAKING_BEGUN;
     feed->complained = 0;
     found = 0;
 

@@ -58,6 +58,17 @@ typedef enum {
                                          too large */
 } ngx_conduit_question_e;
 
+/* how far the owner of a question is with its answer */
+typedef enum {
+    NGX_CONDUIT_TAKING_NOT = 0,       /* it is not there, or not looked at */
+    NGX_CONDUIT_TAKING_BEGUN,         /* it is taken to its end, perhaps in
+                                         several turns */
+    NGX_CONDUIT_TAKING_OUTDATED       /* likewise; then the question is asked
+                                         again, as the link has changed since
+                                         the answer came, or as the key has
+                                         rung while its end was handled */
+} ngx_conduit_taking_e;
+
 /* the handler owns the question from here on: it forgets it, now or later */
 typedef void (*ngx_conduit_question_pt)(void *data, ngx_conduit_question_t *q,
     ngx_conduit_question_e result);
@@ -80,7 +91,8 @@ struct ngx_conduit_question_s {
                                               the owner */
     size_t                       end;      /* how many are to be taken,
                                               likewise */
-    ngx_uint_t                   begun;    /* the owner has begun to take it */
+    ngx_uint_t                   taking;   /* ngx_conduit_taking_e, kept by the
+                                              owner */
     ngx_uint_t                   whole;    /* the owner asked for all of the
                                               stream */
     ngx_conduit_question_t      *next;     /* for the owner's list */
