@@ -184,7 +184,6 @@ static int
 conduit_start_found(conduit_start_search_t *s, const conduit_stream_id_t *pos)
 {
     s->pos = *pos;
-    s->found = 1;
 
     return 1;
 }

@@ -63,7 +63,6 @@ typedef struct {
                                           the oldest entry.  Valid when found */
     size_t                looked;      /* how many entries were looked at, of
                                           TURN */
-    unsigned              found:1;
 } conduit_start_search_t;
 
 

@@ -73,9 +73,9 @@ typedef struct {
     ngx_conduit_question_t            *question;   /* the step: sent, or
                                                       answered and being looked
                                                       at */
-    conduit_start_search_t             search;     /* valid while under way */
+    conduit_start_search_t             search;     /* under way, unless it is
+                                                      of OLDEST */
     conduit_stream_id_t                turn;       /* the END found last */
-    unsigned                           active:1;   /* it is under way */
     unsigned                           waits:1;    /* for the retry timer */
     uint8_t                            shift;      /* how often the size of a
                                                       step is halved */

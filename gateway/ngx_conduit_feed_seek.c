@@ -19,6 +19,8 @@
 #define NGX_CONDUIT_SEEK  100
 
 
+static ngx_uint_t ngx_conduit_feed_seek_active(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_seek_end(ngx_conduit_feed_t *feed);
 static ngx_uint_t ngx_conduit_feed_seek_count(ngx_conduit_feed_t *feed);
 static ngx_uint_t ngx_conduit_feed_seek_look(ngx_conduit_feed_t *feed,
     size_t i);
@@ -28,6 +30,7 @@ void
 ngx_conduit_feed_seek(ngx_conduit_feed_t *feed)
 {
     ngx_conduit_seek_t          *s;
+    ngx_uint_t                   active;
     conduit_start_t              start;
     conduit_history_question_t   ask;
 
@@ -39,13 +42,14 @@ ngx_conduit_feed_seek(ngx_conduit_feed_t *feed)
 
     /* a search that nobody waits for any more ends here */
 
-    if (!feed->on->seeks(feed->data, s->active ? NULL : &start)) {
-        s->active = 0;
+    active = ngx_conduit_feed_seek_active(feed);
+
+    if (!feed->on->seeks(feed->data, active ? NULL : &start)) {
+        ngx_conduit_feed_seek_end(feed);
         return;
     }
 
-    if (!s->active) {
-        s->active = 1;
+    if (!active) {
         conduit_start_begin(&s->search, &start);
     }
 
@@ -61,6 +65,22 @@ ngx_conduit_feed_seek(ngx_conduit_feed_t *feed)
     }
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SEARCHES);
+}
+
+
+/* whether a search is under way: none is for OLDEST */
+
+static ngx_uint_t
+ngx_conduit_feed_seek_active(ngx_conduit_feed_t *feed)
+{
+    return feed->seek.search.start.kind != CONDUIT_START_OLDEST;
+}
+
+
+static void
+ngx_conduit_feed_seek_end(ngx_conduit_feed_t *feed)
+{
+    feed->seek.search.start.kind = CONDUIT_START_OLDEST;
 }
 
 
@@ -183,7 +203,6 @@ ngx_conduit_feed_seek_take(ngx_conduit_feed_t *feed)
 
     if (found) {
         pos = s->search.pos;
-        s->active = 0;
         s->shift = 0;
 
         if (s->search.start.kind == CONDUIT_START_TURN) {
@@ -195,6 +214,7 @@ ngx_conduit_feed_seek_take(ngx_conduit_feed_t *feed)
                        &feed->key.node.str,
                        (ngx_uint_t) s->search.start.kind, pos.ms, pos.seq);
 
+        ngx_conduit_feed_seek_end(feed);
         feed->on->found(feed->data, &pos);
     }
 
