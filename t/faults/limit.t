@@ -8,11 +8,16 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
+use Conduit::Proxy;
 use Test::More;
 
-my $nginx = nginx_start(server =>
-    # a reply of 64m takes its time on a slow machine
-    gateway_location('conduit_gateway_auth off; conduit_gateway_timeout 300s;'));
+# a reply of 64m takes its time on a slow machine
+my $OPTIONS = 'conduit_gateway_auth off; conduit_gateway_timeout 300s;';
+my $proxy = Conduit::Proxy->start($Conduit::REDIS_PORT);
+
+my $nginx = nginx_start(server => gateway_location($OPTIONS)
+    . (gateway_location($OPTIONS, redis => $proxy->url)
+       =~ s{/events/}{/proxy/}r));
 my ($worker) = $nginx->workers;
 
 my $LIMIT = 64 << 20;
@@ -39,14 +44,19 @@ my $message = message(channel_id => $many,
 
 my @ids = map { redis('XADD', stream_key($ORG, $many), '*', 'data', $message) }
           1 .. 40;
-my $url = "http://127.0.0.1:" . $nginx->port . events_path(channel_id => $many);
 
-open my $curl, '-|', 'curl', '-sSN', '--max-time', 900, $url
-    or die "curl: $!";
+sub curl {
+    my $path = shift;
+
+    open my $curl, '-|', 'curl', '-sN', '--max-time', 900,
+        'http://127.0.0.1:' . $nginx->port . $path or die "curl: $!";
+
+    return $curl;
+}
 
 # the IDs of the next n events
 sub next_ids {
-    my $n = shift;
+    my ($curl, $n) = @_;
     my @got;
 
     while (@got < $n && defined(my $line = <$curl>)) {
@@ -56,7 +66,9 @@ sub next_ids {
     return \@got;
 }
 
-is_deeply next_ids(40), \@ids,
+my $curl = curl(events_path(channel_id => $many));
+
+is_deeply next_ids($curl, 40), \@ids,
     'entries of 80m in all are delivered by smaller replies';
 
 # replies have their size again after some that were smaller, as their entries were
@@ -68,12 +80,12 @@ redis('CONFIG', 'RESETSTAT');
 @ids = map { xadd(channel_id => $many, sequence => $_) } 1 .. 90;
 kill 'CONT', $worker;
 
-is_deeply next_ids(90), \@ids, 'what follows is delivered';
+is_deeply next_ids($curl, 90), \@ids, 'what follows is delivered';
 like redis('INFO', 'commandstats'), qr/cmdstat_xread:calls=1?\d,/,
     'by replies of the usual size, after some of fewer entries';
 
 @ids = xadd(channel_id => $many, phase => 'END');
-is_deeply next_ids(2), \@ids, 'the response ends with END';
+is_deeply next_ids($curl, 2), \@ids, 'the response ends with END';
 close $curl;
 cmp_ok scalar(lines('a reply of more than 64m')), '>=', 1,
     'the reply that was too large is logged';
@@ -107,7 +119,65 @@ SKIP: {
     cmp_ok peak(), '<', 5 * $LIMIT, 'the worker takes no more than it must';
 }
 
+
+# --- many entries after one that was large
+
+# The question about the newest entries is sent while entries count as small; the
+# reply before it has a large one, so that the next question asks for one entry.
+
+my $grown = uuid();
+my $key = stream_key($ORG, $grown);
+my $path = events_path(channel_id => $grown) =~ s{/events/}{/proxy/}r;
+my $logged = lines('a reply of more than 64m');
+
+sub add {
+    my $size = shift;
+
+    return redis('XADD', $key, '*', 'data',
+                 message(channel_id => $grown,
+                         payload => { text => 'x' x $size }));
+}
+
+# how many questions about the stream there were
+sub asked { return $proxy->stats->{$key}{n} }
+
+@ids = map { add($_) } 300_000, 1, 1;
+
+my $live = curl("$path&last_event_id=$ids[1]");
+
+is_deeply next_ids($live, 1), [$ids[2]], 'a client gets the newest entry';
+
+# another one wants the large one, too; the reply to that comes late
+
+$proxy->tell('hold', $key, 1);
+
+my $behind = curl($path);
+
+ok wait_for(60, sub { $proxy->held == 1 }),
+    'another client asks for older entries';
+
+my $asked = asked();
+
+kill 'STOP', $worker;
+stopped($worker) or die 'the worker does not stop';
+push @ids, map { add(2 << 20) } 1 .. 40;
+kill 'CONT', $worker;
+
+ok wait_for(60, sub { asked() > $asked }), 'what is new is asked for meanwhile';
+$proxy->tell('release');
+
+is_deeply next_ids($live, 40), [@ids[3 .. 42]],
+    'entries that are many, not large, are delivered by smaller replies';
+is_deeply next_ids($behind, 3), [@ids[0 .. 2]],
+    'the other client gets its entries';
+cmp_ok scalar(lines('a reply of more than 64m')), '>', $logged,
+    'a reply was too large';
+is scalar(lines("an entry of \"\Q$key\E\" is too large")), 0,
+    'no entry counts as too large';
+
+close $_ for $live, $behind;
+
 is_deeply [$nginx->workers], [$worker], 'the worker lives';
-redis('DEL', stream_key($ORG, $_)) for $many, $huge;
+redis('DEL', stream_key($ORG, $_)) for $many, $huge, $grown;
 
 done_testing;
