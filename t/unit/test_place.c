@@ -550,6 +550,43 @@ START_TEST(a_stream_that_is_over)
 END_TEST
 
 
+/* a stream is made anew while a subscriber waits for an answer that judges its
+   position: it is told once, and gets all of the new stream */
+
+START_TEST(a_stream_made_anew_moves_one_that_joins)
+{
+    conduit_place_t        p;
+    conduit_history_t      h;
+    conduit_stream_id_t    pos;
+    const conduit_item_t  *item;
+
+    static const said_t  from_1 = { 1, 0, 0, 1, { OTHER(2) },
+                                    1, 1, 2, 2, 0, 0 };
+
+    has_read_five(&h);
+    conduit_history_drop(&h, 3);
+    pos = id_of(1);
+    conduit_place_join(&p, &h, &pos);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_JOINING);
+
+    next_life(&h, 0);
+    conduit_place_restarted(&p, &h);
+    ck_assert_int_eq(p.where, CONDUIT_PLACE_JOINING);
+    ck_assert_uint_eq(p.life, 2);
+
+    ck_assert_int_eq(judged(&p, &h, &from_1), GONE);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_TELL);
+    p.loss = CONDUIT_PLACE_TOLD;
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_SEND);
+    ck_assert_uint_eq(item->id.ms, 2);
+    ck_assert_uint_eq(item->hash, 99);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* the first entries of this life were dropped from the window: a subscriber
    from the life before waits for the first one */
 
@@ -742,6 +779,48 @@ START_TEST(a_rollback_moves_those_past_it)
 END_TEST
 
 
+/* a gap is rolled back that a subscriber has passed, but got nothing after it:
+   it gets the entry that comes instead */
+
+START_TEST(a_rollback_moves_one_behind_a_gap)
+{
+    answer_t                    r;
+    conduit_place_t             p;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    const conduit_item_t       *item;
+    conduit_history_question_t  q;
+
+    static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
+    static const said_t  back = { 1, 0, 0, 3, { SAME(4), SAME(5), SAME(8) },
+                                  3, 6, 8, 4, 0, 0 };
+
+    start(&h, READ);
+    pos = id_of(5);
+    conduit_place_join(&p, &h, &pos);
+    told_history(&h, &gap, &plan);
+    ck_assert_int_eq(plan.change, GAP);
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_TELL);
+    ck_assert_uint_eq(item->id.ms, 9);
+
+    conduit_history_unsent(&h);
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &back, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_int_eq(plan.change, CUT);
+    conduit_place_cut(&p, &h);
+    ck_assert_int_eq(conduit_history_take(&h, &r.e[2], &h, 10), 0);
+
+    ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
+                     CONDUIT_PLACE_TELL);
+    ck_assert_uint_eq(item->id.ms, 8);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /*
  * With "conduit_gateway_after_end stop", a subscriber whose position is the END
  * at the cursor waits for an answer.  The answer says that the stream was
@@ -886,10 +965,12 @@ main(void)
     tcase_add_test(t, a_position_at_or_after_the_cursor);
     tcase_add_test(t, a_gap_is_told_in_its_turn);
     tcase_add_loop_test(t, a_stream_that_is_over, 0, 2);
+    tcase_add_test(t, a_stream_made_anew_moves_one_that_joins);
     tcase_add_loop_test(t, who_follows_knows_the_first_entry, 0, 2);
     tcase_add_test(t, the_window_is_dropped_past_a_reader);
     tcase_add_test(t, an_entry_without_a_frame_is_not_missed);
     tcase_add_test(t, a_rollback_moves_those_past_it);
+    tcase_add_test(t, a_rollback_moves_one_behind_a_gap);
     tcase_add_test(t, a_rollback_moves_one_that_joins);
     tcase_add_loop_test(t, at_the_cursor_after_a_rollback, 0, 2);
     tcase_add_test(t, a_gap_is_in_front_of_what_follows);
