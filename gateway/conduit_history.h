@@ -347,9 +347,9 @@ typedef enum {
 uint64_t conduit_history_hash(const void *data, size_t len);
 
 /*
- * Starts at a client's position, or at 0-0; no question is sent yet.  pos may be
- * NULL: then it is called again, with the position, before _ask().  release is
- * the window's.
+ * Starts at a client's position, or at 0-0; no question is sent yet.  pos may
+ * be NULL: then it is called again, with the position, before _ask().  release
+ * is the window's.
  */
 void conduit_history_init(conduit_history_t *h, const conduit_stream_id_t *pos,
     void (*release)(void *frame));

@@ -8,6 +8,7 @@ use warnings;
 use lib 't/lib';
 
 use Conduit;
+use Conduit::Metrics;
 use Conduit::Proxy;
 use Test::More;
 
@@ -15,8 +16,9 @@ use Test::More;
 my $OPTIONS = 'conduit_gateway_auth off; conduit_gateway_timeout 300s;';
 my $proxy = Conduit::Proxy->start($Conduit::REDIS_PORT);
 
-my $nginx = nginx_start(server => gateway_location($OPTIONS)
-    . (gateway_location($OPTIONS, redis => $proxy->url)
+my $nginx = nginx_start(server => pages() . gateway_location($OPTIONS)
+    . (gateway_location("$OPTIONS conduit_gateway_window 1k;",
+                        redis => $proxy->url)
        =~ s{/events/}{/proxy/}r));
 my ($worker) = $nginx->workers;
 
@@ -174,6 +176,60 @@ cmp_ok scalar(lines('a reply of more than 64m')), '>', $logged,
     'a reply was too large';
 is scalar(lines("an entry of \"\Q$key\E\" is too large")), 0,
     'no entry counts as too large';
+close $behind;
+
+
+# --- the same for a client that reads older entries
+
+# so many small entries at once that entries count as small again
+
+sub fill {
+    my $n = shift;
+
+    kill 'STOP', $worker;
+    stopped($worker) or die 'the worker does not stop';
+
+    my @new = map { add(1) } 1 .. $n;
+
+    push @ids, @new;
+    kill 'CONT', $worker;
+
+    is_deeply next_ids($live, $n), \@new, "$n small entries are delivered";
+}
+
+fill(90);
+$logged = lines('a reply of more than 64m');
+$proxy->tell('hold', $key, 1);
+push @ids, add(300_000);
+
+ok wait_for(60, sub { $proxy->held == 1 }), 'what is new is asked for';
+
+$asked = asked();
+$behind = curl($path);
+
+ok wait_for(60, sub { asked() > $asked }),
+    'all that is older is asked for meanwhile';
+$proxy->tell('release');
+
+is_deeply next_ids($behind, scalar @ids), \@ids,
+    'older entries are delivered by smaller replies';
+is_deeply next_ids($live, 1), [$ids[-1]], 'the other client goes on';
+cmp_ok scalar(lines('a reply of more than 64m')), '>', $logged,
+    'their first reply was too large';
+is scalar(lines("an entry of \"\Q$key\E\" is too large")), 0,
+    'no older entry counts as too large';
+close $behind;
+
+fill(90);
+
+my $reads = metrics($nginx, 'gateway')->{catch_up_reads_total};
+
+$behind = curl("$path&last_event_id=$ids[-91]");
+
+is_deeply next_ids($behind, 90), [@ids[-90 .. -1]],
+    'a client reads 90 small entries again';
+is metrics($nginx, 'gateway')->{catch_up_reads_total}, $reads + 1,
+    'by one reply of the usual size';
 
 close $_ for $live, $behind;
 
