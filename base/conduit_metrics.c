@@ -41,20 +41,19 @@ static void conduit_metrics_json_histogram(const conduit_metrics_t *m,
     const conduit_metric_t *metric, conduit_buf_t *b);
 
 
-const uint32_t  conduit_metrics_seconds[CONDUIT_METRICS_CELLS - 1] = {
+const uint32_t  conduit_metrics_seconds[CONDUIT_METRICS_BOUNDS + 1] = {
     500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000,
     1000000, 2500000, 5000000, 10000000, 0
 };
 
 
 void
-conduit_metrics_observe(uint64_t *cells, const uint32_t *bounds, uint64_t usec)
+conduit_metrics_observe(uint64_t *cells, const uint32_t *bounds, size_t n,
+    uint64_t usec)
 {
-    unsigned  i, n;
+    size_t  i;
 
-    for (i = 0; bounds[i] && usec > bounds[i]; i++) { /* void */ }
-
-    for (n = i; bounds[n]; n++) { /* void */ }
+    for (i = 0; i < n && usec > bounds[i]; i++) { /* void */ }
 
     cells[i]++;
     cells[n + 1] += usec;

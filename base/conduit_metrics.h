@@ -69,16 +69,18 @@ typedef struct {
 } conduit_metrics_link_t;
 
 
-/* cells of a histogram with 14 bounds: one for each bound, one above the last,
-   and the sum */
-#define CONDUIT_METRICS_CELLS  16
+/* bounds of the histograms, which end with a zero, and their cells: one for
+   each bound, one above the last, and the sum */
+#define CONDUIT_METRICS_BOUNDS  14
+#define CONDUIT_METRICS_CELLS   (CONDUIT_METRICS_BOUNDS + 2)
 
 /* bounds for the duration of commands and requests, from 500 us to 10 s */
-extern const uint32_t  conduit_metrics_seconds[CONDUIT_METRICS_CELLS - 1];
+extern const uint32_t  conduit_metrics_seconds[CONDUIT_METRICS_BOUNDS + 1];
 
-/* Counts a value, in microseconds; cells are those of the histogram. */
+/* Counts a value, in microseconds; cells are those of a histogram with n
+   bounds. */
 void conduit_metrics_observe(uint64_t *cells, const uint32_t *bounds,
-    uint64_t usec);
+    size_t n, uint64_t usec);
 
 /*
  * Append all metrics, and those of nlinks links, to b.  b->failed is set when

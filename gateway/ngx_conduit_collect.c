@@ -217,6 +217,7 @@ ngx_conduit_sub_count(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame)
         conduit_metrics_observe(ngx_conduit_gateway_stats.slot->cells
                                 + NGX_CONDUIT_GATEWAY_DELIVERY,
                                 ngx_conduit_gateway_delivery,
+                                CONDUIT_METRICS_BOUNDS,
                                 now > frame->id.ms
                                 ? (now - frame->id.ms) * 1000 : 0);
     }

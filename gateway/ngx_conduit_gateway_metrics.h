@@ -110,7 +110,7 @@ enum {
 extern const conduit_metric_t  ngx_conduit_gateway_metrics[];
 
 /* bounds of the histogram delivery_seconds, in microseconds */
-extern const uint32_t  ngx_conduit_gateway_delivery[CONDUIT_METRICS_CELLS - 1];
+extern const uint32_t  ngx_conduit_gateway_delivery[CONDUIT_METRICS_BOUNDS + 1];
 
 extern ngx_conduit_stats_t  ngx_conduit_gateway_stats;
 

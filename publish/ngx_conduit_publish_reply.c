@@ -269,7 +269,7 @@ ngx_conduit_publish_timed(ngx_http_request_t *r)
 
     conduit_metrics_observe(ngx_conduit_publish_stats.slot->cells
                             + NGX_CONDUIT_PUBLISH_TIME,
-                            conduit_metrics_seconds,
+                            conduit_metrics_seconds, CONDUIT_METRICS_BOUNDS,
                             (uint64_t) ngx_max(ms, 0) * 1000);
 }
 

@@ -521,7 +521,8 @@ ngx_conduit_publish_done(void *data, ngx_conduit_published_t *result)
     if (result->status != NGX_CONDUIT_NO_REDIS) {
         conduit_metrics_observe(ngx_conduit_publish_stats.slot->cells
                                 + NGX_CONDUIT_PUBLISH_REDIS_TIME,
-                                conduit_metrics_seconds, usec);
+                                conduit_metrics_seconds,
+                                CONDUIT_METRICS_BOUNDS, usec);
     }
 
     r = ctx->request;

@@ -163,7 +163,7 @@ START_TEST(a_bound_is_the_last_value_of_its_bucket)
     for (i = 0; i < count(cases); i++) {
 
         memset(seen, 0, sizeof(seen));
-        conduit_metrics_observe(seen, bounds, cases[i].usec);
+        conduit_metrics_observe(seen, bounds, 2, cases[i].usec);
 
         for (k = 0; k < 3; k++) {
             ck_assert_msg(seen[k] == (k == cases[i].cell),
@@ -182,9 +182,9 @@ START_TEST(values_add_up)
 {
     uint64_t  seen[] = { 10, 20, 30, 40 };
 
-    conduit_metrics_observe(seen, bounds, 5);
-    conduit_metrics_observe(seen, bounds, 7);
-    conduit_metrics_observe(seen, bounds, 3000000);
+    conduit_metrics_observe(seen, bounds, 2, 5);
+    conduit_metrics_observe(seen, bounds, 2, 7);
+    conduit_metrics_observe(seen, bounds, 2, 3000000);
 
     ck_assert_uint_eq(seen[0], 12);
     ck_assert_uint_eq(seen[1], 20);
@@ -199,8 +199,8 @@ START_TEST(without_a_bound_there_is_one_bucket)
     uint64_t               seen[3] = { 0, 0, 0 };
     static const uint32_t  none[] = { 0 };
 
-    conduit_metrics_observe(seen, none, 0);
-    conduit_metrics_observe(seen, none, 3);
+    conduit_metrics_observe(seen, none, 0, 0);
+    conduit_metrics_observe(seen, none, 0, 3);
 
     ck_assert_uint_eq(seen[0], 2);
     ck_assert_uint_eq(seen[1], 3);
