@@ -12,7 +12,7 @@
 
 static const struct {
     const char         *name;
-    conduit_jwt_alg_t   alg;
+    conduit_jwt_alg_e   alg;
 } conduit_jwt_algs[] = {
     { "HS256", CONDUIT_JWT_HS256 },
     { "RS256", CONDUIT_JWT_RS256 },
@@ -29,7 +29,7 @@ static const struct {
 
 
 int
-conduit_jwt_alg_parse(const char *name, size_t len, conduit_jwt_alg_t *alg)
+conduit_jwt_alg_parse(const char *name, size_t len, conduit_jwt_alg_e *alg)
 {
     size_t  i;
 

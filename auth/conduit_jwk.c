@@ -25,7 +25,7 @@
 
 static const char *conduit_jwk_check_use(json_t *jwk, int *used);
 static const char *conduit_jwk_check_alg(json_t *jwk, conduit_jwk_t *key,
-    conduit_jwt_alg_t also);
+    conduit_jwt_alg_e also);
 static const char *conduit_jwk_rsa(json_t *jwk, conduit_jwk_t *key);
 static const char *conduit_jwk_ec(json_t *jwk, conduit_jwk_t *key);
 static const char *conduit_jwk_okp(json_t *jwk, conduit_jwk_t *key);
@@ -148,10 +148,10 @@ conduit_jwk_check_use(json_t *jwk, int *used)
  */
 
 static const char *
-conduit_jwk_check_alg(json_t *jwk, conduit_jwk_t *key, conduit_jwt_alg_t also)
+conduit_jwk_check_alg(json_t *jwk, conduit_jwk_t *key, conduit_jwt_alg_e also)
 {
     json_t             *name;
-    conduit_jwt_alg_t   alg;
+    conduit_jwt_alg_e   alg;
 
     name = json_object_get(jwk, "alg");
 

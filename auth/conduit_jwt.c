@@ -28,28 +28,28 @@ typedef struct {
 
 static int conduit_jwt_split(const char *token, size_t len,
     conduit_jwt_token_t *t);
-static conduit_jwt_status_t conduit_jwt_check(const conduit_jwt_keys_t *keys,
+static conduit_jwt_status_e conduit_jwt_check(const conduit_jwt_keys_t *keys,
     const conduit_jwt_policy_t *policy, conduit_jwt_token_t *t, int64_t now,
     conduit_jwt_claims_t *claims);
-static conduit_jwt_status_t conduit_jwt_check_header(
-    const conduit_jwt_keys_t *keys, json_t *header, conduit_jwt_alg_t *alg,
+static conduit_jwt_status_e conduit_jwt_check_header(
+    const conduit_jwt_keys_t *keys, json_t *header, conduit_jwt_alg_e *alg,
     json_t **kid);
 static int conduit_jwt_have(const conduit_jwt_keys_t *keys,
-    conduit_jwt_alg_t alg);
-static conduit_jwt_status_t conduit_jwt_check_signature(
+    conduit_jwt_alg_e alg);
+static conduit_jwt_status_e conduit_jwt_check_signature(
     const conduit_jwt_keys_t *keys, const conduit_jwt_token_t *t,
-    conduit_jwt_alg_t alg, json_t *kid, size_t signature_len);
-static conduit_jwt_status_t conduit_jwt_json(const conduit_jwt_token_t *t,
+    conduit_jwt_alg_e alg, json_t *kid, size_t signature_len);
+static conduit_jwt_status_e conduit_jwt_json(const conduit_jwt_token_t *t,
     const char *part, size_t len, json_t **object);
 
 
-conduit_jwt_status_t
+conduit_jwt_status_e
 conduit_jwt_verify(const conduit_jwt_keys_t *keys,
     const conduit_jwt_policy_t *policy, const char *token, size_t len,
     int64_t now, conduit_jwt_claims_t *claims)
 {
     conduit_jwt_token_t   t;
-    conduit_jwt_status_t  status;
+    conduit_jwt_status_e  status;
 
     memset(claims, 0, sizeof(conduit_jwt_claims_t));
 
@@ -107,15 +107,15 @@ conduit_jwt_split(const char *token, size_t len, conduit_jwt_token_t *t)
 }
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 conduit_jwt_check(const conduit_jwt_keys_t *keys,
     const conduit_jwt_policy_t *policy, conduit_jwt_token_t *t, int64_t now,
     conduit_jwt_claims_t *claims)
 {
     json_t                *header, *payload, *kid;
     size_t                 signature_len;
-    conduit_jwt_alg_t      alg;
-    conduit_jwt_status_t   status;
+    conduit_jwt_alg_e      alg;
+    conduit_jwt_status_e   status;
 
     status = conduit_jwt_json(t, t->header, t->header_len, &header);
     if (status != CONDUIT_JWT_OK) {
@@ -161,9 +161,9 @@ conduit_jwt_check(const conduit_jwt_keys_t *keys,
 }
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 conduit_jwt_check_header(const conduit_jwt_keys_t *keys, json_t *header,
-    conduit_jwt_alg_t *alg, json_t **kid)
+    conduit_jwt_alg_e *alg, json_t **kid)
 {
     json_t  *name;
 
@@ -193,7 +193,7 @@ conduit_jwt_check_header(const conduit_jwt_keys_t *keys, json_t *header,
 
 
 static int
-conduit_jwt_have(const conduit_jwt_keys_t *keys, conduit_jwt_alg_t alg)
+conduit_jwt_have(const conduit_jwt_keys_t *keys, conduit_jwt_alg_e alg)
 {
     const conduit_jwt_key_t  *key;
 
@@ -207,14 +207,14 @@ conduit_jwt_have(const conduit_jwt_keys_t *keys, conduit_jwt_alg_t alg)
 }
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 conduit_jwt_check_signature(const conduit_jwt_keys_t *keys,
-    const conduit_jwt_token_t *t, conduit_jwt_alg_t alg, json_t *kid,
+    const conduit_jwt_token_t *t, conduit_jwt_alg_e alg, json_t *kid,
     size_t signature_len)
 {
     int                    good;
     conduit_jwt_key_t     *key;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
 
     status = CONDUIT_JWT_KEY;
 
@@ -252,7 +252,7 @@ conduit_jwt_check_signature(const conduit_jwt_keys_t *keys,
  * that the caller must release.
  */
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len,
     json_t **object)
 {
@@ -260,7 +260,7 @@ conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len,
     json_t               *json;
     json_error_t          error;
     conduit_buf_t         text;
-    conduit_jwt_status_t  status;
+    conduit_jwt_status_e  status;
 
     if (conduit_jwt_base64url(part, len, t->buf, &n) != 0) {
         return CONDUIT_JWT_MALFORMED;
@@ -297,7 +297,7 @@ conduit_jwt_json(const conduit_jwt_token_t *t, const char *part, size_t len,
 
 
 const char *
-conduit_jwt_status_name(conduit_jwt_status_t status)
+conduit_jwt_status_name(conduit_jwt_status_e status)
 {
     static const char *const  names[] = {
         "ok", "expired", "not yet valid", "malformed", "algorithm", "kid",

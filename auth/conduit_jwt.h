@@ -39,7 +39,7 @@ typedef enum {
     CONDUIT_JWT_ES256,            /* RFC 7518, 3.4 */
     CONDUIT_JWT_ES384,
     CONDUIT_JWT_EDDSA             /* RFC 8037, 3.1, with Ed25519 */
-} conduit_jwt_alg_t;
+} conduit_jwt_alg_e;
 
 /* the result of a verification; see conduit_jwt_status_name() */
 typedef enum {
@@ -62,7 +62,7 @@ typedef enum {
                                      required and missing, or of a wrong
                                      type */
     CONDUIT_JWT_NO_MEMORY
-} conduit_jwt_status_t;
+} conduit_jwt_status_e;
 
 typedef struct conduit_jwt_keys_s  conduit_jwt_keys_t;
 
@@ -172,12 +172,12 @@ size_t conduit_jwt_secret_len(const char *data, size_t len);
  * On CONDUIT_JWT_OK, fills *claims: org_id and channel_id whenever they are
  * well-formed, required or not.  The token is not kept.
  */
-conduit_jwt_status_t conduit_jwt_verify(const conduit_jwt_keys_t *keys,
+conduit_jwt_status_e conduit_jwt_verify(const conduit_jwt_keys_t *keys,
     const conduit_jwt_policy_t *policy, const char *token, size_t len,
     int64_t now, conduit_jwt_claims_t *claims);
 
 /* Returns a short lower-case name for logs, e.g. "signature". */
-const char *conduit_jwt_status_name(conduit_jwt_status_t status);
+const char *conduit_jwt_status_name(conduit_jwt_status_e status);
 
 #pragma GCC visibility pop
 

@@ -87,14 +87,14 @@ conduit_jwt_cache_free(conduit_jwt_cache_t *cache)
 }
 
 
-conduit_jwt_status_t
+conduit_jwt_status_e
 conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
     const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
     const char *token, size_t len, int64_t now, conduit_jwt_claims_t *claims,
     int *hit)
 {
     unsigned char                key[CONDUIT_JWT_CACHE_KEY];
-    conduit_jwt_status_t         status;
+    conduit_jwt_status_e         status;
     const conduit_jwt_claims_t  *found;
 
     *hit = 0;

@@ -49,7 +49,7 @@ void conduit_jwt_cache_free(conduit_jwt_cache_t *cache);
  * or memory is out, for tokens of more than CONDUIT_JWT_CACHE_TOKEN bytes, and
  * for policies with claims to pass to a callback, as these are not kept.
  */
-conduit_jwt_status_t conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
+conduit_jwt_status_e conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
     const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
     const char *token, size_t len, int64_t now, conduit_jwt_claims_t *claims,
     int *hit);

@@ -17,7 +17,7 @@
 #define CONDUIT_JWT_WHOLE  9007199254740992.0
 
 
-static conduit_jwt_status_t conduit_jwt_check_ids(
+static conduit_jwt_status_e conduit_jwt_check_ids(
     const conduit_jwt_policy_t *policy, json_t *payload,
     conduit_jwt_claims_t *claims);
 static int conduit_jwt_expired(const conduit_jwt_claims_t *claims,
@@ -31,7 +31,7 @@ static int conduit_jwt_time(json_t *value, int64_t *seconds);
 static int conduit_jwt_audience(json_t *aud, const char *text, size_t len);
 
 
-conduit_jwt_status_t
+conduit_jwt_status_e
 conduit_jwt_check_claims(const conduit_jwt_policy_t *policy, json_t *payload,
     int64_t now, conduit_jwt_claims_t *claims)
 {
@@ -78,7 +78,7 @@ conduit_jwt_check_claims(const conduit_jwt_policy_t *policy, json_t *payload,
 }
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
     conduit_jwt_claims_t *claims)
 {
@@ -115,7 +115,7 @@ conduit_jwt_check_ids(const conduit_jwt_policy_t *policy, json_t *payload,
 }
 
 
-conduit_jwt_status_t
+conduit_jwt_status_e
 conduit_jwt_check_again(const conduit_jwt_policy_t *policy,
     const conduit_jwt_claims_t *claims, int64_t now)
 {
@@ -155,7 +155,7 @@ conduit_jwt_lacks(const conduit_jwt_policy_t *policy,
 }
 
 
-conduit_jwt_status_t
+conduit_jwt_status_e
 conduit_jwt_pass_claims(const conduit_jwt_policy_t *policy, json_t *payload)
 {
     int          n;

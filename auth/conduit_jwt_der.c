@@ -60,7 +60,7 @@ static const unsigned char  conduit_jwt_der_ed25519_type[] = {
 
 
 size_t
-conduit_jwt_coordinate(conduit_jwt_alg_t alg)
+conduit_jwt_coordinate(conduit_jwt_alg_e alg)
 {
     switch (alg) {
 
@@ -135,7 +135,7 @@ conduit_jwt_der_rsa(const unsigned char *n, size_t n_len,
 
 
 size_t
-conduit_jwt_der_ec(conduit_jwt_alg_t alg, const unsigned char *x,
+conduit_jwt_der_ec(conduit_jwt_alg_e alg, const unsigned char *x,
     const unsigned char *y, unsigned char *der)
 {
     size_t          n;

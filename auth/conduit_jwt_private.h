@@ -20,7 +20,7 @@ typedef struct conduit_jwt_key_s  conduit_jwt_key_t;
 
 struct conduit_jwt_key_s {
     conduit_jwt_key_t  *next;
-    conduit_jwt_alg_t   alg;
+    conduit_jwt_alg_e   alg;
     EVP_PKEY           *pkey;       /* NULL: HS256 */
     unsigned char      *secret;     /* HS256 */
     size_t              secret_len;
@@ -49,7 +49,7 @@ typedef struct {
     int                 used;       /* 0: to be ignored, not for signatures or
                                        of an unsupported type; the other fields
                                        have no meaning */
-    conduit_jwt_alg_t   alg;
+    conduit_jwt_alg_e   alg;
     const char         *kid;        /* belongs to the JSON; NULL: none */
     size_t              kid_len;
     size_t              der_len;    /* of the SubjectPublicKeyInfo in der */
@@ -87,7 +87,7 @@ const char *conduit_jwt_public_read(const char *data, size_t len,
  * Reads the claims of a payload into *claims and checks them, from exp to
  * channel_id, see conduit_jwt_verify().
  */
-conduit_jwt_status_t conduit_jwt_check_claims(
+conduit_jwt_status_e conduit_jwt_check_claims(
     const conduit_jwt_policy_t *policy, json_t *payload, int64_t now,
     conduit_jwt_claims_t *claims);
 
@@ -95,7 +95,7 @@ conduit_jwt_status_t conduit_jwt_check_claims(
  * Calls policy->claim() for each of policy->names.  Returns CONDUIT_JWT_OK or
  * _NO_MEMORY.
  */
-conduit_jwt_status_t conduit_jwt_pass_claims(
+conduit_jwt_status_e conduit_jwt_pass_claims(
     const conduit_jwt_policy_t *policy, json_t *payload);
 
 /* Returns an optional member; null counts as absent, as it does upstream. */
@@ -107,7 +107,7 @@ json_t *conduit_jwt_get(json_t *object, const char *name);
  * them.  Nothing else in the policy is checked.  Returns CONDUIT_JWT_OK,
  * _EXPIRED, _NOT_YET or _CLAIM.
  */
-conduit_jwt_status_t conduit_jwt_check_again(
+conduit_jwt_status_e conduit_jwt_check_again(
     const conduit_jwt_policy_t *policy, const conduit_jwt_claims_t *claims,
     int64_t now);
 
@@ -126,7 +126,7 @@ const char *conduit_jwk_read(json_t *jwk, conduit_jwk_t *key);
 
 /* Finds an algorithm by its name in "alg".  Returns 0; or -1 if unknown. */
 int conduit_jwt_alg_parse(const char *name, size_t len,
-    conduit_jwt_alg_t *alg);
+    conduit_jwt_alg_e *alg);
 
 /* Returns whether value, which may be NULL, is a string equal to text. */
 int conduit_jwt_is(json_t *value, const char *text, size_t len);
@@ -135,7 +135,7 @@ int conduit_jwt_is(json_t *value, const char *text, size_t len);
  * Returns the bytes of a coordinate of the curve, and of r and s in a
  * signature; 0 if the algorithm is not ECDSA.
  */
-size_t conduit_jwt_coordinate(conduit_jwt_alg_t alg);
+size_t conduit_jwt_coordinate(conduit_jwt_alg_e alg);
 
 /*
  * Decodes base64url without padding (RFC 7515, 2); other characters, and unused
@@ -163,7 +163,7 @@ size_t conduit_jwt_der_ecdsa(const unsigned char *signature, size_t n,
  */
 size_t conduit_jwt_der_rsa(const unsigned char *n, size_t n_len,
     const unsigned char *e, size_t e_len, unsigned char *der);
-size_t conduit_jwt_der_ec(conduit_jwt_alg_t alg, const unsigned char *x,
+size_t conduit_jwt_der_ec(conduit_jwt_alg_e alg, const unsigned char *x,
     const unsigned char *y, unsigned char *der);
 size_t conduit_jwt_der_ed25519(const unsigned char *x, unsigned char *der);
 

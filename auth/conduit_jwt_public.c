@@ -51,9 +51,9 @@ static const char *conduit_jwt_public_jwk(json_t *jwk,
 static const char *conduit_jwt_public_add(conduit_jwt_reader_t *reader,
     EVP_PKEY *pkey, const conduit_jwk_t *jwk);
 static const char *conduit_jwt_public_check(EVP_PKEY *pkey,
-    conduit_jwt_alg_t *alg);
+    conduit_jwt_alg_e *alg);
 static const char *conduit_jwt_public_check_curve(EVP_PKEY *pkey,
-    conduit_jwt_alg_t *alg);
+    conduit_jwt_alg_e *alg);
 
 
 const char *
@@ -331,7 +331,7 @@ conduit_jwt_public_add(conduit_jwt_reader_t *reader, EVP_PKEY *pkey,
     const conduit_jwk_t *jwk)
 {
     const char         *err;
-    conduit_jwt_alg_t   alg;
+    conduit_jwt_alg_e   alg;
     conduit_jwt_key_t  *key;
 
     err = conduit_jwt_public_check(pkey, &alg);
@@ -363,7 +363,7 @@ conduit_jwt_public_add(conduit_jwt_reader_t *reader, EVP_PKEY *pkey,
 /* sets the algorithm by the type of the key; OpenSSL checks that it is valid */
 
 static const char *
-conduit_jwt_public_check(EVP_PKEY *pkey, conduit_jwt_alg_t *alg)
+conduit_jwt_public_check(EVP_PKEY *pkey, conduit_jwt_alg_e *alg)
 {
     int            valid;
     const char    *err;
@@ -411,7 +411,7 @@ conduit_jwt_public_check(EVP_PKEY *pkey, conduit_jwt_alg_t *alg)
 
 
 static const char *
-conduit_jwt_public_check_curve(EVP_PKEY *pkey, conduit_jwt_alg_t *alg)
+conduit_jwt_public_check_curve(EVP_PKEY *pkey, conduit_jwt_alg_e *alg)
 {
     char    name[32];
     size_t  len;

@@ -20,7 +20,7 @@ typedef enum {
     CONDUIT_COUNTER = 0,
     CONDUIT_GAUGE,
     CONDUIT_HISTOGRAM
-} conduit_metric_type_t;
+} conduit_metric_type_e;
 
 /*
  * One metric.  A metric with a label has a series for each value of the label,
@@ -31,7 +31,7 @@ typedef enum {
 typedef struct {
     const char             *name;      /* without the prefix */
     const char             *help;
-    conduit_metric_type_t   type;
+    conduit_metric_type_e   type;
     unsigned                cell;      /* index of the first one */
     const char             *label;     /* NULL: a single series */
     const char * const     *values;    /* of the label, NULL at the end */

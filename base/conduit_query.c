@@ -46,7 +46,7 @@ conduit_query_next(const char *args, size_t len, const char *name,
 }
 
 
-conduit_query_status_t
+conduit_query_status_e
 conduit_query_find(const char *args, size_t len, const char *name,
     const char **value, size_t *value_len)
 {
@@ -111,7 +111,7 @@ conduit_query_mask_value(char *args, size_t len, const char *value,
 }
 
 
-conduit_query_status_t
+conduit_query_status_e
 conduit_query_decode(const char *value, size_t len, char *out,
     size_t *out_len)
 {

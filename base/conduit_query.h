@@ -18,7 +18,7 @@ typedef enum {
     CONDUIT_QUERY_REPEATED,
     CONDUIT_QUERY_MALFORMED       /* "%" without two hexadecimal digits, or
                                      "%00" */
-} conduit_query_status_t;
+} conduit_query_status_e;
 
 
 /*
@@ -27,7 +27,7 @@ typedef enum {
  * encoded; CONDUIT_QUERY_MISSING; or CONDUIT_QUERY_REPEATED if there are two or
  * more of that name, with *value set to the first one.
  */
-conduit_query_status_t conduit_query_find(const char *args, size_t len,
+conduit_query_status_e conduit_query_find(const char *args, size_t len,
     const char *name, const char **value, size_t *value_len);
 
 /*
@@ -35,7 +35,7 @@ conduit_query_status_t conduit_query_find(const char *args, size_t len,
  * Returns CONDUIT_QUERY_FOUND and sets *out_len; or CONDUIT_QUERY_MALFORMED,
  * with out undefined.
  */
-conduit_query_status_t conduit_query_decode(const char *value, size_t len,
+conduit_query_status_e conduit_query_decode(const char *value, size_t len,
     char *out, size_t *out_len);
 
 /*

@@ -18,7 +18,7 @@ const char * const  conduit_redis_error_names[] = {
 
 static const struct {
     const char             *code;
-    conduit_redis_error_t   kind;
+    conduit_redis_error_e   kind;
 } conduit_redis_errors[] = {
     { "OOM", CONDUIT_REDIS_ERROR_OOM },
     { "READONLY", CONDUIT_REDIS_ERROR_READONLY },
@@ -56,7 +56,7 @@ conduit_redis_error_code(const char *text, size_t text_len, size_t *len)
 }
 
 
-conduit_redis_error_t
+conduit_redis_error_e
 conduit_redis_error_kind(const char *text, size_t len)
 {
     size_t       i, n;

@@ -24,7 +24,7 @@ typedef enum {
     CONDUIT_REDIS_ERROR_NOREPLICAS,   /* fewer than min-replicas-to-write */
     CONDUIT_REDIS_ERROR_MISCONF,      /* it can't save and refuses writes */
     CONDUIT_REDIS_ERRORS
-} conduit_redis_error_t;
+} conduit_redis_error_e;
 
 /* "other", "oom", "readonly" and so on; NULL at the end */
 extern const char * const  conduit_redis_error_names[];
@@ -41,7 +41,7 @@ const char *conduit_redis_error_code(const char *text, size_t text_len,
     size_t *len);
 
 /* Returns the kind of an error; all kinds but OTHER are temporary. */
-conduit_redis_error_t conduit_redis_error_kind(const char *text, size_t len);
+conduit_redis_error_e conduit_redis_error_kind(const char *text, size_t len);
 
 /*
  * Look at an error reply, a zero-terminated text: whether it begins with a word

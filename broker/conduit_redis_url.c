@@ -30,7 +30,7 @@ static int conduit_redis_url_hex(char c);
 
 static const struct {
     const char              *prefix;
-    conduit_redis_scheme_t   scheme;
+    conduit_redis_scheme_e   scheme;
     unsigned                 tls;
 } conduit_redis_schemes[] = {
     { "redis://", CONDUIT_REDIS_TCP, 0 },

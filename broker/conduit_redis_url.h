@@ -23,7 +23,7 @@ typedef enum {
     CONDUIT_REDIS_UNIX,           /* unix:/path */
     CONDUIT_REDIS_CLUSTER,        /* redis+cluster://, rediss+cluster:// */
     CONDUIT_REDIS_SENTINEL        /* redis+sentinel://, rediss+sentinel:// */
-} conduit_redis_scheme_t;
+} conduit_redis_scheme_e;
 
 /* a piece of the URL's text, not zero-terminated */
 typedef struct {
@@ -39,7 +39,7 @@ typedef struct {
 } conduit_redis_host_t;
 
 typedef struct {
-    conduit_redis_scheme_t  scheme;
+    conduit_redis_scheme_e  scheme;
     unsigned                tls:1;      /* "rediss" */
     conduit_text_t          user;       /* as written: percent-encoded */
     conduit_text_t          password;   /* as written: percent-encoded */

@@ -419,7 +419,7 @@ ngx_conduit_publisher_would(ngx_conduit_publisher_peer_t *peer,
     redisReply *reply)
 {
     ngx_uint_t                ask;
-    conduit_redis_error_t     kind;
+    conduit_redis_error_e     kind;
     ngx_conduit_publisher_t  *pub;
 
     pub = peer->publisher;

@@ -40,7 +40,7 @@ typedef struct {
     ngx_msec_t               ready;      /* when all masters last took writes,
                                             ngx_current_msec; 0: never */
     /* counts writes refused by Redis; may be NULL */
-    void                   (*refusal)(conduit_redis_error_t kind);
+    void                   (*refusal)(conduit_redis_error_e kind);
 } ngx_conduit_publisher_t;
 
 /* an operation that waits for the topology; memory of the caller */

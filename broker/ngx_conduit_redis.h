@@ -29,7 +29,7 @@ typedef struct {
 typedef struct {
     ngx_str_t                  name;     /* as in the configuration, without
                                             credentials; for logs */
-    conduit_redis_scheme_t     scheme;
+    conduit_redis_scheme_e     scheme;
     ngx_uint_t                 secure;   /* "rediss" */
     ngx_conduit_tls_t         *tls;      /* with "rediss"; set by the caller */
     ngx_str_t                  path;     /* of a unix socket, zero-terminated;

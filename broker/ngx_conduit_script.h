@@ -53,7 +53,7 @@ typedef struct {
     ngx_str_t                error;   /* error text of Redis; until the return;
                                          with PUBLISHED, why the stream's expiry
                                          was not set */
-    conduit_redis_error_t    kind;    /* set if Redis refused the message */
+    conduit_redis_error_e    kind;    /* set if Redis refused the message */
     ngx_str_t               *node;    /* the server's name; likewise */
 } ngx_conduit_published_t;
 

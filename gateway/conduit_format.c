@@ -305,7 +305,7 @@ static int
 conduit_format_decode(const conduit_format_entry_t *e, conduit_arena_t *arena,
     conduit_message_t *m, conduit_format_event_t *event)
 {
-    conduit_message_status_t  status;
+    conduit_message_status_e  status;
 
     if (e->data == NULL) {
         event->error = conduit_format_no_field;

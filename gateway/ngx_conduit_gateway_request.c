@@ -369,7 +369,7 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
     int64_t                left, end;
     ngx_int_t              rc;
     conduit_jwt_claims_t  *claims;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
 
     if (!glcf->common.auth) {
         return NGX_DECLINED;

@@ -100,7 +100,7 @@ typedef struct {
                                                     NULL if a claim is missing,
                                                     or neither a string nor a
                                                     whole number */
-    conduit_jwt_status_t       status;
+    conduit_jwt_status_e       status;
     unsigned                   need_org:1;       /* org_id was required */
     unsigned                   busy:1;           /* the ids of the request are
                                                     being evaluated, which may
@@ -184,7 +184,7 @@ ngx_int_t ngx_conduit_conf_set_cache(ngx_conf_t *cf,
  * new result other than CONDUIT_JWT_OK is logged, without the token: at level
  * "error" when memory is out, else "info".
  */
-conduit_jwt_status_t ngx_conduit_conf_verify(ngx_http_request_t *r,
+conduit_jwt_status_e ngx_conduit_conf_verify(ngx_http_request_t *r,
     ngx_conduit_conf_t *conf, ngx_str_t *token, ngx_uint_t need_org,
     ngx_conduit_verified_t *v);
 

@@ -113,7 +113,7 @@ ngx_conduit_http_arg(ngx_http_request_t *r, const char *name,
 {
     size_t                   len;
     const char              *data;
-    conduit_query_status_t   status;
+    conduit_query_status_e   status;
 
     status = conduit_query_find((char *) r->args.data, r->args.len, name,
                                 &data, &len);

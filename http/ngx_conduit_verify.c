@@ -167,7 +167,7 @@ ngx_conduit_cache_table(ngx_conduit_cache_t *cache)
 }
 
 
-conduit_jwt_status_t
+conduit_jwt_status_e
 ngx_conduit_conf_verify(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
     ngx_str_t *token, ngx_uint_t need_org, ngx_conduit_verified_t *v)
 {

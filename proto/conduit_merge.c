@@ -82,7 +82,7 @@ static void conduit_merge_close(conduit_merge_t *m,
     const conduit_merge_field_t *field);
 
 
-conduit_message_status_t
+conduit_message_status_e
 conduit_merge(const uint8_t **data, size_t *len, conduit_arena_t *arena)
 {
     uint8_t          *start;

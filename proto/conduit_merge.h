@@ -25,7 +25,7 @@
  * CONDUIT_MESSAGE_OK and sets *data and *len to the result; or
  * CONDUIT_MESSAGE_NO_MEMORY.
  */
-conduit_message_status_t conduit_merge(const uint8_t **data, size_t *len,
+conduit_message_status_e conduit_merge(const uint8_t **data, size_t *len,
     conduit_arena_t *arena);
 
 #pragma GCC visibility pop

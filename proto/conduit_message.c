@@ -21,18 +21,18 @@ typedef struct {
 } conduit_message_memory_t;
 
 
-static conduit_message_status_t conduit_message_merge(const uint8_t *data,
+static conduit_message_status_e conduit_message_merge(const uint8_t *data,
     size_t len, size_t memory, conduit_message_t *m);
-static conduit_message_status_t conduit_message_found(const conduit_walk_t *w,
+static conduit_message_status_e conduit_message_found(const conduit_walk_t *w,
     conduit_message_t *m);
-static conduit_message_status_t conduit_message_ids(const void *channel_id,
+static conduit_message_status_e conduit_message_ids(const void *channel_id,
     size_t channel_id_len, const void *message_id, size_t message_id_len,
     conduit_message_t *m);
-static conduit_message_status_t conduit_message_unpack(const uint8_t *data,
+static conduit_message_status_e conduit_message_unpack(const uint8_t *data,
     size_t len, conduit_arena_t *arena, conduit_pb_request_t **request);
 static void *conduit_message_alloc(void *data, size_t size);
 static void conduit_message_release(void *data, void *block);
-static conduit_phase_t conduit_message_phase(int32_t number);
+static conduit_phase_e conduit_message_phase(int32_t number);
 
 
 static const ProtobufCMessageDescriptor  *conduit_pb_request =
@@ -47,13 +47,13 @@ static const char  *conduit_phase_names[] = {
 };
 
 
-conduit_message_status_t
+conduit_message_status_e
 conduit_message_decode(const uint8_t *data, size_t len,
     conduit_arena_t *arena, conduit_message_t *m)
 {
     conduit_walk_t             w;
     conduit_pb_request_t      *request;
-    conduit_message_status_t   status;
+    conduit_message_status_e   status;
 
     status = conduit_walk(data, len, &w);
     if (status != CONDUIT_MESSAGE_OK) {
@@ -88,12 +88,12 @@ conduit_message_decode(const uint8_t *data, size_t len,
 }
 
 
-conduit_message_status_t
+conduit_message_status_e
 conduit_message_check(const uint8_t *data, size_t len, size_t memory,
     conduit_message_t *m)
 {
     conduit_walk_t             w;
-    conduit_message_status_t   status;
+    conduit_message_status_e   status;
 
     status = conduit_walk(data, len, &w);
     if (status != CONDUIT_MESSAGE_OK) {
@@ -105,13 +105,13 @@ conduit_message_check(const uint8_t *data, size_t len, size_t memory,
 }
 
 
-static conduit_message_status_t
+static conduit_message_status_e
 conduit_message_merge(const uint8_t *data, size_t len, size_t memory,
     conduit_message_t *m)
 {
     conduit_walk_t             w;
     conduit_arena_t           *arena;
-    conduit_message_status_t   status;
+    conduit_message_status_e   status;
 
     arena = conduit_arena_create(memory);
     if (arena == NULL) {
@@ -136,7 +136,7 @@ conduit_message_merge(const uint8_t *data, size_t len, size_t memory,
 }
 
 
-static conduit_message_status_t
+static conduit_message_status_e
 conduit_message_found(const conduit_walk_t *w, conduit_message_t *m)
 {
     m->phase = conduit_message_phase(w->phase);
@@ -148,7 +148,7 @@ conduit_message_found(const conduit_walk_t *w, conduit_message_t *m)
 }
 
 
-static conduit_message_status_t
+static conduit_message_status_e
 conduit_message_ids(const void *channel_id, size_t channel_id_len,
     const void *message_id, size_t message_id_len, conduit_message_t *m)
 {
@@ -165,7 +165,7 @@ conduit_message_ids(const void *channel_id, size_t channel_id_len,
 
 
 const char *
-conduit_message_status_text(conduit_message_status_t status)
+conduit_message_status_text(conduit_message_status_e status)
 {
     switch (status) {
     case CONDUIT_MESSAGE_OK:
@@ -189,7 +189,7 @@ conduit_message_status_text(conduit_message_status_t status)
 
 
 const char *
-conduit_phase_name(conduit_phase_t phase)
+conduit_phase_name(conduit_phase_e phase)
 {
     return conduit_phase_names[conduit_message_phase((int32_t) phase)];
 }
@@ -233,7 +233,7 @@ conduit_message_write_payload(const conduit_message_t *m,
 }
 
 
-static conduit_message_status_t
+static conduit_message_status_e
 conduit_message_unpack(const uint8_t *data, size_t len,
     conduit_arena_t *arena, conduit_pb_request_t **request)
 {
@@ -287,12 +287,12 @@ conduit_message_release(void *data, void *block)
 }
 
 
-static conduit_phase_t
+static conduit_phase_e
 conduit_message_phase(int32_t number)
 {
     if (number < CONDUIT_PHASE_UNSPECIFIED || number > CONDUIT_PHASE_ERROR) {
         return CONDUIT_PHASE_UNSPECIFIED;
     }
 
-    return (conduit_phase_t) number;
+    return (conduit_phase_e) number;
 }

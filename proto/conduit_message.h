@@ -34,7 +34,7 @@ typedef enum {
     CONDUIT_PHASE_DELTA,
     CONDUIT_PHASE_END,
     CONDUIT_PHASE_ERROR
-} conduit_phase_t;
+} conduit_phase_e;
 
 typedef enum {
     CONDUIT_MESSAGE_OK = 0,
@@ -44,13 +44,13 @@ typedef enum {
     CONDUIT_MESSAGE_CHANNEL_ID,   /* channel_id is not a UUID */
     CONDUIT_MESSAGE_MESSAGE_ID,   /* message_id is not a UUID */
     CONDUIT_MESSAGE_NO_MEMORY
-} conduit_message_status_t;
+} conduit_message_status_e;
 
 /* a decoded message; payload is valid until its arena is reset */
 typedef struct {
     char             message_id[CONDUIT_UUID_LEN];   /* lower case */
     char             channel_id[CONDUIT_UUID_LEN];   /* lower case */
-    conduit_phase_t  phase;
+    conduit_phase_e  phase;
     uint64_t         sequence;
     void            *payload;     /* Google__Protobuf__Struct, or NULL */
 } conduit_message_t;
@@ -63,7 +63,7 @@ typedef struct {
  * the arena, which the caller resets when *m is no longer needed.  On any
  * status but CONDUIT_MESSAGE_OK *m is undefined.
  */
-conduit_message_status_t conduit_message_decode(const uint8_t *data,
+conduit_message_status_e conduit_message_decode(const uint8_t *data,
     size_t len, conduit_arena_t *arena, conduit_message_t *m);
 
 /*
@@ -72,14 +72,14 @@ conduit_message_status_t conduit_message_decode(const uint8_t *data,
  * of the time, and memory only for a message that has to be merged: at most
  * "memory" bytes, which are freed before the return.
  */
-conduit_message_status_t conduit_message_check(const uint8_t *data,
+conduit_message_status_e conduit_message_check(const uint8_t *data,
     size_t len, size_t memory, conduit_message_t *m);
 
 /* Returns a short text for logs, e.g. "channel_id is not a UUID". */
-const char *conduit_message_status_text(conduit_message_status_t status);
+const char *conduit_message_status_text(conduit_message_status_e status);
 
 /* Returns "PHASE_START" and so on; PHASE_UNSPECIFIED for an unknown phase. */
-const char *conduit_phase_name(conduit_phase_t phase);
+const char *conduit_phase_name(conduit_phase_e phase);
 
 /*
  * Appends the message as a JSON object on one line, with the members

@@ -32,7 +32,7 @@ typedef struct {
     char                          message_id[CONDUIT_UUID_LEN + 1];
 } conduit_json_message_t;
 
-typedef conduit_message_json_status_t (*conduit_json_field_pt)(
+typedef conduit_message_json_status_e (*conduit_json_field_pt)(
     conduit_json_message_t *j, json_t *value);
 
 typedef struct {
@@ -44,28 +44,28 @@ typedef struct {
 
 static json_t *conduit_json_parse(const char *text, size_t len,
     json_error_t *error);
-static conduit_message_json_status_t conduit_json_syntax(
+static conduit_message_json_status_e conduit_json_syntax(
     const json_error_t *jansson, conduit_message_json_error_t *error);
-static conduit_message_json_status_t conduit_json_fields(
+static conduit_message_json_status_e conduit_json_fields(
     conduit_json_message_t *j, json_t *object);
-static conduit_message_json_status_t conduit_json_pack(
+static conduit_message_json_status_e conduit_json_pack(
     conduit_json_message_t *j);
-static conduit_message_json_status_t conduit_json_fault(
-    conduit_json_message_t *j, conduit_message_json_status_t status,
+static conduit_message_json_status_e conduit_json_fault(
+    conduit_json_message_t *j, conduit_message_json_status_e status,
     const char *text);
 
-static conduit_message_json_status_t conduit_json_channel_id(
+static conduit_message_json_status_e conduit_json_channel_id(
     conduit_json_message_t *j, json_t *value);
-static conduit_message_json_status_t conduit_json_message_id(
+static conduit_message_json_status_e conduit_json_message_id(
     conduit_json_message_t *j, json_t *value);
-static conduit_message_json_status_t conduit_json_client_timestamp(
+static conduit_message_json_status_e conduit_json_client_timestamp(
     conduit_json_message_t *j, json_t *value);
-static conduit_message_json_status_t conduit_json_phase(
+static conduit_message_json_status_e conduit_json_phase(
     conduit_json_message_t *j, json_t *value);
 static int conduit_json_phase_number(json_t *value, int32_t *number);
-static conduit_message_json_status_t conduit_json_sequence(
+static conduit_message_json_status_e conduit_json_sequence(
     conduit_json_message_t *j, json_t *value);
-static conduit_message_json_status_t conduit_json_payload(
+static conduit_message_json_status_e conduit_json_payload(
     conduit_json_message_t *j, json_t *value);
 
 
@@ -82,7 +82,7 @@ static const conduit_json_field_t  conduit_json_field_table[] = {
     (sizeof(conduit_json_field_table) / sizeof(conduit_json_field_table[0]))
 
 
-conduit_message_json_status_t
+conduit_message_json_status_e
 conduit_message_json_read(const char *text, size_t len, const char *channel,
     conduit_arena_t *arena, conduit_message_json_t *m,
     conduit_message_json_error_t *error)
@@ -90,7 +90,7 @@ conduit_message_json_read(const char *text, size_t len, const char *channel,
     json_t                         *object;
     json_error_t                    jansson;
     conduit_json_message_t          j;
-    conduit_message_json_status_t   status;
+    conduit_message_json_status_e   status;
 
     memset(error, 0, sizeof(conduit_message_json_error_t));
 
@@ -158,7 +158,7 @@ conduit_json_parse(const char *text, size_t len, json_error_t *error)
 
 /* the error texts of jansson quote the input, which must not be logged */
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_syntax(const json_error_t *jansson,
     conduit_message_json_error_t *error)
 {
@@ -210,7 +210,7 @@ conduit_json_syntax(const json_error_t *jansson,
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_fields(conduit_json_message_t *j, json_t *object)
 {
     void                           *iter;
@@ -218,7 +218,7 @@ conduit_json_fields(conduit_json_message_t *j, json_t *object)
     json_t                         *value;
     unsigned                        given;
     const char                     *key;
-    conduit_message_json_status_t   status;
+    conduit_message_json_status_e   status;
 
     if (!json_is_object(object)) {
         j->reader.error->line = 1;
@@ -270,7 +270,7 @@ conduit_json_fields(conduit_json_message_t *j, json_t *object)
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_pack(conduit_json_message_t *j)
 {
     conduit_message_json_t  *m;
@@ -294,9 +294,9 @@ conduit_json_pack(conduit_json_message_t *j)
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_fault(conduit_json_message_t *j,
-    conduit_message_json_status_t status, const char *text)
+    conduit_message_json_status_e status, const char *text)
 {
     j->reader.error->text = text;
 
@@ -304,7 +304,7 @@ conduit_json_fault(conduit_json_message_t *j,
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_channel_id(conduit_json_message_t *j, json_t *value)
 {
     char  id[CONDUIT_UUID_LEN];
@@ -327,7 +327,7 @@ conduit_json_channel_id(conduit_json_message_t *j, json_t *value)
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_message_id(conduit_json_message_t *j, json_t *value)
 {
     if (!json_is_string(value)
@@ -343,7 +343,7 @@ conduit_json_message_id(conduit_json_message_t *j, json_t *value)
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_client_timestamp(conduit_json_message_t *j, json_t *value)
 {
     if (!json_is_string(value)
@@ -362,7 +362,7 @@ conduit_json_client_timestamp(conduit_json_message_t *j, json_t *value)
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_phase(conduit_json_message_t *j, json_t *value)
 {
     int32_t  number;
@@ -377,7 +377,7 @@ conduit_json_phase(conduit_json_message_t *j, json_t *value)
     j->request.phase = (SentryProtos__Conduit__V1alpha__Phase) number;
     j->m->phase = (number < CONDUIT_PHASE_UNSPECIFIED
                    || number > CONDUIT_PHASE_ERROR)
-                  ? CONDUIT_PHASE_UNSPECIFIED : (conduit_phase_t) number;
+                  ? CONDUIT_PHASE_UNSPECIFIED : (conduit_phase_e) number;
 
     return CONDUIT_MESSAGE_JSON_OK;
 }
@@ -414,7 +414,7 @@ conduit_json_phase_number(json_t *value, int32_t *number)
     for (phase = CONDUIT_PHASE_UNSPECIFIED; phase <= CONDUIT_PHASE_ERROR;
          phase++)
     {
-        name = conduit_phase_name((conduit_phase_t) phase);
+        name = conduit_phase_name((conduit_phase_e) phase);
 
         if (strcmp(text, name) == 0
             || strcmp(text, name + sizeof("PHASE_") - 1) == 0)
@@ -428,7 +428,7 @@ conduit_json_phase_number(json_t *value, int32_t *number)
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_sequence(conduit_json_message_t *j, json_t *value)
 {
     double     real;
@@ -484,7 +484,7 @@ invalid:
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_json_payload(conduit_json_message_t *j, json_t *value)
 {
     if (!json_is_object(value)) {

@@ -45,7 +45,7 @@ typedef enum {
     CONDUIT_MESSAGE_JSON_MESSAGE_ID,   /* not a UUID */
     CONDUIT_MESSAGE_JSON_MISMATCH,     /* channel_id is not the expected one */
     CONDUIT_MESSAGE_JSON_NO_MEMORY
-} conduit_message_json_status_t;
+} conduit_message_json_status_e;
 
 /* an error, and where it is: at a line and column, or else in a field */
 typedef struct {
@@ -60,7 +60,7 @@ typedef struct {
     uint8_t         *data;             /* the serialized PublishRequest */
     size_t           len;
     char             message_id[CONDUIT_UUID_LEN];   /* lower case */
-    conduit_phase_t  phase;
+    conduit_phase_e  phase;
     uint64_t         sequence;         /* 0 without has_sequence */
     unsigned         has_sequence:1;   /* 0: data contains no sequence */
 } conduit_message_json_t;
@@ -75,7 +75,7 @@ typedef struct {
  * are written hyphenated and in lower case.  Memory comes from the arena.  On
  * any status but CONDUIT_MESSAGE_JSON_OK and _NO_MEMORY, *error is set.
  */
-conduit_message_json_status_t conduit_message_json_read(const char *text,
+conduit_message_json_status_e conduit_message_json_read(const char *text,
     size_t len, const char *channel, conduit_arena_t *arena,
     conduit_message_json_t *m, conduit_message_json_error_t *error);
 

@@ -12,22 +12,22 @@
 #include "conduit_struct_json.h"
 
 
-static conduit_message_json_status_t conduit_struct_json_object(
+static conduit_message_json_status_e conduit_struct_json_object(
     conduit_json_reader_t *reader, json_t *object, unsigned depth,
     Google__Protobuf__Struct **result);
-static conduit_message_json_status_t conduit_struct_json_list(
+static conduit_message_json_status_e conduit_struct_json_list(
     conduit_json_reader_t *reader, json_t *array, unsigned depth,
     Google__Protobuf__ListValue **result);
-static conduit_message_json_status_t conduit_struct_json_value(
+static conduit_message_json_status_e conduit_struct_json_value(
     conduit_json_reader_t *reader, json_t *json, unsigned depth,
     Google__Protobuf__Value **result);
-static conduit_message_json_status_t conduit_struct_json_too_deep(
+static conduit_message_json_status_e conduit_struct_json_too_deep(
     conduit_json_reader_t *reader);
 static void conduit_json_append(conduit_json_reader_t *reader,
     const char *text);
 
 
-conduit_message_json_status_t
+conduit_message_json_status_e
 conduit_struct_json_read(conduit_json_reader_t *reader, json_t *object,
     Google__Protobuf__Struct **result)
 {
@@ -35,14 +35,14 @@ conduit_struct_json_read(conduit_json_reader_t *reader, json_t *object,
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_struct_json_object(conduit_json_reader_t *reader, json_t *object,
     unsigned depth, Google__Protobuf__Struct **result)
 {
     void                                   *iter;
     size_t                                  n, place;
     Google__Protobuf__Struct               *s;
-    conduit_message_json_status_t           status;
+    conduit_message_json_status_e           status;
     Google__Protobuf__Struct__FieldsEntry  *entry;
 
     if (depth > CONDUIT_MESSAGE_MAX_DEPTH) {
@@ -97,14 +97,14 @@ conduit_struct_json_object(conduit_json_reader_t *reader, json_t *object,
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_struct_json_list(conduit_json_reader_t *reader, json_t *array,
     unsigned depth, Google__Protobuf__ListValue **result)
 {
     char                            index[sizeof("[18446744073709551615]")];
     size_t                          i, n, place;
     Google__Protobuf__ListValue    *list;
-    conduit_message_json_status_t   status;
+    conduit_message_json_status_e   status;
 
     if (depth > CONDUIT_MESSAGE_MAX_DEPTH) {
         return conduit_struct_json_too_deep(reader);
@@ -151,7 +151,7 @@ conduit_struct_json_list(conduit_json_reader_t *reader, json_t *array,
 
 /* depth is that of the object or list that contains the value */
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_struct_json_value(conduit_json_reader_t *reader, json_t *json,
     unsigned depth, Google__Protobuf__Value **result)
 {
@@ -204,7 +204,7 @@ conduit_struct_json_value(conduit_json_reader_t *reader, json_t *json,
 }
 
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 conduit_struct_json_too_deep(conduit_json_reader_t *reader)
 {
     reader->error->text = CONDUIT_MESSAGE_JSON_TOO_DEEP;

@@ -29,7 +29,7 @@ typedef struct {
  * level 1 of CONDUIT_MESSAGE_MAX_DEPTH.  Returns CONDUIT_MESSAGE_JSON_OK,
  * _DEPTH (with error->text set) or _NO_MEMORY.
  */
-conduit_message_json_status_t conduit_struct_json_read(
+conduit_message_json_status_e conduit_struct_json_read(
     conduit_json_reader_t *reader, json_t *object,
     Google__Protobuf__Struct **result);
 

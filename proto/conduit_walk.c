@@ -21,11 +21,11 @@ typedef enum {
     CONDUIT_WALK_VARINT,
     CONDUIT_WALK_FIXED64,
     CONDUIT_WALK_UNKNOWN
-} conduit_walk_kind_t;
+} conduit_walk_kind_e;
 
 /* a message that is being read; the frames are a stack */
 typedef struct {
-    conduit_walk_kind_t   kind;
+    conduit_walk_kind_e   kind;
     unsigned              given;    /* bit n: message field n has occurred */
     const uint8_t        *end;
 } conduit_walk_frame_t;
@@ -62,18 +62,18 @@ static int conduit_wire_varint_long(const uint8_t **p, const uint8_t *end,
     size_t max, uint64_t *value);
 static void conduit_walk_begin(conduit_walk_stack_t *stack,
     const uint8_t *data, size_t len);
-static conduit_message_status_t conduit_walk_check(conduit_walk_kind_t kind,
+static conduit_message_status_e conduit_walk_check(conduit_walk_kind_e kind,
     const conduit_wire_field_t *f);
-static conduit_message_status_t conduit_walk_enter(conduit_walk_stack_t *stack,
-    conduit_walk_kind_t kind, const uint8_t *end);
+static conduit_message_status_e conduit_walk_enter(conduit_walk_stack_t *stack,
+    conduit_walk_kind_e kind, const uint8_t *end);
 static int conduit_walk_leave(conduit_walk_stack_t *stack, const uint8_t *p);
-static int conduit_walk_nests(conduit_walk_kind_t kind);
+static int conduit_walk_nests(conduit_walk_kind_e kind);
 static void conduit_walk_note(conduit_walk_t *w,
     const conduit_wire_field_t *f);
 static int conduit_walk_again(conduit_walk_frame_t *frame, uint32_t number);
-static conduit_walk_kind_t conduit_walk_known(conduit_walk_kind_t message,
+static conduit_walk_kind_e conduit_walk_known(conduit_walk_kind_e message,
     uint32_t number);
-static unsigned conduit_walk_type(conduit_walk_kind_t kind);
+static unsigned conduit_walk_type(conduit_walk_kind_e kind);
 static int conduit_walk_utf8(const uint8_t *p, size_t len);
 static size_t conduit_walk_utf8_char(const uint8_t *p, size_t len);
 
@@ -109,14 +109,14 @@ static const uint8_t
 };
 
 
-conduit_message_status_t
+conduit_message_status_e
 conduit_walk(const uint8_t *data, size_t len, conduit_walk_t *w)
 {
     const uint8_t             *p;
-    conduit_walk_kind_t        kind;
+    conduit_walk_kind_e        kind;
     conduit_wire_field_t       f;
     conduit_walk_stack_t       stack;
-    conduit_message_status_t   status;
+    conduit_message_status_e   status;
 
     memset(w, 0, sizeof(conduit_walk_t));
 
@@ -190,8 +190,8 @@ conduit_walk_begin(conduit_walk_stack_t *stack, const uint8_t *data, size_t len)
 
 /* the wire type and the text of a known field */
 
-static conduit_message_status_t
-conduit_walk_check(conduit_walk_kind_t kind, const conduit_wire_field_t *f)
+static conduit_message_status_e
+conduit_walk_check(conduit_walk_kind_e kind, const conduit_wire_field_t *f)
 {
     if (f->type != conduit_walk_type(kind)) {
         return CONDUIT_MESSAGE_MALFORMED;
@@ -207,8 +207,8 @@ conduit_walk_check(conduit_walk_kind_t kind, const conduit_wire_field_t *f)
 
 /* begins a message within the one on top */
 
-static conduit_message_status_t
-conduit_walk_enter(conduit_walk_stack_t *stack, conduit_walk_kind_t kind,
+static conduit_message_status_e
+conduit_walk_enter(conduit_walk_stack_t *stack, conduit_walk_kind_e kind,
     const uint8_t *end)
 {
     if (conduit_walk_nests(kind)
@@ -254,7 +254,7 @@ conduit_walk_leave(conduit_walk_stack_t *stack, const uint8_t *p)
 /* returns whether such messages count for the depth */
 
 static int
-conduit_walk_nests(conduit_walk_kind_t kind)
+conduit_walk_nests(conduit_walk_kind_e kind)
 {
     return kind == CONDUIT_WALK_STRUCT || kind == CONDUIT_WALK_LIST;
 }
@@ -495,8 +495,8 @@ conduit_wire_varint_long(const uint8_t **p, const uint8_t *end, size_t max,
 }
 
 
-static conduit_walk_kind_t
-conduit_walk_known(conduit_walk_kind_t message, uint32_t number)
+static conduit_walk_kind_e
+conduit_walk_known(conduit_walk_kind_e message, uint32_t number)
 {
     if (number > CONDUIT_WALK_FIELDS) {
         return CONDUIT_WALK_UNKNOWN;
@@ -507,7 +507,7 @@ conduit_walk_known(conduit_walk_kind_t message, uint32_t number)
 
 
 static unsigned
-conduit_walk_type(conduit_walk_kind_t kind)
+conduit_walk_type(conduit_walk_kind_e kind)
 {
     if (kind == CONDUIT_WALK_VARINT) {
         return CONDUIT_WIRE_VARINT;

@@ -78,7 +78,7 @@ int conduit_wire_field(const uint8_t **p, const uint8_t *end,
  *
  * Returns CONDUIT_MESSAGE_OK, or the first fault: _MALFORMED, _DEPTH or _UTF8.
  */
-conduit_message_status_t conduit_walk(const uint8_t *data, size_t len,
+conduit_message_status_e conduit_walk(const uint8_t *data, size_t len,
     conduit_walk_t *w);
 
 #pragma GCC visibility pop

@@ -65,7 +65,7 @@ typedef struct {
     size_t                    bytes;        /* of all messages */
     ngx_conduit_script_op_t  *op;           /* in progress; NULL: none */
     ngx_str_t                 id;           /* of the entry, or the first one */
-    conduit_phase_t           phase;        /* of the last message */
+    conduit_phase_e           phase;        /* of the last message */
     uint64_t                  started;      /* when publishing started, us */
     ngx_msec_t                redis_time;   /* how long it took, ms */
     unsigned                  decoded:1;    /* phase is set */
@@ -206,7 +206,7 @@ ngx_int_t ngx_conduit_publish_rate_headers(ngx_http_request_t *r,
  * Returns NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_publish_challenge(ngx_http_request_t *r,
-    conduit_jwt_status_t status);
+    conduit_jwt_status_e status);
 
 #pragma GCC visibility pop
 

@@ -42,7 +42,7 @@ static const ngx_conduit_problem_t  ngx_conduit_problems[] = {
 };
 
 
-/* error_description by conduit_jwt_status_t; NULL: there is no token */
+/* error_description by conduit_jwt_status_e; NULL: there is no token */
 
 static const char * const  ngx_conduit_challenges[] = {
     NULL,
@@ -109,7 +109,7 @@ ngx_conduit_publish_error(ngx_http_request_t *r, ngx_uint_t status,
 
 ngx_int_t
 ngx_conduit_publish_challenge(ngx_http_request_t *r,
-    conduit_jwt_status_t status)
+    conduit_jwt_status_e status)
 {
     u_char      *value;
     size_t       len;

@@ -26,7 +26,7 @@ static ngx_int_t ngx_conduit_publish_entry(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, conduit_message_json_t *m);
 static ngx_int_t ngx_conduit_publish_uuid(char *out);
 static ngx_int_t ngx_conduit_publish_bad_json(ngx_http_request_t *r,
-    conduit_message_json_status_t status, conduit_message_json_error_t *error,
+    conduit_message_json_status_e status, conduit_message_json_error_t *error,
     ngx_uint_t line);
 
 
@@ -183,7 +183,7 @@ ngx_conduit_publish_object(ngx_http_request_t *r,
 {
     conduit_message_json_t           m;
     conduit_message_json_error_t     error;
-    conduit_message_json_status_t    status;
+    conduit_message_json_status_e    status;
     ngx_conduit_publish_loc_conf_t  *plcf;
 
     plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
@@ -285,7 +285,7 @@ ngx_conduit_publish_uuid(char *out)
 
 static ngx_int_t
 ngx_conduit_publish_bad_json(ngx_http_request_t *r,
-    conduit_message_json_status_t status, conduit_message_json_error_t *error,
+    conduit_message_json_status_e status, conduit_message_json_error_t *error,
     ngx_uint_t line)
 {
     u_char                 *p;

@@ -54,7 +54,7 @@ typedef enum {
     NGX_CONDUIT_INVALIDS
 } ngx_conduit_invalid_e;
 
-/* values of "reason" of auth_failures_total: a conduit_jwt_status_t, or one of
+/* values of "reason" of auth_failures_total: a conduit_jwt_status_e, or one of
    these */
 enum {
     NGX_CONDUIT_AUTH_MISSING = 0,       /* no token; replaces CONDUIT_JWT_OK */
@@ -63,7 +63,7 @@ enum {
     NGX_CONDUIT_AUTHS
 };
 
-/* values of "reason" of unavailable_total: a conduit_redis_error_t, where the
+/* values of "reason" of unavailable_total: a conduit_redis_error_e, where the
    first one means that the worker was out of memory, or one of these */
 enum {
     NGX_CONDUIT_UNAVAILABLE_NO_REDIS = CONDUIT_REDIS_ERRORS,

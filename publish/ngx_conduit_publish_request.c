@@ -21,7 +21,7 @@ static ngx_int_t ngx_conduit_publish_admit(ngx_http_request_t *r,
 static ngx_int_t ngx_conduit_publish_authenticate(ngx_http_request_t *r,
     ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx);
 static ngx_int_t ngx_conduit_publish_denied(ngx_http_request_t *r,
-    ngx_uint_t reason, conduit_jwt_status_t status, const char *text);
+    ngx_uint_t reason, conduit_jwt_status_e status, const char *text);
 static ngx_int_t ngx_conduit_publish_headers(ngx_http_request_t *r,
     ngx_conduit_publish_loc_conf_t *plcf, ngx_conduit_publish_ctx_t *ctx);
 static ngx_int_t ngx_conduit_publish_refuse(ngx_http_request_t *r,
@@ -32,7 +32,7 @@ static ngx_int_t ngx_conduit_publish_incomplete(ngx_http_request_t *r);
 static ngx_int_t ngx_conduit_publish_check(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
 static ngx_int_t ngx_conduit_publish_invalid(ngx_http_request_t *r,
-    conduit_message_status_t status);
+    conduit_message_status_e status);
 static ngx_int_t ngx_conduit_publish_send(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body);
 static void ngx_conduit_publish_done(void *data,
@@ -150,7 +150,7 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
 {
     ngx_int_t                rc;
     ngx_str_t                token;
-    conduit_jwt_status_t     status;
+    conduit_jwt_status_e     status;
     ngx_conduit_verified_t  *v;
 
     if (!plcf->common.auth) {
@@ -212,7 +212,7 @@ ngx_conduit_publish_authenticate(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_conduit_publish_denied(ngx_http_request_t *r, ngx_uint_t reason,
-    conduit_jwt_status_t status, const char *text)
+    conduit_jwt_status_e status, const char *text)
 {
     ngx_conduit_stats_count(&ngx_conduit_publish_stats,
                             NGX_CONDUIT_PUBLISH_AUTH + reason);
@@ -365,7 +365,7 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body)
 {
     conduit_message_t                message;
-    conduit_message_status_t         status;
+    conduit_message_status_e         status;
     ngx_conduit_publish_loc_conf_t  *plcf;
 
     plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
@@ -397,7 +397,7 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_conduit_publish_invalid(ngx_http_request_t *r,
-    conduit_message_status_t status)
+    conduit_message_status_e status)
 {
     const char             *text;
     ngx_conduit_invalid_e   reason;

@@ -15,7 +15,7 @@
 
 
 static void ngx_conduit_publish_proved(void *data);
-static void ngx_conduit_publish_refusal(conduit_redis_error_t kind);
+static void ngx_conduit_publish_refusal(conduit_redis_error_e kind);
 
 
 ngx_int_t
@@ -90,7 +90,7 @@ ngx_conduit_publish_proved(void *data)
 
 
 static void
-ngx_conduit_publish_refusal(conduit_redis_error_t kind)
+ngx_conduit_publish_refusal(conduit_redis_error_e kind)
 {
     ngx_conduit_stats_count(&ngx_conduit_publish_stats,
                             NGX_CONDUIT_PUBLISH_CHECKS + kind);

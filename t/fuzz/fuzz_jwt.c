@@ -71,7 +71,7 @@ fuzz_init(void)
 
 static void
 fuzz_cached(const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
-    const char *text, size_t len, conduit_jwt_status_t status,
+    const char *text, size_t len, conduit_jwt_status_e status,
     const conduit_jwt_claims_t *claims)
 {
     int                   i, hit;
@@ -94,7 +94,7 @@ fuzz_cached(const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
 }
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 fuzz_verify(const conduit_jwt_keys_t *keys, const char *text, size_t len,
     unsigned need)
 {
@@ -102,7 +102,7 @@ fuzz_verify(const conduit_jwt_keys_t *keys, const char *text, size_t len,
     char                              *copy;
     conduit_jwt_claims_t               claims;
     conduit_jwt_policy_t               policy;
-    conduit_jwt_status_t               status;
+    conduit_jwt_status_e               status;
     static const conduit_jwt_claims_t  none;
 
     memset(&policy, 0, sizeof(policy));
@@ -153,7 +153,7 @@ fuzz_signed(const char *header, size_t header_len, const char *payload,
 {
     size_t                 n;
     unsigned char          mac[EVP_MAX_MD_SIZE];
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
 
     n = token_begin(token, header, header_len, payload, len);
     (void) token_hs256(token, n, lit(SECRET), mac);
@@ -188,7 +188,7 @@ fuzz_signature(const char *data, size_t size)
 
 
 static void
-fuzz_key(conduit_jwt_alg_t alg, const char *data, size_t size)
+fuzz_key(conduit_jwt_alg_e alg, const char *data, size_t size)
 {
     conduit_jwt_keys_t  *keys;
 

@@ -118,7 +118,7 @@ fuzz_merge(const uint8_t *data, size_t size)
 
 static void
 fuzz_check(const uint8_t *data, size_t size, const conduit_message_t *m,
-    conduit_message_status_t status)
+    conduit_message_status_e status)
 {
     conduit_message_t  checked;
 
@@ -144,7 +144,7 @@ fuzz_decode(const uint8_t *data, size_t size)
 {
     conduit_arena_t           *arena;
     conduit_message_t          m;
-    conduit_message_status_t   status;
+    conduit_message_status_e   status;
 
     arena = conduit_arena_create(CONDUIT_MESSAGE_MEMORY(size));
     if (arena == NULL) {

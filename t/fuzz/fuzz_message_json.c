@@ -52,7 +52,7 @@ fuzz_error(const conduit_message_json_error_t *error)
 
 /* reads a text, decodes the message, and writes {"payload":...} to b */
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 fuzz_read(const char *text, size_t len, conduit_buf_t *b)
 {
     char                           *payload;
@@ -61,7 +61,7 @@ fuzz_read(const char *text, size_t len, conduit_buf_t *b)
     conduit_message_t               decoded;
     conduit_message_json_t          m;
     conduit_message_json_error_t    error;
-    conduit_message_json_status_t   status;
+    conduit_message_json_status_e   status;
 
     arena = conduit_arena_create(CONDUIT_MESSAGE_JSON_MEMORY(len));
     fuzz_check(arena != NULL);

@@ -50,7 +50,7 @@ fuzz_decode(const char *value, size_t len)
     char                    *out, *place, *code;
     size_t                   i, n, again;
     static const char        hex[] = "0123456789abcdef";
-    conduit_query_status_t   status;
+    conduit_query_status_e   status;
 
     out = fuzz_copy(value, len);
     place = fuzz_copy(value, len);
@@ -97,7 +97,7 @@ fuzz_decode(const char *value, size_t len)
 
 static void
 fuzz_mask(const char *args, size_t size, const char *name,
-    conduit_query_status_t status, const char *value, size_t len)
+    conduit_query_status_e status, const char *value, size_t len)
 {
     char        *masked;
     size_t       i, other;
@@ -138,7 +138,7 @@ fuzz_name(const char *args, size_t size, const char *name)
 {
     size_t                   len, n;
     const char              *value, *p;
-    conduit_query_status_t   status;
+    conduit_query_status_e   status;
 
     value = NULL;
     len = 0;

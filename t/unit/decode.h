@@ -54,7 +54,7 @@ teardown(void)
 /* conduit_message_check() has the same result as decoding, but no payload */
 
 static inline void
-assert_check(const uint8_t *data, size_t len, conduit_message_status_t status)
+assert_check(const uint8_t *data, size_t len, conduit_message_status_e status)
 {
     conduit_message_t  m;
 
@@ -75,11 +75,11 @@ assert_check(const uint8_t *data, size_t len, conduit_message_status_t status)
 
 /* from memory of the exact size, gone afterwards: data must not be kept */
 
-static inline conduit_message_status_t
+static inline conduit_message_status_e
 decode_bytes(const void *data, size_t len)
 {
     uint8_t                   *copy;
-    conduit_message_status_t   status;
+    conduit_message_status_e   status;
 
     copy = malloc(len ? len : 1);
     ck_assert_ptr_nonnull(copy);
@@ -95,7 +95,7 @@ decode_bytes(const void *data, size_t len)
 }
 
 
-static inline conduit_message_status_t
+static inline conduit_message_status_e
 decode(void)
 {
     ck_assert_int_eq(wire.failed, 0);

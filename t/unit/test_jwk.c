@@ -141,7 +141,7 @@ count(void)
 static const struct {
     const char         *members;
     const char         *err;            /* NULL: the key is used */
-    conduit_jwt_alg_t   alg;
+    conduit_jwt_alg_e   alg;
 } members[] = {
     { RSA_, NULL, CONDUIT_JWT_RS256 },
     { RSA_ ",\"alg\":\"RS256\"", NULL, CONDUIT_JWT_RS256 },
@@ -728,7 +728,7 @@ END_TEST
 START_TEST(names_of_algorithms)
 {
     size_t             i;
-    conduit_jwt_alg_t  alg;
+    conduit_jwt_alg_e  alg;
 
     static const struct {
         const char  *name;

@@ -40,7 +40,7 @@
 typedef struct {
     const char            *text;
     size_t                 len;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
 } case_t;
 
 
@@ -54,12 +54,12 @@ static char                 token[TOKEN_MAX];
 /* the token is copied to memory of its exact size, so that ASan sees a read
    past its end */
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 verify_at(const conduit_jwt_policy_t *policy, const char *text, size_t len,
     int64_t now, conduit_jwt_claims_t *claims)
 {
     char                  *copy;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
     static const conduit_jwt_claims_t  none;
 
     copy = exact_copy(text, len);
@@ -79,7 +79,7 @@ verify_at(const conduit_jwt_policy_t *policy, const char *text, size_t len,
 }
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 verify(const char *text, size_t len)
 {
     conduit_jwt_claims_t  claims;
@@ -108,7 +108,7 @@ check_payloads(const conduit_jwt_policy_t *policy, const case_t *cases,
     size_t n)
 {
     size_t                 i, len;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
     conduit_jwt_claims_t   claims;
 
     for (i = 0; i < n; i++) {
@@ -537,7 +537,7 @@ START_TEST(long_numbers_are_read)
         const char            *before;
         char                   digit;
         const char            *after;
-        conduit_jwt_status_t   status;
+        conduit_jwt_status_e   status;
     } cases[] = {
         { "{\"exp\":1700000000,\"x\":1", '9', "}", OK },
         { "{\"exp\":1700000000,\"x\":-1", '9', "}", OK },
@@ -635,7 +635,7 @@ END_TEST
 START_TEST(header_names_the_sets_algorithm)
 {
     size_t                 i, len;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
     static const case_t    cases[] = {
         { lit("{\"alg\":\"HS256\",\"typ\":7,\"x\":[]}"), OK },
         { lit("{\"alg\":\"none\"}"), ALGORITHM },
@@ -689,7 +689,7 @@ START_TEST(form_is_strict)
 {
     char                  *text, *dot1, *dot2;
     size_t                 i, len;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
     static const char     *formats[] = {
         "", ".", "..", "...", "%1$s", "%1$s.%2$s", "%1$s..%3$s", ".%2$s.%3$s",
         "%1$s.%2$s.", "%1$s.%2$s.%3$s.", ".%1$s.%2$s.%3$s", "%1$s.%2$s..%3$s",
@@ -739,7 +739,7 @@ START_TEST(payload_is_spelled_in_one_way)
 {
     size_t                 i, n, len, signature_len;
     unsigned char          signature[EVP_MAX_MD_SIZE];
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
     static const case_t    cases[] = {
         { lit("eyJleHAiOjE3MDAwMDAwMDB9"), OK },
         { lit("eyJleHAiOjE3MDAwMDAwMDB9IA"), OK },
@@ -808,7 +808,7 @@ START_TEST(nesting_has_a_limit)
     char         json[12000];
     static const struct {
         size_t                 depth;
-        conduit_jwt_status_t   status;
+        conduit_jwt_status_e   status;
     } cases[] = {
         { 1000, OK }, { 2100, MALFORMED }, { 5000, MALFORMED }
     };
@@ -857,14 +857,14 @@ START_TEST(every_status_has_a_name)
     const char  *name;
 
     for (i = CONDUIT_JWT_OK; i <= CONDUIT_JWT_NO_MEMORY; i++) {
-        name = conduit_jwt_status_name((conduit_jwt_status_t) i);
+        name = conduit_jwt_status_name((conduit_jwt_status_e) i);
         ck_assert_uint_gt(strlen(name), 0);
         ck_assert_uint_eq(strspn(name, "abcdefghijklmnopqrstuvwxyz "),
                           strlen(name));
 
         for (j = CONDUIT_JWT_OK; j < i; j++) {
             ck_assert_str_ne(name,
-                             conduit_jwt_status_name((conduit_jwt_status_t) j));
+                             conduit_jwt_status_name((conduit_jwt_status_e) j));
         }
     }
 }

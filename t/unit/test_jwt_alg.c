@@ -42,11 +42,11 @@ static EVP_PKEY  *pkeys[NKINDS];    /* NULL for HS; RS and PS differ */
 static char       token[TOKEN_MAX];
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 verify(const conduit_jwt_keys_t *keys, const char *text, size_t len)
 {
     conduit_jwt_claims_t   claims;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
     conduit_jwt_policy_t   policy;
 
     memset(&policy, 0, sizeof(policy));
@@ -503,13 +503,13 @@ START_TEST(kid_and_algorithm_select_together)
     char                   text[2 * JWK_MAX + 64], ec[JWK_MAX], ed[JWK_MAX];
     size_t                 i, len;
     conduit_jwt_keys_t    *keys;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
 
     static const struct {
         const char            *alg;
         const char            *kid;
         int                    made;
-        conduit_jwt_status_t   status;
+        conduit_jwt_status_e   status;
     } cases[] = {
         { "ES256", "a", P256, OK },
         { "EdDSA", "a", ED, OK },

@@ -120,12 +120,12 @@ sign(const char *payload, const char *secret)
 /* the token is copied to memory of its exact size, so that ASan sees a read
    past its end */
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 verify(const conduit_jwt_policy_t *policy, int64_t now,
     conduit_jwt_claims_t *claims, int *hit)
 {
     char                  *copy;
-    conduit_jwt_status_t   status;
+    conduit_jwt_status_e   status;
     static const conduit_jwt_claims_t  none;
 
     copy = malloc(token_len);
@@ -332,7 +332,7 @@ START_TEST(times_are_looked_at_with_each_use)
     conduit_jwt_claims_t  claims, plain;
     static const struct {
         int64_t                now;
-        conduit_jwt_status_t   status;
+        conduit_jwt_status_e   status;
         int                    hit;
     } cases[] = {
         { NOW, OK, 0 },
@@ -371,7 +371,7 @@ START_TEST(needs_are_looked_at_with_each_use)
     static const struct {
         const char                  *payload;
         const conduit_jwt_policy_t  *policy;
-        conduit_jwt_status_t         status;
+        conduit_jwt_status_e         status;
     } cases[] = {
         { "{\"exp\":1700000000}", &org, CLAIM },
         { "{\"exp\":1700000000}", &channel, CLAIM },
@@ -402,7 +402,7 @@ START_TEST(a_token_that_is_refused_is_not_kept)
     static const struct {
         const char            *payload;
         const char            *secret;
-        conduit_jwt_status_t   status;
+        conduit_jwt_status_e   status;
     } cases[] = {
         { "{\"exp\":1699999939}", SECRET, EXPIRED },
         { "{\"exp\":1700000000,\"nbf\":1700000061}", SECRET, NOT_YET },
@@ -488,7 +488,7 @@ START_TEST(memory_that_is_out_means_no_cache)
     int                   hit;
     size_t                fail, k;
     conduit_jwt_claims_t  claims;
-    conduit_jwt_status_t  status;
+    conduit_jwt_status_e  status;
 
     sign("{\"exp\":1700000000}", SECRET);
 

@@ -59,7 +59,7 @@ take_claim(void *data, size_t i, const char *text, size_t len)
 }
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 take(taken_t *taken, size_t n, const char *payload, size_t len)
 {
     size_t                 end, signature_len;

@@ -46,11 +46,11 @@ static conduit_jwt_keys_t  *hs, *rs;    /* hs has SECRET, rs has pem */
 static char                 token[TOKEN_MAX];
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 verify_at(const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
     const char *text, size_t len, int64_t now, conduit_jwt_claims_t *claims)
 {
-    conduit_jwt_status_t  status;
+    conduit_jwt_status_e  status;
 
     status = conduit_jwt_verify(keys, policy, text, len, now, claims);
 
@@ -62,7 +62,7 @@ verify_at(const conduit_jwt_keys_t *keys, const conduit_jwt_policy_t *policy,
 }
 
 
-static conduit_jwt_status_t
+static conduit_jwt_status_e
 verify(const conduit_jwt_keys_t *keys, const char *text, size_t len)
 {
     conduit_jwt_claims_t  claims;
@@ -101,7 +101,7 @@ sign_rs(const char *header, size_t header_len, EVP_PKEY *key)
    no error, and returns the error text or NULL */
 
 static const char *
-add(conduit_jwt_alg_t alg, const char *data, size_t len)
+add(conduit_jwt_alg_e alg, const char *data, size_t len)
 {
     char                *copy;
     const char          *err;
@@ -373,8 +373,8 @@ START_TEST(kid_selects_the_keys)
     static const struct {
         const char            *kid;        /* of the token; NULL: none */
         const char            *secret;
-        conduit_jwt_status_t   status;
-        conduit_jwt_status_t   with_default;
+        conduit_jwt_status_e   status;
+        conduit_jwt_status_e   with_default;
     } cases[] = {
         { "\"old\"", "1", OK, OK },
         { "\"new\"", "2", OK, OK },
@@ -717,10 +717,10 @@ openssl_free(void *p, const char *file, int line)
 
 static void
 signature_fails(const conduit_jwt_keys_t *keys, size_t len,
-    conduit_jwt_status_t expected)
+    conduit_jwt_status_e expected)
 {
     size_t                i, n, out;
-    conduit_jwt_status_t  status;
+    conduit_jwt_status_e  status;
 
     ck_assert_int_eq(verify(keys, token, len), expected);
 

@@ -184,7 +184,7 @@ START_TEST(unknown_phases_are_unspecified)
     size_t  i;
     static const struct {
         uint64_t         number;
-        conduit_phase_t  phase;
+        conduit_phase_e  phase;
     } phases[] = {
         { 0, CONDUIT_PHASE_UNSPECIFIED },
         { 1, CONDUIT_PHASE_START },
@@ -722,7 +722,7 @@ START_TEST(memory_that_runs_out_is_told)
 {
     size_t                     i, limit, seen[3];
     conduit_arena_t           *small;
-    conduit_message_status_t   status;
+    conduit_message_status_e   status;
 
     /* sorting keys needs memory, and so does merging two payloads */
 

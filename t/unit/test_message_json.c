@@ -36,11 +36,11 @@ static conduit_message_json_error_t   error;
  * end; the memory is freed, so that it also sees any use after the call.
  */
 
-static conduit_message_json_status_t
+static conduit_message_json_status_e
 read_bytes(const char *text, size_t len)
 {
     char                           *copy;
-    conduit_message_json_status_t   status;
+    conduit_message_json_status_e   status;
 
     copy = exact_copy(text, len);
 
@@ -68,7 +68,7 @@ good(const char *text)
 
 
 static void
-bad(const char *text, size_t len, conduit_message_json_status_t status,
+bad(const char *text, size_t len, conduit_message_json_status_e status,
     const char *what)
 {
     char    line[CONDUIT_MESSAGE_JSON_ERROR_MAX];
@@ -189,7 +189,7 @@ START_TEST(phases)
     char    text[100];
     static const struct {
         const char       *json;
-        conduit_phase_t   phase;
+        conduit_phase_e   phase;
     } phases[] = {
         { "\"PHASE_UNSPECIFIED\"", CONDUIT_PHASE_UNSPECIFIED },
         { "\"UNSPECIFIED\"", CONDUIT_PHASE_UNSPECIFIED },
@@ -302,7 +302,7 @@ START_TEST(faults_tell_where)
     static const struct {
         const char                     *text;
         size_t                          len;
-        conduit_message_json_status_t   status;
+        conduit_message_json_status_e   status;
         const char                     *what;
     } faults[] = {
         { lit(""), SYNTAX, "line 1, column 1: unexpected end of the text" },
@@ -483,7 +483,7 @@ START_TEST(an_arena_may_end_anywhere)
 {
     size_t                          limit;
     conduit_arena_t                *all;
-    conduit_message_json_status_t   status;
+    conduit_message_json_status_e   status;
     static const char               text[] =
         "{\"payload\":{\"a\":[1,\"b\",null,true,[[],[2.5]],{}],"
         "\"c\":{\"d\":{},\"e\":[{\"f\":[3]}]}}}";
@@ -513,7 +513,7 @@ END_TEST
 /* each allocation, of chunks and of jansson, fails once */
 
 static void
-fails(const char *text, conduit_message_json_status_t status)
+fails(const char *text, conduit_message_json_status_e status)
 {
     size_t  i, n;
 

@@ -31,12 +31,12 @@ typedef struct {
 
 /* finds "token" and sets *offset to the offset of its value */
 
-static conduit_query_status_t
+static conduit_query_status_e
 find(const char *args, size_t len, size_t *offset, size_t *value_len)
 {
     char                    *text;
     const char              *value;
-    conduit_query_status_t   status;
+    conduit_query_status_e   status;
 
     text = exact_copy(args, len);
     value = NULL;
@@ -183,12 +183,12 @@ END_TEST
 
 /* decodes into another buffer of the same length, and in place */
 
-static conduit_query_status_t
+static conduit_query_status_e
 decode(const char *s, size_t len, char *out, size_t *out_len)
 {
     char                    *text, *other;
     size_t                   n;
-    conduit_query_status_t   status, again;
+    conduit_query_status_e   status, again;
 
     text = exact_copy(s, len);
     other = exact_copy(s, len);

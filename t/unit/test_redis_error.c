@@ -23,7 +23,7 @@
 typedef struct {
     const char             *text;
     const char             *code;
-    conduit_redis_error_t   kind;
+    conduit_redis_error_e   kind;
 } row_t;
 
 /* errors as Redis 6.2, 7.0 and 8.0, and Valkey, write them */

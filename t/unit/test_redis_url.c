@@ -87,7 +87,7 @@ START_TEST(urls_are_split)
     conduit_redis_url_t   url;
     static const struct {
         const char              *text;
-        conduit_redis_scheme_t   scheme;
+        conduit_redis_scheme_e   scheme;
         const char              *user;
         const char              *password;
         const char              *host;
