@@ -82,7 +82,7 @@ static const accept_case_t  cases[] = {
 };
 
 
-START_TEST(test_quality)
+START_TEST(a_media_type_has_its_quality)
 {
     int                   quality;
     char                 *text;
@@ -116,7 +116,7 @@ main(void)
 
     s = suite_create("accept");
     tc = tcase_create("quality");
-    tcase_add_loop_test(tc, test_quality, 0, count(cases));
+    tcase_add_loop_test(tc, a_media_type_has_its_quality, 0, count(cases));
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);

@@ -72,7 +72,7 @@ START_TEST(blocks_are_aligned_and_apart)
 END_TEST
 
 
-START_TEST(limit_holds)
+START_TEST(an_arena_stays_below_its_limit)
 {
     size_t            sum, limit;
     conduit_arena_t  *a;
@@ -219,7 +219,7 @@ END_TEST
 
 /* malloc() fails although the limit is not reached */
 
-START_TEST(full_does_not_tell_of_memory_that_is_out)
+START_TEST(a_failed_malloc_does_not_count_as_full)
 {
     conduit_arena_t  *a;
 
@@ -361,12 +361,12 @@ main(void)
     tc = tcase_create("arena");
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, blocks_are_aligned_and_apart);
-    tcase_add_test(tc, limit_holds);
+    tcase_add_test(tc, an_arena_stays_below_its_limit);
     tcase_add_test(tc, sizes_do_not_overflow);
     tcase_add_test(tc, reset_gives_all_back);
     tcase_add_test(tc, full_tells_that_the_limit_refused);
     tcase_add_test(tc, full_without_any_chunk);
-    tcase_add_test(tc, full_does_not_tell_of_memory_that_is_out);
+    tcase_add_test(tc, a_failed_malloc_does_not_count_as_full);
     tcase_add_test(tc, free_takes_null);
     tcase_add_test(tc, memory_that_is_out_is_no_block);
     tcase_add_test(tc, chunks_double);

@@ -250,7 +250,7 @@ END_TEST
    unless FULL had to begin after it, as a larger reply was refused: then a
    batch must not wait for FULL to find it */
 
-START_TEST(a_batch_of_what_was_not_compared)
+START_TEST(a_batch_with_entries_not_compared_agrees)
 {
     answer_t                    r;
     conduit_history_t           h;
@@ -288,7 +288,7 @@ END_TEST
 
 /* the same, and XDEL took the cursor's entry */
 
-START_TEST(a_batch_of_what_was_not_compared_but_deleted)
+START_TEST(a_batch_agrees_without_the_deleted_cursor)
 {
     answer_t                    r;
     conduit_history_t           h;
@@ -320,7 +320,7 @@ END_TEST
 
 /* while no entry was read, only an empty stream is the same */
 
-START_TEST(a_batch_before_the_first_entry)
+START_TEST(only_an_empty_stream_agrees_before_the_first)
 {
     answer_t                    r;
     conduit_history_t           h;
@@ -575,9 +575,9 @@ main(void)
                         sizeof(agreements) / sizeof(agreements[0]));
     tcase_add_loop_test(t, a_batch_is_of_the_stream_of_the_cursor, 0,
                         sizeof(bare) / sizeof(bare[0]));
-    tcase_add_loop_test(t, a_batch_of_what_was_not_compared, 0, 2);
-    tcase_add_test(t, a_batch_of_what_was_not_compared_but_deleted);
-    tcase_add_test(t, a_batch_before_the_first_entry);
+    tcase_add_loop_test(t, a_batch_with_entries_not_compared_agrees, 0, 2);
+    tcase_add_test(t, a_batch_agrees_without_the_deleted_cursor);
+    tcase_add_test(t, only_an_empty_stream_agrees_before_the_first);
     tcase_add_loop_test(t, a_batch_of_an_empty_stream_tells_its_number, 0,
                         sizeof(numbers) / sizeof(numbers[0]));
     tcase_add_loop_test(t, a_batch_is_read_and_the_stream_goes_back, 0,

@@ -157,7 +157,7 @@ END_TEST
 
 /* items may be dropped before the function has seen them */
 
-START_TEST(a_window_that_was_dropped_from)
+START_TEST(items_may_be_dropped_before_a_look)
 {
     conduit_window_t    w;
     conduit_coalesce_t  c;
@@ -182,7 +182,7 @@ END_TEST
 /* after a cut, sequence numbers are reused: items with these numbers are new,
    and the first event does not wait */
 
-START_TEST(a_window_that_was_cut)
+START_TEST(numbers_given_again_after_a_cut_are_new)
 {
     conduit_window_t    w;
     conduit_coalesce_t  c;
@@ -223,8 +223,8 @@ main(void)
     tc = tcase_create("coalesce");
     tcase_add_loop_test(tc, events_wait_or_not, 0,
                         sizeof(rows) / sizeof(rows[0]));
-    tcase_add_test(tc, a_window_that_was_dropped_from);
-    tcase_add_test(tc, a_window_that_was_cut);
+    tcase_add_test(tc, items_may_be_dropped_before_a_look);
+    tcase_add_test(tc, numbers_given_again_after_a_cut_are_new);
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);

@@ -172,7 +172,7 @@ START_TEST(nesting_has_a_limit)
 END_TEST
 
 
-START_TEST(no_part_of_a_text_is_one)
+START_TEST(a_text_cut_short_is_refused)
 {
     size_t  n;
 
@@ -216,7 +216,7 @@ main(void)
     tcase_add_test(tc, json_is_copied_without_space);
     tcase_add_test(tc, anything_else_is_refused);
     tcase_add_test(tc, nesting_has_a_limit);
-    tcase_add_test(tc, no_part_of_a_text_is_one);
+    tcase_add_test(tc, a_text_cut_short_is_refused);
     tcase_add_test(tc, memory_may_be_out);
     suite_add_tcase(s, tc);
 

@@ -89,7 +89,7 @@ END_TEST
 
 /* the link is lost while entries are appended: the others are read again */
 
-START_TEST(what_was_not_taken_is_asked_again)
+START_TEST(entries_not_taken_are_asked_for_again)
 {
     answer_t                    r;
     conduit_history_t           h;
@@ -127,7 +127,7 @@ END_TEST
 /* another question follows if an answer is full, if the number of entries is
    not known, or if a greater ID was seen */
 
-START_TEST(the_end_is_looked_for)
+START_TEST(the_cursor_asks_until_the_end_is_known)
 {
     conduit_history_t       h;
     conduit_history_plan_t  plan;
@@ -434,7 +434,7 @@ END_TEST
 /* what is left is not kept for another cursor: the stream is rolled back, or
    another one */
 
-START_TEST(what_is_left_is_of_one_cursor)
+START_TEST(the_next_entry_is_dropped_with_its_cursor)
 {
     conduit_history_t       h;
     conduit_history_plan_t  plan;
@@ -470,7 +470,7 @@ END_TEST
 /* the entry at "ahead" was deleted: each FAST is followed by one FULL, which is
    not followed by another */
 
-START_TEST(what_is_ahead_was_deleted)
+START_TEST(a_deleted_newest_entry_is_asked_for_once)
 {
     conduit_history_t       h;
     conduit_history_plan_t  plan;
@@ -644,15 +644,15 @@ main(void)
     tcase_add_loop_test(t, an_error_waits_for_the_timer, 0, 2);
     tcase_add_test(t, a_position_may_come_later);
     tcase_add_test(t, a_ring_in_between_asks_again);
-    tcase_add_test(t, what_was_not_taken_is_asked_again);
-    tcase_add_test(t, the_end_is_looked_for);
+    tcase_add_test(t, entries_not_taken_are_asked_for_again);
+    tcase_add_test(t, the_cursor_asks_until_the_end_is_known);
     tcase_add_loop_test(t, one_entry_is_left, 0,
                         sizeof(left) / sizeof(left[0]));
     tcase_add_test(t, one_entry_is_left_at_the_end);
     tcase_add_test(t, what_is_left_at_the_end_is_taken_next);
     tcase_add_test(t, no_entry_is_left);
-    tcase_add_test(t, what_is_left_is_of_one_cursor);
-    tcase_add_test(t, what_is_ahead_was_deleted);
+    tcase_add_test(t, the_next_entry_is_dropped_with_its_cursor);
+    tcase_add_test(t, a_deleted_newest_entry_is_asked_for_once);
     tcase_add_test(t, the_floor_follows_what_is_dropped);
     tcase_add_loop_test(t, a_gap_stays_until_the_entry_behind_it_is_there, 0,
                         sizeof(opens) / sizeof(opens[0]));

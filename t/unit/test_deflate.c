@@ -600,7 +600,7 @@ START_TEST(crcs_are_joined)
 END_TEST
 
 
-START_TEST(the_bytes_around_pieces)
+START_TEST(stored_blocks_and_trailers_have_their_bytes)
 {
     unsigned char  out[CONDUIT_DEFLATE_END];
 
@@ -699,7 +699,7 @@ static const accept_t  accepts[] = {
 };
 
 
-START_TEST(accept_encoding)
+START_TEST(accept_encoding_decides_about_gzip)
 {
     size_t           len;
     char            *copy;
@@ -741,9 +741,9 @@ main(void)
     tcase_add_test(tc, what_does_not_get_shorter_is_stored);
     tcase_add_test(tc, the_last_32k_of_a_dictionary_count);
     tcase_add_test(tc, crcs_are_joined);
-    tcase_add_test(tc, the_bytes_around_pieces);
+    tcase_add_test(tc, stored_blocks_and_trailers_have_their_bytes);
     tcase_add_test(tc, memory_that_is_out);
-    tcase_add_loop_test(tc, accept_encoding, 0,
+    tcase_add_loop_test(tc, accept_encoding_decides_about_gzip, 0,
                         sizeof(accepts) / sizeof(accepts[0]));
     suite_add_tcase(s, tc);
 

@@ -196,7 +196,7 @@ START_TEST(cursors_are_read)
 END_TEST
 
 
-START_TEST(cursors_grow)
+START_TEST(cursors_grow_with_the_clock)
 {
     uint64_t  now, cursor;
 
@@ -474,7 +474,7 @@ main(void)
     tcase_add_test(tc, offsets_sort_as_the_ids_they_are_of);
     tcase_add_test(tc, an_entity_tag_has_both_offsets);
     tcase_add_test(tc, cursors_are_read);
-    tcase_add_test(tc, cursors_grow);
+    tcase_add_test(tc, cursors_grow_with_the_clock);
     tcase_add_test(tc, answers_are_judged);
     tcase_add_test(tc, bodies_are_arrays_or_all_bytes);
     tcase_add_test(tc, bytes_become_base64);

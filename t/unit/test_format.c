@@ -157,7 +157,7 @@ check_message(conduit_format_e format, unsigned phase, payload_e payload,
 }
 
 
-START_TEST(conduit_is_the_contracts)
+START_TEST(conduit_writes_all_fields_of_a_message)
 {
     check_message(CONDUIT_FORMAT_CONDUIT, CONDUIT_PHASE_DELTA, SOME, 1,
                   "event: stream\n" ID "data: {\"event_type\":\"stream\","
@@ -502,7 +502,7 @@ main(void)
     s = suite_create("format");
     tc = tcase_create("format");
     tcase_add_checked_fixture(tc, set_up, tear_down);
-    tcase_add_test(tc, conduit_is_the_contracts);
+    tcase_add_test(tc, conduit_writes_all_fields_of_a_message);
     tcase_add_test(tc, payload_is_the_payload_alone);
     tcase_add_test(tc, messages_are_checked);
     tcase_add_test(tc, payload_has_a_limit);

@@ -252,7 +252,7 @@ static const row_t  rows[] = {
 };
 
 
-START_TEST(an_answer_decides)
+START_TEST(each_answer_has_its_rule)
 {
     answer_t                    r;
     const row_t                *row;
@@ -382,7 +382,7 @@ END_TEST
 
 /* an answer to FAST at 0-0, as a sweep asks it */
 
-START_TEST(nothing_is_the_newest_entry)
+START_TEST(an_empty_stream_is_resting)
 {
     answer_t                    r;
     conduit_history_t           h;
@@ -413,7 +413,7 @@ END_TEST
  * rolled back or gone.
  */
 
-START_TEST(what_is_ahead_is_remembered)
+START_TEST(the_largest_id_seen_is_kept)
 {
     answer_t                    r;
     conduit_history_t           h;
@@ -542,7 +542,7 @@ END_TEST
 /* a subscriber at the last message had all of a life: entries that are no
    messages may follow that */
 
-START_TEST(the_last_message_is_all)
+START_TEST(a_subscriber_at_the_last_message_had_all)
 {
     answer_t                    r;
     conduit_history_t           h;
@@ -619,7 +619,7 @@ END_TEST
 /* a position after the end of a stream that has ended: it waits for what
    follows */
 
-START_TEST(a_position_after_the_end)
+START_TEST(a_position_after_the_end_waits_for_more)
 {
     answer_t                    r;
     conduit_place_t             p;
@@ -740,17 +740,17 @@ main(void)
 
     s = suite_create("history");
     t = tcase_create("history");
-    tcase_add_loop_test(t, an_answer_decides, 0,
+    tcase_add_loop_test(t, each_answer_has_its_rule, 0,
                         sizeof(rows) / sizeof(rows[0]));
     tcase_add_loop_test(t, the_newest_entry_is_known, 0,
                         2 * sizeof(rows) / sizeof(rows[0]));
-    tcase_add_loop_test(t, nothing_is_the_newest_entry, 0, 2);
-    tcase_add_loop_test(t, what_is_ahead_is_remembered, 0, 2);
+    tcase_add_loop_test(t, an_empty_stream_is_resting, 0, 2);
+    tcase_add_loop_test(t, the_largest_id_seen_is_kept, 0, 2);
     tcase_add_test(t, a_stream_made_anew_is_read_from_its_oldest);
     tcase_add_test(t, a_rollback_is_remembered);
-    tcase_add_loop_test(t, the_last_message_is_all, 0, 3);
+    tcase_add_loop_test(t, a_subscriber_at_the_last_message_had_all, 0, 3);
     tcase_add_test(t, the_window_is_dropped_before_the_answer);
-    tcase_add_test(t, a_position_after_the_end);
+    tcase_add_test(t, a_position_after_the_end_waits_for_more);
     tcase_add_loop_test(t, an_answer_that_ends_too_early, 0,
                         sizeof(shorts) / sizeof(shorts[0]));
     tcase_add_test(t, a_hash_is_of_all_bytes);

@@ -282,7 +282,7 @@ END_TEST
 
 /* numbers halfway between two doubles: parsers round them to the even one */
 
-START_TEST(halves_round_trip)
+START_TEST(numbers_between_two_doubles_round_trip)
 {
     size_t             i;
     static const char  *halves[] = {
@@ -453,7 +453,7 @@ START_TEST(every_kind_is_written)
 END_TEST
 
 
-START_TEST(empty_things)
+START_TEST(empty_objects_lists_and_strings_are_written)
 {
     assert_payload(lit("{}"));
 
@@ -482,7 +482,7 @@ START_TEST(empty_things)
 END_TEST
 
 
-START_TEST(escapes)
+START_TEST(quotes_and_control_characters_are_escaped)
 {
     wire_bytes(&value, 3,
                lit("\"\\/\b\f\n\r\t\x01\x1f\x7f<>&'\xc3\xa9\xe2\x82\xac"
@@ -630,7 +630,7 @@ START_TEST(last_of_equal_keys_is_taken)
 END_TEST
 
 
-START_TEST(many_keys)
+START_TEST(thousands_of_keys_are_merged_and_sorted)
 {
     int            n;
     char           key[24];
@@ -709,17 +709,17 @@ main(void)
     tcase_add_test(tc, numbers_that_are_none_are_null);
     tcase_add_test(tc, numbers_round_trip);
     tcase_add_test(tc, powers_and_neighbours_round_trip);
-    tcase_add_test(tc, halves_round_trip);
+    tcase_add_test(tc, numbers_between_two_doubles_round_trip);
     tcase_add_test(tc, random_bits_round_trip);
     tcase_add_test(tc, locale_does_not_matter);
     tcase_add_test(tc, every_kind_is_written);
-    tcase_add_test(tc, empty_things);
-    tcase_add_test(tc, escapes);
+    tcase_add_test(tc, empty_objects_lists_and_strings_are_written);
+    tcase_add_test(tc, quotes_and_control_characters_are_escaped);
     tcase_add_test(tc, every_character_comes_back);
     tcase_add_test(tc, zero_bytes_cut_nothing);
     tcase_add_test(tc, keys_are_sorted_by_bytes);
     tcase_add_test(tc, last_of_equal_keys_is_taken);
-    tcase_add_test(tc, many_keys);
+    tcase_add_test(tc, thousands_of_keys_are_merged_and_sorted);
     tcase_add_test(tc, nested_objects_are_sorted_too);
     suite_add_tcase(s, tc);
 

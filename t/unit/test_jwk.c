@@ -256,7 +256,7 @@ static const struct {
 
 /* each key as a JWK, as the only key of a set, and after a good key */
 
-START_TEST(members_of_a_key)
+START_TEST(each_member_of_a_jwk_is_checked)
 {
     size_t       i;
     char         text[JWK_MAX];
@@ -358,7 +358,7 @@ START_TEST(a_long_rsa_key_is_refused)
 END_TEST
 
 
-START_TEST(sets_that_are_none)
+START_TEST(what_is_no_set_of_keys_is_refused)
 {
     size_t  i;
 
@@ -579,7 +579,7 @@ certify(EVP_PKEY *key, EVP_PKEY *ca, char *out)
 }
 
 
-START_TEST(of_a_chain_the_first_is_used)
+START_TEST(the_first_certificate_of_a_chain_is_used)
 {
     size_t     i, n;
     char       text[16384];
@@ -657,7 +657,7 @@ START_TEST(keys_are_written_as_openssl_writes_them)
 END_TEST
 
 
-START_TEST(signatures_in_der)
+START_TEST(ecdsa_signatures_are_written_as_der)
 {
     size_t         i;
     unsigned char  der[CONDUIT_JWT_DER_ECDSA_MAX + 1], full[96];
@@ -693,7 +693,7 @@ START_TEST(signatures_in_der)
 END_TEST
 
 
-START_TEST(lengths_in_der)
+START_TEST(der_has_the_shortest_form_of_a_length)
 {
     size_t         i, len;
     unsigned char  n[CONDUIT_JWT_MODULUS_MAX], e[CONDUIT_JWT_MODULUS_MAX];
@@ -725,7 +725,7 @@ START_TEST(lengths_in_der)
 END_TEST
 
 
-START_TEST(names_of_algorithms)
+START_TEST(algorithms_have_the_names_of_jws)
 {
     size_t             i;
     conduit_jwt_alg_e  alg;
@@ -758,7 +758,7 @@ START_TEST(names_of_algorithms)
 END_TEST
 
 
-START_TEST(hints)
+START_TEST(hints_name_mistakes_in_key_files)
 {
     size_t       i;
     const char  *hint;
@@ -911,20 +911,20 @@ main(void)
     tc = tcase_create("jwk");
     tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, fixture, teardown);
-    tcase_add_test(tc, members_of_a_key);
+    tcase_add_test(tc, each_member_of_a_jwk_is_checked);
     tcase_add_test(tc, a_short_rsa_key_is_refused);
     tcase_add_test(tc, a_long_rsa_key_is_refused);
-    tcase_add_test(tc, sets_that_are_none);
+    tcase_add_test(tc, what_is_no_set_of_keys_is_refused);
     tcase_add_test(tc, the_kid_of_a_jwk_is_its_own);
     tcase_add_test(tc, a_kid_is_of_one_file);
     tcase_add_test(tc, public_keys_have_a_limit);
     tcase_add_test(tc, all_keys_of_a_pem_file_are_used);
-    tcase_add_test(tc, of_a_chain_the_first_is_used);
+    tcase_add_test(tc, the_first_certificate_of_a_chain_is_used);
     tcase_add_test(tc, keys_are_written_as_openssl_writes_them);
-    tcase_add_test(tc, signatures_in_der);
-    tcase_add_test(tc, lengths_in_der);
-    tcase_add_test(tc, names_of_algorithms);
-    tcase_add_test(tc, hints);
+    tcase_add_test(tc, ecdsa_signatures_are_written_as_der);
+    tcase_add_test(tc, der_has_the_shortest_form_of_a_length);
+    tcase_add_test(tc, algorithms_have_the_names_of_jws);
+    tcase_add_test(tc, hints_name_mistakes_in_key_files);
     tcase_add_test(tc, a_secret_is_no_jwk);
     tcase_add_test(tc, nothing_leaks_when_memory_is_out);
     suite_add_tcase(s, tc);

@@ -325,7 +325,7 @@ END_TEST
 
 /* at any time the result is the same as that of conduit_jwt_verify() */
 
-START_TEST(times_are_looked_at_with_each_use)
+START_TEST(times_are_checked_at_each_use)
 {
     int                   hit;
     size_t                i;
@@ -361,7 +361,7 @@ START_TEST(times_are_looked_at_with_each_use)
 END_TEST
 
 
-START_TEST(needs_are_looked_at_with_each_use)
+START_TEST(needed_claims_are_checked_at_each_use)
 {
     int                                hit;
     size_t                             i;
@@ -543,8 +543,8 @@ main(void)
     tcase_add_test(tc, one_that_has_expired_makes_room_first);
     tcase_add_test(tc, a_cache_holds_as_many_as_it_is_made_for);
     tcase_add_test(tc, a_good_token_is_verified_once);
-    tcase_add_test(tc, times_are_looked_at_with_each_use);
-    tcase_add_test(tc, needs_are_looked_at_with_each_use);
+    tcase_add_test(tc, times_are_checked_at_each_use);
+    tcase_add_test(tc, needed_claims_are_checked_at_each_use);
     tcase_add_test(tc, a_token_that_is_refused_is_not_kept);
     tcase_add_test(tc, long_tokens_are_not_kept);
     tcase_add_test(tc, without_a_cache_tokens_are_verified);

@@ -183,7 +183,7 @@ START_TEST(every_field_is_packed)
 END_TEST
 
 
-START_TEST(phases)
+START_TEST(phases_are_names_or_numbers)
 {
     size_t  i;
     char    text[100];
@@ -225,7 +225,7 @@ START_TEST(phases)
 END_TEST
 
 
-START_TEST(sequences)
+START_TEST(sequences_are_whole_numbers_of_64_bits)
 {
     size_t  i;
     char    text[100];
@@ -272,7 +272,7 @@ START_TEST(sequences)
 END_TEST
 
 
-START_TEST(payloads)
+START_TEST(payloads_come_back_with_sorted_keys)
 {
     payload("{\"payload\":{}}", "{}");
     payload("{\"payload\":{\"n\":null,\"t\":true,\"f\":false,\"s\":\"\","
@@ -296,7 +296,7 @@ START_TEST(payloads)
 END_TEST
 
 
-START_TEST(faults_tell_where)
+START_TEST(errors_say_what_is_wrong_and_where)
 {
     size_t  i;
     static const struct {
@@ -553,7 +553,7 @@ START_TEST(memory_that_is_out_is_no_fault_of_the_text)
 END_TEST
 
 
-START_TEST(timestamps)
+START_TEST(timestamps_are_those_of_rfc_3339)
 {
     size_t    i;
     int32_t   nanos;
@@ -616,16 +616,16 @@ main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, everything_may_be_left_out);
     tcase_add_test(tc, every_field_is_packed);
-    tcase_add_test(tc, phases);
-    tcase_add_test(tc, sequences);
-    tcase_add_test(tc, payloads);
-    tcase_add_test(tc, faults_tell_where);
+    tcase_add_test(tc, phases_are_names_or_numbers);
+    tcase_add_test(tc, sequences_are_whole_numbers_of_64_bits);
+    tcase_add_test(tc, payloads_come_back_with_sorted_keys);
+    tcase_add_test(tc, errors_say_what_is_wrong_and_where);
     tcase_add_test(tc, nesting_has_a_limit);
     tcase_add_test(tc, long_names_are_cut);
     tcase_add_test(tc, memory_is_bounded);
     tcase_add_test(tc, an_arena_may_end_anywhere);
     tcase_add_test(tc, memory_that_is_out_is_no_fault_of_the_text);
-    tcase_add_test(tc, timestamps);
+    tcase_add_test(tc, timestamps_are_those_of_rfc_3339);
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);

@@ -56,7 +56,7 @@ START_TEST(origins_of_browsers_are_taken)
 END_TEST
 
 
-START_TEST(others_are_told_what_is_wrong)
+START_TEST(other_origins_have_their_fault_told)
 {
     size_t       i;
     const char  *found;
@@ -131,7 +131,7 @@ main(void)
     s = suite_create("origin");
     tc = tcase_create("origin");
     tcase_add_test(tc, origins_of_browsers_are_taken);
-    tcase_add_test(tc, others_are_told_what_is_wrong);
+    tcase_add_test(tc, other_origins_have_their_fault_told);
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);

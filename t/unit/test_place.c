@@ -68,7 +68,7 @@ END_TEST
 /* a subscriber that wants the whole stream is served from the window if the
    window has all of it */
 
-START_TEST(who_wants_all_is_in_a_window_that_has_all)
+START_TEST(the_whole_stream_is_served_from_the_window)
 {
     answer_t                    r;
     conduit_place_t             p;
@@ -99,7 +99,7 @@ END_TEST
 /* a subscriber at the floor is in the window: it must not ask for one batch
    after another until an entry comes */
 
-START_TEST(the_floor_is_in_the_window)
+START_TEST(a_subscriber_at_the_floor_needs_no_batch)
 {
     conduit_place_t        p;
     conduit_history_t      h;
@@ -134,7 +134,7 @@ END_TEST
  * before it is not, as 3-0 itself would not be sent.
  */
 
-START_TEST(where_the_channel_began_is_in_the_window)
+START_TEST(a_subscriber_at_the_first_position_needs_no_batch)
 {
     size_t                      i;
     answer_t                    r;
@@ -219,7 +219,7 @@ END_TEST
 /* a subscriber below the window was to get 4-0 next, and all of the stream has
    been trimmed since: it does not miss what the window has */
 
-START_TEST(the_window_has_what_was_trimmed)
+START_TEST(what_the_window_has_is_not_lost_by_trimming)
 {
     int                    has;
     conduit_place_t        p;
@@ -254,7 +254,7 @@ END_TEST
 /* a slow client has lost nothing if the stream was trimmed up to the end of its
    batch, but has if it was trimmed one entry further */
 
-START_TEST(trimming_up_to_the_end_of_a_batch)
+START_TEST(trimming_up_to_the_end_of_a_batch_is_no_loss)
 {
     conduit_place_t        p;
     conduit_history_t      h;
@@ -313,7 +313,7 @@ END_TEST
 
 /* of two losses, "trimmed" and "gone", only "gone" is told */
 
-START_TEST(gone_says_more_than_trimmed)
+START_TEST(of_two_losses_gone_is_told)
 {
     conduit_place_t         p;
     conduit_history_t       h;
@@ -340,7 +340,7 @@ END_TEST
 /* the window begins with a gap: a subscriber that wants all starts after it,
    also when what was before the gap is dropped */
 
-START_TEST(behind_a_gap_is_all_there_is)
+START_TEST(the_whole_stream_starts_after_a_gap)
 {
     conduit_place_t         p;
     conduit_history_t       h;
@@ -495,7 +495,7 @@ next_life(conduit_history_t *h, int late)
 }
 
 
-START_TEST(a_stream_that_is_over)
+START_TEST(who_had_all_of_a_stream_is_told_no_loss)
 {
     conduit_place_t        all, below, waiting, back;
     conduit_history_t      h;
@@ -590,7 +590,7 @@ END_TEST
 /* the first entries of this life were dropped from the window: a subscriber
    from the life before waits for the first one */
 
-START_TEST(who_follows_knows_the_first_entry)
+START_TEST(who_had_the_last_life_waits_for_the_first)
 {
     conduit_place_t      p;
     conduit_history_t    h;
@@ -871,7 +871,7 @@ END_TEST
 /* the stream was rolled back to 3-0 and has reached 4-0 again: a subscriber at
    the new 4-0 is at the cursor, whether the window has this entry or not */
 
-START_TEST(at_the_cursor_after_a_rollback)
+START_TEST(an_id_given_again_is_at_the_cursor)
 {
     conduit_place_t         p;
     conduit_history_t       h;
@@ -953,26 +953,26 @@ main(void)
     s = suite_create("place");
     t = tcase_create("place");
     tcase_add_loop_test(t, an_older_answer_does_not_judge, 0, 2);
-    tcase_add_test(t, who_wants_all_is_in_a_window_that_has_all);
-    tcase_add_test(t, the_floor_is_in_the_window);
-    tcase_add_test(t, where_the_channel_began_is_in_the_window);
+    tcase_add_test(t, the_whole_stream_is_served_from_the_window);
+    tcase_add_test(t, a_subscriber_at_the_floor_needs_no_batch);
+    tcase_add_test(t, a_subscriber_at_the_first_position_needs_no_batch);
     tcase_add_test(t, an_older_answer_does_not_tell_the_end);
-    tcase_add_loop_test(t, the_window_has_what_was_trimmed, 2, 5);
-    tcase_add_loop_test(t, trimming_up_to_the_end_of_a_batch, 0, 2);
+    tcase_add_loop_test(t, what_the_window_has_is_not_lost_by_trimming, 2, 5);
+    tcase_add_loop_test(t, trimming_up_to_the_end_of_a_batch_is_no_loss, 0, 2);
     tcase_add_test(t, who_joins_before_a_gap_is_told_once);
-    tcase_add_test(t, gone_says_more_than_trimmed);
-    tcase_add_test(t, behind_a_gap_is_all_there_is);
+    tcase_add_test(t, of_two_losses_gone_is_told);
+    tcase_add_test(t, the_whole_stream_starts_after_a_gap);
     tcase_add_test(t, a_position_at_or_after_the_cursor);
     tcase_add_test(t, a_gap_is_told_in_its_turn);
-    tcase_add_loop_test(t, a_stream_that_is_over, 0, 2);
+    tcase_add_loop_test(t, who_had_all_of_a_stream_is_told_no_loss, 0, 2);
     tcase_add_test(t, a_stream_made_anew_moves_one_that_joins);
-    tcase_add_loop_test(t, who_follows_knows_the_first_entry, 0, 2);
+    tcase_add_loop_test(t, who_had_the_last_life_waits_for_the_first, 0, 2);
     tcase_add_test(t, the_window_is_dropped_past_a_reader);
     tcase_add_test(t, an_entry_without_a_frame_is_not_missed);
     tcase_add_test(t, a_rollback_moves_those_past_it);
     tcase_add_test(t, a_rollback_moves_one_behind_a_gap);
     tcase_add_test(t, a_rollback_moves_one_that_joins);
-    tcase_add_loop_test(t, at_the_cursor_after_a_rollback, 0, 2);
+    tcase_add_loop_test(t, an_id_given_again_is_at_the_cursor, 0, 2);
     tcase_add_test(t, a_gap_is_in_front_of_what_follows);
     suite_add_tcase(s, t);
     r = srunner_create(s);

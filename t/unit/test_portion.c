@@ -45,7 +45,7 @@ static const row_t  rows[] = {
 #define ROWS  (sizeof(rows) / sizeof(rows[0]))
 
 
-START_TEST(count)
+START_TEST(a_question_asks_for_about_128k)
 {
     size_t        i, n, size;
     const row_t  *row;
@@ -67,7 +67,7 @@ END_TEST
 
 /* however often it falls, a size does not become that of "not known" */
 
-START_TEST(falls)
+START_TEST(a_size_never_falls_to_not_known)
 {
     int     i;
     size_t  size;
@@ -96,8 +96,8 @@ main(void)
     suite = suite_create("portion");
     tcase = tcase_create("portion");
 
-    tcase_add_loop_test(tcase, count, 0, ROWS);
-    tcase_add_test(tcase, falls);
+    tcase_add_loop_test(tcase, a_question_asks_for_about_128k, 0, ROWS);
+    tcase_add_test(tcase, a_size_never_falls_to_not_known);
 
     suite_add_tcase(suite, tcase);
 

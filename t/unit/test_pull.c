@@ -87,7 +87,7 @@ object_of(const char *sse, size_t len, int text, int *appended)
 }
 
 
-START_TEST(test_write)
+START_TEST(an_event_becomes_an_object)
 {
     int                 appended;
     char               *object;
@@ -107,7 +107,7 @@ END_TEST
 
 /* a value with a NUL is no string of C */
 
-START_TEST(test_nul)
+START_TEST(a_nul_is_escaped)
 {
     int                appended;
     char              *object;
@@ -121,7 +121,7 @@ START_TEST(test_nul)
 END_TEST
 
 
-START_TEST(test_control)
+START_TEST(a_control_event_becomes_an_object)
 {
     int                  appended;
     char                *object;
@@ -147,7 +147,7 @@ END_TEST
 /* any value in the format text becomes a string; t/fuzz/fuzz_format.c compares
    it */
 
-START_TEST(test_text)
+START_TEST(any_text_becomes_a_string)
 {
     int                      appended;
     char                    *object;
@@ -197,10 +197,10 @@ main(void)
 
     s = suite_create("pull");
     tc = tcase_create("write");
-    tcase_add_loop_test(tc, test_write, 0, count(cases));
-    tcase_add_test(tc, test_nul);
-    tcase_add_test(tc, test_control);
-    tcase_add_loop_test(tc, test_text, 0, 64);
+    tcase_add_loop_test(tc, an_event_becomes_an_object, 0, count(cases));
+    tcase_add_test(tc, a_nul_is_escaped);
+    tcase_add_test(tc, a_control_event_becomes_an_object);
+    tcase_add_loop_test(tc, any_text_becomes_a_string, 0, 64);
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);

@@ -18,7 +18,7 @@
     ck_assert_mem_eq((b)->data, s, sizeof(s) - 1)
 
 
-START_TEST(stream_event)
+START_TEST(a_message_becomes_an_event)
 {
     conduit_buf_t        wire, out, value;
     conduit_arena_t     *arena;
@@ -106,7 +106,7 @@ START_TEST(events_follow_each_other)
 END_TEST
 
 
-START_TEST(longest_numbers)
+START_TEST(the_longest_numbers_are_written)
 {
     conduit_buf_t  b;
 
@@ -159,9 +159,9 @@ main(void)
 
     s = suite_create("sse");
     tc = tcase_create("sse");
-    tcase_add_test(tc, stream_event);
+    tcase_add_test(tc, a_message_becomes_an_event);
     tcase_add_test(tc, events_follow_each_other);
-    tcase_add_test(tc, longest_numbers);
+    tcase_add_test(tc, the_longest_numbers_are_written);
     tcase_add_test(tc, uuid_has_version_and_variant);
     suite_add_tcase(s, tc);
 

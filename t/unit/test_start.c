@@ -76,7 +76,7 @@ START_TEST(the_epoch_is_the_whole_stream)
 END_TEST
 
 
-START_TEST(others_are_refused)
+START_TEST(other_values_of_since_are_refused)
 {
     size_t           i;
     char            *text;
@@ -267,7 +267,7 @@ START_TEST(a_search_has_a_bound)
 END_TEST
 
 
-START_TEST(same_starts_are_the_same)
+START_TEST(starts_differ_by_kind_and_time)
 {
     conduit_start_t  a = { 7, CONDUIT_START_SINCE };
     conduit_start_t  b = { 8, CONDUIT_START_SINCE };
@@ -396,11 +396,11 @@ main(void)
     tc = tcase_create("start");
     tcase_add_test(tc, moments_are_read);
     tcase_add_test(tc, the_epoch_is_the_whole_stream);
-    tcase_add_test(tc, others_are_refused);
+    tcase_add_test(tc, other_values_of_since_are_refused);
     tcase_add_test(tc, starts_are_found);
     tcase_add_test(tc, all_entries_of_a_millisecond_are_since_it);
     tcase_add_test(tc, a_search_has_a_bound);
-    tcase_add_test(tc, same_starts_are_the_same);
+    tcase_add_test(tc, starts_differ_by_kind_and_time);
     tcase_add_test(tc, windows_are_searched);
     suite_add_tcase(s, tc);
 

@@ -55,7 +55,7 @@ END_TEST
 
 /* includes the examples of Unicode 15, tables 3-8 to 3-11 */
 
-START_TEST(what_is_replaced_at_once)
+START_TEST(an_invalid_sequence_is_replaced_once)
 {
     is_char(lit("\x80"), 1, 0);
     is_char(lit("\xbf\x80"), 1, 0);
@@ -94,7 +94,7 @@ main(void)
     s = suite_create("utf8");
     tc = tcase_create("utf8");
     tcase_add_test(tc, characters_of_each_length);
-    tcase_add_test(tc, what_is_replaced_at_once);
+    tcase_add_test(tc, an_invalid_sequence_is_replaced_once);
     suite_add_tcase(s, tc);
 
     sr = srunner_create(s);
