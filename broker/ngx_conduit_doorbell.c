@@ -151,7 +151,7 @@ ngx_conduit_doorbell_bell_down(ngx_conduit_link_t *link)
         return;
     }
 
-    ngx_conduit_tracking_down(db);
+    ngx_conduit_tracking_report_down(db);
 }
 
 
@@ -294,7 +294,7 @@ ngx_conduit_doorbell_reader_up(ngx_conduit_link_t *link)
     ngx_conduit_doorbell_t  *db = link->data;
 
     if (db->polling) {
-        ngx_conduit_tracking_up(db);
+        ngx_conduit_tracking_report_up(db);
     }
 
     ngx_conduit_tracking_bind(db);
@@ -304,7 +304,7 @@ ngx_conduit_doorbell_reader_up(ngx_conduit_link_t *link)
 static void
 ngx_conduit_doorbell_reader_down(ngx_conduit_link_t *link)
 {
-    ngx_conduit_tracking_down(link->data);
+    ngx_conduit_tracking_report_down(link->data);
 }
 
 
@@ -331,7 +331,7 @@ ngx_conduit_doorbell_probe(ngx_event_t *ev)
     ngx_add_timer(&db->probe_timer, NGX_CONDUIT_PROBE_INTERVAL);
 
     if (db->polling) {
-        ngx_conduit_tracking_try_again(db);
+        ngx_conduit_tracking_next_trial(db);
 
     } else {
         ngx_conduit_doorbell_probe_bell(db);

@@ -16,7 +16,7 @@
 #define NGX_CONDUIT_PUBLISHER_LINGER      10000
 
 /* ms between two log lines at error level */
-#define NGX_CONDUIT_PUBLISHER_COMPLAINTS  10000
+#define NGX_CONDUIT_PUBLISHER_ERROR_INTERVAL  10000
 
 
 /* ms between two checks of the watch */
@@ -139,14 +139,14 @@ ngx_conduit_publisher_link(ngx_conduit_publisher_t *pub,
 ngx_uint_t
 ngx_conduit_publisher_level(ngx_conduit_publisher_t *pub)
 {
-    if (pub->complained
-        && ngx_current_msec - pub->complained
-           < NGX_CONDUIT_PUBLISHER_COMPLAINTS)
+    if (pub->error_logged_at
+        && ngx_current_msec - pub->error_logged_at
+           < NGX_CONDUIT_PUBLISHER_ERROR_INTERVAL)
     {
         return NGX_LOG_INFO;
     }
 
-    pub->complained = ngx_conduit_moment(ngx_current_msec);
+    pub->error_logged_at = ngx_conduit_moment(ngx_current_msec);
 
     return NGX_LOG_ERR;
 }
@@ -253,7 +253,7 @@ ngx_conduit_publisher_drop(void *data, ngx_conduit_node_t *node)
 
 ngx_int_t
 ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
-    void (*proved)(void *data), void *data)
+    void (*on_ready)(void *data), void *data)
 {
     if (pub->watched) {
         return NGX_OK;
@@ -264,8 +264,8 @@ ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
     }
 
     pub->watched = 1;
-    pub->proved = proved;
-    pub->proved_data = data;
+    pub->on_ready = on_ready;
+    pub->on_ready_data = data;
     pub->checks = 0;
     pub->refused = 0;
     pub->ready = 0;
@@ -473,6 +473,6 @@ ngx_conduit_publisher_done(ngx_conduit_publisher_t *pub)
     if (--pub->checks == 0 && !pub->failed) {
         pub->refused = 0;
         pub->ready = ngx_conduit_moment(pub->checked);
-        pub->proved(pub->proved_data);
+        pub->on_ready(pub->on_ready_data);
     }
 }

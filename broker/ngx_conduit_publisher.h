@@ -26,13 +26,14 @@ typedef struct {
     ngx_queue_t              waiting;    /* ngx_conduit_waiter_t */
     ngx_uint_t               opened;
     ngx_uint_t               lost;       /* no server could be found */
-    ngx_msec_t               complained; /* when an error was logged; 0: none */
+    ngx_msec_t               error_logged_at; /* when an error was logged; 0:
+                                                 none */
 
     /* of the watch */
     ngx_event_t              watch_timer;
     ngx_uint_t               watched;
-    void                   (*proved)(void *data);
-    void                    *proved_data;
+    void                   (*on_ready)(void *data);
+    void                    *on_ready_data;
     ngx_uint_t               checks;     /* replies still to come */
     ngx_uint_t               failed;     /* a check failed */
     ngx_uint_t               refused;    /* logged; until all checks succeed */
@@ -70,12 +71,12 @@ ngx_conduit_link_t *ngx_conduit_publisher_link(ngx_conduit_publisher_t *pub,
 
 /*
  * Starts to maintain pub->ready: once a second sends a write that changes
- * nothing to every master, and calls proved() when all have accepted it.  A
+ * nothing to every master, and calls on_ready() when all have accepted it.  A
  * server that is out of memory, is a replica, or refuses writes for another
  * reason is not ready.  Returns NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_publisher_watch(ngx_conduit_publisher_t *pub,
-    void (*proved)(void *data), void *data);
+    void (*on_ready)(void *data), void *data);
 
 /*
  * The level at which to log that a message failed: in an outage all fail for

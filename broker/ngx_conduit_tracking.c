@@ -126,7 +126,7 @@ ngx_conduit_tracking_reply(void *data, redisReply *reply,
                       "are no longer polled", &db->redis->name);
     }
 
-    ngx_conduit_tracking_up(db);
+    ngx_conduit_tracking_report_up(db);
 }
 
 
@@ -202,7 +202,7 @@ ngx_conduit_tracking_poll(ngx_conduit_doorbell_t *db)
     db->polling = 1;
 
     if (db->reader.state == NGX_CONDUIT_LINK_UP) {
-        ngx_conduit_tracking_up(db);
+        ngx_conduit_tracking_report_up(db);
     }
 }
 
@@ -214,7 +214,7 @@ ngx_conduit_tracking_poll(ngx_conduit_doorbell_t *db)
  */
 
 void
-ngx_conduit_tracking_try_again(ngx_conduit_doorbell_t *db)
+ngx_conduit_tracking_next_trial(ngx_conduit_doorbell_t *db)
 {
     ngx_conduit_link_close(&db->bell);
 
@@ -274,7 +274,7 @@ ngx_conduit_tracking_trial_failed(ngx_conduit_doorbell_t *db, const char *why)
 /* streams can be read, and their changes are tracked or polled */
 
 void
-ngx_conduit_tracking_up(ngx_conduit_doorbell_t *db)
+ngx_conduit_tracking_report_up(ngx_conduit_doorbell_t *db)
 {
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, ngx_cycle->log, 0,
                    "conduit: redis %V: streams can be read, changes are %s",
@@ -288,7 +288,7 @@ ngx_conduit_tracking_up(ngx_conduit_doorbell_t *db)
 /* a link was lost: streams can't be read, or changes would not be reported */
 
 void
-ngx_conduit_tracking_down(ngx_conduit_doorbell_t *db)
+ngx_conduit_tracking_report_down(ngx_conduit_doorbell_t *db)
 {
     if (db->is_up) {
 

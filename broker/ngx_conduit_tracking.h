@@ -33,7 +33,7 @@ void ngx_conduit_tracking_unavailable(ngx_conduit_doorbell_t *db,
  * Ends the last trial while keys are polled, and begins the next one if it is
  * time.  Closes the bell: must not be called from a reply handler.
  */
-void ngx_conduit_tracking_try_again(ngx_conduit_doorbell_t *db);
+void ngx_conduit_tracking_next_trial(ngx_conduit_doorbell_t *db);
 
 /* Ends a trial.  The bell stays open, as this may run in one of its reply
    handlers. */
@@ -41,8 +41,8 @@ void ngx_conduit_tracking_trial_failed(ngx_conduit_doorbell_t *db,
     const char *why);
 
 /* Report to the owner that the doorbell is up, or not up any more. */
-void ngx_conduit_tracking_up(ngx_conduit_doorbell_t *db);
-void ngx_conduit_tracking_down(ngx_conduit_doorbell_t *db);
+void ngx_conduit_tracking_report_up(ngx_conduit_doorbell_t *db);
+void ngx_conduit_tracking_report_down(ngx_conduit_doorbell_t *db);
 
 #pragma GCC visibility pop
 

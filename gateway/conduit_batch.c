@@ -5,7 +5,7 @@
 
 static int conduit_history_same(conduit_history_t *h,
     const conduit_history_answer_t *a);
-static int conduit_history_known(const conduit_history_t *h,
+static int conduit_history_has_entry(const conduit_history_t *h,
     const conduit_history_entry_t *entry);
 static int conduit_history_had_all(const conduit_history_t *h,
     const conduit_stream_id_t *pos);
@@ -26,7 +26,7 @@ conduit_history_ask_batch(conduit_history_t *h, const conduit_stream_id_t *pos,
 {
     q->kind = CONDUIT_HISTORY_FULL;
     q->id = *pos;
-    q->known = 1;
+    q->overlap = 1;
     q->extra = 2;
     q->serial = ++h->asked;
 }
@@ -104,7 +104,7 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
             break;
         }
 
-        if (!conduit_history_known(h, entry)) {
+        if (!conduit_history_has_entry(h, entry)) {
             return 0;
         }
 
@@ -125,7 +125,7 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
 
 
 static int
-conduit_history_known(const conduit_history_t *h,
+conduit_history_has_entry(const conduit_history_t *h,
     const conduit_history_entry_t *entry)
 {
     uint64_t  seq;
@@ -259,7 +259,7 @@ conduit_history_judge(const conduit_history_t *h,
     }
 
     if (conduit_history_rolled_back(h, pos)) {
-        *pos = h->back;
+        *pos = h->rollback_from;
         return CONDUIT_HISTORY_AGAIN;
     }
 
@@ -337,7 +337,7 @@ conduit_history_judge_inside(const conduit_history_t *h,
     }
 
     if (conduit_history_rolled_back(h, pos)) {
-        *pos = h->back;
+        *pos = h->rollback_from;
         return CONDUIT_HISTORY_AGAIN;
     }
 
@@ -386,8 +386,8 @@ static int
 conduit_history_rolled_back(const conduit_history_t *h,
     const conduit_stream_id_t *pos)
 {
-    return conduit_stream_id_cmp(pos, &h->back) > 0
-           && conduit_stream_id_cmp(pos, &h->lead) <= 0;
+    return conduit_stream_id_cmp(pos, &h->rollback_from) > 0
+           && conduit_stream_id_cmp(pos, &h->rollback_to) <= 0;
 }
 
 
@@ -403,7 +403,7 @@ conduit_history_resume(const conduit_history_t *h, conduit_stream_id_t *pos)
         return 0;
     }
 
-    *pos = h->back;
+    *pos = h->rollback_from;
 
     return 1;
 }

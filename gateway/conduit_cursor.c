@@ -44,7 +44,7 @@ conduit_history_ring(conduit_history_t *h)
 
 
 void
-conduit_history_ask(conduit_history_t *h, int rung, size_t known,
+conduit_history_ask(conduit_history_t *h, int rung, size_t max_overlap,
     conduit_history_question_t *q)
 {
     uint64_t  seq, end;
@@ -55,7 +55,7 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
        and one more is asked for */
 
     q->id = h->cursor;
-    q->known = 1;
+    q->overlap = 1;
     q->extra = 1 + !conduit_history_numbered(h);
     q->serial = ++h->asked;
 
@@ -76,16 +76,16 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t known,
     end = conduit_window_end(&h->window);
     seq = conduit_history_oldest(h);
 
-    if (end - seq > known) {
-        seq = end - known;
+    if (end - seq > max_overlap) {
+        seq = end - max_overlap;
     }
 
     for ( /* void */ ; seq < end; seq++) {
 
         if (conduit_window_item(&h->window, seq)->kind == CONDUIT_ITEM_ENTRY) {
             q->id = conduit_window_item(&h->window, seq)->id;
-            q->known = end - seq;
-            q->extra = q->known + !conduit_history_numbered(h);
+            q->overlap = end - seq;
+            q->extra = q->overlap + !conduit_history_numbered(h);
             break;
         }
     }

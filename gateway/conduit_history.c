@@ -464,18 +464,18 @@ conduit_history_cut(conduit_history_t *h, const conduit_history_answer_t *a,
 {
     size_t                i;
     conduit_item_t       *item;
-    conduit_stream_id_t   lead;
+    conduit_stream_id_t   to;
 
     /* if the entry at "ahead" is there, only those up to the cursor are gone */
 
-    lead = h->cursor;
+    to = h->cursor;
     i = conduit_history_index(a, &h->ahead);
 
-    if (conduit_stream_id_cmp(&lead, &h->ahead) < 0
+    if (conduit_stream_id_cmp(&to, &h->ahead) < 0
         && (i == 0
             || conduit_stream_id_cmp(&a->entries[i - 1].id, &h->ahead) != 0))
     {
-        lead = h->ahead;
+        to = h->ahead;
     }
 
     if (after < conduit_window_end(&h->window)) {
@@ -502,14 +502,14 @@ conduit_history_cut(conduit_history_t *h, const conduit_history_answer_t *a,
 
     /* two rollbacks that overlap are merged into one */
 
-    if (conduit_stream_id_cmp(&h->lead, &h->cursor) <= 0
-        || conduit_stream_id_cmp(&h->cursor, &h->back) < 0)
+    if (conduit_stream_id_cmp(&h->rollback_to, &h->cursor) <= 0
+        || conduit_stream_id_cmp(&h->cursor, &h->rollback_from) < 0)
     {
-        h->back = h->cursor;
+        h->rollback_from = h->cursor;
     }
 
-    if (conduit_stream_id_cmp(&h->lead, &lead) < 0) {
-        h->lead = lead;
+    if (conduit_stream_id_cmp(&h->rollback_to, &to) < 0) {
+        h->rollback_to = to;
     }
 
     h->ahead = conduit_history_zero;
@@ -571,8 +571,8 @@ conduit_history_restart(conduit_history_t *h, conduit_history_plan_t *plan)
     h->first = conduit_history_zero;
     h->late = 0;
     h->message = conduit_history_zero;
-    h->back = conduit_history_zero;
-    h->lead = conduit_history_zero;
+    h->rollback_from = conduit_history_zero;
+    h->rollback_to = conduit_history_zero;
     h->number = 0;
     h->number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
 

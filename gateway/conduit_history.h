@@ -261,10 +261,10 @@ typedef struct {
     conduit_stream_id_t   past_to;      /* or this one (the cursor) had all of
                                            it */
 
-    /* a rollback: entries after "back", up to "lead", were seen and are not in
-       the stream any more; lead is 0-0: none */
-    conduit_stream_id_t   back;
-    conduit_stream_id_t   lead;
+    /* a rollback: entries after "rollback_from", up to "rollback_to", were seen
+       and are not in the stream any more; rollback_to is 0-0: none */
+    conduit_stream_id_t   rollback_from;
+    conduit_stream_id_t   rollback_to;
 
     uint32_t              asked;        /* questions so far, those for batches
                                            included */
@@ -282,7 +282,7 @@ typedef struct {
     conduit_history_busy_e  kind;       /* FAST or FULL */
     conduit_stream_id_t     id;         /* XREAD's (exclusive: just before the
                                            cursor), or the script's from */
-    size_t                  known;      /* of the window's entries, how many it
+    size_t                  overlap;    /* of the window's entries, how many it
                                            asks for again, or 1 */
     size_t                  extra;      /* entries to ask for, besides as many
                                            new ones as the caller wants: those,
@@ -366,12 +366,12 @@ int conduit_history_ring(conduit_history_t *h);
 /*
  * Fills in a question and counts it as sent.  Call it only when idle, or when
  * told to.  rung: a doorbell announced an entry; at 0-0, FULL is asked then, as
- * FAST takes no entries there; it has no other effect.  known: how many of the
- * window's newest entries FULL may ask for again, at least 1; all of them,
- * unless such a reply was too large.  When the question can't be sent:
+ * FAST takes no entries there; it has no other effect.  max_overlap: how many
+ * of the window's newest entries FULL may ask for again, at least 1; all of
+ * them, unless such a reply was too large.  When the question can't be sent:
  * _failed(), or _unsent() when the link reconnects by itself.
  */
-void conduit_history_ask(conduit_history_t *h, int rung, size_t known,
+void conduit_history_ask(conduit_history_t *h, int rung, size_t max_overlap,
     conduit_history_question_t *q);
 
 /*

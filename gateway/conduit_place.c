@@ -77,7 +77,7 @@ conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h)
 {
     p->pos.ms = 0;
     p->pos.seq = 0;
-    p->known = 0;
+    p->has_next = 0;
     p->where = CONDUIT_PLACE_BELOW;
 
     if (conduit_place_within(h, &p->pos)) {
@@ -98,13 +98,13 @@ conduit_place_follow(conduit_place_t *p, const conduit_history_t *h)
 
     if (h->life_seq >= h->window.base) {
         p->where = CONDUIT_PLACE_WINDOW;
-        p->known = 0;
+        p->has_next = 0;
         p->seq = h->life_seq;
         return;
     }
 
     p->where = CONDUIT_PLACE_BELOW;
-    p->known = 1;
+    p->has_next = 1;
     p->next = h->first;
 
     if (h->late) {
@@ -137,7 +137,7 @@ void
 conduit_place_enter(conduit_place_t *p, const conduit_history_t *h)
 {
     p->where = CONDUIT_PLACE_WINDOW;
-    p->known = 0;
+    p->has_next = 0;
     p->seq = conduit_window_after(&h->window, h->life_seq,
                                   conduit_window_end(&h->window), &p->pos);
 }
@@ -265,7 +265,7 @@ void
 conduit_place_sent(conduit_place_t *p, const conduit_item_t *item)
 {
     p->pos = item->id;
-    p->known = 0;
+    p->has_next = 0;
 
     if (p->where == CONDUIT_PLACE_WINDOW) {
         p->seq++;
@@ -284,7 +284,7 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
         return conduit_place_judge_late(p, h);
     }
 
-    if (p->known && conduit_stream_id_cmp(&p->pos, &h->floor) >= 0) {
+    if (p->has_next && conduit_stream_id_cmp(&p->pos, &h->floor) >= 0) {
 
         /* the window has the next entry, even if it is gone from the stream */
 
@@ -294,7 +294,7 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
 
     pos = p->pos;
 
-    verdict = conduit_history_judge(h, a, &pos, p->known ? &p->next : NULL);
+    verdict = conduit_history_judge(h, a, &pos, p->has_next ? &p->next : NULL);
 
     if (verdict == CONDUIT_HISTORY_TRIMMED) {
         conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
@@ -308,7 +308,7 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
     }
 
     if (conduit_stream_id_cmp(&pos, &p->pos) != 0) {
-        p->known = 0;
+        p->has_next = 0;
         p->pos = pos;
 
         if (verdict == CONDUIT_HISTORY_AGAIN) {
@@ -431,7 +431,7 @@ conduit_place_batch_done(conduit_place_t *p, const conduit_history_t *h,
     }
 
     p->where = CONDUIT_PLACE_BELOW;
-    p->known = (next != NULL);
+    p->has_next = (next != NULL);
 
     if (next != NULL) {
         p->next = *next;
@@ -450,5 +450,5 @@ conduit_place_next_life(conduit_place_t *p, const conduit_item_t *mark,
     p->life = mark->id.ms;
     p->pos.ms = 0;
     p->pos.seq = 0;
-    p->known = 0;
+    p->has_next = 0;
 }

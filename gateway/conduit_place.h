@@ -48,7 +48,8 @@ typedef struct {
                                       caller keeps the client's own position
                                       (for the id of control events), which
                                       stays when pos becomes 0-0 */
-    conduit_stream_id_t   next;    /* the entry after pos, valid when known */
+    conduit_stream_id_t   next;    /* the entry after pos, valid when
+                                      has_next */
     uint32_t              life;
     uint32_t              since;   /* "asked" of the history when it joined: an
                                       answer to an earlier question does not
@@ -57,7 +58,7 @@ typedef struct {
                                       sent, or than what is there */
     uint8_t               where;   /* conduit_place_e */
     uint8_t               loss;    /* conduit_place_loss_e, to be told */
-    uint8_t               known;
+    uint8_t               has_next;
 } conduit_place_t;
 
 /* what to do for a subscriber that can be sent to */

@@ -42,13 +42,13 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
         /* entries that it misses of an earlier life can't be read any more; the
            rest of that life is in the window */
 
-        p->known = 0;
+        p->has_next = 0;
 
         if (message) {
             conduit_place_lose(p, CONDUIT_PLACE_GONE);
         }
 
-    } else if (p->known) {
+    } else if (p->has_next) {
         p->where = CONDUIT_PLACE_BELOW;
     }
 }
@@ -69,7 +69,7 @@ conduit_place_miss(conduit_place_t *p, const conduit_item_t *item)
         return 0;
     }
 
-    if (!p->known) {
+    if (!p->has_next) {
 
         if (item->frame == NULL && !conduit_place_is_zero(&p->pos)) {
             /* this entry is not sent */
@@ -77,7 +77,7 @@ conduit_place_miss(conduit_place_t *p, const conduit_item_t *item)
             return 0;
         }
 
-        p->known = 1;
+        p->has_next = 1;
         p->next = item->id;
     }
 
@@ -115,8 +115,8 @@ conduit_place_cut(conduit_place_t *p, const conduit_history_t *h)
         }
     }
 
-    if (p->known && conduit_stream_id_cmp(&p->next, &h->cursor) > 0) {
-        p->known = 0;
+    if (p->has_next && conduit_stream_id_cmp(&p->next, &h->cursor) > 0) {
+        p->has_next = 0;
     }
 
     if (conduit_stream_id_cmp(&p->pos, &h->cursor) > 0) {
@@ -144,7 +144,7 @@ conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
 
         /* it has got nothing yet; the entry it was waiting for is gone */
 
-        if (p->known) {
+        if (p->has_next) {
             conduit_place_lose(p, CONDUIT_PLACE_GONE);
         }
 
@@ -157,7 +157,7 @@ conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
 
     mark = h->life_seq - 1;
     p->where = CONDUIT_PLACE_WINDOW;
-    p->known = 0;
+    p->has_next = 0;
 
     p->seq = conduit_window_after(&h->window, h->past_seq, mark, &p->pos);
 

@@ -17,15 +17,15 @@
 #define NGX_CONDUIT_FULL_ELEMENTS  8
 
 
-static ngx_int_t ngx_conduit_answer_back(ngx_conduit_question_t *q);
+static ngx_int_t ngx_conduit_answer_reverse(ngx_conduit_question_t *q);
 static ngx_int_t ngx_conduit_answer_script(ngx_conduit_question_t *q,
     redisReply *r);
 static ngx_int_t ngx_conduit_answer_tail(ngx_conduit_question_t *q,
     redisReply *list);
 static ngx_int_t ngx_conduit_answer_possible(conduit_history_answer_t *a);
-static ngx_int_t ngx_conduit_answer_apart(ngx_conduit_question_t *q,
+static ngx_int_t ngx_conduit_answer_range_and_info(ngx_conduit_question_t *q,
     redisReply *r, ngx_uint_t *changed);
-static ngx_int_t ngx_conduit_answer_alone(ngx_conduit_question_t *q);
+static ngx_int_t ngx_conduit_answer_range_only(ngx_conduit_question_t *q);
 static ngx_int_t ngx_conduit_answer_entries(ngx_conduit_question_t *q,
     redisReply *list);
 static ngx_int_t ngx_conduit_answer_entry(ngx_conduit_question_t *q,
@@ -66,16 +66,16 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
 
         break;
 
-    case NGX_CONDUIT_FORM_BACK:
-        rc = ngx_conduit_answer_back(q);
+    case NGX_CONDUIT_FORM_REVERSE:
+        rc = ngx_conduit_answer_reverse(q);
         break;
 
     case NGX_CONDUIT_FORM_RANGE:
-        rc = ngx_conduit_answer_apart(q, q->reply, &changed);
+        rc = ngx_conduit_answer_range_and_info(q, q->reply, &changed);
         break;
 
     case NGX_CONDUIT_FORM_ENTRIES:
-        rc = ngx_conduit_answer_alone(q);
+        rc = ngx_conduit_answer_range_only(q);
         break;
 
     default:
@@ -90,7 +90,7 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
         return NGX_CONDUIT_QUESTION_LOST;
     }
 
-    if (q->form != NGX_CONDUIT_FORM_FAST && q->form != NGX_CONDUIT_FORM_BACK
+    if (q->form != NGX_CONDUIT_FORM_FAST && q->form != NGX_CONDUIT_FORM_REVERSE
         && ngx_conduit_answer_possible(&q->answer) != NGX_OK)
     {
         return NGX_CONDUIT_QUESTION_REFUSED;
@@ -105,7 +105,7 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
 /* from the reply to XREVRANGE: IDs become smaller */
 
 static ngx_int_t
-ngx_conduit_answer_back(ngx_conduit_question_t *q)
+ngx_conduit_answer_reverse(ngx_conduit_question_t *q)
 {
     size_t                i;
     redisReply           *r;
@@ -255,7 +255,7 @@ ngx_conduit_answer_possible(conduit_history_answer_t *a)
  */
 
 static ngx_int_t
-ngx_conduit_answer_apart(ngx_conduit_question_t *q, redisReply *r,
+ngx_conduit_answer_range_and_info(ngx_conduit_question_t *q, redisReply *r,
     ngx_uint_t *changed)
 {
     conduit_stream_id_t        *first, *last;
@@ -315,7 +315,7 @@ ngx_conduit_answer_apart(ngx_conduit_question_t *q, redisReply *r,
 /* from the reply to XRANGE alone: its entries are taken for the whole stream */
 
 static ngx_int_t
-ngx_conduit_answer_alone(ngx_conduit_question_t *q)
+ngx_conduit_answer_range_only(ngx_conduit_question_t *q)
 {
     conduit_history_answer_t  *a;
 

@@ -54,20 +54,20 @@ static ngx_uint_t ngx_conduit_canary_last(ngx_conduit_shard_t *shard,
     redisReply *reply, ngx_conduit_outcome_e outcome);
 static void ngx_conduit_canary_sent(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
-static void ngx_conduit_canary_complain(ngx_conduit_shard_t *shard,
+static void ngx_conduit_canary_log_error(ngx_conduit_shard_t *shard,
     redisReply *reply);
 
 
 ngx_int_t
-ngx_conduit_canary_start(ngx_conduit_hub_t *hub, void (*proved)(void *data),
+ngx_conduit_canary_start(ngx_conduit_hub_t *hub, void (*on_ready)(void *data),
     void *data)
 {
     if (ngx_conduit_hub_open(hub) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    hub->proved = proved;
-    hub->proved_data = data;
+    hub->on_ready = on_ready;
+    hub->on_ready_data = data;
     hub->canary_ring = ngx_conduit_canary_ring;
 
     ngx_memzero(&hub->canary_timer, sizeof(ngx_event_t));
@@ -116,7 +116,7 @@ ngx_conduit_canary_tick(ngx_event_t *ev)
                                            : NGX_CONDUIT_CANARY_INTERVAL);
 
     hub->ready = hub->oldest_proof;
-    hub->proved(hub->proved_data);
+    hub->on_ready(hub->on_ready_data);
 }
 
 
@@ -309,7 +309,7 @@ ngx_conduit_canary_back(void *data, redisReply *reply,
 
     c->pending = 0;
     c->proof = ngx_conduit_moment(c->sent);
-    c->refused = 0;
+    c->error_logged = 0;
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_CANARIES);
 }
@@ -329,7 +329,7 @@ ngx_conduit_canary_last(ngx_conduit_shard_t *shard, redisReply *reply,
     }
 
     if (ngx_conduit_stream_entries(reply, &list) != NGX_OK) {
-        ngx_conduit_canary_complain(shard, reply);
+        ngx_conduit_canary_log_error(shard, reply);
         return 0;
     }
 
@@ -352,7 +352,7 @@ ngx_conduit_canary_sent(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome)
 {
     if (outcome == NGX_CONDUIT_REPLIED && reply->type == REDIS_REPLY_ERROR) {
-        ngx_conduit_canary_complain(data, reply);
+        ngx_conduit_canary_log_error(data, reply);
     }
 }
 
@@ -361,7 +361,7 @@ ngx_conduit_canary_sent(void *data, redisReply *reply,
    moving, is no error: the next key will be in another slot */
 
 static void
-ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
+ngx_conduit_canary_log_error(ngx_conduit_shard_t *shard, redisReply *reply)
 {
     ngx_uint_t             ask, failed;
     ngx_conduit_canary_t  *c;
@@ -387,11 +387,11 @@ ngx_conduit_canary_complain(ngx_conduit_shard_t *shard, redisReply *reply)
                                      : CONDUIT_REDIS_ERROR_OTHER));
     }
 
-    if (c->refused) {
+    if (c->error_logged) {
         return;
     }
 
-    c->refused = 1;
+    c->error_logged = 1;
 
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "conduit: redis %V: the check of \"conduit_gateway_health\" "

@@ -15,11 +15,11 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Opens the hub and updates hub->ready from now on; proved() is called after
+ * Opens the hub and updates hub->ready from now on; on_ready() is called after
  * each update.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_conduit_canary_start(ngx_conduit_hub_t *hub,
-    void (*proved)(void *data), void *data);
+    void (*on_ready)(void *data), void *data);
 
 #pragma GCC visibility pop
 

@@ -15,7 +15,7 @@
 #include "ngx_conduit_resuming.h"
 
 
-/* clients of a queue that ngx_conduit_channel_look() counts, at most */
+/* clients of a queue that ngx_conduit_channel_get_state() counts, at most */
 #define NGX_CONDUIT_CHANNEL_LOOK  1000
 
 
@@ -25,7 +25,7 @@ struct ngx_conduit_channel_s {
     ngx_conduit_resuming_t   resuming;
     ngx_queue_t              askers;
     ngx_conduit_probes_t     probes;
-    ngx_uint_t               holds;        /* calls under way that still use
+    ngx_uint_t               refs;         /* calls under way that still use
                                               it */
 };
 
@@ -100,8 +100,8 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
     ls->schedule = &hub->schedule;
     ls->turn.handler = ngx_conduit_channel_turn;
     ls->turn.data = ch;
-    ls->held.release.handler = ngx_conduit_channel_later;
-    ls->held.release.data = ch;
+    ls->held.timeout.handler = ngx_conduit_channel_later;
+    ls->held.timeout.data = ch;
     ls->held.time = hub->settings.coalesce;
     ls->held.window = hub->settings.window;
     ls->held.max = hub->settings.buffer_size;
@@ -141,8 +141,8 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
 static void
 ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
 {
-    if (ch->listeners.n || ch->holds || ngx_conduit_feed_held(&ch->feed)
-        || ngx_conduit_probes_used(&ch->probes))
+    if (ch->listeners.n || ch->refs || ngx_conduit_feed_in_use(&ch->feed)
+        || ngx_conduit_probes_in_use(&ch->probes))
     {
         return;
     }
@@ -252,7 +252,7 @@ ngx_conduit_channel_answers(ngx_conduit_channel_t *ch)
 
 
 void
-ngx_conduit_channel_hurry(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l)
+ngx_conduit_channel_wake(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l)
 {
     if (l->place.where == CONDUIT_PLACE_WINDOW && !l->seeking) {
         ngx_conduit_listeners_place(&ch->listeners, l);
@@ -380,11 +380,11 @@ ngx_conduit_channel_turn(void *data, ngx_uint_t max)
     ngx_uint_t              n;
     ngx_conduit_channel_t  *ch = data;
 
-    ch->holds++;
+    ch->refs++;
 
     n = ngx_conduit_listeners_serve(&ch->listeners, max);
 
-    ch->holds--;
+    ch->refs--;
 
     ngx_conduit_channel_release(ch);
 
@@ -397,7 +397,7 @@ ngx_conduit_channel_later(void *data, ngx_uint_t max)
 {
     ngx_conduit_channel_t  *ch = data;
 
-    ngx_conduit_listeners_release(&ch->listeners);
+    ngx_conduit_listeners_send_held(&ch->listeners);
 
     return 0;
 }
@@ -477,7 +477,7 @@ ngx_conduit_channel_settled(void *data, uint32_t serial, ngx_uint_t resting)
 
         if ((int32_t) (serial - a->since) > 0) {
             ngx_conduit_channel_unask(a);
-            a->on->sure(a);
+            a->on->caught_up(a);
         }
     }
 }
@@ -490,7 +490,7 @@ ngx_conduit_channel_outage(void *data)
     ngx_conduit_asker_t    *a;
     ngx_conduit_channel_t  *ch = data;
 
-    ch->holds++;
+    ch->refs++;
 
     ngx_conduit_listeners_start(&ch->listeners);
     ngx_conduit_resuming_start(&ch->resuming);
@@ -502,7 +502,7 @@ ngx_conduit_channel_outage(void *data)
         a->on->outage(a);
     }
 
-    ch->holds--;
+    ch->refs--;
 
     ngx_conduit_channel_release(ch);
 }
@@ -513,7 +513,7 @@ ngx_conduit_channel_readable(void *data)
 {
     ngx_conduit_channel_t  *ch = data;
 
-    ngx_conduit_probes_readable(&ch->probes);
+    ngx_conduit_probes_resume(&ch->probes);
 }
 
 
@@ -535,8 +535,8 @@ ngx_conduit_channel_released(void *data)
 
 
 void
-ngx_conduit_channel_look(ngx_conduit_key_t *key,
-    ngx_conduit_channel_sight_t *sight)
+ngx_conduit_channel_get_state(ngx_conduit_key_t *key,
+    ngx_conduit_channel_state_t *state)
 {
     ngx_conduit_channel_t    *ch;
     ngx_conduit_listeners_t  *ls;
@@ -544,19 +544,19 @@ ngx_conduit_channel_look(ngx_conduit_key_t *key,
     ch = ngx_queue_data(key, ngx_conduit_channel_t, feed.key);
     ls = &ch->listeners;
 
-    sight->stream = &key->node.str;
-    sight->clients = ls->n;
-    sight->last = ch->feed.history.cursor;
-    sight->slowest = sight->last;
+    state->stream = &key->node.str;
+    state->clients = ls->n;
+    state->last = ch->feed.history.cursor;
+    state->slowest = state->last;
 
-    sight->blocked = ngx_conduit_channel_count(&ls->blocked, &sight->slowest);
-    sight->behind = sight->blocked
+    state->blocked = ngx_conduit_channel_count(&ls->blocked, &state->slowest);
+    state->behind = state->blocked
                     + ngx_conduit_channel_count(&ls->seeking,
-                                                &sight->slowest)
-                    + ngx_conduit_channel_count(&ls->ready, &sight->slowest)
-                    + ngx_conduit_channel_count(&ls->below, &sight->slowest)
+                                                &state->slowest)
+                    + ngx_conduit_channel_count(&ls->ready, &state->slowest)
+                    + ngx_conduit_channel_count(&ls->below, &state->slowest)
                     + ngx_conduit_channel_count(&ls->reading,
-                                                &sight->slowest);
+                                                &state->slowest);
 }
 
 

@@ -32,7 +32,7 @@ typedef struct {
     conduit_stream_id_t   last;         /* the stream was read up to here */
     conduit_stream_id_t   slowest;      /* position of the slowest client that
                                            is behind; last when none is */
-} ngx_conduit_channel_sight_t;
+} ngx_conduit_channel_state_t;
 
 typedef struct ngx_conduit_asker_s  ngx_conduit_asker_t;
 
@@ -40,7 +40,7 @@ typedef struct ngx_conduit_asker_s  ngx_conduit_asker_t;
 typedef struct {
     /* Redis has answered a question that was sent after it asked: the window
        has all that the stream had then */
-    void  (*sure)(ngx_conduit_asker_t *a);
+    void  (*caught_up)(ngx_conduit_asker_t *a);
     /* no answer comes for a while; it goes on waiting for one, unless it leaves
        the channel.  May be called several times */
     void  (*outage)(ngx_conduit_asker_t *a);
@@ -58,9 +58,9 @@ struct ngx_conduit_asker_s {
 
 
 /*
- * Finds or makes the channel of a key.  The log names
- * it by its label, which outlives the hub, or by the key if that is NULL.
- * Returns NULL when memory is out.
+ * Finds or makes the channel of a key.  The log names it by its label, which
+ * outlives the hub, or by the key if that is NULL.  Returns NULL when memory is
+ * out.
  */
 ngx_conduit_channel_t *ngx_conduit_channel_get(ngx_conduit_hub_t *hub,
     ngx_str_t *key, ngx_str_t *label);
@@ -68,9 +68,8 @@ ngx_conduit_channel_t *ngx_conduit_channel_get(ngx_conduit_hub_t *hub,
 /*
  * Adds a listener, and its member to the roster.  Returns NGX_OK: start it at
  * once; NGX_AGAIN: its position, or whether there is anything to resume, is
- * being looked up, it is started later;
- * NGX_DONE: it has seen the end of the stream, and was not added (only where
- * after_end is stop).
+ * being looked up, it is started later; NGX_DONE: it has seen the end of the
+ * stream, and was not added (only where after_end is stop).
  */
 ngx_int_t ngx_conduit_channel_add(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_member_t *m);
@@ -106,7 +105,7 @@ ngx_uint_t ngx_conduit_channel_answers(ngx_conduit_channel_t *ch);
  * Gives an eager listener its turn, if it is in the window; elsewhere it gets
  * one when it gets there.
  */
-void ngx_conduit_channel_hurry(ngx_conduit_channel_t *ch,
+void ngx_conduit_channel_wake(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l);
 
 /*
@@ -166,8 +165,8 @@ ngx_uint_t ngx_conduit_channel_away(ngx_conduit_channel_t *ch,
     ngx_msec_t *away);
 
 /* Fills in the state of the channel of a key; changes nothing. */
-void ngx_conduit_channel_look(ngx_conduit_key_t *key,
-    ngx_conduit_channel_sight_t *sight);
+void ngx_conduit_channel_get_state(ngx_conduit_key_t *key,
+    ngx_conduit_channel_state_t *state);
 
 #pragma GCC visibility pop
 

@@ -172,7 +172,7 @@ ngx_conduit_durable_reply(ngx_conduit_durable_t *d, ngx_uint_t status,
         return ngx_conduit_durable_reply_busy(r);
 
     case NGX_HTTP_INTERNAL_SERVER_ERROR:
-        ngx_conduit_gateway_refused(status);
+        ngx_conduit_gateway_count_refused(status);
         return status;
 
     default: /* 200, 204 */
@@ -352,7 +352,7 @@ ngx_conduit_durable_reply_closed(ngx_conduit_durable_t *d)
 ngx_int_t
 ngx_conduit_durable_reply_busy(ngx_http_request_t *r)
 {
-    ngx_conduit_gateway_refused(NGX_HTTP_SERVICE_UNAVAILABLE);
+    ngx_conduit_gateway_count_refused(NGX_HTTP_SERVICE_UNAVAILABLE);
 
     if (ngx_conduit_http_header(r, "Retry-After", "1") != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -47,7 +47,7 @@ ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     case NGX_CONDUIT_CLOSE_OUTAGE:
         conduit_sse_write_error(NGX_CONDUIT_OUTAGE_RETRY, b);
 
-        if (!ngx_conduit_sub_told(sub, NGX_CONDUIT_OUTAGE_RETRY)) {
+        if (!ngx_conduit_sub_tells_drain(sub, NGX_CONDUIT_OUTAGE_RETRY)) {
             return;
         }
 
@@ -58,7 +58,7 @@ ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
     case NGX_CONDUIT_CLOSE_EXPIRED:
         retry = ngx_conduit_jitter(sub->hub->settings.retry);
 
-        if (!ngx_conduit_sub_told(sub, retry)) {
+        if (!ngx_conduit_sub_tells_drain(sub, retry)) {
             conduit_sse_write_retry(retry, b);
             return;
         }
@@ -76,7 +76,7 @@ ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
 
 
 ngx_uint_t
-ngx_conduit_sub_told(ngx_conduit_sub_t *sub, ngx_msec_t retry)
+ngx_conduit_sub_tells_drain(ngx_conduit_sub_t *sub, ngx_msec_t retry)
 {
     switch (sub->hub->settings.drain_event) {
 

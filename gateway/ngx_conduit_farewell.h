@@ -24,7 +24,8 @@ void ngx_conduit_sub_farewell(ngx_conduit_sub_t *sub, ngx_conduit_close_e why,
  * it is to reconnect after retry ms.  drain_event decides; by default, whether
  * the client's token would be refused then.
  */
-ngx_uint_t ngx_conduit_sub_told(ngx_conduit_sub_t *sub, ngx_msec_t retry);
+ngx_uint_t ngx_conduit_sub_tells_drain(ngx_conduit_sub_t *sub,
+    ngx_msec_t retry);
 
 #pragma GCC visibility pop
 

@@ -245,9 +245,9 @@ ngx_conduit_feed_close(ngx_conduit_feed_t *feed)
 
 
 ngx_uint_t
-ngx_conduit_feed_held(ngx_conduit_feed_t *feed)
+ngx_conduit_feed_in_use(ngx_conduit_feed_t *feed)
 {
-    return feed->holds;
+    return feed->refs;
 }
 
 
@@ -345,7 +345,7 @@ ngx_conduit_feed_catch_up(ngx_conduit_feed_t *feed)
 
 
 void
-ngx_conduit_feed_served(ngx_conduit_feed_t *feed)
+ngx_conduit_feed_batch_done(ngx_conduit_feed_t *feed)
 {
     if (feed->batch.question == NULL) {
         ngx_conduit_feed_batch_drop(feed);
@@ -384,7 +384,7 @@ ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
     ngx_conduit_feed_t       *feed = data;
     ngx_conduit_question_t  **last;
 
-    feed->holds++;
+    feed->refs++;
 
     switch (result) {
 
@@ -419,7 +419,7 @@ ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
         }
     }
 
-    feed->holds--;
+    feed->refs--;
 
     feed->on->released(feed->data);
 }
@@ -457,7 +457,7 @@ ngx_conduit_feed_refused(ngx_conduit_feed_t *feed, ngx_conduit_question_t *q)
 
     if (!ngx_conduit_shard_redirect(&feed->key, reply)) {
 
-        ngx_conduit_feed_complain(feed, reply);
+        ngx_conduit_feed_log_error(feed, reply);
 
         if (batch) {
             ngx_conduit_feed_batch_wait(feed);
@@ -482,11 +482,11 @@ ngx_conduit_feed_turn(void *data, ngx_uint_t max)
 {
     ngx_conduit_feed_t  *feed = data;
 
-    feed->holds++;
+    feed->refs++;
 
     ngx_conduit_feed_work(feed);
 
-    feed->holds--;
+    feed->refs--;
 
     feed->on->released(feed->data);
 

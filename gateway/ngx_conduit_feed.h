@@ -97,11 +97,11 @@ void ngx_conduit_feed_seek(ngx_conduit_feed_t *feed);
  */
 ngx_uint_t ngx_conduit_feed_is_fresh(ngx_conduit_feed_t *feed);
 
-/* Closes a feed that is not held, and forgets its questions. */
+/* Closes a feed that is not in use, and forgets its questions. */
 void ngx_conduit_feed_close(ngx_conduit_feed_t *feed);
 
 /* Whether a caller is using the feed, so that it must not be closed. */
-ngx_uint_t ngx_conduit_feed_held(ngx_conduit_feed_t *feed);
+ngx_uint_t ngx_conduit_feed_in_use(ngx_conduit_feed_t *feed);
 
 /* Whether the server is up; *away: for how many ms it has been down. */
 ngx_uint_t ngx_conduit_feed_is_up(ngx_conduit_feed_t *feed, ngx_msec_t *away);
@@ -130,7 +130,7 @@ conduit_window_t *ngx_conduit_feed_batch(ngx_conduit_feed_t *feed,
 void ngx_conduit_feed_catch_up(ngx_conduit_feed_t *feed);
 
 /* No listener reads the batch any more: frees it, and asks for the next one. */
-void ngx_conduit_feed_served(ngx_conduit_feed_t *feed);
+void ngx_conduit_feed_batch_done(ngx_conduit_feed_t *feed);
 
 /* Drops the n oldest items of the window, after conduit_place_leave(). */
 void ngx_conduit_feed_drop(ngx_conduit_feed_t *feed, size_t n);

@@ -14,7 +14,7 @@
 
 
 /* ms between two log lines about error replies of a server */
-#define NGX_CONDUIT_COMPLAINTS  10000
+#define NGX_CONDUIT_ERROR_INTERVAL  10000
 
 ngx_uint_t
 ngx_conduit_feed_turn_over(ngx_conduit_feed_t *feed)
@@ -37,7 +37,7 @@ ngx_conduit_feed_count(ngx_conduit_feed_t *feed, ngx_uint_t shift)
 
 ngx_conduit_question_t *
 ngx_conduit_feed_send(ngx_conduit_feed_t *feed,
-    conduit_history_question_t *ask, ngx_uint_t count, ngx_uint_t back)
+    conduit_history_question_t *ask, ngx_uint_t count, ngx_uint_t reverse)
 {
     ngx_conduit_question_t  *q;
 
@@ -51,7 +51,7 @@ ngx_conduit_feed_send(ngx_conduit_feed_t *feed,
     q->data = feed;
     q->ask = *ask;
     q->count = count;
-    q->back = back;
+    q->reverse = reverse;
 
     if (ngx_conduit_question_send(q) != NGX_OK) {
         ngx_conduit_question_forget(q);
@@ -88,21 +88,22 @@ ngx_conduit_feed_later(ngx_conduit_feed_t *feed)
    channel until reading works again, and once a server in 10 seconds */
 
 void
-ngx_conduit_feed_complain(ngx_conduit_feed_t *feed, redisReply *reply)
+ngx_conduit_feed_log_error(ngx_conduit_feed_t *feed, redisReply *reply)
 {
     ngx_conduit_shard_t  *shard;
 
     shard = feed->key.shard;
 
-    if (feed->complained
-        || (shard->complained
-            && ngx_current_msec - shard->complained < NGX_CONDUIT_COMPLAINTS))
+    if (feed->error_logged
+        || (shard->error_logged_at
+            && ngx_current_msec - shard->error_logged_at
+               < NGX_CONDUIT_ERROR_INTERVAL))
     {
         return;
     }
 
-    feed->complained = 1;
-    shard->complained = ngx_conduit_moment(ngx_current_msec);
+    feed->error_logged = 1;
+    shard->error_logged_at = ngx_conduit_moment(ngx_current_msec);
 
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "conduit: redis %V: reading \"%V\" failed: %s",

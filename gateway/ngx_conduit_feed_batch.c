@@ -190,7 +190,7 @@ ngx_conduit_feed_batch_begin(ngx_conduit_feed_t *feed)
     b = &feed->batch;
     q = b->question;
 
-    feed->complained = 0;
+    feed->error_logged = 0;
 
     if (!q->answer.full) {
         b->shift = 0;

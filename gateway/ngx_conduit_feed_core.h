@@ -96,12 +96,13 @@ struct ngx_conduit_feed_s {
                                                       first */
     ngx_conduit_batch_t                batch;
     ngx_conduit_seek_t                 seek;
-    size_t                             known;      /* known entries that FULL
-                                                      may ask for again; 0:
-                                                      all */
+    size_t                             max_overlap;  /* known entries that FULL
+                                                        may ask for again; 0:
+                                                        all */
     size_t                             size;       /* bytes of an entry, from
                                                       the answers so far */
-    uint32_t                           holds;
+    uint32_t                           refs;       /* calls under way that still
+                                                      use it */
     uint8_t                            shift;      /* how often read_count is
                                                       halved */
     uint8_t                            spurious;   /* rings in a row without
@@ -111,8 +112,8 @@ struct ngx_conduit_feed_s {
     unsigned                           full:1;     /* the last answer about the
                                                       cursor was: there may be
                                                       more */
-    unsigned                           complained:1;  /* an error reply was
-                                                         logged */
+    unsigned                           error_logged:1;  /* an error reply was
+                                                           logged */
 };
 
 
@@ -123,17 +124,17 @@ ngx_uint_t ngx_conduit_feed_turn_over(ngx_conduit_feed_t *feed);
 ngx_uint_t ngx_conduit_feed_count(ngx_conduit_feed_t *feed, ngx_uint_t shift);
 
 /*
- * Makes and sends a question; back: for the entries from ask->id back.  Returns
- * NULL when it can't be sent.
+ * Makes and sends a question; reverse: for the entries from ask->id down.
+ * Returns NULL when it can't be sent.
  */
 ngx_conduit_question_t *ngx_conduit_feed_send(ngx_conduit_feed_t *feed,
-    conduit_history_question_t *ask, ngx_uint_t count, ngx_uint_t back);
+    conduit_history_question_t *ask, ngx_uint_t count, ngx_uint_t reverse);
 
 /* Sets the retry timer: then all questions that wait for it are asked again. */
 void ngx_conduit_feed_later(ngx_conduit_feed_t *feed);
 
 /* Logs an error reply, once until a reply is good again. */
-void ngx_conduit_feed_complain(ngx_conduit_feed_t *feed, redisReply *reply);
+void ngx_conduit_feed_log_error(ngx_conduit_feed_t *feed, redisReply *reply);
 
 /* An entry is larger than a reply may be: sends all listeners away. */
 void ngx_conduit_feed_give_up(ngx_conduit_feed_t *feed);

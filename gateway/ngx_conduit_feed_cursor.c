@@ -20,7 +20,7 @@
 
 
 static ngx_int_t ngx_conduit_feed_begin(ngx_conduit_feed_t *feed);
-static void ngx_conduit_feed_without(ngx_conduit_feed_t *feed,
+static void ngx_conduit_feed_take_nothing(ngx_conduit_feed_t *feed,
     conduit_history_next_e next, ngx_uint_t more);
 static ngx_uint_t ngx_conduit_feed_ask_whole(ngx_conduit_feed_t *feed);
 static void ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
@@ -28,8 +28,8 @@ static void ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
 static void ngx_conduit_feed_cut(ngx_conduit_feed_t *feed);
 static ngx_int_t ngx_conduit_feed_append(ngx_conduit_feed_t *feed, size_t i);
 static void ngx_conduit_feed_settled(ngx_conduit_feed_t *feed);
-static void ngx_conduit_feed_something(ngx_conduit_feed_t *feed);
-static void ngx_conduit_feed_nothing(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_reset_empty(ngx_conduit_feed_t *feed);
+static void ngx_conduit_feed_count_empty(ngx_conduit_feed_t *feed);
 static void ngx_conduit_feed_done(ngx_conduit_feed_t *feed,
     ngx_uint_t ask_again);
 
@@ -75,7 +75,7 @@ ngx_conduit_feed_ring(ngx_conduit_feed_t *feed, ngx_conduit_cause_e cause)
 void
 ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
 {
-    size_t                       known;
+    size_t                       overlap;
     conduit_history_t           *h;
     conduit_history_question_t   ask;
 
@@ -97,13 +97,14 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
         return;
     }
 
-    if (feed->known >= h->window.n) {
-        feed->known = 0;
+    if (feed->max_overlap >= h->window.n) {
+        feed->max_overlap = 0;
     }
 
-    known = feed->known ? feed->known : NGX_MAX_INT32_VALUE;
+    overlap = feed->max_overlap ? feed->max_overlap : NGX_MAX_INT32_VALUE;
 
-    conduit_history_ask(h, feed->cause == NGX_CONDUIT_CAUSE_BELL, known, &ask);
+    conduit_history_ask(h, feed->cause == NGX_CONDUIT_CAUSE_BELL, overlap,
+                        &ask);
 
     feed->question = ngx_conduit_feed_send(feed, &ask,
                              ngx_conduit_feed_count(feed, feed->shift)
@@ -149,7 +150,7 @@ void
 ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result)
 {
-    size_t      known, count;
+    size_t      overlap, count;
     ngx_uint_t  full, whole;
 
     /* what was asked for: the next question may be smaller by now */
@@ -157,7 +158,7 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     count = feed->question->count - feed->question->ask.extra;
 
     full = (feed->question->ask.kind == CONDUIT_HISTORY_FULL);
-    known = feed->question->ask.known;
+    overlap = feed->question->ask.overlap;
     whole = feed->question->whole;
 
     ngx_conduit_feed_unsent(feed);
@@ -166,8 +167,8 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
 
         /* the next try asks for less */
 
-        if (full && !whole && known > 1) {
-            feed->known = known / 2;
+        if (full && !whole && overlap > 1) {
+            feed->max_overlap = overlap / 2;
 
         } else if (whole || count > 1) {
             feed->shift++;
@@ -230,7 +231,7 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
         }
     }
 
-    ngx_conduit_feed_something(feed);
+    ngx_conduit_feed_reset_empty(feed);
 
     rc = conduit_history_taken(&feed->history, &q->answer);
 
@@ -258,7 +259,7 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
     full = (q->ask.kind == CONDUIT_HISTORY_FULL);
     cursor = h->cursor;
 
-    feed->complained = 0;
+    feed->error_logged = 0;
     more = feed->full;
     feed->full = q->answer.full;
 
@@ -292,7 +293,7 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
         return NGX_AGAIN;
     }
 
-    ngx_conduit_feed_without(feed, plan.next, more);
+    ngx_conduit_feed_take_nothing(feed, plan.next, more);
 
     return NGX_OK;
 }
@@ -302,7 +303,7 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
    all that there is */
 
 static void
-ngx_conduit_feed_without(ngx_conduit_feed_t *feed,
+ngx_conduit_feed_take_nothing(ngx_conduit_feed_t *feed,
     conduit_history_next_e next, ngx_uint_t more)
 {
     if (next == CONDUIT_HISTORY_NEXT_WAIT) {
@@ -313,7 +314,7 @@ ngx_conduit_feed_without(ngx_conduit_feed_t *feed,
     }
 
     if (next == CONDUIT_HISTORY_NEXT_IDLE) {
-        ngx_conduit_feed_nothing(feed);
+        ngx_conduit_feed_count_empty(feed);
 
         /* the answer before was all there is: some clients are told so */
 
@@ -340,7 +341,7 @@ ngx_conduit_feed_ask_whole(ngx_conduit_feed_t *feed)
 
     q = feed->question;
 
-    if (q->whole || feed->shift || feed->known
+    if (q->whole || feed->shift || feed->max_overlap
         || q->answer.length > NGX_CONDUIT_WHOLE
         || !conduit_history_is_short(&feed->history, &q->answer))
     {
@@ -524,10 +525,10 @@ ngx_conduit_feed_settled(ngx_conduit_feed_t *feed)
 
 
 static void
-ngx_conduit_feed_something(ngx_conduit_feed_t *feed)
+ngx_conduit_feed_reset_empty(ngx_conduit_feed_t *feed)
 {
     feed->spurious = 0;
-    feed->key.lull = 0;
+    feed->key.empty_polls = 0;
 
     ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_SWEPT,
                             feed->cause == NGX_CONDUIT_CAUSE_SWEEP);
@@ -541,10 +542,10 @@ ngx_conduit_feed_something(ngx_conduit_feed_t *feed)
 /* there is no entry after the cursor */
 
 static void
-ngx_conduit_feed_nothing(ngx_conduit_feed_t *feed)
+ngx_conduit_feed_count_empty(ngx_conduit_feed_t *feed)
 {
-    if (feed->key.lull < 255) {
-        feed->key.lull++;
+    if (feed->key.empty_polls < 255) {
+        feed->key.empty_polls++;
     }
 
     if (feed->cause == NGX_CONDUIT_CAUSE_BELL) {

@@ -178,7 +178,7 @@ ngx_conduit_feed_seek_take(ngx_conduit_feed_t *feed)
     q = s->question;
 
     q->taking = NGX_CONDUIT_TAKING_BEGUN;
-    feed->complained = 0;
+    feed->error_logged = 0;
     found = 0;
 
     while (!found && q->taken < q->answer.nentries) {

@@ -22,7 +22,8 @@
 
 /* references are counted; the frame is freed with the last one */
 typedef struct {
-    ngx_uint_t              refs;
+    ngx_uint_t              refs;         /* calls under way that still use
+                                             them */
     conduit_stream_id_t     id;
     unsigned                end:1;         /* the message ends its stream */
     unsigned                prompt:1;      /* it is no delta, and so never held

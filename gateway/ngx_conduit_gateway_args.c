@@ -26,7 +26,7 @@ static ngx_uint_t ngx_conduit_gateway_is_off(ngx_str_t *value);
 
 
 ngx_int_t
-ngx_conduit_gateway_from(ngx_http_request_t *r,
+ngx_conduit_gateway_find_start(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
     const char **err)
 {

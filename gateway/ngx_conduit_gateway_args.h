@@ -38,7 +38,7 @@ typedef struct {
  * the client only wants a running stream.  Returns NGX_OK, or NGX_ERROR when
  * memory is out; *err is NULL, or a static text for the reply.
  */
-ngx_int_t ngx_conduit_gateway_from(ngx_http_request_t *r,
+ngx_int_t ngx_conduit_gateway_find_start(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_wanted_t *wanted,
     const char **err);
 

@@ -28,7 +28,7 @@
 
 
 typedef struct {
-    ngx_conduit_channel_sight_t   sight;
+    ngx_conduit_channel_state_t   state;
     ngx_str_t                    *redis;
 } ngx_conduit_channels_row_t;
 
@@ -108,7 +108,7 @@ ngx_conduit_channels_hub(ngx_conduit_channels_t *list, ngx_conduit_hub_t *hub)
 
         key = ngx_queue_data(node, ngx_conduit_key_t, node.node);
 
-        ngx_conduit_channel_look(key, &row.sight);
+        ngx_conduit_channel_get_state(key, &row.state);
         row.redis = &key->shard->doorbell.redis->name;
 
         if (key->shard->node == NULL) {
@@ -128,7 +128,7 @@ ngx_conduit_channels_add(ngx_conduit_channels_t *list,
 
     if (list->n == NGX_CONDUIT_CHANNELS_SHOW) {
 
-        if (list->rows[list->n - 1].sight.clients >= row->sight.clients) {
+        if (list->rows[list->n - 1].state.clients >= row->state.clients) {
             return;
         }
 
@@ -136,7 +136,7 @@ ngx_conduit_channels_add(ngx_conduit_channels_t *list,
     }
 
     for (i = list->n;
-         i > 0 && list->rows[i - 1].sight.clients < row->sight.clients;
+         i > 0 && list->rows[i - 1].state.clients < row->state.clients;
          i--)
     {
         list->rows[i] = list->rows[i - 1];
@@ -195,11 +195,11 @@ ngx_conduit_channels_row(ngx_conduit_channels_row_t *row, conduit_buf_t *b)
     size_t                        id_len;
     u_char                       *last;
     uint64_t                      lag;
-    ngx_conduit_channel_sight_t  *s;
+    ngx_conduit_channel_state_t  *s;
     char                          id[CONDUIT_STREAM_ID_MAX];
     u_char                        text[NGX_CONDUIT_CHANNELS_LINE];
 
-    s = &row->sight;
+    s = &row->state;
 
     id_len = conduit_stream_id_write(&s->last, id);
     lag = s->last.ms > s->slowest.ms ? s->last.ms - s->slowest.ms : 0;

@@ -194,7 +194,7 @@ const conduit_metric_t  ngx_conduit_gateway_metrics[] = {
 
 
 void
-ngx_conduit_gateway_refused(ngx_uint_t status)
+ngx_conduit_gateway_count_refused(ngx_uint_t status)
 {
     ngx_conduit_request_e  outcome;
 

@@ -124,7 +124,7 @@ extern ngx_conduit_stats_t  ngx_conduit_gateway_stats;
     (ngx_conduit_gateway_stats.slot->gauges[gauge] += (n))
 
 /* Counts a request refused with this status. */
-void ngx_conduit_gateway_refused(ngx_uint_t status);
+void ngx_conduit_gateway_count_refused(ngx_uint_t status);
 
 #pragma GCC visibility pop
 

@@ -37,9 +37,10 @@ static ngx_int_t ngx_conduit_gateway_method(ngx_http_request_t *r,
 static ngx_int_t ngx_conduit_gateway_answer(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
     ngx_conduit_wanted_t *wanted, ngx_msec_t expires);
-static ngx_uint_t ngx_conduit_gateway_leaves(ngx_http_request_t *r,
+static ngx_uint_t ngx_conduit_gateway_ends_at_once(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx);
-static ngx_uint_t ngx_conduit_gateway_served(ngx_conduit_gateway_ctx_t *ctx);
+static ngx_uint_t ngx_conduit_gateway_was_answered(
+    ngx_conduit_gateway_ctx_t *ctx);
 static ngx_int_t ngx_conduit_gateway_pull(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx,
     ngx_conduit_wanted_t *wanted, ngx_msec_t expires);
@@ -120,7 +121,7 @@ ngx_conduit_gateway_answer(ngx_http_request_t *r,
 {
     if (ngx_conduit_durable_is(glcf->hub)) {
 
-        if (r->post_action || ngx_conduit_gateway_served(ctx)) {
+        if (r->post_action || ngx_conduit_gateway_was_answered(ctx)) {
             return ngx_conduit_durable_reply_busy(r);
         }
 
@@ -137,7 +138,7 @@ ngx_conduit_gateway_answer(ngx_http_request_t *r,
     }
 
     if (r->method == NGX_HTTP_HEAD
-        || ngx_conduit_gateway_leaves(r, glcf, ctx))
+        || ngx_conduit_gateway_ends_at_once(r, glcf, ctx))
     {
         return ngx_conduit_response_turn_away(r, glcf->settings.retry);
     }
@@ -155,11 +156,11 @@ ngx_conduit_gateway_answer(ngx_http_request_t *r,
 /* whether a request takes no events, or must not be waited for */
 
 static ngx_uint_t
-ngx_conduit_gateway_leaves(ngx_http_request_t *r,
+ngx_conduit_gateway_ends_at_once(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx)
 {
     return r->post_action || ngx_exiting || ngx_terminate
-           || ngx_conduit_gateway_served(ctx)
+           || ngx_conduit_gateway_was_answered(ctx)
            || (glcf->hub->opened && glcf->hub->draining);
 }
 
@@ -170,7 +171,7 @@ ngx_conduit_gateway_leaves(ngx_http_request_t *r,
  */
 
 static ngx_uint_t
-ngx_conduit_gateway_served(ngx_conduit_gateway_ctx_t *ctx)
+ngx_conduit_gateway_was_answered(ngx_conduit_gateway_ctx_t *ctx)
 {
     return ctx->sub.request != NULL || ctx->pull != NULL
            || ctx->durable != NULL;
@@ -193,7 +194,7 @@ ngx_conduit_gateway_pull(ngx_http_request_t *r,
     pull->listener.start = wanted->start;
     pull->listener.resumes = wanted->resumes;
 
-    if (ngx_conduit_gateway_leaves(r, glcf, ctx)) {
+    if (ngx_conduit_gateway_ends_at_once(r, glcf, ctx)) {
         return ngx_conduit_pull_turn_away(pull);
     }
 
@@ -232,7 +233,7 @@ ngx_conduit_gateway_read(ngx_http_request_t *r,
     if (err == NULL
         && (ngx_conduit_durable_is(glcf->hub)
             ? ngx_conduit_durable_read(r, &wanted->durable, &err)
-            : ngx_conduit_gateway_from(r, glcf, wanted, &err))
+            : ngx_conduit_gateway_find_start(r, glcf, wanted, &err))
            != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -489,7 +490,7 @@ ngx_conduit_gateway_discard_body(ngx_http_request_t *r)
     /* while it discards a body, NGINX would not notice that the client has
        gone */
 
-    ngx_conduit_gateway_refused(NGX_HTTP_BAD_REQUEST);
+    ngx_conduit_gateway_count_refused(NGX_HTTP_BAD_REQUEST);
 
     return ngx_conduit_http_text(r, NGX_HTTP_BAD_REQUEST,
                                  "Unexpected request body",
@@ -503,7 +504,7 @@ ngx_conduit_gateway_refuse(ngx_http_request_t *r, ngx_uint_t status,
 {
     ngx_int_t  rc;
 
-    ngx_conduit_gateway_refused(status);
+    ngx_conduit_gateway_count_refused(status);
 
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {

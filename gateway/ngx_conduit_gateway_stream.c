@@ -13,7 +13,7 @@
 #include "ngx_conduit_gateway_stream.h"
 
 
-static ngx_int_t ngx_conduit_gateway_holds(ngx_http_request_t *r,
+static ngx_int_t ngx_conduit_gateway_claim_matches(ngx_http_request_t *r,
     ngx_http_complex_value_t *cv, ngx_str_t *value);
 
 
@@ -71,7 +71,7 @@ ngx_conduit_gateway_required(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
 
     for (i = 0; i < conf->claims->names.nelts; i++) {
 
-        rc = ngx_conduit_gateway_holds(r, &values[i], &v->values[i]);
+        rc = ngx_conduit_gateway_claim_matches(r, &values[i], &v->values[i]);
 
         if (rc == NGX_DECLINED) {
             ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
@@ -92,8 +92,8 @@ ngx_conduit_gateway_required(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
    argument, never matches */
 
 static ngx_int_t
-ngx_conduit_gateway_holds(ngx_http_request_t *r, ngx_http_complex_value_t *cv,
-    ngx_str_t *value)
+ngx_conduit_gateway_claim_matches(ngx_http_request_t *r,
+    ngx_http_complex_value_t *cv, ngx_str_t *value)
 {
     ngx_str_t  wanted;
 

@@ -19,9 +19,9 @@
 #include "ngx_conduit_time.h"
 
 
-static ngx_int_t ngx_conduit_gateway_watch(
+static ngx_int_t ngx_conduit_gateway_start_canaries(
     ngx_conduit_gateway_main_conf_t *gmcf);
-static void ngx_conduit_gateway_proved(void *data);
+static void ngx_conduit_gateway_on_ready(void *data);
 static void ngx_conduit_gateway_watcher_handler(ngx_event_t *ev);
 
 
@@ -48,7 +48,7 @@ ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
 
     ngx_conduit_stats_open(&ngx_conduit_gateway_stats, gmcf->common.zone);
 
-    if (ngx_conduit_gateway_watch(gmcf) != NGX_OK) {
+    if (ngx_conduit_gateway_start_canaries(gmcf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -86,7 +86,7 @@ ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
 
 
 static ngx_int_t
-ngx_conduit_gateway_watch(ngx_conduit_gateway_main_conf_t *gmcf)
+ngx_conduit_gateway_start_canaries(ngx_conduit_gateway_main_conf_t *gmcf)
 {
     ngx_uint_t           i;
     ngx_conduit_hub_t  **hubs;
@@ -94,7 +94,7 @@ ngx_conduit_gateway_watch(ngx_conduit_gateway_main_conf_t *gmcf)
     hubs = gmcf->hubs.elts;
 
     for (i = 0; gmcf->common.watched && i < gmcf->hubs.nelts; i++) {
-        if (ngx_conduit_canary_start(hubs[i], ngx_conduit_gateway_proved,
+        if (ngx_conduit_canary_start(hubs[i], ngx_conduit_gateway_on_ready,
                                      gmcf)
             != NGX_OK)
         {
@@ -109,7 +109,7 @@ ngx_conduit_gateway_watch(ngx_conduit_gateway_main_conf_t *gmcf)
 /* the worker is as ready as the deployment with the oldest proof */
 
 static void
-ngx_conduit_gateway_proved(void *data)
+ngx_conduit_gateway_on_ready(void *data)
 {
     ngx_uint_t                        i;
     ngx_msec_t                        ready;

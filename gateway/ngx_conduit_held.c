@@ -28,7 +28,7 @@ ngx_conduit_held_wait(ngx_conduit_held_t *held,
     {
 
     case CONDUIT_COALESCE_START:
-        ngx_conduit_schedule_later(schedule, &held->release);
+        ngx_conduit_schedule_later(schedule, &held->timeout);
         return 1;
 
     case CONDUIT_COALESCE_WAIT:
@@ -41,7 +41,8 @@ ngx_conduit_held_wait(ngx_conduit_held_t *held,
 
 
 void
-ngx_conduit_held_release(ngx_conduit_held_t *held, const conduit_window_t *w)
+ngx_conduit_held_make_bundle(ngx_conduit_held_t *held,
+    const conduit_window_t *w)
 {
     size_t                bytes;
     u_char               *p;
@@ -53,8 +54,8 @@ ngx_conduit_held_release(ngx_conduit_held_t *held, const conduit_window_t *w)
     }
 
     conduit_coalesce_over(&held->coalesce);
-    ngx_conduit_schedule_cancel(&held->release);
-    ngx_conduit_held_served(held);
+    ngx_conduit_schedule_cancel(&held->timeout);
+    ngx_conduit_held_drop_bundle(held);
 
     seq = ngx_max(held->coalesce.from, w->base);
 
@@ -161,7 +162,7 @@ ngx_conduit_held_bundle(ngx_conduit_held_t *held,
 
 
 void
-ngx_conduit_held_served(ngx_conduit_held_t *held)
+ngx_conduit_held_drop_bundle(ngx_conduit_held_t *held)
 {
     if (held->bundle == NULL) {
         return;
@@ -180,6 +181,6 @@ ngx_conduit_held_served(ngx_conduit_held_t *held)
 void
 ngx_conduit_held_close(ngx_conduit_held_t *held)
 {
-    ngx_conduit_schedule_cancel(&held->release);
-    ngx_conduit_held_served(held);
+    ngx_conduit_schedule_cancel(&held->timeout);
+    ngx_conduit_held_drop_bundle(held);
 }

@@ -33,14 +33,14 @@ typedef struct {
                                           held back */
     size_t                window;      /* bytes that may be held back */
     size_t                max;         /* bytes of a bundle */
-    ngx_conduit_task_t    release;     /* its handler is called when the time is
+    ngx_conduit_task_t    timeout;     /* its handler is called when the time is
                                           over */
 } ngx_conduit_held_t;
 
 
 /*
  * Whether the items appended to the window since the last call are held back.
- * If not, the caller calls ngx_conduit_held_release().
+ * If not, the caller calls ngx_conduit_held_make_bundle().
  */
 ngx_uint_t ngx_conduit_held_wait(ngx_conduit_held_t *held,
     ngx_conduit_schedule_t *schedule, const conduit_window_t *w);
@@ -52,7 +52,7 @@ ngx_uint_t ngx_conduit_held_wait(ngx_conduit_held_t *held,
  * and after an event that ends the stream.  With fewer than two events, or when
  * memory is out, there is no bundle, and events are sent one by one.
  */
-void ngx_conduit_held_release(ngx_conduit_held_t *held,
+void ngx_conduit_held_make_bundle(ngx_conduit_held_t *held,
     const conduit_window_t *w);
 
 /* The window was cut, or has a new life: ends the wait without a bundle. */
@@ -68,7 +68,7 @@ ngx_conduit_frame_t *ngx_conduit_held_bundle(ngx_conduit_held_t *held,
     const ngx_conduit_frame_t *frame, ngx_conduit_frame_t **last);
 
 /* All listeners were sent the bundle: releases it. */
-void ngx_conduit_held_served(ngx_conduit_held_t *held);
+void ngx_conduit_held_drop_bundle(ngx_conduit_held_t *held);
 
 /* Releases the bundle and stops the timer. */
 void ngx_conduit_held_close(ngx_conduit_held_t *held);

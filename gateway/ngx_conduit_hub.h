@@ -51,9 +51,9 @@ struct ngx_conduit_hub_s {
     ngx_conduit_roster_t            roster;
     ngx_event_t                     sweep_timer;
     ngx_event_t                     canary_timer;
-    void                          (*proved)(void *data);  /* NULL: no
-                                                             canaries */
-    void                           *proved_data;
+    void                          (*on_ready)(void *data);  /* NULL: no
+                                                               canaries */
+    void                           *on_ready_data;
     /* whether a key that rang is the canary's; NULL: no canaries */
     ngx_uint_t                    (*canary_ring)(ngx_conduit_shard_t *shard,
                                         u_char *name, size_t len);

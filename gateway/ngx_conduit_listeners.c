@@ -307,12 +307,12 @@ ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
     }
 
     if (ngx_queue_empty(&ls->ready)) {
-        ngx_conduit_held_served(&ls->held);
+        ngx_conduit_held_drop_bundle(&ls->held);
         ngx_conduit_listeners_trim(ls, ls->limit);
     }
 
     if (ngx_queue_empty(&ls->reading)) {
-        ngx_conduit_feed_served(ls->feed);
+        ngx_conduit_feed_batch_done(ls->feed);
     }
 
     if (!ngx_queue_empty(&ls->ready) || !ngx_queue_empty(&ls->reading)) {
@@ -386,7 +386,7 @@ ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
     conduit_place_unserved(p);
 
     p->next = item->id;
-    p->known = 1;
+    p->has_next = 1;
 }
 
 
@@ -459,7 +459,7 @@ ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls)
     if (!ngx_conduit_held_wait(&ls->held, ls->schedule,
                                &ngx_conduit_feed_history(ls->feed)->window))
     {
-        ngx_conduit_listeners_release(ls);
+        ngx_conduit_listeners_send_held(ls);
     }
 
     ngx_conduit_listeners_trim(ls, ls->limit * NGX_CONDUIT_WINDOW_SLACK);
@@ -467,10 +467,10 @@ ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls)
 
 
 void
-ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls)
+ngx_conduit_listeners_send_held(ngx_conduit_listeners_t *ls)
 {
-    ngx_conduit_held_release(&ls->held,
-                             &ngx_conduit_feed_history(ls->feed)->window);
+    ngx_conduit_held_make_bundle(&ls->held,
+                                 &ngx_conduit_feed_history(ls->feed)->window);
 
     if (ngx_queue_empty(&ls->waiting)) {
         return;

@@ -97,8 +97,9 @@ typedef struct {
                                              ngx_conduit_listeners_serve() */
     size_t                   limit;       /* bytes of the window */
     ngx_uint_t               after_end;   /* ngx_conduit_after_end_e */
-    ngx_conduit_held_t       held;        /* the owner sets a release that calls
-                                             ngx_conduit_listeners_release() */
+    ngx_conduit_held_t       held;        /* the owner sets a timeout that calls
+                                             ngx_conduit_listeners_send_held()
+                                             */
 } ngx_conduit_listeners_t;
 
 
@@ -147,7 +148,7 @@ ngx_uint_t ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls,
     ngx_uint_t max);
 
 /* Sends what is held back, at the next turn. */
-void ngx_conduit_listeners_release(ngx_conduit_listeners_t *ls);
+void ngx_conduit_listeners_send_held(ngx_conduit_listeners_t *ls);
 
 /* The handlers of the feed, with the same names. */
 ngx_uint_t ngx_conduit_listeners_below(ngx_conduit_listeners_t *ls,

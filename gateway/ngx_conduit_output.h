@@ -47,8 +47,8 @@ struct ngx_conduit_sub_s {
     uint32_t                refused;       /* time() from which its token is
                                               refused; 0: never */
     unsigned                close:4;       /* ngx_conduit_close_e */
-    unsigned                limit:4;       /* the reason the deadline stands
-                                              for */
+    unsigned                deadline_why:4;  /* the reason the deadline stands
+                                                for */
     unsigned                started:1;     /* the header was sent */
     unsigned                told:1;        /* of Durable Streams: the client
                                               knows that it has got all there

@@ -30,7 +30,7 @@ typedef struct {
 
 static ngx_uint_t ngx_conduit_probes_send(void *data, ngx_uint_t max);
 static ngx_uint_t ngx_conduit_probes_retry(void *data, ngx_uint_t max);
-static ngx_conduit_probe_group_t *ngx_conduit_probe_group(
+static ngx_conduit_probe_group_t *ngx_conduit_probe_group_create(
     ngx_conduit_probes_t *ps);
 static ngx_int_t ngx_conduit_probe_ask(ngx_conduit_probe_group_t *g);
 static void ngx_conduit_probe_replied(void *data, ngx_conduit_question_t *q,
@@ -85,14 +85,14 @@ ngx_conduit_probes_remove(ngx_conduit_probe_t *p)
 
 
 ngx_uint_t
-ngx_conduit_probes_used(ngx_conduit_probes_t *ps)
+ngx_conduit_probes_in_use(ngx_conduit_probes_t *ps)
 {
-    return ps->n || ps->holds;
+    return ps->n || ps->refs;
 }
 
 
 void
-ngx_conduit_probes_readable(ngx_conduit_probes_t *ps)
+ngx_conduit_probes_resume(ngx_conduit_probes_t *ps)
 {
     if (!ngx_queue_empty(&ps->waiting)) {
         ngx_conduit_schedule_run(&ps->feed->hub->schedule, &ps->send);
@@ -127,7 +127,7 @@ ngx_conduit_probes_close(ngx_conduit_probes_t *ps)
 static ngx_uint_t
 ngx_conduit_probes_retry(void *data, ngx_uint_t max)
 {
-    ngx_conduit_probes_readable(data);
+    ngx_conduit_probes_resume(data);
 
     return 0;
 }
@@ -160,7 +160,7 @@ ngx_conduit_probes_send(void *data, ngx_uint_t max)
             break;
         }
 
-        g = ngx_conduit_probe_group(ps);
+        g = ngx_conduit_probe_group_create(ps);
 
         if (g == NULL) {
             ngx_conduit_schedule_retry(&ps->feed->hub->schedule, &ps->retry);
@@ -184,7 +184,7 @@ ngx_conduit_probes_send(void *data, ngx_uint_t max)
    to a new group */
 
 static ngx_conduit_probe_group_t *
-ngx_conduit_probe_group(ngx_conduit_probes_t *ps)
+ngx_conduit_probe_group_create(ngx_conduit_probes_t *ps)
 {
     ngx_queue_t                *q, *next;
     ngx_conduit_probe_t        *first, *p;
@@ -273,7 +273,7 @@ ngx_conduit_probe_replied(void *data, ngx_conduit_question_t *q,
     ps = g->owner;
     reply = NULL;
 
-    ps->holds++;
+    ps->refs++;
 
     ngx_queue_remove(&g->queue);
 
@@ -311,7 +311,7 @@ ngx_conduit_probe_replied(void *data, ngx_conduit_question_t *q,
         ngx_conduit_probe_refused(ps, reply);
     }
 
-    ps->holds--;
+    ps->refs--;
 
     ps->released(ps->data);
 }
@@ -358,13 +358,13 @@ ngx_conduit_probe_again(ngx_conduit_probe_group_t *g)
 
 
 /* handles an error reply: a redirect moves the key to another server, where
-   ngx_conduit_probes_readable() sends the probes; other errors are logged */
+   ngx_conduit_probes_resume() sends the probes; other errors are logged */
 
 static void
 ngx_conduit_probe_refused(ngx_conduit_probes_t *ps, redisReply *reply)
 {
     if (!ngx_conduit_shard_redirect(&ps->feed->key, reply)) {
-        ngx_conduit_feed_complain(ps->feed, reply);
+        ngx_conduit_feed_log_error(ps->feed, reply);
     }
 
     freeReplyObject(reply);

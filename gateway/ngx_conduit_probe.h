@@ -45,7 +45,8 @@ typedef struct {
     ngx_queue_t             waiting;      /* ngx_conduit_probe_t, not sent */
     ngx_queue_t             groups;       /* probes that share a question */
     ngx_uint_t              n;            /* in all */
-    ngx_uint_t              holds;
+    ngx_uint_t              refs;         /* calls under way that still use
+                                             them */
     ngx_uint_t              shift;        /* how often the number of entries is
                                              halved */
     ngx_conduit_task_t      send;
@@ -78,10 +79,10 @@ void ngx_conduit_probes_add(ngx_conduit_probes_t *ps, ngx_conduit_probe_t *p);
 void ngx_conduit_probes_remove(ngx_conduit_probe_t *p);
 
 /* Whether there are probes, or handlers of probes are being called. */
-ngx_uint_t ngx_conduit_probes_used(ngx_conduit_probes_t *ps);
+ngx_uint_t ngx_conduit_probes_in_use(ngx_conduit_probes_t *ps);
 
 /* Questions can be sent, after an outage or a move: sends the probes. */
-void ngx_conduit_probes_readable(ngx_conduit_probes_t *ps);
+void ngx_conduit_probes_resume(ngx_conduit_probes_t *ps);
 
 /* Forgets the questions of probes that were removed; none may be left. */
 void ngx_conduit_probes_close(ngx_conduit_probes_t *ps);

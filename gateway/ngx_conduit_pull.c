@@ -16,19 +16,19 @@
 #include "ngx_conduit_subscriber.h"
 
 
-static void ngx_conduit_pull_limit(ngx_conduit_pull_t *pull,
+static void ngx_conduit_pull_set_deadline(ngx_conduit_pull_t *pull,
     ngx_msec_t expires);
 static ngx_int_t ngx_conduit_pull_add(ngx_conduit_pull_t *pull,
     ngx_str_t *key, ngx_str_t *label);
 static void ngx_conduit_pull_remove(ngx_conduit_pull_t *pull);
 static void ngx_conduit_pull_cleanup(void *data);
 static void ngx_conduit_pull_release(void *data);
-static void ngx_conduit_pull_sure(ngx_conduit_asker_t *a);
+static void ngx_conduit_pull_caught_up(ngx_conduit_asker_t *a);
 static void ngx_conduit_pull_outage(ngx_conduit_asker_t *a);
 static ngx_int_t ngx_conduit_pull_start(ngx_conduit_listener_t *l);
 static ngx_int_t ngx_conduit_pull_send(ngx_conduit_listener_t *l);
 static ngx_int_t ngx_conduit_pull_take(ngx_conduit_pull_t *pull);
-static ngx_uint_t ngx_conduit_pull_done(ngx_conduit_pull_t *pull);
+static ngx_uint_t ngx_conduit_pull_set_eager(ngx_conduit_pull_t *pull);
 static void ngx_conduit_pull_listener_end(ngx_conduit_listener_t *l,
     ngx_conduit_close_e why);
 static void ngx_conduit_pull_member_ping(ngx_conduit_member_t *m);
@@ -59,7 +59,7 @@ static const ngx_conduit_member_handlers_t  ngx_conduit_pull_member = {
 };
 
 static const ngx_conduit_asker_handlers_t  ngx_conduit_pull_asker = {
-    ngx_conduit_pull_sure,
+    ngx_conduit_pull_caught_up,
     ngx_conduit_pull_outage
 };
 
@@ -131,7 +131,7 @@ ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
     pull->start = pull->listener.start.kind;
     pull->close = NGX_CONDUIT_CLOSE_ERROR;
 
-    ngx_conduit_pull_limit(pull, expires);
+    ngx_conduit_pull_set_deadline(pull, expires);
 
     rc = ngx_conduit_pull_add(pull, key, label);
 
@@ -147,7 +147,7 @@ ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
         return ngx_conduit_pull_answer(pull, NGX_CONDUIT_PULL_END);
     }
 
-    if (!pull->sure && pull->wait == 0
+    if (!pull->caught_up && pull->wait == 0
         && !ngx_conduit_channel_answers(pull->channel))
     {
         pull->close = NGX_CONDUIT_CLOSE_OUTAGE;
@@ -175,17 +175,17 @@ ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
  */
 
 static void
-ngx_conduit_pull_limit(ngx_conduit_pull_t *pull, ngx_msec_t expires)
+ngx_conduit_pull_set_deadline(ngx_conduit_pull_t *pull, ngx_msec_t expires)
 {
     ngx_msec_t  limit;
 
     limit = pull->wait ? pull->wait : ngx_conduit_hub_patience(pull->hub);
 
-    pull->limit = NGX_CONDUIT_CLOSE_ANSWERED;
+    pull->deadline_why = NGX_CONDUIT_CLOSE_ANSWERED;
 
     if (expires && expires < limit) {
         limit = expires;
-        pull->limit = NGX_CONDUIT_CLOSE_EXPIRED;
+        pull->deadline_why = NGX_CONDUIT_CLOSE_EXPIRED;
     }
 
     pull->member.limited = 1;
@@ -216,7 +216,7 @@ ngx_conduit_pull_add(ngx_conduit_pull_t *pull, ngx_str_t *key,
     /* if the window is up to date, Redis reports each entry that was added
        since: a pull that waits gets it then, and need not ask */
 
-    pull->sure = (pull->wait && ngx_conduit_channel_fresh(ch));
+    pull->caught_up = (pull->wait && ngx_conduit_channel_fresh(ch));
 
     if (ngx_conduit_channel_add(ch, &pull->listener, &pull->member)
         == NGX_DONE)
@@ -228,7 +228,7 @@ ngx_conduit_pull_add(ngx_conduit_pull_t *pull, ngx_str_t *key,
 
     ngx_conduit_gateway_gauge(NGX_CONDUIT_GATEWAY_PULLS, 1);
 
-    if (!pull->sure) {
+    if (!pull->caught_up) {
         ngx_conduit_channel_ask(ch, &pull->asker);
     }
 
@@ -269,7 +269,7 @@ ngx_conduit_pull_cleanup(void *data)
    has all entries that the stream had at that time */
 
 static void
-ngx_conduit_pull_sure(ngx_conduit_asker_t *a)
+ngx_conduit_pull_caught_up(ngx_conduit_asker_t *a)
 {
     ngx_conduit_pull_t  *pull;
 
@@ -279,10 +279,10 @@ ngx_conduit_pull_sure(ngx_conduit_asker_t *a)
                    "conduit: pull, listener %p: Redis has answered",
                    &pull->listener);
 
-    pull->sure = 1;
+    pull->caught_up = 1;
 
-    if (ngx_conduit_pull_done(pull)) {
-        ngx_conduit_channel_hurry(pull->channel, &pull->listener);
+    if (ngx_conduit_pull_set_eager(pull)) {
+        ngx_conduit_channel_wake(pull->channel, &pull->listener);
     }
 }
 
@@ -336,7 +336,7 @@ ngx_conduit_pull_send(ngx_conduit_listener_t *l)
     /* a pull that has got all of a batch of older entries has not got all
        there is: it goes on in the window */
 
-    all = ngx_conduit_pull_done(pull)
+    all = ngx_conduit_pull_set_eager(pull)
           && ngx_conduit_channel_has_all(pull->channel, l);
 
     if (rc == NGX_OK && !all) {
@@ -407,9 +407,9 @@ ngx_conduit_pull_take(ngx_conduit_pull_t *pull)
    it is eager: its send handler is called there even if no event is left */
 
 static ngx_uint_t
-ngx_conduit_pull_done(ngx_conduit_pull_t *pull)
+ngx_conduit_pull_set_eager(ngx_conduit_pull_t *pull)
 {
-    pull->listener.eager = (pull->sure
+    pull->listener.eager = (pull->caught_up
                             && (pull->events || pull->wait == 0));
 
     return pull->listener.eager;
@@ -459,7 +459,7 @@ ngx_conduit_pull_member_end(ngx_conduit_member_t *m,
         return;
 
     default: /* NGX_CONDUIT_ROSTER_DEADLINE */
-        ngx_conduit_pull_give_up(pull, pull->limit);
+        ngx_conduit_pull_give_up(pull, pull->deadline_why);
     }
 }
 
@@ -497,14 +497,14 @@ ngx_conduit_pull_give_up(ngx_conduit_pull_t *pull, ngx_conduit_close_e why)
         return;
     }
 
-    if (pull->sure && why == NGX_CONDUIT_CLOSE_ANSWERED
+    if (pull->caught_up && why == NGX_CONDUIT_CLOSE_ANSWERED
         && !ngx_conduit_channel_away(pull->channel, &away))
     {
         ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_ALL, why);
         return;
     }
 
-    if (pull->sure || why == NGX_CONDUIT_CLOSE_DRAIN) {
+    if (pull->caught_up || why == NGX_CONDUIT_CLOSE_DRAIN) {
         ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_NOTHING, why);
         return;
     }

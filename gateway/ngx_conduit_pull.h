@@ -75,13 +75,13 @@ struct ngx_conduit_pull_s {
     uint32_t                        events;     /* taken, sent or not */
     unsigned                        start:2;    /* conduit_start_e it came
                                                    with */
-    unsigned                        sure:1;     /* Redis need not be waited for:
-                                                   see above */
+    unsigned                        caught_up:1;  /* Redis need not be waited
+                                                     for: see above */
     unsigned                        ended:1;    /* the last event ends the
                                                    stream */
     unsigned                        close:4;    /* ngx_conduit_close_e */
-    unsigned                        limit:4;    /* the reason the deadline
-                                                   stands for */
+    unsigned                        deadline_why:4;  /* the reason the deadline
+                                                        stands for */
     unsigned                        losses:8;   /* how often it was told of lost
                                                    history, 255 at most */
 };

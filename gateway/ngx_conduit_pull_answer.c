@@ -56,7 +56,7 @@ ngx_conduit_pull_position(ngx_conduit_pull_t *pull, conduit_stream_id_t *pos)
        is to resume is running */
 
     if (l->start.kind != CONDUIT_START_OLDEST || l->seeking
-        || (l->resumes && !pull->sure))
+        || (l->resumes && !pull->caught_up))
     {
         return 0;
     }

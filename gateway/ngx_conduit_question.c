@@ -24,11 +24,11 @@ static void ngx_conduit_question_reply(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static ngx_uint_t ngx_conduit_question_closed(ngx_conduit_question_t *q,
     ngx_conduit_outcome_e outcome);
-static ngx_uint_t ngx_conduit_question_other(ngx_conduit_question_t *q,
+static ngx_uint_t ngx_conduit_question_next_form(ngx_conduit_question_t *q,
     redisReply *error);
-static ngx_uint_t ngx_conduit_question_barred(ngx_conduit_question_t *q,
+static ngx_uint_t ngx_conduit_question_no_permission(ngx_conduit_question_t *q,
     redisReply *error);
-static ngx_uint_t ngx_conduit_question_unscripted(ngx_conduit_question_t *q,
+static ngx_uint_t ngx_conduit_question_no_scripts(ngx_conduit_question_t *q,
     redisReply *error);
 static void ngx_conduit_question_range(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
@@ -64,8 +64,8 @@ ngx_conduit_question_form(ngx_conduit_question_t *q)
         NGX_CONDUIT_FORM_ENTRIES
     };
 
-    if (q->back) {
-        return NGX_CONDUIT_FORM_BACK;
+    if (q->reverse) {
+        return NGX_CONDUIT_FORM_REVERSE;
     }
 
     if (q->ask.kind == CONDUIT_HISTORY_FAST) {
@@ -98,7 +98,7 @@ ngx_conduit_question_command(ngx_conduit_question_t *q)
                                      q->count, ngx_conduit_question_reply, q);
         break;
 
-    case NGX_CONDUIT_FORM_BACK:
+    case NGX_CONDUIT_FORM_REVERSE:
         rc = ngx_conduit_stream_back(ngx_conduit_question_link(q), key, id,
                                      q->count, ngx_conduit_question_reply, q);
         break;
@@ -189,9 +189,9 @@ ngx_conduit_question_reply(void *data, redisReply *reply,
         return;
     }
 
-    if (q->form != NGX_CONDUIT_FORM_FAST && q->form != NGX_CONDUIT_FORM_BACK
+    if (q->form != NGX_CONDUIT_FORM_FAST && q->form != NGX_CONDUIT_FORM_REVERSE
         && reply->type == REDIS_REPLY_ERROR
-        && ngx_conduit_question_other(q, reply))
+        && ngx_conduit_question_next_form(q, reply))
     {
         ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                        "conduit: \"%V\" is asked in another form: %s",
@@ -249,7 +249,7 @@ ngx_conduit_question_closed(ngx_conduit_question_t *q,
    then */
 
 static ngx_uint_t
-ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
+ngx_conduit_question_next_form(ngx_conduit_question_t *q, redisReply *error)
 {
     ngx_uint_t            ro;
     ngx_conduit_shard_t  *shard;
@@ -277,7 +277,7 @@ ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
 
         if (!ro) {
             /* removed by "rename-command" */
-            return ngx_conduit_question_unscripted(q, error);
+            return ngx_conduit_question_no_scripts(q, error);
         }
 
         shard->scripts = NGX_CONDUIT_SCRIPTS_ANY;
@@ -285,7 +285,7 @@ ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
         return 1;
     }
 
-    return ngx_conduit_question_barred(q, error);
+    return ngx_conduit_question_no_permission(q, error);
 }
 
 
@@ -295,7 +295,7 @@ ngx_conduit_question_other(ngx_conduit_question_t *q, redisReply *error)
  */
 
 static ngx_uint_t
-ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
+ngx_conduit_question_no_permission(ngx_conduit_question_t *q, redisReply *error)
 {
     ngx_conduit_shard_t  *shard;
 
@@ -326,7 +326,7 @@ ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
             return 1;
         }
 
-        return ngx_conduit_question_unscripted(q, error);
+        return ngx_conduit_question_no_scripts(q, error);
 
     } else if (ngx_strstr(error->str, "ACL failure") == NULL
                && ngx_strstr(error->str, "can't run this command") == NULL)
@@ -347,7 +347,7 @@ ngx_conduit_question_barred(ngx_conduit_question_t *q, redisReply *error)
 /* the server runs no script at all: logs it, once a link */
 
 static ngx_uint_t
-ngx_conduit_question_unscripted(ngx_conduit_question_t *q, redisReply *error)
+ngx_conduit_question_no_scripts(ngx_conduit_question_t *q, redisReply *error)
 {
     ngx_conduit_shard_t  *shard;
 

@@ -2,12 +2,12 @@
 
 /*
  * A question to Redis about one stream: FAST or FULL, as conduit_history.h
- * defines them, or BACK, a step of the search of conduit_start.h.  Sends it in
- * a form that the server accepts, and makes an answer of the reply.
+ * defines them, or REVERSE, a step of the search of conduit_start.h.  Sends it
+ * in a form that the server accepts, and makes an answer of the reply.
  *
- *   BACK   XREVRANGE
- *   FAST   XREAD
- *   FULL   EVALSHA_RO    refused as unknown (Redis 6)    -> EVALSHA
+ *   REVERSE  XREVRANGE
+ *   FAST     XREAD
+ *   FULL     EVALSHA_RO  refused as unknown (Redis 6)    -> EVALSHA
  *                        NOSCRIPT                        -> EVAL(_RO), once
  *                        not allowed, nor in the script  -> XRANGE and XINFO
  *                        unknown (renamed), each of them -> XRANGE and XINFO
@@ -38,7 +38,7 @@ typedef struct ngx_conduit_question_s  ngx_conduit_question_t;
 /* the form in which a question is sent */
 enum {
     NGX_CONDUIT_FORM_FAST = 0,
-    NGX_CONDUIT_FORM_BACK,
+    NGX_CONDUIT_FORM_REVERSE,
     NGX_CONDUIT_FORM_SHA_RO,
     NGX_CONDUIT_FORM_TEXT_RO,
     NGX_CONDUIT_FORM_SHA,
@@ -80,12 +80,12 @@ struct ngx_conduit_question_s {
     void                        *data;
     conduit_history_question_t   ask;
     ngx_uint_t                   count;    /* entries asked for */
-    ngx_uint_t                   back;     /* they are asked for from ask.id
-                                              back, and nothing else of ask is
+    ngx_uint_t                   reverse;  /* they are asked for from ask.id
+                                              down, and nothing else of ask is
                                               set */
 
-    /* valid when answered; with "back", of the answer only nentries and full:
-       ngx_conduit_answer_read() reads the entries, the newest first */
+    /* valid when answered; with "reverse", of the answer only nentries and
+       full: ngx_conduit_answer_read() reads the entries, the newest first */
     conduit_history_answer_t     answer;
     size_t                       taken;    /* entries taken so far, counted by
                                               the owner */

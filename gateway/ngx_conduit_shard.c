@@ -37,12 +37,13 @@ static void ngx_conduit_shard_take(ngx_conduit_key_t *key);
 static void ngx_conduit_shard_move(ngx_conduit_key_t *key,
     ngx_conduit_shard_t *shard, ngx_uint_t asking);
 static void ngx_conduit_shard_changed(void *data);
-static void ngx_conduit_shard_settle_all(ngx_conduit_shard_t *shard,
+static void ngx_conduit_shard_follow_slots(ngx_conduit_shard_t *shard,
     void *data);
-static void ngx_conduit_shard_settle(ngx_conduit_key_t *key);
+static void ngx_conduit_shard_follow_slot(ngx_conduit_key_t *key);
 static void ngx_conduit_shard_failed(void *data);
 static void ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node);
-static void ngx_conduit_shard_silence(void *data, ngx_conduit_node_t *node);
+static void ngx_conduit_shard_close_doorbell(void *data,
+    ngx_conduit_node_t *node);
 static void ngx_conduit_shard_close(void *data, ngx_conduit_node_t *node);
 static void ngx_conduit_shard_up(void *data);
 static void ngx_conduit_shard_down(void *data);
@@ -53,7 +54,8 @@ static void ngx_conduit_shard_tell_flush(ngx_conduit_key_t *key);
 static void ngx_conduit_shard_tell_down(ngx_conduit_key_t *key);
 static void ngx_conduit_shard_each(ngx_conduit_shard_t *shard,
     void (*handler)(ngx_conduit_key_t *key));
-static void ngx_conduit_shard_look(ngx_conduit_shard_t *shard, void *data);
+static void ngx_conduit_shard_check_down(ngx_conduit_shard_t *shard,
+    void *data);
 static void ngx_conduit_shard_each_node(void *data, ngx_conduit_node_t *node);
 
 
@@ -115,7 +117,8 @@ ngx_conduit_shard_close_all(ngx_conduit_hub_t *hub)
     /* a feed whose key has moved may wait for a reply on a link of another
        shard: all links are closed before the first shard is freed */
 
-    ngx_conduit_topology_each(&hub->topology, ngx_conduit_shard_silence, hub);
+    ngx_conduit_topology_each(&hub->topology, ngx_conduit_shard_close_doorbell,
+                              hub);
     ngx_conduit_topology_each(&hub->topology, ngx_conduit_shard_close, hub);
     ngx_conduit_topology_close(&hub->topology);
 }
@@ -287,19 +290,19 @@ ngx_conduit_shard_redirect(ngx_conduit_key_t *key, redisReply *reply)
 static void
 ngx_conduit_shard_changed(void *data)
 {
-    ngx_conduit_shard_all(data, ngx_conduit_shard_settle_all, NULL);
+    ngx_conduit_shard_all(data, ngx_conduit_shard_follow_slots, NULL);
 }
 
 
 static void
-ngx_conduit_shard_settle_all(ngx_conduit_shard_t *shard, void *data)
+ngx_conduit_shard_follow_slots(ngx_conduit_shard_t *shard, void *data)
 {
-    ngx_conduit_shard_each(shard, ngx_conduit_shard_settle);
+    ngx_conduit_shard_each(shard, ngx_conduit_shard_follow_slot);
 }
 
 
 static void
-ngx_conduit_shard_settle(ngx_conduit_key_t *key)
+ngx_conduit_shard_follow_slot(ngx_conduit_key_t *key)
 {
     ngx_conduit_hub_t    *hub;
     ngx_conduit_shard_t  *shard;
@@ -355,7 +358,7 @@ ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
 
     if (shard->nkeys == 0
         && (node->slots == 0
-            || (shard->hub->proved == NULL
+            || (shard->hub->on_ready == NULL
                 && ngx_current_msec - shard->unused_since
                    >= NGX_CONDUIT_UNUSED)))
     {
@@ -365,7 +368,7 @@ ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
 
 
 static void
-ngx_conduit_shard_silence(void *data, ngx_conduit_node_t *node)
+ngx_conduit_shard_close_doorbell(void *data, ngx_conduit_node_t *node)
 {
     ngx_conduit_shard_t  *shard;
 
@@ -563,14 +566,14 @@ ngx_conduit_shard_any_away(ngx_conduit_hub_t *hub)
     ngx_uint_t  down;
 
     down = 0;
-    ngx_conduit_shard_all(hub, ngx_conduit_shard_look, &down);
+    ngx_conduit_shard_all(hub, ngx_conduit_shard_check_down, &down);
 
     return down;
 }
 
 
 static void
-ngx_conduit_shard_look(ngx_conduit_shard_t *shard, void *data)
+ngx_conduit_shard_check_down(ngx_conduit_shard_t *shard, void *data)
 {
     ngx_uint_t  *down = data;
 

@@ -69,8 +69,9 @@ struct ngx_conduit_key_s {
     const ngx_conduit_key_handlers_t   *on;
     unsigned                            redirects:3;   /* in a row; 0 after a
                                                           good reply */
-    unsigned                            lull:8;        /* polls in a row without
-                                                          a new entry */
+    unsigned                            empty_polls:8;  /* polls in a row
+                                                           without a new
+                                                           entry */
     unsigned                            skipped:1;     /* an entry was skipped
                                                           and logged */
 
@@ -94,7 +95,7 @@ typedef struct {
                                               was sent; 0: none */
     unsigned                pending:1;     /* one is sent and not back yet */
     unsigned                failed:1;      /* one of its commands was refused */
-    unsigned                refused:1;     /* an error was logged */
+    unsigned                error_logged:1;  /* an error was logged */
     u_char                  name[sizeof("conduit:canary:0123456789abcdef")];
 } ngx_conduit_canary_t;
 
@@ -116,8 +117,9 @@ struct ngx_conduit_shard_s {
     ngx_msec_t                      down_since;
     ngx_msec_t                      unused_since;  /* since when it has no
                                                       keys */
-    ngx_msec_t                      complained;    /* when an error reply was
-                                                      last logged; 0: never */
+    ngx_msec_t                      error_logged_at;  /* when an error reply was
+                                                         last logged; 0:
+                                                         never */
     ngx_conduit_canary_t            canary;
     ngx_conduit_scripts_e           scripts;
     unsigned                        impatient:1;   /* headers are sent before

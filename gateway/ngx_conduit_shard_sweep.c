@@ -25,12 +25,12 @@
 
 /* after so many polls in a row without an entry a key is polled half as often,
    and so on, down to an eighth */
-#define NGX_CONDUIT_LULL                 16
+#define NGX_CONDUIT_EMPTY_POLLS          16
 
 
 static void ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard,
     void *data);
-static ngx_uint_t ngx_conduit_shard_lull(ngx_conduit_shard_t *shard,
+static ngx_uint_t ngx_conduit_shard_poll_due(ngx_conduit_shard_t *shard,
     ngx_conduit_key_t *key);
 
 
@@ -81,7 +81,7 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
             ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_SWEEPS);
             key->on->ring(key, NGX_CONDUIT_RING_SWEEP);
 
-        } else if (ngx_conduit_shard_lull(shard, key)) {
+        } else if (ngx_conduit_shard_poll_due(shard, key)) {
             key->on->ring(key, NGX_CONDUIT_RING_POLL);
         }
     }
@@ -92,13 +92,16 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
    a while is due less often */
 
 static ngx_uint_t
-ngx_conduit_shard_lull(ngx_conduit_shard_t *shard, ngx_conduit_key_t *key)
+ngx_conduit_shard_poll_due(ngx_conduit_shard_t *shard, ngx_conduit_key_t *key)
 {
-    ngx_uint_t  every, lull;
+    ngx_uint_t  every, empty;
 
     every = 1;
 
-    for (lull = key->lull; lull >= NGX_CONDUIT_LULL && every < 8; lull /= 2) {
+    for (empty = key->empty_polls;
+         empty >= NGX_CONDUIT_EMPTY_POLLS && every < 8;
+         empty /= 2)
+    {
         every *= 2;
     }
 

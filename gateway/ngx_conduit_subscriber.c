@@ -248,7 +248,7 @@ ngx_conduit_sub_member_end(ngx_conduit_member_t *m,
         return;
 
     default: /* NGX_CONDUIT_ROSTER_DEADLINE */
-        ngx_conduit_sub_end(sub, sub->limit);
+        ngx_conduit_sub_end(sub, sub->deadline_why);
     }
 }
 
@@ -277,7 +277,7 @@ ngx_conduit_sub_member_away(ngx_conduit_member_t *m)
     }
 
     if (settings->drain == 0
-        || !ngx_conduit_sub_told(sub, NGX_CONDUIT_OUTAGE_RETRY))
+        || !ngx_conduit_sub_tells_drain(sub, NGX_CONDUIT_OUTAGE_RETRY))
     {
         return 1;
     }

@@ -14,7 +14,7 @@
 #include "ngx_conduit_subscriber_core.h"
 
 
-static void ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
+static void ngx_conduit_sub_set_deadline(ngx_conduit_sub_t *sub,
     ngx_msec_t max_duration, ngx_msec_t expires);
 static ngx_int_t ngx_conduit_sub_init(ngx_conduit_sub_t *sub,
     ngx_conduit_hub_t *hub, ngx_http_request_t *r, conduit_stream_id_t *pos);
@@ -39,7 +39,7 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_conduit_sub_limit(sub, hub->settings.max_duration, expires);
+    ngx_conduit_sub_set_deadline(sub, hub->settings.max_duration, expires);
 
     ch = ngx_conduit_channel_get(hub, key, label);
     if (ch == NULL) {
@@ -89,20 +89,20 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
 /* sets the latest end of the response, and which of two limits sets it */
 
 static void
-ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,
+ngx_conduit_sub_set_deadline(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,
     ngx_msec_t expires)
 {
     if (max_duration) {
         max_duration = ngx_conduit_jitter(max_duration);
 
         sub->member.limited = 1;
-        sub->limit = NGX_CONDUIT_CLOSE_DURATION;
+        sub->deadline_why = NGX_CONDUIT_CLOSE_DURATION;
         sub->member.deadline = ngx_current_msec + max_duration;
     }
 
     if (expires && (max_duration == 0 || expires < max_duration)) {
         sub->member.limited = 1;
-        sub->limit = NGX_CONDUIT_CLOSE_EXPIRED;
+        sub->deadline_why = NGX_CONDUIT_CLOSE_EXPIRED;
         sub->member.deadline = ngx_current_msec + expires;
     }
 }

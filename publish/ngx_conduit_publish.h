@@ -131,7 +131,7 @@ ngx_uint_t ngx_conduit_publish_encoded(ngx_http_request_t *r);
  * "conduit_publish_idempotency" is off or there is no such header.  Returns
  * NULL; or a static text that says what is wrong, for a response.
  */
-const char *ngx_conduit_publish_key(ngx_http_request_t *r,
+const char *ngx_conduit_publish_idempotency_key(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx);
 
 /* Moves *start and *end so that spaces and tabs at both ends are left out. */
@@ -143,7 +143,7 @@ void ngx_conduit_publish_trim(u_char **start, u_char **end);
  * live as long as the request.  Returns NGX_DECLINED to continue, or
  * NGX_HTTP_INTERNAL_SERVER_ERROR.
  */
-ngx_int_t ngx_conduit_publish_once(ngx_http_request_t *r,
+ngx_int_t ngx_conduit_publish_idempotent_entry(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body,
     conduit_message_t *message);
 

@@ -36,7 +36,7 @@ static u_char *ngx_conduit_publish_stored_json(ngx_conduit_publish_ctx_t *ctx,
     ngx_str_t records, u_char *p);
 static ngx_int_t ngx_conduit_publish_ok(ngx_http_request_t *r,
     ngx_str_t *type, u_char *data, size_t len);
-static void ngx_conduit_publish_timed(ngx_http_request_t *r);
+static void ngx_conduit_publish_observe_time(ngx_http_request_t *r);
 static void ngx_conduit_publish_no_expiry(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
 static ngx_int_t ngx_conduit_publish_limited(ngx_http_request_t *r,
@@ -242,7 +242,7 @@ static ngx_int_t
 ngx_conduit_publish_ok(ngx_http_request_t *r, ngx_str_t *type, u_char *data,
     size_t len)
 {
-    ngx_conduit_publish_timed(r);
+    ngx_conduit_publish_observe_time(r);
 
     ngx_conduit_stats_count(&ngx_conduit_publish_stats,
                             NGX_CONDUIT_PUBLISH_REQUESTS
@@ -257,7 +257,7 @@ ngx_conduit_publish_ok(ngx_http_request_t *r, ngx_str_t *type, u_char *data,
 /* counts the time since the request started, which NGINX has in ms */
 
 static void
-ngx_conduit_publish_timed(ngx_http_request_t *r)
+ngx_conduit_publish_observe_time(ngx_http_request_t *r)
 {
     ngx_time_t      *tp;
     ngx_msec_int_t   ms;

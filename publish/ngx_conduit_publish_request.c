@@ -253,7 +253,7 @@ ngx_conduit_publish_headers(ngx_http_request_t *r,
                                           "Content-Encoding is not supported");
     }
 
-    err = ngx_conduit_publish_key(r, ctx);
+    err = ngx_conduit_publish_idempotency_key(r, ctx);
 
     if (err != NULL) {
         ngx_conduit_stats_count(&ngx_conduit_publish_stats,
@@ -385,7 +385,7 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
         if (ngx_memcmp(message.channel_id, ctx->ids.channel, CONDUIT_UUID_LEN)
             == 0)
         {
-            return ngx_conduit_publish_once(r, ctx, body, &message);
+            return ngx_conduit_publish_idempotent_entry(r, ctx, body, &message);
         }
     }
 

@@ -14,7 +14,7 @@
 #include "ngx_conduit_time.h"
 
 
-static void ngx_conduit_publish_proved(void *data);
+static void ngx_conduit_publish_on_ready(void *data);
 static void ngx_conduit_publish_refusal(conduit_redis_error_e kind);
 
 
@@ -46,7 +46,7 @@ ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
     for (i = 0; pmcf->common.watched && i < pmcf->publishers.nelts; i++) {
         pubs[i]->refusal = ngx_conduit_publish_refusal;
 
-        if (ngx_conduit_publisher_watch(pubs[i], ngx_conduit_publish_proved,
+        if (ngx_conduit_publisher_watch(pubs[i], ngx_conduit_publish_on_ready,
                                         pmcf)
             != NGX_OK)
         {
@@ -64,7 +64,7 @@ ngx_conduit_publish_init_process(ngx_cycle_t *cycle)
  */
 
 static void
-ngx_conduit_publish_proved(void *data)
+ngx_conduit_publish_on_ready(void *data)
 {
     ngx_uint_t                        i;
     ngx_msec_t                        ready;

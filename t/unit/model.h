@@ -108,7 +108,7 @@ static struct {
     int                  renew;               /* the link has changed since that
                                                  answer came */
     int                  later;               /* the retry timer runs */
-    size_t               known;               /* entries that FULL may ask for
+    size_t               max_overlap;         /* entries that FULL may ask for
                                                  again; 0: any */
     int                  shift[2];            /* how often COUNT is halved, as a
                                                  reply was too large: cursor,

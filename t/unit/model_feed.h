@@ -34,11 +34,12 @@ ask(int rung)
         return;
     }
 
-    if (m.known >= m.h.window.n) {
-        m.known = 0;
+    if (m.max_overlap >= m.h.window.n) {
+        m.max_overlap = 0;
     }
 
-    conduit_history_ask(&m.h, rung, m.known ? m.known : MODEL_ENTRIES, &q);
+    conduit_history_ask(&m.h, rung,
+                        m.max_overlap ? m.max_overlap : MODEL_ENTRIES, &q);
     send_out(0, &q);
 }
 

@@ -75,8 +75,8 @@ goes_by_id(const model_step_t *s)
     }
 
     if (!m.mode->counted || r->setid
-        || (conduit_stream_id_cmp(&sub->start, &m.h.back) > 0
-            && conduit_stream_id_cmp(&sub->start, &m.h.lead) <= 0))
+        || (conduit_stream_id_cmp(&sub->start, &m.h.rollback_from) > 0
+            && conduit_stream_id_cmp(&sub->start, &m.h.rollback_to) <= 0))
     {
         return 1;
     }

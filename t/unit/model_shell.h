@@ -86,8 +86,8 @@ give_up(void)
 static void
 too_large(const model_packet_t *p)
 {
-    if (!p->batch && p->q.kind == CONDUIT_HISTORY_FULL && p->q.known > 1) {
-        m.known = p->q.known / 2;
+    if (!p->batch && p->q.kind == CONDUIT_HISTORY_FULL && p->q.overlap > 1) {
+        m.max_overlap = p->q.overlap / 2;
 
     } else if (count_of(p->batch) > 1) {
         m.shift[p->batch]++;
@@ -215,7 +215,7 @@ pause_sub(int n)
 
     conduit_place_unserved(p);
     p->next = item->id;
-    p->known = 1;
+    p->has_next = 1;
 }
 
 

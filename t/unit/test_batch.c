@@ -126,8 +126,8 @@ START_TEST(an_answer_judges_a_position)
 
     row = &rows[_i];
     has_read_five(&h);
-    h.back = id_of(20);
-    h.lead = id_of(29);
+    h.rollback_from = id_of(20);
+    h.rollback_to = id_of(29);
     h.past_from = id_of(15);
     h.past_to = id_of(15);
 

@@ -386,7 +386,7 @@ START_TEST(no_entry_is_left)
     ck_assert_uint_eq(h.cursor.ms, 7);
     ck_assert_uint_eq(h.next.id.ms, 0);
     conduit_history_ask(&h, 1, 100, &q);
-    ck_assert_uint_eq(q.known, 1);
+    ck_assert_uint_eq(q.overlap, 1);
     ck_assert_uint_eq(q.extra, 1);
     conduit_history_free(&h);
 
@@ -401,11 +401,11 @@ START_TEST(no_entry_is_left)
     start(&h, FAST);
     h.number_state = CONDUIT_HISTORY_NUMBER_UNKNOWN;
     conduit_history_ask(&h, 1, 100, &q);
-    ck_assert_uint_eq(q.known, 1);
+    ck_assert_uint_eq(q.overlap, 1);
     ck_assert_uint_eq(q.extra, 2);
     conduit_history_unsent(&h);
     conduit_history_ask(&h, 1, 100, &q);
-    ck_assert_uint_eq(q.known, 5);
+    ck_assert_uint_eq(q.overlap, 5);
     ck_assert_uint_eq(q.extra, 6);
     conduit_history_free(&h);
 

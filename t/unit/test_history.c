@@ -439,7 +439,7 @@ START_TEST(the_largest_id_seen_is_kept)
     told_history(&h, _i ? &missing : &back, &plan);
     ck_assert_int_eq(plan.change, _i ? RESTART : CUT);
     ck_assert_uint_eq(h.ahead.ms, 0);
-    ck_assert_uint_eq(h.lead.ms, _i ? 0 : 9);
+    ck_assert_uint_eq(h.rollback_to.ms, _i ? 0 : 9);
     conduit_history_free(&h);
 }
 END_TEST
@@ -505,18 +505,18 @@ START_TEST(a_rollback_is_remembered)
     start(&h, AHEAD);
     told_history(&h, &holes, &plan);
     ck_assert_int_eq(plan.change, CUT);
-    ck_assert_uint_eq(h.back.ms, 3);
-    ck_assert_uint_eq(h.lead.ms, 5);
+    ck_assert_uint_eq(h.rollback_from.ms, 3);
+    ck_assert_uint_eq(h.rollback_to.ms, 5);
     conduit_history_free(&h);
 
     start(&h, AHEAD);
     told_history(&h, &to_4, &plan);
-    ck_assert_uint_eq(h.back.ms, 4);
-    ck_assert_uint_eq(h.lead.ms, 9);
+    ck_assert_uint_eq(h.rollback_from.ms, 4);
+    ck_assert_uint_eq(h.rollback_to.ms, 9);
     conduit_history_unsent(&h);
     told_history(&h, &to_3, &plan);
-    ck_assert_uint_eq(h.back.ms, 3);
-    ck_assert_uint_eq(h.lead.ms, 9);
+    ck_assert_uint_eq(h.rollback_from.ms, 3);
+    ck_assert_uint_eq(h.rollback_to.ms, 9);
 
     /* the stream has reached 6-0 again, and is rolled back to an ID within the
        range of an earlier rollback */
@@ -528,12 +528,12 @@ START_TEST(a_rollback_is_remembered)
     told_history(&h, &to_5, &plan);
     ck_assert_int_eq(plan.change, CUT);
     ck_assert_uint_eq(h.cursor.ms, 5);
-    ck_assert_uint_eq(h.back.ms, 3);
-    ck_assert_uint_eq(h.lead.ms, 9);
+    ck_assert_uint_eq(h.rollback_from.ms, 3);
+    ck_assert_uint_eq(h.rollback_to.ms, 9);
     conduit_history_unsent(&h);
     told_history(&h, &missing, &plan);
-    ck_assert_uint_eq(h.back.ms, 0);
-    ck_assert_uint_eq(h.lead.ms, 0);
+    ck_assert_uint_eq(h.rollback_from.ms, 0);
+    ck_assert_uint_eq(h.rollback_to.ms, 0);
     conduit_history_free(&h);
 }
 END_TEST

@@ -237,12 +237,12 @@ START_TEST(what_the_window_has_is_not_lost_by_trimming)
     p.life = 1;
     p.pos = id_of(3);
     p.where = CONDUIT_PLACE_BELOW;
-    p.known = 1;
+    p.has_next = 1;
     p.next = id_of(4);
 
     ck_assert_int_eq(judged(&p, &h, &nothing), has ? OK : TRIMMED);
     ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
-    ck_assert_int_eq(p.known, 0);
+    ck_assert_int_eq(p.has_next, 0);
     ck_assert_int_eq(conduit_place_next(&p, &h, NULL, &item),
                      has ? CONDUIT_PLACE_SEND : CONDUIT_PLACE_TELL);
     ck_assert_uint_eq(item->id.ms, has ? 4 : 5);
@@ -373,10 +373,10 @@ START_TEST(the_whole_stream_starts_after_a_gap)
 
     p.pos = id_of(5);
     p.where = CONDUIT_PLACE_BELOW;
-    p.known = 1;
+    p.has_next = 1;
     p.next = id_of(9);
     conduit_place_cut(&p, &h);
-    ck_assert_int_eq(p.known, 0);
+    ck_assert_int_eq(p.has_next, 0);
     conduit_history_free(&h);
 }
 END_TEST
@@ -512,7 +512,7 @@ START_TEST(who_had_all_of_a_stream_is_told_no_loss)
     conduit_place_join(&below, &h, &pos);
     conduit_history_drop(&h, 3);
     conduit_place_join(&waiting, &h, NULL);
-    waiting.known = 1;
+    waiting.has_next = 1;
     waiting.next = id_of(1);
     below.where = CONDUIT_PLACE_BELOW;
 
@@ -606,7 +606,7 @@ START_TEST(who_had_the_last_life_waits_for_the_first)
     conduit_place_join(&p, &h, &pos);
     ck_assert_int_eq(judged(&p, &h, &empty), OK);
     ck_assert_int_eq(p.where, CONDUIT_PLACE_BELOW);
-    ck_assert_int_eq(p.known, 1);
+    ck_assert_int_eq(p.has_next, 1);
     ck_assert_uint_eq(p.next.ms, 2);
     ck_assert_int_eq(p.loss, _i ? CONDUIT_PLACE_TRIMMED : CONDUIT_PLACE_TOLD);
     ck_assert_int_eq(judged(&p, &h, &empty), TRIMMED);
@@ -635,7 +635,7 @@ START_TEST(the_window_is_dropped_past_a_reader)
     ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
     conduit_place_leave(&p, &h, 3);
     ck_assert_int_eq(p.where, CONDUIT_PLACE_BELOW);
-    ck_assert_int_eq(p.known, 1);
+    ck_assert_int_eq(p.has_next, 1);
     ck_assert_uint_eq(p.next.ms, 3);
 
     /* entries that are no messages are skipped, and not missed */
@@ -644,7 +644,7 @@ START_TEST(the_window_is_dropped_past_a_reader)
     conduit_window_item(&h.window, 2)->frame = NULL;
     conduit_place_leave(&p, &h, 3);
     ck_assert_int_eq(p.where, CONDUIT_PLACE_WINDOW);
-    ck_assert_int_eq(p.known, 0);
+    ck_assert_int_eq(p.has_next, 0);
     ck_assert_uint_eq(p.pos.ms, 3);
     ck_assert_uint_eq(p.seq, 3);
     conduit_place_leave(&p, &h, 4);

@@ -15,7 +15,8 @@
 #include "ngx_conduit_publish.h"
 
 
-#define NGX_CONDUIT_PUBLISH_KEY_MAX  255    /* bytes of an Idempotency-Key */
+#define NGX_CONDUIT_IDEMPOTENCY_KEY_MAX  255    /* bytes of an
+                                                   Idempotency-Key */
 
 
 /*
@@ -25,7 +26,8 @@
  */
 
 const char *
-ngx_conduit_publish_key(ngx_http_request_t *r, ngx_conduit_publish_ctx_t *ctx)
+ngx_conduit_publish_idempotency_key(ngx_http_request_t *r,
+    ngx_conduit_publish_ctx_t *ctx)
 {
     u_char                          *start, *end;
     ngx_table_elt_t                 *h;
@@ -63,7 +65,7 @@ ngx_conduit_publish_key(ngx_http_request_t *r, ngx_conduit_publish_ctx_t *ctx)
         return "Idempotency-Key is empty";
     }
 
-    if (end - start > NGX_CONDUIT_PUBLISH_KEY_MAX) {
+    if (end - start > NGX_CONDUIT_IDEMPOTENCY_KEY_MAX) {
         return "Idempotency-Key is longer than 255 characters";
     }
 
@@ -83,7 +85,7 @@ ngx_conduit_publish_key(ngx_http_request_t *r, ngx_conduit_publish_ctx_t *ctx)
  */
 
 ngx_int_t
-ngx_conduit_publish_once(ngx_http_request_t *r,
+ngx_conduit_publish_idempotent_entry(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body,
     conduit_message_t *message)
 {
