@@ -302,9 +302,9 @@ ngx_conduit_channel_writable(ngx_conduit_channel_t *ch,
 
 ngx_uint_t
 ngx_conduit_channel_next(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
-    ngx_conduit_frame_t **frame, const char **reason)
+    ngx_conduit_frame_t **frame, conduit_place_loss_e *loss)
 {
-    return ngx_conduit_listeners_next(&ch->listeners, l, frame, reason);
+    return ngx_conduit_listeners_next(&ch->listeners, l, frame, loss);
 }
 
 

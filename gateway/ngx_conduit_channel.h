@@ -129,7 +129,7 @@ void ngx_conduit_channel_writable(ngx_conduit_channel_t *ch,
 /* Calls ngx_conduit_listeners_next(). */
 ngx_uint_t ngx_conduit_channel_next(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
-    const char **reason);
+    conduit_place_loss_e *loss);
 
 /*
  * Whether a listener, which may be anywhere, has got all that is in memory and

@@ -29,7 +29,8 @@ static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
 static ngx_int_t ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
-    const char *reason, ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+    conduit_place_loss_e loss, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last);
 
 
 ngx_int_t
@@ -40,8 +41,8 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     uint32_t              size;
     ngx_int_t             rc;
     ngx_uint_t            owes;
-    const char           *reason;
     ngx_conduit_frame_t  *frame, *rest;
+    conduit_place_loss_e  loss;
 
     limit = sub->hub->settings.buffer_size;
     before = sub->pending;
@@ -69,7 +70,7 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     {
 
         if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
-                                      &reason))
+                                      &loss))
         {
             return ngx_conduit_sub_finish_control(sub, owes, 0, first, last);
         }
@@ -78,7 +79,7 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 
         if (rc == NGX_OK) {
             rc = frame ? ngx_conduit_sub_take(sub, frame, first, last, &rest)
-                       : ngx_conduit_sub_tell_lost(sub, reason, first, last);
+                       : ngx_conduit_sub_tell_lost(sub, loss, first, last);
         }
 
         if (rc != NGX_OK) {
@@ -247,7 +248,7 @@ ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
    format has none: the response is to end then */
 
 static ngx_int_t
-ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, const char *reason,
+ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, conduit_place_loss_e loss,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last)
 {
     ngx_conduit_frame_t  *frame;
@@ -256,16 +257,15 @@ ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub, const char *reason,
 
     if (!ngx_conduit_durable_is(sub->hub)) {
 
-        frame = ngx_conduit_frame_control(sub->hub, "history_lost", reason,
+        frame = ngx_conduit_frame_control(sub->hub, "history_lost",
+                                          ngx_conduit_gateway_loss_name(loss),
                                           &sub->listener.id);
         if (frame == NULL) {
             return NGX_ERROR;
         }
     }
 
-    /* the counters are adjacent: "trimmed", then "gone" */
-
-    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST + (*reason == 'g'));
+    ngx_conduit_gateway_count_lost(loss);
 
     sub->losses += (sub->losses < 255);
 

@@ -11,6 +11,9 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
+static ngx_conduit_lost_e ngx_conduit_gateway_lost(conduit_place_loss_e loss);
+
+
 _Static_assert(NGX_CONDUIT_GATEWAY_CELLS <= NGX_CONDUIT_STATS_CELLS
                && NGX_CONDUIT_GATEWAY_GAUGES <= NGX_CONDUIT_STATS_GAUGES,
                "the slots are too small");
@@ -41,7 +44,7 @@ static const char * const  ngx_conduit_gateway_pulled[] = {
     "events", "empty", "end", "away", NULL
 };
 
-/* the reasons in history_lost */
+/* the reasons in history_lost, by ngx_conduit_lost_e */
 static const char * const  ngx_conduit_gateway_losses[] = {
     "trimmed", "gone", NULL
 };
@@ -221,4 +224,27 @@ ngx_conduit_gateway_count_refused(ngx_uint_t status)
     }
 
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_REQUESTS + outcome);
+}
+
+
+void
+ngx_conduit_gateway_count_lost(conduit_place_loss_e loss)
+{
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST
+                              + ngx_conduit_gateway_lost(loss));
+}
+
+
+const char *
+ngx_conduit_gateway_loss_name(conduit_place_loss_e loss)
+{
+    return ngx_conduit_gateway_losses[ngx_conduit_gateway_lost(loss)];
+}
+
+
+static ngx_conduit_lost_e
+ngx_conduit_gateway_lost(conduit_place_loss_e loss)
+{
+    return loss == CONDUIT_PLACE_GONE ? NGX_CONDUIT_LOST_GONE
+                                      : NGX_CONDUIT_LOST_TRIMMED;
 }

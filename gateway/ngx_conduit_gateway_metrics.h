@@ -11,6 +11,7 @@
 #include <ngx_core.h>
 
 #include "conduit_jwt.h"
+#include "conduit_place.h"
 #include "conduit_redis_error.h"
 #include "ngx_conduit_stats.h"
 
@@ -50,6 +51,13 @@ enum {
 #define NGX_CONDUIT_CLOSES  8           /* ngx_conduit_close_e, those of
                                            subscribers */
 
+/* values of "reason" of history_lost_total */
+typedef enum {
+    NGX_CONDUIT_LOST_TRIMMED = 0,
+    NGX_CONDUIT_LOST_GONE,
+    NGX_CONDUIT_LOSSES
+} ngx_conduit_lost_e;
+
 /* values of "result" of pulls_total */
 typedef enum {
     NGX_CONDUIT_PULLED_EVENTS = 0,      /* some */
@@ -83,8 +91,9 @@ enum {
     NGX_CONDUIT_GATEWAY_BELLS_LOST,
     NGX_CONDUIT_GATEWAY_SWEEPS,
     NGX_CONDUIT_GATEWAY_SWEPT,
-    NGX_CONDUIT_GATEWAY_LOST,           /* trimmed, gone */
-    NGX_CONDUIT_GATEWAY_DRAININGS = NGX_CONDUIT_GATEWAY_LOST + 2,
+    NGX_CONDUIT_GATEWAY_LOST,
+    NGX_CONDUIT_GATEWAY_DRAININGS = NGX_CONDUIT_GATEWAY_LOST
+                                    + NGX_CONDUIT_LOSSES,
     NGX_CONDUIT_GATEWAY_SLOW,
     NGX_CONDUIT_GATEWAY_RESTARTS,
     NGX_CONDUIT_GATEWAY_CANARIES,
@@ -125,6 +134,12 @@ extern ngx_conduit_stats_t  ngx_conduit_gateway_stats;
 
 /* Counts a request refused with this status. */
 void ngx_conduit_gateway_count_refused(ngx_uint_t status);
+
+/* Counts a loss of history that a client is told; not CONDUIT_PLACE_TOLD. */
+void ngx_conduit_gateway_count_lost(conduit_place_loss_e loss);
+
+/* Returns the reason in history_lost; not of CONDUIT_PLACE_TOLD. */
+const char *ngx_conduit_gateway_loss_name(conduit_place_loss_e loss);
 
 #pragma GCC visibility pop
 

@@ -200,7 +200,7 @@ ngx_conduit_listeners_place(ngx_conduit_listeners_t *ls,
 ngx_uint_t
 ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
-    const char **reason)
+    conduit_place_loss_e *loss)
 {
     conduit_place_t       *p;
     conduit_window_t      *batch;
@@ -209,7 +209,7 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     const conduit_item_t  *item;
 
     *frame = NULL;
-    *reason = NULL;
+    *loss = CONDUIT_PLACE_TOLD;
 
     p = &l->place;
     batch = ngx_conduit_feed_batch(ls->feed, &last, &next);
@@ -235,7 +235,7 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
         return 1;
 
     case CONDUIT_PLACE_TELL:
-        *reason = p->loss == CONDUIT_PLACE_GONE ? "gone" : "trimmed";
+        *loss = p->loss;
         p->loss = CONDUIT_PLACE_TOLD;
         return 1;
 

@@ -122,12 +122,13 @@ void ngx_conduit_listeners_place(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 
 /*
- * Says what a listener is to be sent next, and counts it as sent: *frame, or
- * *reason when history was lost.  Returns 0 when there is nothing.
+ * Says what a listener is to be sent next, and counts it as sent: *frame; or,
+ * when history was lost, NULL and *loss, which is CONDUIT_PLACE_TOLD otherwise.
+ * Returns 0 when there is nothing.
  */
 ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
-    const char **reason);
+    conduit_place_loss_e *loss);
 
 /* Whether there is something to be sent to a listener in the window. */
 ngx_uint_t ngx_conduit_listeners_more(ngx_conduit_listeners_t *ls,

@@ -364,28 +364,26 @@ static ngx_int_t
 ngx_conduit_pull_take(ngx_conduit_pull_t *pull)
 {
     size_t                limit;
-    const char           *reason;
     ngx_conduit_frame_t  *frame;
+    conduit_place_loss_e  loss;
 
     limit = pull->hub->settings.buffer_size;
-    reason = NULL;
+    loss = CONDUIT_PLACE_TOLD;
 
-    while (!pull->ended && (reason != NULL || pull->body.len < limit)) {
+    while (!pull->ended
+           && (loss != CONDUIT_PLACE_TOLD || pull->body.len < limit))
+    {
 
         if (!ngx_conduit_channel_next(pull->channel, &pull->listener, &frame,
-                                      &reason))
+                                      &loss))
         {
             return NGX_OK;
         }
 
         if (frame == NULL) {
-
-            /* the counters are adjacent: "trimmed", then "gone" */
-
-            ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_LOST
-                                      + (*reason == 'g'));
+            ngx_conduit_gateway_count_lost(loss);
             pull->losses += (pull->losses < 255);
-            pull->form->lost(pull, reason);
+            pull->form->lost(pull, loss);
 
         } else {
             ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_EVENTS);

@@ -50,8 +50,8 @@ typedef enum {
 typedef struct {
     /* appends an event to pull->body, unless it has nothing to send for it */
     void       (*event)(ngx_conduit_pull_t *pull, ngx_conduit_frame_t *frame);
-    /* likewise for lost history, "trimmed" or "gone", before the next event */
-    void       (*lost)(ngx_conduit_pull_t *pull, const char *reason);
+    /* likewise for lost history, before the next event */
+    void       (*lost)(ngx_conduit_pull_t *pull, conduit_place_loss_e loss);
     /* completes pull->body, sets the status, the type and the headers of the
        response.  NGX_OK: send it; any other code: finalize the request with
        it.  The pull has no channel any more */

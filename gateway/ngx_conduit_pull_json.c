@@ -10,6 +10,7 @@
 
 #include "conduit_accept.h"
 #include "conduit_pull.h"
+#include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_http.h"
 #include "ngx_conduit_pull_json.h"
 
@@ -26,7 +27,7 @@
 static void ngx_conduit_pull_json_event(ngx_conduit_pull_t *pull,
     ngx_conduit_frame_t *frame);
 static void ngx_conduit_pull_json_lost(ngx_conduit_pull_t *pull,
-    const char *reason);
+    conduit_place_loss_e loss);
 static void ngx_conduit_pull_json_append(ngx_conduit_pull_t *pull,
     const char *sse, size_t len, int text);
 static ngx_int_t ngx_conduit_pull_json_answer(ngx_conduit_pull_t *pull,
@@ -92,7 +93,7 @@ ngx_conduit_pull_json_event(ngx_conduit_pull_t *pull,
 
 
 static void
-ngx_conduit_pull_json_lost(ngx_conduit_pull_t *pull, const char *reason)
+ngx_conduit_pull_json_lost(ngx_conduit_pull_t *pull, conduit_place_loss_e loss)
 {
     conduit_buf_t  *b;
 
@@ -100,7 +101,9 @@ ngx_conduit_pull_json_lost(ngx_conduit_pull_t *pull, const char *reason)
 
     conduit_buf_reset(b);
 
-    ngx_conduit_control_write("history_lost", reason, &pull->listener.id, b);
+    ngx_conduit_control_write("history_lost",
+                              ngx_conduit_gateway_loss_name(loss),
+                              &pull->listener.id, b);
 
     if (b->failed) {
         pull->body.failed = 1;
