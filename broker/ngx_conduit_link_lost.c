@@ -191,8 +191,8 @@ ngx_conduit_link_log_loss(ngx_conduit_link_t *link, const char *why,
 
     } else {
         ngx_conduit_link_log_error(link, was_up ? "connection lost"
-                                               : "connect failed", why,
-                                  link->quiet || (more && !was_up));
+                                                : "connect failed", why,
+                                   link->quiet || (more && !was_up));
     }
 
     if (was_up || !link->idle) {

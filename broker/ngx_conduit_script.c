@@ -311,7 +311,7 @@ ngx_conduit_script_message(ngx_conduit_script_op_t *op,
     *last++ = '}';
 
     ngx_conduit_lua_call(&ngx_conduit_script, op->loading, rate ? 2 : 1,
-                            argv, argvlen);
+                         argv, argvlen);
 
     argv[3] = (char *) p->key.data;
     argvlen[3] = p->key.len;

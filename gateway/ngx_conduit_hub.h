@@ -56,7 +56,7 @@ struct ngx_conduit_hub_s {
     void                           *on_ready_data;
     /* whether a key that rang is the canary's; NULL: no canaries */
     ngx_uint_t                    (*canary_ring)(ngx_conduit_shard_t *shard,
-                                        u_char *name, size_t len);
+                                                 u_char *name, size_t len);
     ngx_msec_t                      ready;         /* when Redis was last known
                                                       to work; 0: never */
     ngx_msec_t                      oldest_proof;  /* of the servers */
