@@ -20,6 +20,9 @@
 
 static int conduit_durable_type_is(const char *type, size_t len,
     const char *name);
+static const char *conduit_durable_token(const char *p, const char *end);
+static const char *conduit_durable_value(const char *p, const char *end);
+static const char *conduit_durable_spaces(const char *p, const char *end);
 static char *conduit_durable_half(uint64_t value, char *out);
 
 
@@ -47,6 +50,98 @@ conduit_durable_type_is(const char *type, size_t len, const char *name)
     return len >= n && strncasecmp(type, name, n) == 0
            && (len == n || type[n] == ';' || type[n] == ' '
                || type[n] == '\t');
+}
+
+
+int
+conduit_durable_type_valid(const char *type, size_t len)
+{
+    const char  *p, *end;
+
+    end = type + len;
+    p = conduit_durable_token(type, end);
+
+    if (p == NULL || p == end || *p != '/') {
+        return 0;
+    }
+
+    p = conduit_durable_token(p + 1, end);
+
+    while (p != NULL && p != end) {
+
+        p = conduit_durable_spaces(p, end);
+
+        if (p == end || *p != ';') {
+            return 0;
+        }
+
+        p = conduit_durable_spaces(p + 1, end);
+
+        /* there may be nothing between or after semicolons */
+
+        if (p != end && *p != ';') {
+            p = conduit_durable_value(conduit_durable_token(p, end), end);
+        }
+    }
+
+    return p != NULL;
+}
+
+
+/* returns the end of a token, or NULL if there is none */
+
+static const char *
+conduit_durable_token(const char *p, const char *end)
+{
+    const char  *start;
+
+    for (start = p; p < end; p++) {
+        if (*p <= ' ' || *p >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", *p)) {
+            break;
+        }
+    }
+
+    return p == start ? NULL : p;
+}
+
+
+/* returns the end of the "=" and the value of a parameter, a token or a quoted
+   string; NULL if there are none, or if p, the end of its name, is NULL */
+
+static const char *
+conduit_durable_value(const char *p, const char *end)
+{
+    if (p == NULL || end - p < 2 || *p != '=') {
+        return NULL;
+    }
+
+    if (*++p != '"') {
+        return conduit_durable_token(p, end);
+    }
+
+    for (p++; p < end && *p != '"'; p++) {
+
+        if (*p == '\\') {
+            p++;
+        }
+
+        if (p == end || *p < ' ' || *p >= 0x7f) {
+            return NULL;
+        }
+    }
+
+    return p < end ? p + 1 : NULL;
+}
+
+
+static const char *
+conduit_durable_spaces(const char *p, const char *end)
+{
+    while (p < end && *p == ' ') {
+        p++;
+    }
+
+    return p;
 }
 
 

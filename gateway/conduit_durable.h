@@ -80,6 +80,12 @@ typedef enum {
 conduit_durable_mode_e conduit_durable_mode(const char *type, size_t len);
 
 /*
+ * Whether a text is a media type that can be sent in a header: a type, a slash
+ * and a subtype, perhaps with parameters (RFC 9110, 8.3.1 and 5.6.6).
+ */
+int conduit_durable_type_valid(const char *type, size_t len);
+
+/*
  * Reads an offset: "-1", "now", or two numbers as in "17-3", with any number of
  * leading zeros up to 20 digits.  Returns 0; or -1, with *offset unchanged.
  */

@@ -368,17 +368,12 @@ ngx_conduit_gateway_end_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
-/* a type, a slash and a subtype, perhaps with parameters (RFC 9110, 8.3.1), and
-   nothing that can't be in a header; the two are tokens, see 5.6.2 */
-
 char *
 ngx_conduit_gateway_durable_type_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
 {
-    char        *rv;
-    u_char      *slash, *end, *p;
-    ngx_str_t   *type;
-    ngx_uint_t   i;
+    char       *rv;
+    ngx_str_t  *type;
 
     rv = ngx_conf_set_str_slot(cf, cmd, conf);
 
@@ -387,34 +382,8 @@ ngx_conduit_gateway_durable_type_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     type = (ngx_str_t *) ((char *) conf + cmd->offset);
-    end = ngx_strlchr(type->data, type->data + type->len, ';');
 
-    if (end == NULL) {
-        end = type->data + type->len;
-    }
-
-    while (end > type->data && end[-1] == ' ') {
-        end--;
-    }
-
-    slash = ngx_strlchr(type->data, end, '/');
-
-    for (p = type->data; p < end; p++) {
-        if (p != slash && ngx_strchr(" \"(),/:<=>?@[\\]{}", *p)) {
-            slash = NULL;
-            break;
-        }
-    }
-
-    for (i = 0; i < type->len; i++) {
-        if (type->data[i] < 0x20 || type->data[i] > 0x7e) {
-            break;
-        }
-    }
-
-    if (i < type->len || slash == NULL || slash == type->data
-        || slash == end - 1)
-    {
+    if (!conduit_durable_type_valid((char *) type->data, type->len)) {
         return ngx_conduit_invalid(cf, cmd, "media type", type,
                                    "as in \"application/json\"");
     }

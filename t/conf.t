@@ -732,7 +732,9 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
                    . "conduit_gateway_durable_type $_;"
                    . 'conduit_gateway_durable_wait 1s;',
         "a stream of $_" for 'text/plain', '"text/plain; charset=utf-8"', 'a/b',
-                             '"text/plain ;x=a/b"';
+                             q('text/plain ;x="a/b";y=z'), '"text/plain;"',
+                             q('text/plain; x="a; b";;y=""'),
+                             "image/svg+xml";
     is_fine "$keys conduit_gateway_durable_type text/plain;"
             . 'conduit_gateway_durable_wait 1s;',
         $gateway, 'a type and a time in http, of no use to a location';
@@ -741,7 +743,12 @@ for my $case (['publish', $publish], ['gateway', $gateway]) {
         'must be as in "application/json"', "no media type: $_"
         for 'text', '/plain', 'text/', '""', qq("text/pl\tain"), 'text/é',
             '"text/ plain"', '"text /plain"', 'a/b/c', '"text/;x=y"',
-            '"text; x=a/b"', 'text/plain,a/b';
+            '"text; x=a/b"', 'text/plain,a/b', '"text/plain; charset"',
+            '"text/plain; charset="', '"text/plain; =utf-8"',
+            '"text/plain; charset =utf-8"', '"text/plain; charset= utf-8"',
+            '"text/plain; x=a/b"', '"text/plain; x=y z"',
+            q('text/plain; x="y'), q('text/plain; x="y"z'),
+            q('text/plain; x="é"');
     is_refused $keys, "$gateway conduit_gateway_format durable;"
                       . 'conduit_gateway_durable_type a/b;'
                       . 'conduit_gateway_durable_type a/b;',

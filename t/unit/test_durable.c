@@ -51,6 +51,69 @@ START_TEST(a_type_says_how_entries_are_sent)
 END_TEST
 
 
+START_TEST(a_type_has_a_form)
+{
+    char    *copy;
+    size_t   i, len;
+
+    static const struct {
+        const char  *type;
+        int          valid;
+    } cases[] = {
+        { "a/b", 1 },
+        { "image/svg+xml", 1 },
+        { "!#$%&'*+-.^_`|~09AZ/az", 1 },
+        { "a/b;c=d", 1 },
+        { "a/b ; c=d", 1 },
+        { "a/b; c=\"\"", 1 },
+        { "a/b; c=\"d e/;\\\"\"; f=g", 1 },
+        { "a/b;", 1 },
+        { "a/b; ;; c=d;", 1 },
+        { "", 0 },
+        { "a", 0 },
+        { "a/", 0 },
+        { "/b", 0 },
+        { "a/b/c", 0 },
+        { "a/b ", 0 },
+        { " a/b", 0 },
+        { "a/b c", 0 },
+        { "a/b,c/d", 0 },
+        { "a/\xc3\xa9", 0 },
+        { "a/b\x7f", 0 },
+        { "a/b;\tc=d", 0 },
+        { "a/b; c", 0 },
+        { "a/b; c=", 0 },
+        { "a/b; =d", 0 },
+        { "a/b; c =d", 0 },
+        { "a/b; c= d", 0 },
+        { "a/b; c=d/e", 0 },
+        { "a/b; c=d e", 0 },
+        { "a/b; c=\"", 0 },
+        { "a/b; c=\"d", 0 },
+        { "a/b; c=\"d\\", 0 },
+        { "a/b; c=\"d\\\"", 0 },
+        { "a/b; c=\"d\"e", 0 },
+        { "a/b; c=\"\t\"", 0 },
+        { "a/b; c=\"\xc3\xa9\"", 0 },
+        { "a/b; c=\"\\\n\"", 0 }
+    };
+
+    for (i = 0; i < count(cases); i++) {
+
+        /* the sanitizer sees a byte that is read after the last one */
+
+        len = strlen(cases[i].type);
+        copy = malloc(len ? len : 1);
+        memcpy(copy, cases[i].type, len);
+
+        ck_assert_msg(conduit_durable_type_valid(copy, len) == cases[i].valid,
+                      "%s", cases[i].type);
+        free(copy);
+    }
+}
+END_TEST
+
+
 START_TEST(offsets_are_read)
 {
     int                       rc;
@@ -470,6 +533,7 @@ main(void)
     tc = tcase_create("durable");
 
     tcase_add_test(tc, a_type_says_how_entries_are_sent);
+    tcase_add_test(tc, a_type_has_a_form);
     tcase_add_test(tc, offsets_are_read);
     tcase_add_test(tc, offsets_sort_as_the_ids_they_are_of);
     tcase_add_test(tc, an_entity_tag_has_both_offsets);
