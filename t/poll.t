@@ -28,7 +28,7 @@ sub location {
     my $redis = $path =~ /^held/ ? $proxy->url : $REDIS;
 
     return "location /$path/ { conduit_gateway $redis;"
-           . 'conduit_gateway_auth off; conduit_gateway_key "s:$arg_run";'
+           . 'conduit_gateway_auth off; conduit_gateway_key "stream:$arg_run";'
            . 'conduit_gateway_drain 300ms;'
            . join('', map { "conduit_gateway_$_;" } @directives) . "}\n";
 }
@@ -80,7 +80,7 @@ my ($runs, $requests) = (0, 0);
 sub run {
     my $run = 'run-' . ++$runs;
 
-    return ($run, "s:$run");
+    return ($run, "stream:$run");
 }
 
 sub add { return redis('XADD', @_) }
