@@ -1,9 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Tests of gateway/conduit_place.c: where a subscriber is served from, and what
- * it is sent and told next.  Each test is a case in which entries were once
- * lost.
+ * Tests of gateway/conduit_place.c and conduit_place_change.c: where a
+ * subscriber is served from, and what it is sent and told next.  Each test is a
+ * case in which entries were once lost.
  */
 
 #include "history.h"
