@@ -237,7 +237,7 @@ conduit_jwt_json_number(conduit_jwt_json_t *j)
         /* negative, or above 2^64-1 */
 
         j->p += len;
-        conduit_jwt_json_replace(j, 0, "e0", 2);
+        conduit_jwt_json_replace(j, 0, "e0", sizeof("e0") - 1);
 
     } else if (value > INT64_MAX) {
 

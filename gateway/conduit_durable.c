@@ -31,7 +31,9 @@ static char *conduit_durable_half(uint64_t value, char *out);
 conduit_durable_mode_e
 conduit_durable_mode(const char *type, size_t len)
 {
-    if (len > 5 && strncasecmp(type, "text/", 5) == 0) {
+    if (len > sizeof("text/") - 1
+        && strncasecmp(type, "text/", sizeof("text/") - 1) == 0)
+    {
         return CONDUIT_DURABLE_TEXT;
     }
 
@@ -153,10 +155,12 @@ conduit_durable_offset_parse(const char *s, size_t len,
 
     memset(&id, 0, sizeof(id));
 
-    if (len == 2 && memcmp(s, "-1", 2) == 0) {
+    if (len == sizeof("-1") - 1 && memcmp(s, "-1", sizeof("-1") - 1) == 0) {
         offset->kind = CONDUIT_DURABLE_START;
 
-    } else if (len == 3 && memcmp(s, "now", 3) == 0) {
+    } else if (len == sizeof("now") - 1
+               && memcmp(s, "now", sizeof("now") - 1) == 0)
+    {
         offset->kind = CONDUIT_DURABLE_NOW;
 
     } else if (memchr(s, '-', len) != NULL

@@ -39,10 +39,15 @@ ngx_conduit_durable_read(ngx_http_request_t *r,
     live = ngx_conduit_durable_arg(r, "live", &value);
 
     if (live == NGX_OK) {
-        if (value.len == 9 && ngx_memcmp(value.data, "long-poll", 9) == 0) {
+        if (value.len == sizeof("long-poll") - 1
+            && ngx_memcmp(value.data, "long-poll", sizeof("long-poll") - 1)
+               == 0)
+        {
             args->live = NGX_CONDUIT_LIVE_POLL;
 
-        } else if (value.len == 3 && ngx_memcmp(value.data, "sse", 3) == 0) {
+        } else if (value.len == sizeof("sse") - 1
+                   && ngx_memcmp(value.data, "sse", sizeof("sse") - 1) == 0)
+        {
             args->live = NGX_CONDUIT_LIVE_SSE;
 
         } else {

@@ -263,10 +263,11 @@ conduit_json_write_escape(const uint8_t *p, conduit_buf_t *b)
         text[1] = 'r';
         break;
     case 0xe2:
-        conduit_buf_append(b, (p[2] == 0xa8) ? "\\u2028" : "\\u2029", 6);
+        conduit_buf_append(b, (p[2] == 0xa8) ? "\\u2028" : "\\u2029",
+                           sizeof("\\u2028") - 1);
         return;
     default:
-        memcpy(text + 1, "u00", 3);
+        memcpy(text + 1, "u00", sizeof("u00") - 1);
         text[4] = hex[*p >> 4];
         text[5] = hex[*p & 0xf];
         conduit_buf_append(b, text, 6);
