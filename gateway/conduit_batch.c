@@ -54,8 +54,8 @@ conduit_history_agrees(conduit_history_t *h, const conduit_history_answer_t *a)
     if (conduit_history_is_zero(&h->cursor) && !conduit_history_numbered(h)
         && (a->counted || a->missing))
     {
-        /* the stream is empty: the number will tell whether entries added after
-           this judgement were trimmed unread */
+        /* the stream is empty: by the number, it will be found out if entries
+           are added and trimmed after this, before they are read */
 
         h->number = a->added;
         h->number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
@@ -75,7 +75,7 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
 
     if (conduit_history_is_zero(&h->cursor)) {
 
-        /* no entry was read that could differ */
+        /* no entry was read yet: an answer without entries agrees */
 
         return a->missing || a->length == 0;
     }
@@ -92,8 +92,8 @@ conduit_history_same(conduit_history_t *h, const conduit_history_answer_t *a)
     common = (above && conduit_history_is_cursor(h, &a->entries[above - 1]))
              || (a->has_tail && conduit_history_is_cursor(h, &a->tail));
 
-    /* both must have an entry in common, and the answer none up to the cursor
-       that the window lacks */
+    /* they must have an entry in common, and the answer must have none from
+       "below" up to the cursor that the window lacks */
 
     for (i = above; i < a->nentries + a->has_tail; i++) {
         entry = i < a->nentries ? &a->entries[i] : &a->tail;
@@ -216,7 +216,8 @@ conduit_history_batch_leave(const conduit_history_t *h, size_t n,
 
     if (item->kind == CONDUIT_ITEM_GAP) {
 
-        /* the next entry is gone: the next possible ID stands for it */
+        /* the entry after the batch is lost: the smallest ID it can have had
+           stands for it */
 
         *next = *last;
         next->seq++;
@@ -237,14 +238,14 @@ conduit_history_judge(const conduit_history_t *h,
     if (next != NULL && !a->missing
         && (a->length == 0 || conduit_stream_id_cmp(&a->oldest, next) > 0))
     {
-        /* the entry that was to follow is trimmed */
+        /* the entry that followed the position was trimmed */
 
         return CONDUIT_HISTORY_TRIMMED;
     }
 
     if (next != NULL || conduit_history_is_zero(pos)) {
 
-        /* the answer may have no entry after the position */
+        /* a full answer may end before the first entry after the position */
 
         return a->full && conduit_history_index(a, pos) == a->nentries
                ? CONDUIT_HISTORY_AGAIN : CONDUIT_HISTORY_OK;
@@ -275,7 +276,8 @@ conduit_history_judge(const conduit_history_t *h,
     if (future) {
         *pos = conduit_history_zero;
 
-        /* an ended stream is not sent again: wait for what follows the END */
+        /* a stream that has ended is not sent again: the client waits for what
+           may follow its END */
 
         if (a->ended) {
             *pos = a->has_tail ? a->tail.id : a->entries[a->nentries - 1].id;
@@ -371,7 +373,7 @@ conduit_history_had_all(const conduit_history_t *h,
 }
 
 
-/* the same for the life before this one */
+/* whether a subscriber at this position had all of the life before this one */
 
 static int
 conduit_history_had_past(const conduit_history_t *h,

@@ -34,7 +34,8 @@ conduit_coalesce_look(conduit_coalesce_t *c, const conduit_window_t *w,
             return CONDUIT_COALESCE_WAIT;
         }
 
-        /* items that are no message count against the limit, too */
+        /* nothing waits; or there are too many bytes, as items without a frame
+           count, too */
 
         conduit_coalesce_over(c);
         return CONDUIT_COALESCE_SEND;
@@ -60,7 +61,8 @@ conduit_coalesce_look(conduit_coalesce_t *c, const conduit_window_t *w,
 }
 
 
-/* adds up the bytes of new items; entries without a frame are no events */
+/* adds up the bytes of new items and returns what they are; entries without a
+   frame are no events */
 
 static int
 conduit_coalesce_came(conduit_coalesce_t *c, const conduit_window_t *w,

@@ -30,7 +30,8 @@ typedef enum {
 
 /* the state of a window; zeroed: nothing came yet */
 typedef struct {
-    uint64_t  seen;                /* sequence number of the next new item */
+    uint64_t  seen;                /* sequence number up to which items were
+                                      looked at */
     uint64_t  last;                /* ms, when the newest event came */
     uint64_t  from;                /* sequence number of the first item that
                                       waits or has just come */
@@ -54,8 +55,9 @@ conduit_coalesce_e conduit_coalesce_look(conduit_coalesce_t *c,
     uint64_t time, uint64_t now);
 
 /*
- * over: all of the window is sent, as the time is over.  reset: likewise, as
- * the window was cut or has a new life; the next event does not wait either.
+ * over: the time has passed, and the caller sends all of the window.  reset:
+ * the window was cut or has a new life: nothing waits any more, and the next
+ * event is sent at once.
  */
 void conduit_coalesce_over(conduit_coalesce_t *c);
 void conduit_coalesce_reset(conduit_coalesce_t *c, const conduit_window_t *w);

@@ -1,7 +1,7 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Writes JSON (RFC 8259) from others on one line.  The text is checked and
+ * Writes JSON (RFC 8259) of any origin on one line.  The text is checked and
  * copied, never parsed into values: numbers of any size, the order of members
  * and repeated members stay as they are.  Pure: no NGINX type.
  */
@@ -17,8 +17,8 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * limit of nested objects and arrays; a deeper text is refused, as parsers of
- * clients may fail on it
+ * how deep objects and arrays may be nested: a deeper text is refused, as
+ * clients' parsers may fail on it
  */
 #define CONDUIT_COMPACT_DEPTH  512
 

@@ -5,7 +5,7 @@
 #include "conduit_history_core.h"
 
 
-/* takes eight bytes at a time, each step multiplies by an odd number */
+/* takes eight bytes at a time; each step multiplies by an odd number */
 
 uint64_t
 conduit_history_hash(const void *data, size_t len)
@@ -172,8 +172,8 @@ conduit_history_below(const conduit_history_t *h)
 
     if (conduit_stream_id_cmp(&h->compared, &id) > 0) {
 
-        /* a larger reply was refused: entries before the start of the answer
-           are not compared */
+        /* the question did not begin at the window's oldest entry, as such a
+           reply was too large: older entries are not compared */
 
         id = h->compared;
     }
@@ -203,8 +203,8 @@ conduit_history_only_deleted(const conduit_history_t *h,
 
     number = a->added - after;
 
-    /* max_deleted is the cursor's ID: another stream had no entry there to
-       delete */
+    /* the largest ID deleted is the cursor's: another stream would have had no
+       entry with it to delete */
 
     if (conduit_stream_id_cmp(&a->max_deleted, &h->cursor) == 0) {
         return !conduit_history_numbered(h) || number >= h->number;
@@ -276,8 +276,8 @@ conduit_history_other(const conduit_history_t *h,
 {
     uint64_t  number;
 
-    /* in the same stream, the entries read were counted and must have been
-       removed since */
+    /* in the same stream, entries-added counts all entries that were read, and
+       they must have been removed since */
 
     number = conduit_history_numbered(h)
              ? h->number : !conduit_history_is_zero(&h->cursor);

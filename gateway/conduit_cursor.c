@@ -51,8 +51,8 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t max_overlap,
 
     h->dirty = 0;
 
-    /* while the number is not known, the last entry of an answer is left out,
-       and one more is asked for */
+    /* while the number is not known, the last entry of an answer is not taken,
+       so one more is asked for */
 
     q->id = h->cursor;
     q->overlap = 1;
@@ -71,7 +71,7 @@ conduit_history_ask(conduit_history_t *h, int rung, size_t max_overlap,
     q->kind = CONDUIT_HISTORY_FULL;
     h->busy = CONDUIT_HISTORY_FULL;
 
-    /* from the oldest entry of this life in the window */
+    /* ask from the oldest entry that the window has of this life */
 
     end = conduit_window_end(&h->window);
     seq = conduit_history_oldest(h);
@@ -117,8 +117,8 @@ conduit_history_take(conduit_history_t *h,
     if (h->state == CONDUIT_HISTORY_CLAIMED
         && !conduit_history_is_zero(&h->cursor))
     {
-        /* entries between the claimed position and this one, if any, were never
-           seen: the window begins here */
+        /* whether there are entries between the claimed position and this one
+           is not known: the window begins here */
 
         h->floor = entry->id;
         conduit_stream_id_before(&h->floor);
@@ -139,9 +139,9 @@ conduit_history_take(conduit_history_t *h,
 
 
 /*
- * A GAP has the ID of the entry that follows it.  That may not be the first
- * entry of the answer that led to the GAP: if memory ran out, the next answer
- * may begin lower.
+ * Sets the ID of a GAP at the end of the window to that of the entry that
+ * follows it.  That may not be the first entry of the answer that led to the
+ * GAP: if memory ran out, the next answer may begin lower.
  */
 
 static void
@@ -255,8 +255,8 @@ conduit_history_drop(conduit_history_t *h, size_t n)
 
             if (item->kind == CONDUIT_ITEM_GAP) {
 
-                /* nobody may pass the gap unnoticed: a position before the
-                   entry that follows it is below the window */
+                /* entries are lost before this ID: a smaller position is below
+                   the window, where an answer judges it */
 
                 conduit_stream_id_before(&h->floor);
 

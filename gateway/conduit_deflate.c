@@ -15,7 +15,8 @@
 #include "conduit_deflate.h"
 
 
-/* a buffer larger than this, after large bytes, is freed */
+/* after large bytes were compressed, an output buffer larger than this is
+   freed */
 #define CONDUIT_DEFLATE_KEEP  262144
 
 /* the polynomial of CRC-32; the highest bit stands for x^0 */
@@ -29,7 +30,7 @@ struct conduit_deflate_s {
 };
 
 
-/* no name, no time, no extra flags, system unknown */
+/* the file's name and time are not set, and the operating system is unknown */
 
 const unsigned char  conduit_deflate_header[CONDUIT_DEFLATE_HEADER] = {
     0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255
@@ -136,8 +137,8 @@ conduit_deflate_run(conduit_deflate_t *d, const void *dict, size_t dict_len,
 
     s = &d->stream;
 
-    /* as long as the stored form: a piece that fills it is of no use.  zlib
-       counts in unsigned int */
+    /* room for the bytes of the stored form, as a piece that fills it would be
+       of no use; zlib counts in unsigned int */
 
     room = len + (len / CONDUIT_DEFLATE_BLOCK + 1) * CONDUIT_DEFLATE_STORED;
 
@@ -167,7 +168,7 @@ conduit_deflate_run(conduit_deflate_t *d, const void *dict, size_t dict_len,
     s->next_out = (unsigned char *) out;
     s->avail_out = (unsigned int) room;
 
-    /* a full buffer means that the piece may have more bytes */
+    /* if the buffer is full, the piece may have more bytes that did not fit */
 
     if (deflate(s, Z_SYNC_FLUSH) != Z_OK || s->avail_out == 0) {
         return 0;
@@ -213,9 +214,9 @@ conduit_deflate_crc(const void *data, size_t len)
 
 
 /*
- * The CRC of a followed by n bytes b is crc(a) * x^(8n) + crc(b), modulo the
- * polynomial.  zlib has crc32_combine_op() only since 1.2.12, and before that
- * nothing as fast.
+ * The CRC of bytes a, followed by n bytes b, is crc(a) * x^(8n) + crc(b),
+ * modulo the polynomial.  zlib has crc32_combine_op() only since 1.2.12, and
+ * nothing as fast before.
  */
 
 uint32_t

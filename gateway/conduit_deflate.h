@@ -31,7 +31,7 @@
 /* bytes that a stored block can have */
 #define CONDUIT_DEFLATE_BLOCK   65535
 
-/* the state of zlib, which any number of pieces are made with */
+/* the state of zlib, used for any number of pieces */
 typedef struct conduit_deflate_s  conduit_deflate_t;
 
 extern const unsigned char  conduit_deflate_header[CONDUIT_DEFLATE_HEADER];
@@ -71,21 +71,22 @@ void conduit_deflate_end(uint32_t crc, uint32_t size, unsigned char *out);
 uint32_t conduit_deflate_crc(const void *data, size_t len);
 
 /*
- * Returns what conduit_deflate_crc_join() needs to know of bytes that follow
- * others: their number, as a power of x modulo the CRC's polynomial.
+ * Returns what conduit_deflate_crc_join() needs to know of the second run: its
+ * number of bytes, as a power of x modulo the CRC's polynomial.
  */
 uint32_t conduit_deflate_crc_op(size_t len);
 
 /*
- * Returns the CRC-32 of two runs of bytes of their own CRCs; op is that of the
- * second.  For no bytes, first is 0.
+ * Returns the CRC-32 of two runs of bytes, one after the other, from the CRC-32
+ * of each; op is conduit_deflate_crc_op() of the length of the second.  The
+ * CRC-32 of no bytes is 0.
  */
 uint32_t conduit_deflate_crc_join(uint32_t first, uint32_t second,
     uint32_t op);
 
 /*
  * Whether a value of Accept-Encoding (RFC 9110 12.5.3) names gzip with a weight
- * over 0.  "*" is not taken for gzip, as NGINX does not either.
+ * over 0.  "*" does not count, as in NGINX's own gzip module.
  */
 int conduit_deflate_accepted(const char *value, size_t len);
 

@@ -10,8 +10,8 @@
 /* digits of each half of an offset */
 #define CONDUIT_DURABLE_DIGITS  20
 
-/* intervals by which a cursor may be ahead of the clock: a year.  Each answer
-   may move a cursor on by up to an hour, so it can be far ahead */
+/* intervals by which a client's cursor may be ahead of the clock: a year.  It
+   may be far ahead, as each answer can advance it by up to an hour */
 #define CONDUIT_DURABLE_AHEAD  (365 * 24 * 3600 / CONDUIT_DURABLE_INTERVAL)
 
 /* seconds by which a cursor advances at most, as the protocol says */
@@ -79,7 +79,7 @@ conduit_durable_type_valid(const char *type, size_t len)
 
         p = conduit_durable_spaces(p + 1, end);
 
-        /* there may be nothing between or after semicolons */
+        /* a parameter may be empty, as in "text/plain; ;" */
 
         if (p != end && *p != ';') {
             p = conduit_durable_value(conduit_durable_token(p, end), end);
@@ -255,8 +255,9 @@ conduit_durable_cursor(uint64_t now, uint64_t client, uint32_t random)
     current = now > CONDUIT_DURABLE_EPOCH
               ? (now - CONDUIT_DURABLE_EPOCH) / CONDUIT_DURABLE_INTERVAL : 0;
 
-    /* only a cursor that is not past, and that a server can have sent, is moved
-       on; a client with any other gets the present one */
+    /* a client that has sent the present cursor, or a later one that a server
+       can have sent, gets a greater one; any other client gets the present
+       one */
 
     if (client == 0 || client < current
         || client > current + CONDUIT_DURABLE_AHEAD)

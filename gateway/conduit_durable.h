@@ -86,8 +86,8 @@ conduit_durable_mode_e conduit_durable_mode(const char *type, size_t len);
 int conduit_durable_type_valid(const char *type, size_t len);
 
 /*
- * Reads an offset: "-1", "now", or two numbers as in "17-3", with any number of
- * leading zeros up to 20 digits.  Returns 0; or -1, with *offset unchanged.
+ * Reads an offset: "-1", "now", or two numbers as in "17-3", each with up to 20
+ * digits, leading zeros included.  Returns 0; or -1, with *offset unchanged.
  */
 int conduit_durable_offset_parse(const char *s, size_t len,
     conduit_durable_offset_t *offset);
@@ -104,23 +104,24 @@ size_t conduit_durable_etag_write(const conduit_durable_offset_t *from,
     const conduit_stream_id_t *to, int closed, char *out);
 
 /*
- * Reads the cursor that a client has sent back.  Returns 0, which is no cursor,
- * if it is not a number, or is larger than any cursor.
+ * Reads the cursor that a client has sent back.  Returns 0, which means no
+ * cursor, if it is not a number, or is larger than any cursor.
  */
 uint64_t conduit_durable_cursor_parse(const char *s, size_t len);
 
 /*
  * Returns the cursor to send at the time now (seconds since 1970): that of the
- * present interval; or, if the client's cursor is not past, one that is greater
- * than the client's by a random amount.  client is 0 without a cursor.
+ * present interval; or, if the client has sent this one or a later one, one
+ * that is greater than the client's by a random amount.  client is 0 if it has
+ * sent none.
  */
 uint64_t conduit_durable_cursor(uint64_t now, uint64_t client,
     uint32_t random);
 
 /*
- * Says what an answer to FULL means for a reader.  The question must have been
- * asked from the offset's ID: from 0-0 for START, from the greatest ID for NOW.
- * The result is never GONE for these two.
+ * Returns what an answer to FULL means for a reader.  The question must have
+ * been asked from the offset's ID: from 0-0 for START, from the greatest ID for
+ * NOW.  The result is never GONE for these two.
  */
 conduit_durable_verdict_e conduit_durable_judge(
     const conduit_durable_offset_t *offset, const conduit_history_answer_t *a);
@@ -142,9 +143,10 @@ void conduit_durable_base64(const uint8_t *data, size_t len,
     conduit_buf_t *b);
 
 /*
- * Append a control event: control() its beginning, up to and including the
- * offset; then its rest, control_open() with the cursor, and whether the reader
- * has got all entries, or control_closed() when the stream is closed.
+ * Append a control event in two parts: control() its beginning, up to and
+ * including the offset; then control_open() its rest, with the cursor and
+ * whether the reader has got all entries, or control_closed() its rest when the
+ * stream is closed.
  */
 void conduit_durable_control(const conduit_stream_id_t *id, conduit_buf_t *b);
 void conduit_durable_control_open(uint64_t cursor, int up_to_date,

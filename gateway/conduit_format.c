@@ -79,7 +79,8 @@ conduit_format_conduit(const conduit_format_entry_t *e, conduit_arena_t *arena,
 
     conduit_sse_write_stream(&m, &e->id, arena, b);
 
-    /* when the arena is full, another try would fail, too */
+    /* the arena has no room for this entry, and would have none if it was tried
+       again */
 
     if (b->failed && conduit_arena_full(arena)) {
         event->error = conduit_message_status_text(CONDUIT_MESSAGE_NO_MEMORY);
@@ -219,8 +220,7 @@ conduit_format_durable_bytes(const conduit_format_entry_t *e,
 }
 
 
-/* the event of the value, if there is one that can be sent, and a control
-   event */
+/* appends the event of the value, if it can be sent, and a control event */
 
 static void
 conduit_format_durable_event(const conduit_format_entry_t *e,
@@ -354,8 +354,8 @@ conduit_format_field_end(const conduit_format_entry_t *e,
 }
 
 
-/* why a value is refused unread; NULL: it is not.  An entry that ends the
-   stream needs no value */
+/* why a value is refused before it is read; NULL: it is not refused.  An entry
+   that ends the stream needs no value */
 
 static const char *
 conduit_format_refused(const conduit_format_entry_t *e)
@@ -383,8 +383,8 @@ conduit_format_id(const conduit_format_entry_t *e, conduit_buf_t *b)
 
 
 /*
- * Finishes an event that began at from.  An event without data is taken back,
- * unless the stream ends with it: then only its id stays.
+ * Finishes an event that began at from.  If it has no data, it is removed from
+ * the buffer; if the stream ends with it, its id is written instead.
  */
 
 static void
@@ -416,11 +416,11 @@ conduit_format_finish(const conduit_format_entry_t *e, size_t from,
 
 
 /*
- * Writes a line for each line of the value, which ends with LF, CR LF or CR, as
- * for the readers of event streams.  A value that ends with a line end gets an
- * empty line after it, so that the value that readers get ends with LF, too.
- * Readers drop one space after the colon; tight: there is none unless the line
- * begins with one.
+ * Writes a "data:" line for each line of the value.  Lines end with LF, CR LF
+ * or CR, as they do in an event stream.  A value that ends with a line end gets
+ * an empty line after it, so that the value that clients read ends with LF,
+ * too.  Clients drop one space after the colon; tight: none is written, unless
+ * the line begins with a space.
  */
 
 static void

@@ -15,10 +15,10 @@
  *             text, or of bytes; the control event without its rest, unless the
  *             stream ends with it
  *
- * A stream of json, text or durable ends with an entry that has the end field,
- * whatever its other field holds: if that can't be sent, it is left out.  An
- * event without data is an id alone: the client stores its position and
- * dispatches nothing.  In durable it is a control event alone.
+ * In json, text and durable, an entry that has the end field ends the stream,
+ * even if its data field can't be sent: then the event has no data.  Such an
+ * event is an id alone: the client stores its position and dispatches nothing.
+ * In durable it is a control event alone.
  */
 
 #ifndef CONDUIT_FORMAT_H
@@ -64,7 +64,7 @@ typedef struct {
     int                  sent;   /* an event was appended */
     int                  end;    /* an event was appended that ends the
                                     stream */
-    int                  prompt; /* an event was appended that is never held
+    int                  prompt; /* an event was appended that must not be held
                                     back: it is no delta, or it is the end */
     const char          *error;  /* static text: why the entry, or its value,
                                     was skipped; NULL: it was not */
@@ -79,7 +79,7 @@ typedef struct {
     void  (*write)(const conduit_format_entry_t *e, conduit_arena_t *arena,
                    conduit_buf_t *b, conduit_format_event_t *event);
 
-    /* Whether write() would set event->end; the arena likewise. */
+    /* Whether write() would set event->end; it uses the arena likewise. */
     int   (*is_end)(const conduit_format_entry_t *e, conduit_arena_t *arena);
 } conduit_format_t;
 

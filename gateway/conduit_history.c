@@ -102,11 +102,11 @@ conduit_history_answer(conduit_history_t *h, const conduit_history_answer_t *a,
 
 /*
  * Whether the last entry of an answer, whose entries from "first" on are new,
- * is left in the stream for the next answer.  As long as the number is not
- * known, only an entry that was left tells whether the stream was trimmed up to
- * the cursor or past it.  An answer to FAST that reaches the end of the stream
- * is followed by FULL, which tells the number; the stream may be trimmed
- * before.
+ * is not taken, but left for the next answer.  As long as the number is not
+ * known, only such an entry tells whether the stream was trimmed up to the
+ * cursor or past it.  An answer to FAST that reaches the end of the stream
+ * leaves one, too: FULL follows, which tells the number, but the stream may be
+ * trimmed before that.
  */
 
 static int
@@ -194,7 +194,8 @@ conduit_history_settle(conduit_history_t *h, const conduit_history_answer_t *a,
 
     }
 
-    /* otherwise it stays CLAIMED: _take() of the first entry settles it */
+    /* otherwise the state stays CLAIMED until conduit_history_take() of an
+       entry */
 
     conduit_history_go_on(h, a, first, plan);
 }
@@ -236,7 +237,8 @@ conduit_history_newest(const conduit_history_t *h,
 
     newest = a->nentries ? &a->entries[a->nentries - 1] : &a->tail;
 
-    /* entries are not taken yet: one was left, or they are of another stream */
+    /* some entries were not taken: one was left, or they are of another
+       stream */
 
     if (a->full || conduit_stream_id_cmp(&newest->id, &h->cursor) > 0) {
         return CONDUIT_HISTORY_UNKNOWN;
@@ -257,8 +259,8 @@ conduit_history_newest(const conduit_history_t *h,
 
     if (a->nentries == 0 && !a->has_tail) {
 
-        /* a server that answers XRANGE alone has no entry at or after "from",
-           but may have some before it: the next question begins at 0-0 */
+        /* XRANGE alone tells that no entry is at or after "from", but not
+           whether some are before it: the next question begins at 0-0 */
 
         return (!a->missing && conduit_stream_id_cmp(&a->last_id, &a->from) < 0)
                ? CONDUIT_HISTORY_UNKNOWN : CONDUIT_HISTORY_RESTING;
@@ -268,7 +270,7 @@ conduit_history_newest(const conduit_history_t *h,
 }
 
 
-/* the stream has not got as far as the position */
+/* the stream ends before the position that a client has claimed */
 
 static void
 conduit_history_future(conduit_history_t *h, const conduit_history_answer_t *a,
@@ -417,8 +419,9 @@ conduit_history_is_next(const conduit_history_t *h,
 
 
 /*
- * The value of entries-added just before entries[first]: counted back from the
- * end of the stream, or from its beginning if none of its entries was deleted.
+ * Sets the number to the value that entries-added had just before
+ * entries[first] was added: counted back from the end of the stream, or from
+ * its beginning if none of its entries was deleted.
  */
 
 static void
@@ -466,7 +469,8 @@ conduit_history_cut(conduit_history_t *h, const conduit_history_answer_t *a,
     conduit_item_t       *item;
     conduit_stream_id_t   to;
 
-    /* if the entry at "ahead" is there, only those up to the cursor are gone */
+    /* if the answer has the entry at "ahead", only entries up to the cursor are
+       gone */
 
     to = h->cursor;
     i = conduit_history_index(a, &h->ahead);

@@ -6,16 +6,37 @@
  * or belong to another stream.  Pure: no NGINX type, no Redis library, no
  * clock.
  *
- * The caller (the feed) sends the questions it is given to Redis, hands in the
- * answers as data, and carries out the plan it gets back.  At most one question
- * about the cursor is out at a time; it is of one of two kinds:
+ * Terms:
+ *
+ *   entry       an entry of the Redis stream.  A message is an entry that is
+ *               sent to clients: it has a frame, the bytes of its event
+ *   END         an entry that says that the stream has ended; others may follow
+ *   window      the newest entries read, in memory: conduit_window.h
+ *   cursor      the ID of the last entry read; 0-0 before the first
+ *   floor       the window has all entries after this ID, up to the cursor
+ *   subscriber  a client.  Its position is the ID of the last entry it has got
+ *   batch       entries read for subscribers whose position is below the floor
+ *   judge       decide from an answer whether a position is in this stream, and
+ *               whether entries after it are lost
+ *   life        the stream from its creation until it is deleted or replaced by
+ *               another one: the IDs of two lives can't be compared
+ *   mark        an item of the window between two entries: GAP stands for lost
+ *               entries, LIFE for the beginning of the next life
+ *   ring        a notice that the key may have changed: of the doorbell (CLIENT
+ *               TRACKING); of a sweep, in case such a notice was lost; or of a
+ *               poll, where there is no doorbell
+ *
+ * The caller (the feed) sends the questions that it is given to Redis, hands in
+ * the answers as data, and carries out the plan that it gets back.  At most one
+ * question about the cursor is out at a time; it is of one of two kinds:
  *
  *   FAST   XREAD COUNT n+1 STREAMS key <just before the cursor>
- *          When the first entry is the cursor's own, no entry between it and
- *          the others is missing, and the others are appended.
+ *          If the first entry is the cursor's own, the others follow it without
+ *          a gap, and are appended.
  *   FULL   the script below: what XINFO STREAM and XRANGE say at one instant.
- *          Asked at first, after a link came up, after the key moved, at 0-0,
- *          and whenever FAST did not start with the cursor's entry.
+ *          Asked at first, after a link came up, after the key moved to another
+ *          server, when the key rings while the cursor is 0-0, and whenever an
+ *          answer to FAST did not start with the cursor's entry.
  *
  *                        ring / sweep / poll, conduit_history_ring() == 1
  *                     +----------------------------------------------+
@@ -33,31 +54,34 @@
  *
  * A ring while a question is out sets "dirty": another question follows.
  *
- * What FULL decides, by the first rule that fits.  An entry is "common" if both
- * the window, in this life, and the answer have it with the same ID and bytes,
- * and all entries of the answer before it, from the window's oldest on, are
- * common, too:
+ * What an answer to FULL means, by the first rule that fits.  "added", "length"
+ * and "oldest" are entries-added, the length and the ID of the first entry, as
+ * XINFO STREAM gives them.  An entry is "common" if both the window, in this
+ * life, and the answer have it with the same ID and bytes, and all entries of
+ * the answer before it, from the window's oldest on, are common, too:
  *
- *   the cursor is only what a client said   start there; when the stream has
- *                                           not got that far, at 0-0, or at its
- *                                           newest entry if that is an END
+ *   the cursor is only what a client said   start there; if the stream ends
+ *                                           before that ID, start at 0-0, or at
+ *                                           its newest entry if that is an END
  *   no such key, no entry was ever seen     wait for it
  *   no such key                             RESTART
- *   an entry is common                      go on after the newest common one;
- *                                           CUT what the window has after it (a
- *                                           rollback, XDEL), and positions
- *                                           after it when last-generated-id is
- *                                           less than "ahead"
+ *   an entry is common                      go on after the newest common one.
+ *                                           CUT if the window has entries after
+ *                                           it, which a rollback or XDEL took,
+ *                                           or last-generated-id < "ahead":
+ *                                           these entries are dropped, and
+ *                                           positions after it are moved back
  *   added < number                          RESTART
  *   last-generated-id < cursor, or ahead    RESTART
  *   the stream is empty                     keep the number; idle
  *   oldest > cursor, added - length <       RESTART: in the same stream, the
- *     number                                entries read would all be removed
+ *     number                                entries read would all be gone, and
+ *                                           counted as such
  *   at 0-0, oldest <= ahead                 RESTART: it was empty up to "ahead"
  *   oldest > cursor, added - length ==      no entry is missing, go on
  *     number, or, when that is not known,
  *     the oldest is "next"
- *   at 0-0, the number is not known         go on: no entry was ever seen
+ *   at 0-0, the number is not known         go on: no entry was ever read
  *   oldest > cursor                         GAP, go on
  *   oldest <= cursor, the answer has no     XDEL took the cursor's entry, go on
  *     entry of the window's range, and
@@ -67,30 +91,32 @@
  *   oldest <= cursor                        RESTART: rolled back further than
  *                                           the window goes, or another stream
  *
+ * "at 0-0" says that the cursor is 0-0.
  * "number" is the value of entries-added when the cursor was the newest entry.
- * It is not known before the end of a stream was read once by FULL, if that was
- * read from an entry in its middle.  Until then, the last entry of an answer is
- * left in the stream, to be "next": it will be the oldest one if just the
- * entries up to the cursor are trimmed.
+ * If reading began in the middle of the stream, it is not known until FULL has
+ * read to the end once.  Until then, the last entry of an answer is not taken,
+ * but remembered as "next": if it is the oldest entry later, the stream was
+ * trimmed just up to the cursor, and no entry after the cursor is lost.
  * "ahead" is the largest last-generated-id seen when a subscriber was judged:
  * its position may be after the cursor, as another worker may have read
  * further.
  *
- * RESTART and GAP put a mark into the window, so that each subscriber meets it
- * at its own pace, after the frames before it: conduit_place.h.  Subscribers in
- * the window lose nothing by a restart; those below it are told "gone".
+ * RESTART and GAP put a mark into the window, so that each subscriber comes to
+ * it at its own pace, after the frames before it: conduit_place.h.  Subscribers
+ * in the window lose nothing by a restart; those below it are told "gone".
  *
  * Redis before 7 has neither entries-added nor max-deleted-entry-id.  There
- *  - a stream whose oldest entry is after the cursor is taken for trimmed past
- *    the cursor: clients are told "trimmed" even if no entry is missing, and
- *    even if it is another stream with larger IDs;
- *  - with no common entry and the oldest entry not after the cursor, as after
- *    XDEL of all that the window has, the stream is read from its oldest entry
- *    again, and clients get those entries twice.  Redis 7 has that problem
- *    only if XDEL also took entries after the cursor that were not read yet;
+ *  - if the oldest entry is after the cursor, the stream is assumed to be the
+ *    same and trimmed past the cursor: clients are told "trimmed" even if no
+ *    entry is missing, or if it is another stream with larger IDs;
+ *  - if no entry is common and the oldest one is not after the cursor, as after
+ *    XDEL of all entries of the window, the stream is read from its oldest
+ *    entry again, and clients get these entries twice.  With Redis 7 that
+ *    happens only if XDEL also took entries after the cursor that were not read
+ *    yet;
  *  - the loss of entries that were added and trimmed before the first read of
  *    a new stream is not noticed.
- * What can't be told on any version is listed in t/unit/model_judge.h.
+ * What can't be found out with any version is listed in t/unit/model_judge.h.
  *
  * conduit_history.c has the rules, t/unit/test_history.c their table;
  * conduit_cursor.c says what is asked when, conduit_batch.c serves subscribers
@@ -154,16 +180,17 @@ typedef struct {
 } conduit_history_entry_t;
 
 /*
- * An answer as data.  FAST fills entries, nentries, full, and what is said of
- * the question; FULL fills all.  A reply of any other form is an error and not
- * an answer: call _failed().
+ * An answer as data.  FAST fills entries, nentries, full, serial, kind and
+ * from; FULL fills all members.  A reply of any other form is an error and not
+ * an answer: call conduit_history_failed().
  */
 typedef struct {
     const conduit_history_entry_t  *entries;    /* IDs growing strictly */
     size_t                nentries;
     unsigned              full:1;       /* as many as were asked for: there may
                                            be more */
-    unsigned              missing:1;    /* no such key; the rest is zero */
+    unsigned              missing:1;    /* there is no such key; the rest is
+                                           zero */
     unsigned              counted:1;    /* added and max_deleted are set */
     unsigned              has_tail:1;
     unsigned              ended:1;      /* the newest entry is an END, and the
@@ -236,7 +263,7 @@ typedef struct {
                                            the cursor is there; 0-0: none */
     conduit_stream_id_t   compared;     /* where the last answer to FULL began:
                                            older entries of the window were not
-                                           compared */
+                                           compared with it */
     conduit_stream_id_t   message;      /* of the last message taken; 0-0: none,
                                            or a gap came after it */
     uint64_t              number;       /* entries-added at the cursor, valid
@@ -282,11 +309,13 @@ typedef struct {
     conduit_history_busy_e  kind;       /* FAST or FULL */
     conduit_stream_id_t     id;         /* XREAD's (exclusive: just before the
                                            cursor), or the script's from */
-    size_t                  overlap;    /* of the window's entries, how many it
-                                           asks for again, or 1 */
-    size_t                  extra;      /* entries to ask for, besides as many
-                                           new ones as the caller wants: those,
-                                           and one that may be left */
+    size_t                  overlap;    /* how many entries that were read
+                                           before it asks for again, at least
+                                           1 */
+    size_t                  extra;      /* entries to ask for in addition to the
+                                           new ones that the caller wants: the
+                                           overlap, and one that may not be
+                                           taken */
     uint32_t                serial;     /* to be copied to the answer */
 } conduit_history_question_t;
 
@@ -294,9 +323,11 @@ typedef struct {
 typedef enum {
     CONDUIT_HISTORY_NOTHING = 0,
     CONDUIT_HISTORY_GAP,           /* a mark was appended */
-    CONDUIT_HISTORY_CUT,           /* conduit_place_cut() for all */
-    CONDUIT_HISTORY_RESTART        /* a mark was appended;
-                                      conduit_place_restarted() for all */
+    CONDUIT_HISTORY_CUT,           /* call conduit_place_cut() for all
+                                      subscribers */
+    CONDUIT_HISTORY_RESTART        /* a mark was appended; call
+                                      conduit_place_restarted() for all
+                                      subscribers */
 } conduit_history_change_e;
 
 typedef enum {
@@ -330,9 +361,9 @@ typedef enum {
     CONDUIT_HISTORY_OK = 0,        /* go on from there */
     CONDUIT_HISTORY_TRIMMED,       /* go on, and tell "trimmed" */
     CONDUIT_HISTORY_GONE,          /* go on, and tell "gone" */
-    CONDUIT_HISTORY_END,           /* it is that of the END, which is the newest
-                                      entry: 204 where after_end is stop, else
-                                      as OK */
+    CONDUIT_HISTORY_END,           /* it is that of an END, which is the newest
+                                      entry: reply 204 if after_end is stop,
+                                      else as OK */
     CONDUIT_HISTORY_AGAIN          /* the answer does not reach that far, or the
                                       position was moved: ask again from it */
 } conduit_history_verdict_e;
@@ -341,15 +372,15 @@ typedef enum {
 /*
  * Hashes an entry's bytes, to tell apart two entries with the same ID.  The
  * caller chooses the bytes: those of the field "data", none when there is no
- * such field.  Not for hash tables, and not safe against forgery: whoever could
- * forge an entry may write the stream anyway.
+ * such field.  Not for hash tables, and not safe against forgery: who could
+ * forge an entry can write to the stream anyway.
  */
 uint64_t conduit_history_hash(const void *data, size_t len);
 
 /*
  * Starts at a client's position, or at 0-0; no question is sent yet.  pos may
- * be NULL: then it is called again, with the position, before _ask().  release
- * is the window's.
+ * be NULL: then call it again with the position, before conduit_history_ask().
+ * release is called for each frame that the window drops.
  */
 void conduit_history_init(conduit_history_t *h, const conduit_stream_id_t *pos,
     void (*release)(void *frame));
@@ -357,45 +388,50 @@ void conduit_history_init(conduit_history_t *h, const conduit_stream_id_t *pos,
 void conduit_history_free(conduit_history_t *h);
 
 /*
- * The key rang, or is to be read for another reason.  Returns 1: call _ask()
- * now; 0: not now, as a question is out, which another one will follow, or as
- * the retry timer asks.
+ * The key rang, or is to be read for another reason.  Returns 1: call
+ * conduit_history_ask() now; or 0: a question is out, after whose answer
+ * another one will be asked, or the retry timer will ask.
  */
 int conduit_history_ring(conduit_history_t *h);
 
 /*
- * Fills in a question and counts it as sent.  Call it only when idle, or when
- * told to.  rung: a doorbell announced an entry; at 0-0, FULL is asked then, as
- * FAST takes no entries there; it has no other effect.  max_overlap: how many
- * of the window's newest entries FULL may ask for again, at least 1; all of
- * them, unless such a reply was too large.  When the question can't be sent:
- * _failed(), or _unsent() when the link reconnects by itself.
+ * Fills in a question about the cursor and counts it as sent.  Call it only
+ * when idle, or when a function or a plan says so.  rung: the doorbell said
+ * that the key has changed.  This matters only at 0-0: then FULL is asked, as
+ * the first entries can't be taken from an answer to FAST, which starts with
+ * the cursor's entry.  max_overlap: how many of the window's newest entries
+ * FULL may ask for again, at least 1; the caller lowers it after a reply that
+ * was too large.  If the question can't be sent, call conduit_history_failed(),
+ * or conduit_history_unsent() when the link reconnects by itself.
  */
 void conduit_history_ask(conduit_history_t *h, int rung, size_t max_overlap,
     conduit_history_question_t *q);
 
 /*
- * Whether an answer to FULL lacks the cursor's entry and ends too early to tell
- * why: only with the end of the stream can one count whether XDEL took it.  The
- * caller may ask the same question again, for as many entries as the stream
- * has.  If it takes the answer as it is, the stream may count as another one,
- * or as rolled back.
+ * Whether an answer to FULL lacks the cursor's entry and does not reach the end
+ * of the stream, so that the entries after the cursor can't be counted, and it
+ * can't be told whether XDEL removed the cursor's entry.  The caller may ask
+ * the same question again, for as many entries as the stream has.  If it hands
+ * in this answer instead, the stream may be taken for another one, or for
+ * rolled back.
  */
 int conduit_history_is_short(const conduit_history_t *h,
     const conduit_history_answer_t *a);
 
 /*
- * The question that is out was answered: fills in the plan.  Window, cursor and
- * marks are as the plan says when it returns.  When the plan says TAKE, the
- * answer must live until _taken().
+ * Processes the answer to the question that is out, and fills in the plan.
+ * When it returns, the plan's change has been made to the window and the
+ * cursor.  If the plan says TAKE, the answer must live until
+ * conduit_history_taken().
  */
 void conduit_history_answer(conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_history_plan_t *plan);
 
 /*
- * Appends one entry, in order; frame is NULL (size 0) when the entry is no
- * message.  Returns 0, and the frame is the window's from then on; or -1 when
- * memory is out: then call _failed(), the rest is asked for again.
+ * Appends one entry of the answer, in order; frame is NULL (size 0) when the
+ * entry is no message.  Returns 0, and the window owns the frame from then on;
+ * or -1 when memory is out: then call conduit_history_failed(), the rest is
+ * asked for again.
  */
 int conduit_history_take(conduit_history_t *h,
     const conduit_history_entry_t *entry, void *frame, uint32_t size);
@@ -406,27 +442,29 @@ conduit_history_next_e conduit_history_taken(conduit_history_t *h,
     const conduit_history_answer_t *a);
 
 /*
- * What an answer says of the newest entry there was when it was given; after
- * _answer(), and _taken() where entries were taken.  ended: the entry at the
- * cursor is an END.
+ * Returns what an answer says of the entry that was the newest one when it was
+ * given.  Call it after conduit_history_answer() and, where entries were taken,
+ * conduit_history_taken().  ended: the entry at the cursor is an END.
  */
 conduit_history_newest_e conduit_history_newest(const conduit_history_t *h,
     const conduit_history_answer_t *a, int ended);
 
 /*
  * A temporary error, or memory is out: only the retry timer asks again, rings
- * do not.  When it expires, call _retry(), then _ask().
+ * do not.  When it expires, call conduit_history_retry(), then
+ * conduit_history_ask().
  */
 void conduit_history_failed(conduit_history_t *h);
 
-/* The retry timer expired.  Returns 1 when _ask() is to be called now. */
+/* The retry timer expired.  Returns 1 when conduit_history_ask() is to be
+   called now. */
 int conduit_history_retry(conduit_history_t *h);
 
 /*
  * The question was lost with its link; or its reply is a redirect, or comes
- * from the server that had the key before.  No question is out any more.  When
- * the key can be read (a link is up, at the new server), call _ask(): it will
- * be FULL.
+ * from the server that had the key before.  No question is out any more.  Call
+ * conduit_history_ask() when the key can be read again, as a link is up or the
+ * new server is known: it will ask FULL.
  */
 void conduit_history_unsent(conduit_history_t *h);
 
@@ -440,30 +478,35 @@ void conduit_history_drop(conduit_history_t *h, size_t n);
 /* --- batches: FULL from a position that is below the window --- */
 
 /*
- * Fills in the question for a batch from a position; not before the first
- * answer to the cursor's question (CLAIMED).
+ * Fills in the question for a batch from a position.  It is not to be called
+ * before the first answer to the cursor's question, while the state is CLAIMED.
  */
 void conduit_history_ask_batch(conduit_history_t *h,
     const conduit_stream_id_t *pos, conduit_history_question_t *q);
 
 /*
- * Whether an answer to a batch and the window are of the same stream, so that a
- * subscriber may go on in the window after the batch: they have an entry in
- * common, or the answer ends below the window, and it has no entry up to the
- * cursor that the window should have and has not.  Returns 1; or 0: nobody may
- * be served from it before the cursor's question was answered.  Ask that when
- * conduit_history_ring() says so, then the batch again; after a second 0 in a
- * row the batch waits for the retry timer.
+ * Whether an answer to FULL, of a batch or about the cursor, is of the same
+ * stream as the window, so that a subscriber may go on in the window after it.
+ * It is not if its last-generated-id or entries-added is less than what was
+ * seen before.  Else, two conditions must hold: every entry of the answer from
+ * the window's oldest one up to the cursor is in the window, too; and there is
+ * such an entry, or the answer ends below the window, or only XDEL explains
+ * that there is none.
+ *
+ * Returns 1; or 0: no subscriber may be served from the answer.  If it is that
+ * of a batch, ask about the cursor first (when conduit_history_ring() returns
+ * 1), and then for the batch again; after a second 0 in a row the batch waits
+ * for the retry timer.
  */
 int conduit_history_agrees(conduit_history_t *h,
     const conduit_history_answer_t *a);
 
 /*
  * Makes a batch of the first *n entries of an answer that agrees.  A subscriber
- * that got them is at *last.  Returns 1 when *next is the entry after that,
- * else 0.  The last entry of a full answer is left out, to be *next: so a
- * subscriber at the end of the batch can tell whether trimming has gone past
- * it.
+ * that has got them is at *last.  Returns 1 when *next is the entry after that,
+ * else 0.  If the answer is full, its last entry is not part of the batch, but
+ * becomes *next: a subscriber at the end of the batch can tell by it whether
+ * the stream was trimmed past its position.
  */
 int conduit_history_batch(const conduit_history_t *h,
     const conduit_history_answer_t *a, size_t *n, conduit_stream_id_t *last,
@@ -479,28 +522,31 @@ void conduit_history_batch_cut(const conduit_history_t *h,
     conduit_stream_id_t *next);
 
 /*
- * Before conduit_history_drop(), while the entry after the batch is not known:
- * if that entry is one of the n items, so that the readers of the batch will be
- * below the window, *next becomes its ID.  Returns whether it did.
+ * Call it before conduit_history_drop() while the entry after the batch is not
+ * known.  If that entry is one of the n items, the readers of the batch will be
+ * below the window after it: *next becomes the entry's ID.  Returns whether it
+ * did.
  */
 int conduit_history_batch_leave(const conduit_history_t *h, size_t n,
     const conduit_stream_id_t *last, conduit_stream_id_t *next);
 
 /*
- * What an answer that agrees says about a position that is not below its from.
+ * Judges a position by an answer that agrees and whose "from" is not after it.
  * next is the entry known to follow the position, or NULL.  *pos becomes where
  * to go on: 0-0 when the position is of an earlier life and this one is to be
- * read from its oldest entry (OK when the subscriber had all of the life
- * before, else GONE); the position of the END when it is after the end of a
- * stream that has ended (GONE).
+ * read from its oldest entry (OK when the subscriber had all of the earlier
+ * life, else GONE); the position of the END when it is after the end of a
+ * stream that has ended (GONE); the last one before a rollback when its entry
+ * was rolled back (AGAIN).
  */
 conduit_history_verdict_e conduit_history_judge(const conduit_history_t *h,
     const conduit_history_answer_t *a, conduit_stream_id_t *pos,
     const conduit_stream_id_t *next);
 
 /*
- * Moves a position in what was rolled back to the one before the rollback,
- * unless the window has an entry at it.  Returns whether it was moved.
+ * Moves a position whose entry was rolled back to the last one before the
+ * rollback, unless the window has an entry with that ID again, or the position
+ * is below the window.  Returns whether it was moved.
  */
 int conduit_history_resume(const conduit_history_t *h,
     conduit_stream_id_t *pos);

@@ -17,8 +17,8 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * the size of an item without a frame in the window: such items, too, make it
- * exceed its limit and are dropped
+ * the size that an item without a frame counts for, so that the window's limit
+ * applies to such items, too
  */
 #define CONDUIT_HISTORY_MARK  64
 
@@ -40,24 +40,28 @@ conduit_history_numbered(const conduit_history_t *h)
 }
 
 
-/* The number of entries up to an ID: the index of the first one after it. */
+/* Returns how many entries of an answer have IDs up to an ID, included: the
+   index of the first entry after it. */
 size_t conduit_history_index(const conduit_history_answer_t *a,
     const conduit_stream_id_t *id);
 
 /*
  * Finds the newest entry that the window and an answer have in common: *after
- * is the number of the item after it in the window, *i its index in the answer.
- * What comes after an entry that the window lacks, or has with other bytes, is
- * of another history, even if it looks the same.  When the window has no entry
- * left, the cursor's entry is looked for, as if it was the last one.
+ * is the sequence number of the item after it in the window, *i its index in
+ * the answer.  It stops at the first entry that the window lacks, or has with
+ * other bytes: what follows is of another history, even if it looks the same.
+ * When the window has no entry left, it compares the answer with the cursor's
+ * entry instead.  Returns whether there is one.
  */
 int conduit_history_common(const conduit_history_t *h,
     const conduit_history_answer_t *a, uint64_t *after, size_t *i);
 
-/* The number of the first item of this life in the window, or the end. */
+/* The sequence number of the first item of this life in the window, or the
+   end. */
 uint64_t conduit_history_begin(const conduit_history_t *h);
 
-/* The number of the oldest entry of this life in the window, or the end. */
+/* The sequence number of the oldest entry of this life in the window, or the
+   end. */
 uint64_t conduit_history_oldest(const conduit_history_t *h);
 
 /* Whether an entry is the one at the cursor. */
@@ -65,9 +69,10 @@ int conduit_history_is_cursor(const conduit_history_t *h,
     const conduit_history_entry_t *entry);
 
 /*
- * The window has all entries after the returned ID.  Entries that were trimmed
- * already when it was read may be back, after a failover to a replica that had
- * not trimmed that far: they are up to this ID.
+ * Returns an ID after which the window has all entries.  An answer may have
+ * entries up to this ID that the window lacks: they were trimmed before the
+ * window was read, and are back after a failover to a replica that had not
+ * trimmed that far.
  */
 conduit_stream_id_t conduit_history_below(const conduit_history_t *h);
 
@@ -80,15 +85,15 @@ const conduit_stream_id_t *conduit_history_last_message(
     const conduit_history_t *h);
 
 /*
- * Whether nothing but XDEL explains an answer that has neither the cursor's
- * entry nor one of the window: then reading goes on after the cursor.
+ * Whether only XDEL can explain that an answer has neither the cursor's entry
+ * nor one of the window: then reading goes on after the cursor.
  */
 int conduit_history_only_deleted(const conduit_history_t *h,
     const conduit_history_answer_t *a);
 
 /*
- * Why a stream that has no entry in common with the window must be another one;
- * NULL: it may be the same.
+ * Returns the reason why a stream without an entry in common with the window
+ * must be another one; or NULL: it may be the same.
  */
 const char *conduit_history_other(const conduit_history_t *h,
     const conduit_history_answer_t *a);

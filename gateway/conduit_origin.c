@@ -57,7 +57,7 @@ conduit_origin_fault(const char *text, size_t len)
         return "there is a user";
     }
 
-    /* the colons of an IPv6 address are in brackets */
+    /* an IPv6 address has its colons in brackets: the port comes after them */
 
     port = conduit_origin_find(p, end, ']');
     port = conduit_origin_find(port ? port : p, end, ':');

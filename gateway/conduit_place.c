@@ -35,8 +35,8 @@ conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
     p->pos = *pos;
     p->where = CONDUIT_PLACE_JOINING;
 
-    /* checked first, as the cursor may have reached an ID that was rolled back
-       before */
+    /* this comes before the check for a rollback, as the entry at the cursor
+       may have an ID that was rolled back before */
 
     if (conduit_place_is_cursor(p, h)) {
         conduit_place_enter(p, h);
@@ -51,7 +51,7 @@ conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
 }
 
 
-/* whether the cursor, whose entry was read, is at its position */
+/* whether its position is the cursor, whose entry was read */
 
 static int
 conduit_place_is_cursor(const conduit_place_t *p, const conduit_history_t *h)
@@ -87,8 +87,8 @@ conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* places a subscriber that had all of the life before this one, and is to get
-   all of this one */
+/* places a subscriber that has got all of the life before this one, and is to
+   get all of this one */
 
 static void
 conduit_place_follow(conduit_place_t *p, const conduit_history_t *h)
@@ -125,7 +125,7 @@ conduit_place_within(const conduit_history_t *h, const conduit_stream_id_t *pos)
 int
 conduit_place_has_all(const conduit_history_t *h)
 {
-    /* after a gap the window has all that the stream has */
+    /* after a gap, the window has all entries that the stream has */
 
     return h->fresh_seq >= h->window.base
            && (conduit_place_is_zero(&h->floor)
@@ -194,7 +194,7 @@ conduit_place_next(conduit_place_t *p, const conduit_history_t *h,
 }
 
 
-/* returns the next item of the window that has a frame to send; skips the
+/* returns the next item of the window that has a frame to send, or NULL; skips
    others */
 
 static const conduit_item_t *
@@ -220,7 +220,8 @@ conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
 
         case CONDUIT_ITEM_GAP:
 
-            /* a subscriber ahead of the cursor does not miss these entries */
+            /* a subscriber that is ahead of the cursor, and past the gap, does
+               not miss its entries */
 
             if (conduit_stream_id_cmp(&item->id, &p->pos) > 0) {
                 conduit_place_lose(p, CONDUIT_PLACE_TRIMMED);
@@ -234,7 +235,8 @@ conduit_place_item(conduit_place_t *p, const conduit_history_t *h)
 
         default:
 
-            /* a position may be ahead of the cursor for a moment */
+            /* a position may be ahead of the cursor, as another worker may have
+               read further */
 
             if (conduit_stream_id_cmp(&item->id, &p->pos) <= 0) {
                 break;
@@ -286,7 +288,8 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
 
     if (p->has_next && conduit_stream_id_cmp(&p->pos, &h->floor) >= 0) {
 
-        /* the window has the next entry, even if it is gone from the stream */
+        /* the window has the next entry, even if that is not in the stream any
+           more */
 
         conduit_place_enter(p, h);
         return CONDUIT_HISTORY_OK;
@@ -337,14 +340,15 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
 }
 
 
-/* the answer is to a question from before it joined */
+/* judges a subscriber by an answer to a question that was sent before it
+   joined */
 
 static conduit_history_verdict_e
 conduit_place_judge_late(conduit_place_t *p, const conduit_history_t *h)
 {
-    /* an entry that the window has got since it joined shows that its position
-       exists; but not, at the cursor, whether that is an END with nothing after
-       it */
+    /* if the window has got the entry at its position since it joined, the
+       position is valid.  At the cursor that is not enough: the entry may be an
+       END with nothing after it */
 
     if (p->where != CONDUIT_PLACE_JOINING || !conduit_place_is_item(p, h)
         || conduit_stream_id_cmp(&p->pos, &h->cursor) == 0)

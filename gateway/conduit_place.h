@@ -2,22 +2,25 @@
 
 /*
  * Where one subscriber stands in its channel, and what it is to be sent next.
- * Pure: the listeners' queues follow from "where".
+ * Pure: no NGINX type.  A subscriber is in one of four states, "where":
  *
- *   JOINING   came with a position that the window does not have: a batch
- *             is read from there, and the answer judges the position.  The
- *             response header is not sent yet
+ *   JOINING   came with a position that the window does not have: a batch is
+ *             read from there, and the answer judges the position.  Except in
+ *             an outage, the response header is not sent before that
  *   BELOW     has a position below the window, and waits for a batch
- *   BATCH     was judged by a batch, which holds the entries to send next
- *   WINDOW    is at "seq" of the window: ready, or waiting if that is the end
+ *   BATCH     was judged by the answer to a batch, which has the entries to
+ *             send to it next
+ *   WINDOW    is to be sent item "seq" of the window next, or, if that is the
+ *             end, waits for it
  *
  *     JOINING --judge--> BATCH --batch is done--> WINDOW | BELOW
  *     BELOW   --judge--> BATCH
  *     WINDOW  --the window was dropped past it--> BELOW
  *
- * In the window a subscriber is placed by sequence number, not by ID: so it
- * gets the frames of an earlier life of the stream before those of the next
- * one, and the mark between them in its turn.
+ * In the window a subscriber's place is a sequence number, not an ID, as IDs
+ * start again with each life of the stream: so it gets the frames of one life,
+ * then the mark, then the frames of the next life.  The terms are explained in
+ * conduit_history.h.
  */
 
 #ifndef CONDUIT_PLACE_H
@@ -37,25 +40,29 @@ typedef enum {
 /* what a subscriber is to be told before its next event */
 typedef enum {
     CONDUIT_PLACE_TOLD = 0,                /* nothing */
-    CONDUIT_PLACE_TRIMMED,
-    CONDUIT_PLACE_GONE
+    CONDUIT_PLACE_TRIMMED,                 /* entries after its position were
+                                              trimmed before it got them */
+    CONDUIT_PLACE_GONE                     /* its position is of a stream that
+                                              is gone, perhaps with entries that
+                                              it has not got */
 } conduit_place_loss_e;
 
 typedef struct {
     uint64_t              seq;     /* of the next item, valid in WINDOW */
-    conduit_stream_id_t   pos;     /* ID of the last entry it got, in "life";
-                                      0-0: it starts with the oldest.  The
-                                      caller keeps the client's own position
-                                      (for the id of control events), which
-                                      stays when pos becomes 0-0 */
+    conduit_stream_id_t   pos;     /* ID of the last entry it has got, in
+                                      "life"; 0-0: it starts with the oldest.
+                                      The caller keeps the client's own position
+                                      (for the id of control events), which is
+                                      not reset when pos becomes 0-0 */
     conduit_stream_id_t   next;    /* the entry after pos, valid when
                                       has_next */
     uint32_t              life;
-    uint32_t              since;   /* "asked" of the history when it joined: an
+    uint32_t              since;   /* "asked" of the history when it joined.  An
                                       answer to an earlier question does not
-                                      judge it, as it may be older than the
-                                      position, which another worker may have
-                                      sent, or than what is there */
+                                      judge it: that may lack the newest
+                                      entries, even the one at its position,
+                                      which another worker may have sent to
+                                      it */
     uint8_t               where;   /* conduit_place_e */
     uint8_t               loss;    /* conduit_place_loss_e, to be told */
     uint8_t               has_next;
@@ -73,18 +80,19 @@ typedef enum {
 } conduit_place_do_e;
 
 
-/* Whether the window has all entries of the stream, up to the cursor. */
+/* Whether the window has all entries that the stream has, up to the cursor. */
 int conduit_place_has_all(const conduit_history_t *h);
 
-/* Puts a new subscriber in its place; pos is NULL for the whole stream. */
+/* Puts a new subscriber in its place; pos is NULL, or 0-0, for the whole
+   stream. */
 void conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
     const conduit_stream_id_t *pos);
 
 /*
- * Says what to do next, from the window or, in BATCH, from the batch (NULL
- * otherwise).  Skips items with nothing to send: marks, entries that are no
- * messages.  A loss is told only when an event follows, before it: *item is its
- * entry.
+ * Returns what to do next for a subscriber, from the window or, in BATCH, from
+ * the batch (NULL otherwise).  Skips items with nothing to send: marks, and
+ * entries that are no messages.  A loss is told only right before the next
+ * event: *item is the entry of that event.
  */
 conduit_place_do_e conduit_place_next(conduit_place_t *p,
     const conduit_history_t *h, const conduit_window_t *batch,
@@ -94,47 +102,58 @@ conduit_place_do_e conduit_place_next(conduit_place_t *p,
 void conduit_place_sent(conduit_place_t *p, const conduit_item_t *item);
 
 /*
- * Judges a subscriber by an answer that agrees: to a batch or, all entries
- * taken, to the cursor's FULL.  The subscriber is JOINING or BELOW, at a
- * position not below the answer's from.  An answer to a question from before it
- * joined is AGAIN, or OK if the window has got the entry at its position since,
- * and one after it.  END and AGAIN leave it where it is.  END: refuse it, or
- * call conduit_place_settle().  AGAIN: ask again from p->pos.  After any other
- * verdict it is in BATCH, in WINDOW, or BELOW at another position.  An answer
- * to the cursor makes no batch: call conduit_place_unserved() if it is in BATCH
- * then.
+ * Judges a subscriber, which is JOINING or BELOW, by an answer for which
+ * conduit_history_agrees() has returned 1: that to a batch or, after all its
+ * entries were taken, that to FULL about the cursor.  The position must not be
+ * below the answer's from.  Returns
+ *
+ *   END     refuse the subscriber, or call conduit_place_settle(): until then
+ *           it stays where it is
+ *   AGAIN   ask again from p->pos: it stays where it is
+ *   others  it is in BATCH, in WINDOW, or BELOW at another position
+ *
+ * If the question was sent before the subscriber joined, the result is AGAIN;
+ * or OK, if the window has got the entry at its position since then, and an
+ * entry after it.  An answer about the cursor makes no batch: if the subscriber
+ * is in BATCH after it, call conduit_place_unserved().
  */
 conduit_history_verdict_e conduit_place_judge(conduit_place_t *p,
     const conduit_history_t *h, const conduit_history_answer_t *a);
 
 /*
- * Places a subscriber that was found at the END and is to wait for what may
- * follow.
+ * Places a subscriber whose verdict was END, but which is to wait for entries
+ * that may follow the END.
  */
 void conduit_place_settle(conduit_place_t *p, const conduit_history_t *h,
     const conduit_history_answer_t *a);
 
-/* The subscriber in BATCH has no batch, or not any more: it is BELOW again. */
+/* There is no batch for a subscriber in BATCH, or not any more: it is BELOW
+   again. */
 void conduit_place_unserved(conduit_place_t *p);
 
 /*
- * The subscriber in BATCH has got all of the batch: last and next (or NULL) are
- * those of conduit_history_batch().
+ * A subscriber in BATCH has got all of the batch: it goes on in WINDOW or
+ * BELOW.  last, and next (or NULL), are those of conduit_history_batch().
  */
 void conduit_place_batch_done(conduit_place_t *p, const conduit_history_t *h,
     const conduit_stream_id_t *last, const conduit_stream_id_t *next);
 
 /*
- * The n oldest items of the window are about to be dropped: a subscriber at one
- * of them becomes BELOW, or moves on when they are of an earlier life.
+ * The n oldest items of the window are about to be dropped: a subscriber that
+ * is at one of them becomes BELOW; or, where they are of an earlier life, which
+ * can't be read again, it skips them.
  */
 void conduit_place_leave(conduit_place_t *p, const conduit_history_t *h,
     size_t n);
 
-/* The plan says CUT.  The caller cuts the batch, too. */
+/* The plan says CUT: if the entry at its position was cut off, a subscriber is
+   moved back to the last entry before the cut.  The caller must cut the batch,
+   too (conduit_history_batch_cut()). */
 void conduit_place_cut(conduit_place_t *p, const conduit_history_t *h);
 
-/* The plan says RESTART.  The caller drops the batch. */
+/* The plan says RESTART: a subscriber below the window is moved to what the
+   window has of the life that is over; or, if it has got no entry yet, to the
+   new life.  The caller must drop the batch. */
 void conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h);
 
 #pragma GCC visibility pop

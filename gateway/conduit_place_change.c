@@ -21,7 +21,7 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
         return;
     }
 
-    /* whether it misses a message of the life it is in at that point */
+    /* message: it misses a message of the life that it has come to */
 
     message = 0;
 
@@ -39,8 +39,8 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
 
     if (p->life != h->life) {
 
-        /* entries that it misses of an earlier life can't be read any more; the
-           rest of that life is in the window */
+        /* entries of an earlier life can't be read again, so those dropped are
+           lost to it; the rest of that life is in the window */
 
         p->has_next = 0;
 
@@ -54,8 +54,8 @@ conduit_place_leave(conduit_place_t *p, const conduit_history_t *h, size_t n)
 }
 
 
-/* leaves an item of the window without sending it; returns whether it misses a
-   message */
+/* moves past an item that is about to be dropped; returns whether the
+   subscriber misses a message */
 
 static int
 conduit_place_miss(conduit_place_t *p, const conduit_item_t *item)
@@ -72,7 +72,7 @@ conduit_place_miss(conduit_place_t *p, const conduit_item_t *item)
     if (!p->has_next) {
 
         if (item->frame == NULL && !conduit_place_is_zero(&p->pos)) {
-            /* this entry is not sent */
+            /* no client is sent this entry */
             p->pos = item->id;
             return 0;
         }
@@ -96,7 +96,8 @@ conduit_place_cut(conduit_place_t *p, const conduit_history_t *h)
 
     if (p->where == CONDUIT_PLACE_JOINING) {
 
-        /* its ID may be given to a new entry before it is judged */
+        /* if its entry was rolled back, a new entry may get its ID before it is
+           judged */
 
         (void) conduit_history_resume(h, &p->pos);
         return;
@@ -142,7 +143,7 @@ conduit_place_restarted(conduit_place_t *p, const conduit_history_t *h)
 
     if (conduit_place_is_zero(&p->pos)) {
 
-        /* it has got nothing yet; the entry it was waiting for is gone */
+        /* it has got no entry yet; the one that it was waiting for is gone */
 
         if (p->has_next) {
             conduit_place_lose(p, CONDUIT_PLACE_GONE);

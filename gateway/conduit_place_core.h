@@ -25,19 +25,21 @@ int conduit_place_within(const conduit_history_t *h,
 void conduit_place_enter(conduit_place_t *p, const conduit_history_t *h);
 
 /*
- * Places a subscriber that wants all there is: in the window, if that begins
- * with the oldest entry.
+ * Places a subscriber that wants all entries there are: in the window, if that
+ * begins with the oldest one, else BELOW.
  */
 void conduit_place_fresh(conduit_place_t *p, const conduit_history_t *h);
 
 /*
- * Moves it to the next life of the stream, whose mark is given, without the
- * entries it has not got; message: one of these is a message.
+ * Moves a subscriber to the next life of the stream, of which mark is the LIFE
+ * mark.  message: it has not got all messages of its present life, which it is
+ * to be told.
  */
 void conduit_place_next_life(conduit_place_t *p, const conduit_item_t *mark,
     int message);
 
-/* Keeps a loss to be told.  Of two, one is told: "gone" says more. */
+/* Notes a loss that a subscriber is to be told.  Of two losses only "gone" is
+   told, which includes "trimmed". */
 void conduit_place_lose(conduit_place_t *p, conduit_place_loss_e loss);
 
 #pragma GCC visibility pop

@@ -20,7 +20,7 @@ conduit_portion_learn(size_t size, size_t bytes, size_t n)
 
     mean = bytes / n + 1;
 
-    /* a smaller mean counts half: the next entries may be large again */
+    /* a smaller mean counts half, as the next entries may be large again */
 
     return mean >= size ? mean : size - (size - mean + 1) / 2;
 }

@@ -19,9 +19,9 @@
 
 /*
  * Returns the size in bytes that entries of a stream are expected to have,
- * after an answer with n entries of "bytes" bytes in all; size is what was
- * returned before, 0 at first.  If the entries of the answer were larger, the
- * result is their mean; if they were smaller, it goes half of the way to that.
+ * after an answer with n entries of "bytes" bytes in all.  size is what was
+ * returned before, 0 at first.  The result is the mean of the answer's entries
+ * if that is larger than size; else it is halfway between the two.
  */
 size_t conduit_portion_learn(size_t size, size_t bytes, size_t n);
 

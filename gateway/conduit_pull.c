@@ -46,8 +46,8 @@ conduit_pull_write(const char *sse, size_t len, int text, conduit_buf_t *b)
 }
 
 
-/* appends the member that is made of all lines of a field; returns whether the
-   event has such a line */
+/* appends a member made of all lines of a field; returns whether the event has
+   such a line */
 
 static int
 conduit_pull_member(const char *sse, size_t len, conduit_pull_field_e field,

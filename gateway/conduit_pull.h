@@ -21,10 +21,10 @@
  *   {"id":"<id>","event":"<event>","data":<data>}
  *
  * A member that the event does not have is left out.  Lines of data are joined
- * with LF; text: they are no JSON, and become a string.  An event without data
- * is not dispatched by an EventSource, and nothing is appended for it, either.
- * Returns whether an object was appended.  A failed allocation shows in
- * b->failed.
+ * with LF; text: they are not JSON, and are written as a string.  For an event
+ * without data nothing is appended, as an EventSource does not dispatch it,
+ * either.  Returns whether an object was appended.  A failed allocation shows
+ * in b->failed.
  */
 int conduit_pull_write(const char *sse, size_t len, int text,
     conduit_buf_t *b);

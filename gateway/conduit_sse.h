@@ -19,8 +19,8 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * a comment line that keeps a connection alive; with an empty line after it,
- * lax parsers would see an event without data
+ * a comment line that keeps a connection alive; it has no empty line after it,
+ * as lax parsers would take that for an event without data
  */
 #define CONDUIT_SSE_KEEPALIVE  ":\n"
 

@@ -53,7 +53,7 @@ conduit_start_parse(const char *s, size_t len, uint64_t now,
 }
 
 
-/* a number and its unit; what is before the epoch is the epoch */
+/* reads a number and its unit; a time before the epoch becomes the epoch */
 
 static int
 conduit_start_ago(const char *s, size_t len, uint64_t now, uint64_t *ms)
@@ -159,7 +159,8 @@ int
 conduit_start_look(conduit_start_search_t *s, const conduit_stream_id_t *id,
     int end)
 {
-    /* an END counts from the second entry on: something follows it then */
+    /* an END counts only if it is not the newest entry, which is looked at
+       first */
 
     if (s->start.kind == CONDUIT_START_LATEST
         || (s->start.kind == CONDUIT_START_SINCE

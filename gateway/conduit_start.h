@@ -1,28 +1,29 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Where a client starts that comes without a position: conduit_gateway_start,
- * or the argument "since".  Pure: no NGINX type and no clock.
+ * Where a client without a position starts: conduit_gateway_start, or the
+ * argument "since".  Pure: no NGINX type and no clock.
  *
  *   OLDEST   with the oldest entry there is
- *   TURN     after the last END that something follows; a stream without one is
- *            one turn, from its oldest entry on
+ *   TURN     with the current turn: after the newest END that another entry
+ *            follows; without such an END, with the oldest entry
  *   LATEST   after the newest entry
- *   SINCE    after the last entry before a moment, by the entries' IDs
+ *   SINCE    after the last entry before a point in time, by the time in the
+ *            entries' IDs
  *
- * All but OLDEST are the position of an entry that is in the stream.  So a
- * search is over before the engine hears of the client: from then on the client
- * is one that resumes after this entry.  The entries are looked at from the
- * newest one back, first those in the window, and if that has not enough of
- * them, those in Redis, in steps:
+ * All but OLDEST need a search, whose result is the ID of an entry, or 0-0 for
+ * the whole stream.  The client gets its place (conduit_place.h) only after the
+ * search, as if it had come with this ID as its position.  A search looks at
+ * entries from the newest one back: first at those of the window and, if these
+ * do not suffice, at those in Redis, in steps:
  *
  *   conduit_start_begin()
  *     conduit_start_look() for each entry -> 1: found
  *     conduit_start_more()                -> 0: found, or 1: the next step,
  *                                            from search.from back
  *
- * The first look at the newest entry is the moment from which on nothing is
- * missed.
+ * Entries that are added after the first look come after the position found, so
+ * the client gets them.
  */
 
 #ifndef CONDUIT_START_H
@@ -61,19 +62,20 @@ typedef struct {
                                           looked at next */
     conduit_stream_id_t   pos;         /* the client starts after it; 0-0: with
                                           the oldest entry.  Valid when found */
-    size_t                looked;      /* how many entries were looked at, of
-                                          TURN */
+    size_t                looked;      /* how many entries were looked at; only
+                                          counted for TURN */
 } conduit_start_search_t;
 
 
 /*
  * Reads the argument "since":
- *   -30s                       so long before now (ms); units ms, s, m, h, d
+ *   -30s                       this long before now; units ms, s, m, h, d
  *   2026-01-09T20:51:07.250Z   RFC 3339; a "+" of the offset may be a space, as
  *                              it is decoded in a query
  *   1736455867250              ms since the epoch
- * Returns NULL and sets *start; or a static text for the reply, when it is
- * none of these, or in the future by more than the leeway.
+ * now is in ms since the epoch.  Returns NULL and sets *start; or a static text
+ * for the reply, when it is none of these, or in the future by more than the
+ * leeway.
  */
 const char *conduit_start_parse(const char *s, size_t len, uint64_t now,
     conduit_start_t *start);
@@ -85,12 +87,13 @@ int conduit_start_same(const conduit_start_t *a, const conduit_start_t *b);
 void conduit_start_begin(conduit_start_search_t *s,
     const conduit_start_t *start);
 
-/* Whether it matters for the next entry if the stream ends with it. */
+/* Whether conduit_start_look() will use end for the next entry; otherwise the
+   caller need not find it out. */
 int conduit_start_asks(const conduit_start_search_t *s);
 
 /*
- * Looks at the next entry; end: the stream ends with it.  Returns whether the
- * position is found.
+ * Looks at the next entry; end: it is an END.  Returns whether the position is
+ * found.
  */
 int conduit_start_look(conduit_start_search_t *s,
     const conduit_stream_id_t *id, int end);
@@ -105,8 +108,8 @@ int conduit_start_more(conduit_start_search_t *s, int full);
 /*
  * Looks at the entries of a window that is up to date: the cursor's entry is
  * the newest one of the stream, or there is no stream yet.  is_end says whether
- * a frame, never NULL, ends the stream; turn is the ID of an entry that was
- * found to do so, as the window may have it without its frame.  Returns whether
+ * a frame, never NULL, is that of an END; turn is the ID of an END found
+ * before, whose entry the window may have without its frame.  Returns whether
  * the position is found; if not, Redis is to be asked.
  */
 int conduit_start_window(conduit_start_search_t *s, const conduit_history_t *h,

@@ -85,7 +85,8 @@ conduit_window_find(const conduit_window_t *w, uint64_t from, uint64_t to,
     uint64_t               seq;
     const conduit_item_t  *item;
 
-    /* if the entry is there, it is just before the first item after the ID */
+    /* the entry, if the window has it, is just before the first item after its
+       ID */
 
     seq = conduit_window_after(w, from, to, id);
 

@@ -29,13 +29,15 @@
 typedef enum {
     CONDUIT_ITEM_ENTRY = 0,    /* an entry; its frame is NULL when it is no
                                   message, and is not sent */
-    CONDUIT_ITEM_GAP,          /* entries that were here are gone: a subscriber
-                                  that passes is told history_lost, "trimmed".
-                                  The ID is that of the entry that follows */
-    CONDUIT_ITEM_LIFE          /* the stream was made anew: a subscriber that
-                                  passes goes on at 0-0 of the next life, and is
-                                  told nothing, as it had all that was seen.
-                                  id.ms is the number of that life */
+    CONDUIT_ITEM_GAP,          /* entries between the two neighbours are lost: a
+                                  subscriber that passes is told history_lost,
+                                  "trimmed".  The ID is that of the entry that
+                                  follows */
+    CONDUIT_ITEM_LIFE          /* the stream was deleted and created again: a
+                                  subscriber that passes goes on at 0-0 of the
+                                  next life.  It is told nothing, as it has got
+                                  all that was read of this one.  id.ms is the
+                                  number of the next life */
 } conduit_item_e;
 
 typedef struct {
@@ -74,54 +76,58 @@ typedef struct {
  */
 int conduit_window_append(conduit_window_t *w, const conduit_item_t *item);
 
-/* Returns the number that the next item will get. */
+/* Returns the sequence number that the next item will get. */
 uint64_t conduit_window_end(const conduit_window_t *w);
 
 /*
- * Returns the item with a number from base up to the end, the end not included.
+ * Returns the item with a sequence number, which must be from base up to the
+ * end, the end not included.
  */
 conduit_item_t *conduit_window_item(const conduit_window_t *w, uint64_t seq);
 
-/* The frame of an item takes so many more bytes than before. */
+/* Adds to the size of an item, whose frame takes so many more bytes than
+   before. */
 void conduit_window_grow(conduit_window_t *w, uint64_t seq, size_t bytes);
 
 /*
- * Finds the entry with an ID among the items numbered from "from" up to "to",
- * "to" not included.  There must be no LIFE mark among them; a from below the
- * base counts as the base.  Returns its number or CONDUIT_WINDOW_NONE.
+ * Finds the entry with an ID among the items with sequence numbers from "from"
+ * up to "to", "to" not included.  There must be no LIFE mark among them; a from
+ * below the base counts as the base.  Returns the sequence number or
+ * CONDUIT_WINDOW_NONE.
  */
 uint64_t conduit_window_find(const conduit_window_t *w, uint64_t from,
     uint64_t to, const conduit_stream_id_t *id);
 
 /*
- * Finds, likewise, the first item that a subscriber at the position id has not
- * got.  A GAP counts as not got by those that have not got the entry after it.
- * Returns its number, or "to" when there is none.
+ * Finds, in the same range, the first item that a subscriber at the position id
+ * has not got.  A GAP counts as got by those that have got the entry after it.
+ * Returns the sequence number, or "to" when there is none.
  */
 uint64_t conduit_window_after(const conduit_window_t *w, uint64_t from,
     uint64_t to, const conduit_stream_id_t *id);
 
 /*
- * Whether the newest item is a GAP: the entry after it was not appended yet, as
- * memory was out, or as its answer is still being taken.
+ * Whether the newest item is a GAP: the entry after it is not appended yet, as
+ * memory was out, or as the answer with it is still being taken.
  */
 int conduit_window_open(const conduit_window_t *w);
 
 /*
  * Returns how many of the oldest items must be dropped for the rest to have at
- * most so many bytes.  A GAP stays until the entry after it is there: without
- * either, nothing would show that entries are missing after the cursor.
- * Changes nothing: subscribers at those items must be moved first.
+ * most so many bytes.  A GAP stays until the entry after it is there: nothing
+ * else shows that entries after the cursor are lost.  Changes nothing: the
+ * caller must move subscribers away from those items first.
  */
 size_t conduit_window_excess(const conduit_window_t *w, size_t bytes);
 
 /* Drops the n oldest items. */
 void conduit_window_drop(conduit_window_t *w, size_t n);
 
-/* Drops the newest items, from a number on. */
+/* Drops the newest items, from a sequence number on. */
 void conduit_window_cut(conduit_window_t *w, uint64_t seq);
 
-/* Drops all items and frees the array; numbers go on from the end. */
+/* Drops all items and frees the array; the next item still gets the next
+   sequence number. */
 void conduit_window_clear(conduit_window_t *w);
 
 #pragma GCC visibility pop

@@ -1,8 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The answer to a question: the replies of Redis as data of conduit_history.h.
- * A server may send anything: a reply that can't be of one stream is refused.
+ * The answer to a question: the replies of Redis as the data of
+ * conduit_history.h.  Replies are not trusted: one whose parts can't all be of
+ * one stream is refused.
  */
 
 #include <ngx_config.h>
@@ -38,9 +39,7 @@ static ngx_int_t ngx_conduit_answer_id(redisReply *r,
     conduit_stream_id_t *id);
 
 
-/*
- * Makes the answer.  A reply of an unexpected form counts as an error reply.
- */
+/* A reply of an unexpected form counts as an error reply. */
 
 ngx_conduit_question_e
 ngx_conduit_answer_parse(ngx_conduit_question_t *q)
@@ -102,7 +101,8 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
 }
 
 
-/* from the reply to XREVRANGE: IDs become smaller */
+/* makes the answer from the reply to XREVRANGE, where each ID is smaller than
+   the one before */
 
 static ngx_int_t
 ngx_conduit_answer_reverse(ngx_conduit_question_t *q)
@@ -142,7 +142,7 @@ ngx_conduit_answer_reverse(ngx_conduit_question_t *q)
 }
 
 
-/* from the reply of CONDUIT_HISTORY_SCRIPT */
+/* makes the answer from the reply of CONDUIT_HISTORY_SCRIPT */
 
 static ngx_int_t
 ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
@@ -205,7 +205,7 @@ ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
 }
 
 
-/* the newest entry, which is the only one in the array */
+/* reads the newest entry, which is the only one in the array */
 
 static ngx_int_t
 ngx_conduit_answer_tail(ngx_conduit_question_t *q, redisReply *list)
@@ -250,8 +250,8 @@ ngx_conduit_answer_possible(conduit_history_answer_t *a)
 
 
 /*
- * From the replies to XRANGE and to XINFO after it.  *changed: the stream has
- * changed between them, so that they are to be sent again.
+ * Makes the answer from the replies to XRANGE and to XINFO after it.  *changed:
+ * the stream has changed between the two, so that they must be sent again.
  */
 
 static ngx_int_t
@@ -312,7 +312,8 @@ ngx_conduit_answer_range_and_info(ngx_conduit_question_t *q, redisReply *r,
 }
 
 
-/* from the reply to XRANGE alone: its entries are taken for the whole stream */
+/* makes the answer from the reply to XRANGE alone: its entries are taken for
+   the whole stream */
 
 static ngx_int_t
 ngx_conduit_answer_range_only(ngx_conduit_question_t *q)
@@ -325,8 +326,8 @@ ngx_conduit_answer_range_only(ngx_conduit_question_t *q)
         return NGX_ERROR;
     }
 
-    /* a position without an entry at or after it is taken for one of another
-       stream */
+    /* without an entry at or after the position, this makes the stream end
+       before it, so that the position counts as one of another stream */
 
     a->last_id = a->from;
     conduit_stream_id_before(&a->last_id);
@@ -430,7 +431,7 @@ ngx_conduit_answer_size(redisReply *list)
 }
 
 
-/* an entry that ends the stream differs from one that does not */
+/* the hash tells apart two entries of which only one ends the stream */
 
 static uint64_t
 ngx_conduit_answer_hash(ngx_conduit_entry_t *e)
@@ -463,7 +464,7 @@ void
 ngx_conduit_answer_read(ngx_conduit_question_t *q, size_t i,
     ngx_conduit_entry_t *e)
 {
-    /* it was read before, without an error */
+    /* this can't fail, as the entry was read before */
 
     (void) ngx_conduit_stream_entry(q->list->element[i],
                                     ngx_conduit_answer_fields(q), e);

@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * A channel: connects a feed with its listeners, and has a turn of the
- * schedule.
+ * A channel: connects a feed with its listeners, and has the schedule give them
+ * turns.
  */
 
 #include <ngx_config.h>
@@ -135,8 +135,8 @@ ngx_conduit_channel_get(ngx_conduit_hub_t *hub, ngx_str_t *name,
 }
 
 
-/* frees a channel without listeners and probes; a reply still to come is
-   ignored */
+/* frees a channel, unless it has listeners or probes, or a call still uses it;
+   a reply that is still to come is ignored */
 
 static void
 ngx_conduit_channel_release(ngx_conduit_channel_t *ch)
@@ -188,7 +188,7 @@ ngx_conduit_channel_add(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l,
 
     ngx_conduit_feed_start(&ch->feed);
 
-    /* when judging its position may take long, the header is sent at once */
+    /* if an answer is not expected soon, the response header is sent at once */
 
     return rc == NGX_AGAIN && ngx_conduit_feed_answers(&ch->feed) ? NGX_AGAIN
                                                                   : NGX_OK;
@@ -219,7 +219,8 @@ ngx_conduit_channel_ask(ngx_conduit_channel_t *ch, ngx_conduit_asker_t *a)
     a->asking = 1;
     ngx_queue_insert_tail(&ch->askers, &a->queue);
 
-    /* the first question of a feed is sent for its first listener */
+    /* if no question was sent before it came, the first one, sent for its
+       listener, is enough */
 
     if (a->since != 0) {
         ngx_conduit_feed_renew(&ch->feed);
@@ -260,8 +261,9 @@ ngx_conduit_channel_wake(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l)
 }
 
 
-/* takes the first one off a list that was taken, and puts it back in its
-   queue, from where it can be removed */
+/* puts the first asker of a list, made by ngx_conduit_schedule_take(), back
+   into the channel's queue, from which its handler can remove it, and returns
+   it */
 
 static ngx_conduit_asker_t *
 ngx_conduit_channel_asker(ngx_conduit_channel_t *ch, ngx_queue_t *list)
@@ -403,8 +405,8 @@ ngx_conduit_channel_later(void *data, ngx_uint_t max)
 }
 
 
-/* the handlers of the feed: each calls the function of that name of those it
-   concerns */
+/* the handlers of the feed: each calls the functions of the same name for
+   listeners, clients that resume, askers or probes */
 
 static ngx_uint_t
 ngx_conduit_channel_below(void *data, conduit_stream_id_t *pos)

@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * A feed: how it opens and closes, what its shard reports, its turns, and the
- * answers it gets.
+ * A feed: how it opens and closes, how it handles what its shard reports, its
+ * turns, and the answers it gets.
  */
 
 #include <ngx_config.h>
@@ -83,8 +83,8 @@ ngx_conduit_feed_key_ask(ngx_conduit_key_t *key)
 }
 
 
-/* called for a reply: servers redirect the key to each other, perhaps for
-   long */
+/* called while a reply is handled: two servers redirect the key to each other,
+   which may go on for long */
 
 static void
 ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
@@ -104,7 +104,8 @@ ngx_conduit_feed_key_again(ngx_conduit_key_t *key)
 }
 
 
-/* questions that are out would be answered by the previous server */
+/* the answers to questions that are out would come from the server that had the
+   key before */
 
 static void
 ngx_conduit_feed_key_moved(ngx_conduit_key_t *key)
@@ -260,7 +261,8 @@ ngx_conduit_feed_is_up(ngx_conduit_feed_t *feed, ngx_msec_t *away)
 }
 
 
-/* a worker's first request comes before its links are up: they may be soon */
+/* while the links of a worker are being made, as at its first request, an
+   answer can be expected */
 
 ngx_uint_t
 ngx_conduit_feed_answers(ngx_conduit_feed_t *feed)
@@ -302,8 +304,8 @@ ngx_conduit_feed_is_fresh(ngx_conduit_feed_t *feed)
     h = &feed->history;
 
     /* if streams are polled, the last read may be seconds ago; after several
-       rings without a new entry, a ring is only followed up by the retry
-       timer */
+       rings without a new entry, Redis is only asked when the retry timer
+       expires */
 
     return h->state == CONDUIT_HISTORY_SURE && h->busy == CONDUIT_HISTORY_IDLE
            && feed->key.shard->doorbell.is_up
@@ -375,7 +377,7 @@ ngx_conduit_feed_drop(ngx_conduit_feed_t *feed, size_t n)
 }
 
 
-/* an answer, or none; answers of one link come in order */
+/* a question was answered, or was not; the answers of one link come in order */
 
 static void
 ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
@@ -398,7 +400,8 @@ ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
                                            q->answer.nentries);
 
         /* it is processed after all sockets of this turn of the event loop were
-           read; a task that goes on with an earlier answer is left alone */
+           read; if the task waits already, to go on with an earlier answer,
+           this changes nothing */
 
         ngx_conduit_schedule_run(&feed->hub->schedule, &feed->work);
         break;
@@ -426,8 +429,9 @@ ngx_conduit_feed_replied(void *data, ngx_conduit_question_t *q,
 
 
 /*
- * An error reply.  A redirect is left to the shard alone.  After any other
- * error the retry timer asks again, as asking at once would fail over and over.
+ * An error reply.  A redirect is handled by the shard alone.  After any other
+ * error the retry timer asks again, as a question sent at once would probably
+ * fail, too.
  */
 
 static void

@@ -6,12 +6,12 @@
  * questions it is told to, has the entries of answers decoded a few at a time,
  * and reports to its owner through handlers.  It knows nothing of listeners.
  *
- *   open, start, close   its life; its key is at a shard meanwhile
- *   renew                asks Redis what the newest entry is
+ *   open, start, close   between open and close its key is in a shard
+ *   renew                asks Redis for entries after the cursor
  *   history              what is in memory: the window and the cursor
- *   catch_up, served     a batch: entries read from below the window
- *   place, seek          where the first listener starts; looks for where one
- *                        without a position does
+ *   catch_up, batch      a batch: entries read from below the window
+ *   place, seek          where the feed starts to read; searches for where
+ *                        listeners without a position start
  *   drop                 drops the oldest items of the window
  *
  * No type of hiredis is used here: those are in ngx_conduit_feed_core.h.
@@ -30,52 +30,57 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * What a feed reports; data is its owner's.  Only released() may close the
- * feed.
+ * What a feed reports to its owner, whose pointer data is.  Only released() may
+ * close the feed.
  */
 typedef struct {
-    /* whether a listener needs a batch, and none reads one; *pos becomes the
-       position of the next listener that does */
+    /* returns whether a listener needs a batch while none reads one; if so,
+       *pos becomes the position of the next listener that does */
     ngx_uint_t  (*below)(void *data, conduit_stream_id_t *pos);
     /* new items are in the window */
     void        (*appended)(void *data);
-    /* call conduit_place_cut() or _restarted() for all listeners */
+    /* the window was cut, or has a new life: call conduit_place_cut() or
+       conduit_place_restarted() for all listeners */
     void        (*changed)(void *data, conduit_history_change_e change);
-    /* an answer judges the listeners that join; one to a batch also those that
-       are below the window */
+    /* call conduit_place_judge() with this answer for the listeners that are
+       JOINING; if batch is 1, also for those BELOW */
     void        (*judged)(void *data, const conduit_history_answer_t *answer,
                           ngx_uint_t batch);
-    /* an answer, of that serial or to a later question, has told whether the
-       newest entry is an END, or there is none: then resting is 1 */
+    /* an answer has told whether the stream is at rest: resting is 1 when its
+       newest entry is an END, or it has no entry.  The question had that
+       serial, or was sent later */
     void        (*settled)(void *data, uint32_t serial, ngx_uint_t resting);
-    /* whether a listener waits for a search; *start, unless NULL, becomes where
-       one starts: the search that begins is for all that wait now and start
-       there, too */
+    /* returns whether a listener waits for a search.  If start is not NULL, a
+       new search begins: *start becomes what a listener searches for, and the
+       search is for all listeners that wait now and search for the same */
     ngx_uint_t  (*seeks)(void *data, conduit_start_t *start);
-    /* they start after pos */
+    /* the search is over: these listeners start after pos */
     void        (*found)(void *data, const conduit_stream_id_t *pos);
-    /* no answer comes for a while: no listener is to wait for one */
+    /* no answer can be expected for a while: begin the responses that wait for
+       one */
     void        (*outage)(void *data);
     /* questions can be sent: the server is up, or the key moved to another */
     void        (*readable)(void *data);
-    /* the stream can't be read: send all listeners away */
+    /* the stream can't be read: end all listeners */
     void        (*failed)(void *data);
-    /* the feed is not in use by a caller any more, it may be closed */
+    /* a call of the feed is over: it may be closed, unless
+       ngx_conduit_feed_in_use() */
     void        (*released)(void *data);
 } ngx_conduit_feed_handlers_t;
 
 
 /*
- * Opens a feed, zeroed before; no question is sent yet.  name is kept.  Returns
- * NGX_OK, or NGX_ERROR when memory is out.
+ * Opens a feed, which must be zeroed; no question is sent yet.  The text of
+ * name must live as long as the feed.  Returns NGX_OK, or NGX_ERROR when memory
+ * is out.
  */
 ngx_int_t ngx_conduit_feed_open(ngx_conduit_feed_t *feed,
     ngx_conduit_hub_t *hub, ngx_str_t *name,
     const ngx_conduit_feed_handlers_t *on, void *data);
 
 /*
- * Has the feed start at pos, unless it has started: called before a listener is
- * placed there.
+ * Sets the position at which the feed starts to read, unless it has one.  Call
+ * it before a listener is placed at pos.
  */
 void ngx_conduit_feed_place(ngx_conduit_feed_t *feed,
     const conduit_stream_id_t *pos);
@@ -84,23 +89,25 @@ void ngx_conduit_feed_place(ngx_conduit_feed_t *feed,
 void ngx_conduit_feed_start(ngx_conduit_feed_t *feed);
 
 /*
- * Asks about the cursor now, or when the question that is out is answered:
- * settled() will be called for a question asked after this call.
+ * Asks about the cursor now; or, if that question is out, again when it is
+ * answered.  So settled() will be called for a question that is sent after this
+ * call.
  */
 void ngx_conduit_feed_renew(ngx_conduit_feed_t *feed);
-/* Asks for the search that a listener waits for, when none is under way. */
+/* Begins the search that a listener waits for, or asks for its next step,
+   unless one is out. */
 void ngx_conduit_feed_seek(ngx_conduit_feed_t *feed);
 
 /*
- * Whether the window is up to date, as far as Redis has told: then a search in
- * it need not ask Redis.
+ * Whether the window is up to date, as far as Redis has told: then a search
+ * that the window can answer need not ask Redis.
  */
 ngx_uint_t ngx_conduit_feed_is_fresh(ngx_conduit_feed_t *feed);
 
-/* Closes a feed that is not in use, and forgets its questions. */
+/* Closes a feed that is not in use, and drops its questions. */
 void ngx_conduit_feed_close(ngx_conduit_feed_t *feed);
 
-/* Whether a caller is using the feed, so that it must not be closed. */
+/* Whether a call of the feed is under way, so that it must not be closed. */
 ngx_uint_t ngx_conduit_feed_in_use(ngx_conduit_feed_t *feed);
 
 /* Whether the server is up; *away: for how many ms it has been down. */
@@ -110,14 +117,15 @@ ngx_uint_t ngx_conduit_feed_is_up(ngx_conduit_feed_t *feed, ngx_msec_t *away);
 ngx_uint_t ngx_conduit_feed_answers(ngx_conduit_feed_t *feed);
 
 /*
- * Whether a position is at the END of a stream and nothing follows that.
- * NGX_OK: no; NGX_AGAIN: it was at last, but Redis is to be asked again;
- * NGX_DONE: yes.
+ * Whether a position is that of an END that no entry follows.  NGX_OK: no;
+ * NGX_DONE: yes; NGX_AGAIN: it was when Redis answered last, which must be
+ * asked again to be sure.
  */
 ngx_int_t ngx_conduit_feed_at_end(ngx_conduit_feed_t *feed,
     conduit_stream_id_t *pos);
 
-/* The END that the last search found, before the running turn; 0-0: none. */
+/* The position that the last search for a turn found: that of the END before
+   the turn; 0-0: none. */
 const conduit_stream_id_t *ngx_conduit_feed_found_end(ngx_conduit_feed_t *feed);
 
 conduit_history_t *ngx_conduit_feed_history(ngx_conduit_feed_t *feed);

@@ -1,8 +1,6 @@
 /* Copyright (C) Conduit for NGINX authors */
 
-/*
- * What the two questions of a feed have in common: sending, errors, frames.
- */
+/* What the questions of a feed have in common: sending, errors, frames. */
 
 #include <ngx_config.h>
 #include <ngx_core.h>

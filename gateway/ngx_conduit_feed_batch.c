@@ -2,7 +2,8 @@
 
 /*
  * A feed's batches: entries read from the position of a listener that is below
- * the window, or joins; all listeners at or after it are served from them.
+ * the window, or joins.  All listeners at this position or after it are served
+ * from them.
  */
 
 #include <ngx_config.h>
@@ -103,8 +104,8 @@ ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
 
     b = &feed->batch;
 
-    /* what was asked for: the entries of another answer may have been larger
-       since, so that the next question would be smaller */
+    /* the count of this question: a new one may ask for fewer entries by now,
+       if another answer had larger ones */
 
     count = b->question->count - b->question->ask.extra;
 

@@ -10,7 +10,7 @@
  *   question      the commands sent, and the replies to them (answer)
  *
  * Calls go downwards in this list.  At most one question about the cursor, one
- * for a batch and one of a search are out.  Answers are processed in the order
+ * for a batch and one for a search are out.  Answers are processed in the order
  * in which they come, each to its end, which may take several turns:
  *
  *   reply -> question -> feed->answers -> begin -> decode, in turns -> end
@@ -32,11 +32,12 @@
 
 /*
  * after so many rings in a row without a new entry, a ring does not lead to a
- * question, only to a retry
+ * question at once, but when the retry timer expires
  */
 #define NGX_CONDUIT_SPURIOUS  3
 
-/* why the cursor is asked for; a larger cause replaces a smaller one */
+/* why the question about the cursor is asked; a larger cause replaces a smaller
+   one */
 typedef enum {
     NGX_CONDUIT_CAUSE_NONE = 0,
     NGX_CONDUIT_CAUSE_SWEEP,
@@ -46,9 +47,9 @@ typedef enum {
 /* whether a batch may be asked for */
 typedef enum {
     NGX_CONDUIT_BATCH_READY = 0,
-    NGX_CONDUIT_BATCH_DISAGREED,           /* after the question about the
-                                              cursor is answered: the last batch
-                                              and the window were of different
+    NGX_CONDUIT_BATCH_DISAGREED,           /* once the question about the cursor
+                                              is answered: the last batch and
+                                              the window were of different
                                               streams */
     NGX_CONDUIT_BATCH_WAIT                 /* when the retry timer expires */
 } ngx_conduit_batch_e;
@@ -58,10 +59,11 @@ typedef struct {
     ngx_conduit_question_t            *question;   /* sent, or answered and
                                                       being decoded */
     conduit_window_t                   window;
-    conduit_stream_id_t                last;       /* position of a listener at
-                                                      the batch's end */
-    conduit_stream_id_t                next;       /* the entry after that; 0-0:
-                                                      not known */
+    conduit_stream_id_t                last;       /* position of a listener
+                                                      that has got all of the
+                                                      batch */
+    conduit_stream_id_t                next;       /* ID of the entry after
+                                                      that; 0-0: not known */
     size_t                             n;          /* entries to decode */
     uint8_t                            state;      /* ngx_conduit_batch_e */
     uint8_t                            shift;      /* how often read_count is
@@ -73,9 +75,10 @@ typedef struct {
     ngx_conduit_question_t            *question;   /* the step: sent, or
                                                       answered and being looked
                                                       at */
-    conduit_start_search_t             search;     /* under way, unless it is
-                                                      of OLDEST */
-    conduit_stream_id_t                turn;       /* the END found last */
+    conduit_start_search_t             search;     /* under way, unless its
+                                                      start is OLDEST */
+    conduit_stream_id_t                turn;       /* position found by the last
+                                                      search for a turn */
     unsigned                           waits:1;    /* for the retry timer */
     uint8_t                            shift;      /* how often the size of a
                                                       step is halved */
@@ -96,11 +99,12 @@ struct ngx_conduit_feed_s {
                                                       first */
     ngx_conduit_batch_t                batch;
     ngx_conduit_seek_t                 seek;
-    size_t                             max_overlap;  /* known entries that FULL
-                                                        may ask for again; 0:
-                                                        all */
-    size_t                             size;       /* bytes of an entry, from
-                                                      the answers so far */
+    size_t                             max_overlap;  /* entries read before that
+                                                        FULL may ask for again;
+                                                        0: all */
+    size_t                             size;       /* expected bytes of an
+                                                      entry:
+                                                      conduit_portion.h */
     uint32_t                           refs;       /* calls under way that still
                                                       use it */
     uint8_t                            shift;      /* how often read_count is
@@ -110,22 +114,23 @@ struct ngx_conduit_feed_s {
     uint8_t                            cause;      /* ngx_conduit_cause_e */
     unsigned                           ended:1;    /* an END is at the cursor */
     unsigned                           full:1;     /* the last answer about the
-                                                      cursor was: there may be
-                                                      more */
+                                                      cursor was full: the
+                                                      stream may have more
+                                                      entries */
     unsigned                           error_logged:1;  /* an error reply was
                                                            logged */
 };
 
 
-/* Whether the time of this turn is over. */
+/* Whether the time of this turn is used up. */
 ngx_uint_t ngx_conduit_feed_turn_over(ngx_conduit_feed_t *feed);
 
 /* Returns how many new entries a question asks for. */
 ngx_uint_t ngx_conduit_feed_count(ngx_conduit_feed_t *feed, ngx_uint_t shift);
 
 /*
- * Makes and sends a question; reverse: for the entries from ask->id down.
- * Returns NULL when it can't be sent.
+ * Makes and sends a question.  reverse: it asks for the entries from ask->id
+ * back.  Returns NULL when it can't be sent.
  */
 ngx_conduit_question_t *ngx_conduit_feed_send(ngx_conduit_feed_t *feed,
     conduit_history_question_t *ask, ngx_uint_t count, ngx_uint_t reverse);
@@ -136,18 +141,16 @@ void ngx_conduit_feed_later(ngx_conduit_feed_t *feed);
 /* Logs an error reply, once until a reply is good again. */
 void ngx_conduit_feed_log_error(ngx_conduit_feed_t *feed, redisReply *reply);
 
-/* An entry is larger than a reply may be: sends all listeners away. */
+/* An entry is larger than a reply may be: ends all listeners. */
 void ngx_conduit_feed_give_up(ngx_conduit_feed_t *feed);
 
-/*
- * Finds out whether the newest entry is an END, if the answer has that entry.
- */
+/* Sets ended in the answer if it has the newest entry and that is an END. */
 void ngx_conduit_feed_find_end(ngx_conduit_feed_t *feed,
     ngx_conduit_question_t *q);
 
 /*
- * Makes the frame of an entry of an answer: *frame is NULL when the entry is no
- * message.  NGX_OK, or NGX_ERROR when memory is out.
+ * Makes the frame of entry i of an answer: *frame is NULL when the entry is no
+ * message.  Returns NGX_OK, or NGX_ERROR when memory is out.
  */
 ngx_int_t ngx_conduit_feed_frame(ngx_conduit_feed_t *feed,
     ngx_conduit_question_t *q, size_t i, ngx_conduit_frame_t **frame);
@@ -160,16 +163,17 @@ void ngx_conduit_feed_ring(ngx_conduit_feed_t *feed,
 /* Asks about the cursor now, if the server is up and the history is idle. */
 void ngx_conduit_feed_ask(ngx_conduit_feed_t *feed);
 
-/* Forgets the cursor's question, if any, unless its answer is being taken. */
+/* Drops the question about the cursor, if one is out, unless its answer is
+   being taken. */
 void ngx_conduit_feed_unsent(ngx_conduit_feed_t *feed);
 
-/* The cursor's question was not answered: it will be asked again. */
+/* The question about the cursor was not answered: it will be asked again. */
 void ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result);
 
 /*
- * Goes on with the answer about the cursor.  NGX_OK: it is done; NGX_AGAIN:
- * there is more to do.
+ * Goes on with the answer about the cursor.  Returns NGX_OK: it is done;
+ * NGX_AGAIN: there is more to do.
  */
 ngx_int_t ngx_conduit_feed_take(ngx_conduit_feed_t *feed);
 
@@ -178,25 +182,29 @@ ngx_int_t ngx_conduit_feed_take(ngx_conduit_feed_t *feed);
 void ngx_conduit_feed_batch_ask(ngx_conduit_feed_t *feed);
 
 /*
- * wait: from now on only the retry timer asks for a batch.  retry: it expired.
+ * wait: no batch is asked for until the retry timer expires.  retry: it has
+ * expired.
  */
 void ngx_conduit_feed_batch_wait(ngx_conduit_feed_t *feed);
 void ngx_conduit_feed_batch_retry(ngx_conduit_feed_t *feed);
 
-/* Forgets the batch's question, if any, unless its answer is being taken. */
+/* Drops the question for a batch, if one is out, unless its answer is being
+   taken. */
 void ngx_conduit_feed_batch_unsent(ngx_conduit_feed_t *feed);
 
-/* The batch's question was not answered: it will be asked again. */
+/* The question for a batch was not answered: it will be asked again. */
 void ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result);
 
 /*
- * Goes on with the answer to a batch.  NGX_OK: it is done; NGX_AGAIN: there is
- * more to do; NGX_DECLINED: it is done, the caller is to ask about the cursor.
+ * Goes on with the answer to a batch.  Returns NGX_OK: it is done; NGX_AGAIN:
+ * there is more to do; NGX_DECLINED: it is done, but is of another stream than
+ * the window, so the caller is to ask about the cursor.
  */
 ngx_int_t ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed);
 
-/* wait, retry, unsent, unanswered: likewise, of the step of a search. */
+/* wait, retry, unsent, unanswered: as those of a batch, for a step of a
+   search. */
 void ngx_conduit_feed_seek_wait(ngx_conduit_feed_t *feed);
 void ngx_conduit_feed_seek_retry(ngx_conduit_feed_t *feed);
 void ngx_conduit_feed_seek_unsent(ngx_conduit_feed_t *feed);
@@ -204,8 +212,8 @@ void ngx_conduit_feed_seek_unanswered(ngx_conduit_feed_t *feed,
     ngx_conduit_question_e result);
 
 /*
- * Goes on with the answer to a step.  NGX_OK: it is done; NGX_AGAIN: there is
- * more to do.
+ * Goes on with the answer to a step of a search.  Returns NGX_OK: it is done;
+ * NGX_AGAIN: there is more to do.
  */
 ngx_int_t ngx_conduit_feed_seek_take(ngx_conduit_feed_t *feed);
 
@@ -216,7 +224,7 @@ void ngx_conduit_feed_forget(ngx_conduit_feed_t *feed,
 /* Whether it is known which entry comes after the batch. */
 ngx_uint_t ngx_conduit_feed_batch_next(ngx_conduit_feed_t *feed);
 
-/* No listener reads the batch any more, or may: releases its frames. */
+/* No listener reads the batch any more, or none may: releases its frames. */
 void ngx_conduit_feed_batch_drop(ngx_conduit_feed_t *feed);
 
 /* The window was cut: cuts the batch, too. */

@@ -14,8 +14,8 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
-/* how many entries are asked for at most, to tell what was deleted: more than
-   Conduit keeps of a stream */
+/* when a deletion can only be recognized by reading all of a stream, it may
+   have this many entries: more than Conduit keeps of a stream */
 #define NGX_CONDUIT_WHOLE  10000
 
 
@@ -56,8 +56,9 @@ ngx_conduit_feed_ring(ngx_conduit_feed_t *feed, ngx_conduit_cause_e cause)
         feed->cause = cause;
     }
 
-    /* rings without a new entry: the server's tracking table is full, and each
-       read evicts another key, which rings; the retry timer slows this down */
+    /* several rings without a new entry: the server's tracking table is full,
+       so each read evicts another key, which rings; the retry timer slows this
+       down */
 
     if (cause == NGX_CONDUIT_CAUSE_BELL
         && feed->spurious == NGX_CONDUIT_SPURIOUS)
@@ -81,7 +82,7 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
 
     h = &feed->history;
 
-    /* when the doorbell comes up, all is asked for */
+    /* nothing is sent before the doorbell is up: then all keys are read */
 
     if (h->state == CONDUIT_HISTORY_NOWHERE
         || !feed->key.shard->doorbell.is_up
@@ -90,7 +91,8 @@ ngx_conduit_feed_ask(ngx_conduit_feed_t *feed)
         return;
     }
 
-    /* called by a handler during an answer: ask when that is done */
+    /* a handler calls this while an answer is taken: the question is sent after
+       that */
 
     if (feed->question != NULL) {
         feed->question->taking = NGX_CONDUIT_TAKING_OUTDATED;
@@ -131,7 +133,7 @@ ngx_conduit_feed_unsent(ngx_conduit_feed_t *feed)
 
     if (q != NULL && q->taking) {
 
-        /* the answer being taken is taken to its end */
+        /* the answer is still taken to its end */
 
         q->taking = NGX_CONDUIT_TAKING_OUTDATED;
         return;
@@ -153,7 +155,7 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
     size_t      overlap, count;
     ngx_uint_t  full, whole;
 
-    /* what was asked for: the next question may be smaller by now */
+    /* the count of this question: the next one may ask for fewer entries */
 
     count = feed->question->count - feed->question->ask.extra;
 
@@ -178,8 +180,9 @@ ngx_conduit_feed_unanswered(ngx_conduit_feed_t *feed,
         }
     }
 
-    /* a doorbell that comes up has all channels read; but this key may have
-       moved from a lost server to one that is up */
+    /* if the server is down, all keys are read when its doorbell comes up.  If
+       it is up, as this key has moved to it from a server that was lost, the
+       retry timer asks */
 
     if (feed->key.shard->doorbell.is_up) {
         conduit_history_failed(&feed->history);
@@ -299,8 +302,8 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 }
 
 
-/* ends an answer of which no entry is taken; more: the one before did not have
-   all that there is */
+/* ends an answer of which no entry is taken; more: the answer before it was
+   full */
 
 static void
 ngx_conduit_feed_take_nothing(ngx_conduit_feed_t *feed,
@@ -316,7 +319,8 @@ ngx_conduit_feed_take_nothing(ngx_conduit_feed_t *feed,
     if (next == CONDUIT_HISTORY_NEXT_IDLE) {
         ngx_conduit_feed_count_empty(feed);
 
-        /* the answer before was all there is: some clients are told so */
+        /* so the full answer before this one had all there is: some clients are
+           told that */
 
         if (more) {
             feed->on->appended(feed->data);
@@ -329,9 +333,9 @@ ngx_conduit_feed_take_nothing(ngx_conduit_feed_t *feed,
 
 
 /*
- * When the answer ends too early to tell what happened to the entry at the
- * cursor, asks once for all entries of the stream.  Returns 1 when it did, or
- * failed to: the answer is done with then.
+ * If the answer ends too early to tell what happened to the entry at the
+ * cursor, asks once for all entries of the stream.  Returns 1 if it did, or
+ * failed to, and the answer is done with; else 0.
  */
 
 static ngx_uint_t
@@ -352,7 +356,7 @@ ngx_conduit_feed_ask_whole(ngx_conduit_feed_t *feed)
                    "conduit: feed \"%V\" asks for all of %uL entries",
                    &feed->key.node.str, q->answer.length);
 
-    /* leaves room for as many entries as usual, added meanwhile */
+    /* asks for some more, as entries may have been added since */
 
     whole = ngx_conduit_feed_send(feed, &q->ask,
                                   q->answer.length
@@ -399,7 +403,7 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
     if (plan->change == CONDUIT_HISTORY_CUT
         || plan->change == CONDUIT_HISTORY_RESTART)
     {
-        /* the ring had a reason */
+        /* the ring was not spurious */
 
         feed->spurious = 0;
         feed->cause = NGX_CONDUIT_CAUSE_NONE;
@@ -443,7 +447,7 @@ ngx_conduit_feed_changed(ngx_conduit_feed_t *feed,
 }
 
 
-/* the window was cut, perhaps to nothing; cuts the batch, too */
+/* the window was cut, perhaps to no item; cuts the batch, too */
 
 static void
 ngx_conduit_feed_cut(ngx_conduit_feed_t *feed)
@@ -499,8 +503,8 @@ ngx_conduit_feed_append(ngx_conduit_feed_t *feed, size_t i)
 }
 
 
-/* an answer to FULL judges the listeners that join; that to FAST, too, may tell
-   what the newest entry is */
+/* an answer to FULL judges the listeners that are joining; an answer to FAST,
+   too, can tell whether the newest entry is an END */
 
 static void
 ngx_conduit_feed_settled(ngx_conduit_feed_t *feed)

@@ -1,9 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * A feed's searches: where a listener starts that comes without a position, by
- * conduit_start.h.  One search is under way at a time, in steps; it is for all
- * listeners that start at the same place and were there when it began.
+ * A feed's searches: where a listener that comes without a position starts, as
+ * conduit_start.h says.  One search is under way at a time, in steps; it is for
+ * all listeners that start at the same place and were there when it began.
  */
 
 #include <ngx_config.h>
@@ -68,7 +68,8 @@ ngx_conduit_feed_seek(ngx_conduit_feed_t *feed)
 }
 
 
-/* whether a search is under way: none is for OLDEST */
+/* whether a search is under way: OLDEST needs none, so it stands for no
+   search */
 
 static ngx_uint_t
 ngx_conduit_feed_seek_active(ngx_conduit_feed_t *feed)
@@ -84,7 +85,8 @@ ngx_conduit_feed_seek_end(ngx_conduit_feed_t *feed)
 }
 
 
-/* how many entries a step looks at: only END is looked for */
+/* how many entries a step asks for: one is enough, except in the search for an
+   END */
 
 static ngx_uint_t
 ngx_conduit_feed_seek_count(ngx_conduit_feed_t *feed)

@@ -142,7 +142,8 @@ ngx_conduit_listeners_below(ngx_conduit_listeners_t *ls,
         return 0;
     }
 
-    /* in rotation: a position that no answer helps does not delay others */
+    /* the listener goes to the end of the queue: if no answer settles its
+       position, it does not hold up the others */
 
     l = ngx_conduit_listeners_head(&ls->below);
 
@@ -219,7 +220,8 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 
     if (what == CONDUIT_PLACE_TELL && l->id.ms == 0 && l->id.seq == 0) {
 
-        /* a client without a position starts with the oldest entry there is */
+        /* a client without a position gets the oldest entry there is: it has
+           lost nothing */
 
         p->loss = CONDUIT_PLACE_TOLD;
         what = CONDUIT_PLACE_SEND;
@@ -245,8 +247,8 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 }
 
 
-/* events that are held back must have fewer bytes than the window may have, so
-   they are not counted as larger than they were when they came */
+/* while events are held back, growth is not counted: with it, the held events
+   could exceed the limit of the window and be dropped before they are sent */
 
 void
 ngx_conduit_listeners_grown(ngx_conduit_listeners_t *ls,
@@ -360,8 +362,8 @@ ngx_conduit_listeners_serve_one(ngx_conduit_listeners_t *ls,
 }
 
 
-/* the batch does not wait for a blocked listener: it remembers the next entry,
-   and will find out whether that is still there */
+/* the batch does not wait for a blocked listener: that remembers its next
+   entry, and a later answer will show whether the stream still has it */
 
 static void
 ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
@@ -414,8 +416,9 @@ ngx_conduit_listeners_batch_done(ngx_conduit_listeners_t *ls,
 }
 
 
-/* drops the oldest items of the window down to limit bytes; waiting listeners
-   are at its end, or at held events that have fewer bytes */
+/* drops the oldest items of the window down to limit bytes.  Waiting listeners
+   are never at these: they are at the end, or at held events, which have fewer
+   bytes than the limit */
 
 static void
 ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
@@ -451,7 +454,8 @@ ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit)
 }
 
 
-/* waiting listeners have something to be sent, at once or a little later */
+/* there are new items for waiting listeners, to be sent at once or a little
+   later */
 
 void
 ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls)
@@ -523,8 +527,8 @@ ngx_conduit_listeners_changed(ngx_conduit_listeners_t *ls,
         }
     }
 
-    /* listeners that are not blocked change their queue now, as the window may
-       be dropped before their turn; the last queue is the blocked */
+    /* listeners that are not blocked change their queue now, as items of the
+       window may be dropped before their turn; the last queue is "blocked" */
 
     for (i = 0; i < NGX_CONDUIT_QUEUES - 1; i++) {
         ngx_conduit_schedule_take(&list, queues[i]);

@@ -6,9 +6,9 @@
  * turns.  Knows nothing of Redis, and of a listener only how to start it, send
  * to it and end it.
  *
- * A listener stands in one of these queues:
+ * A listener is in one of these queues:
  *
- *   seeking   has no position, and waits for the search for where it starts
+ *   seeking   has no position: a search finds out where it starts
  *   waiting   was sent all there is, except for events that are held back to be
  *             sent with later ones in one write (ngx_conduit_held.h)
  *   ready     is to be sent items of the window at the next turn
@@ -37,11 +37,11 @@ typedef struct ngx_conduit_listener_s  ngx_conduit_listener_t;
 /* what can be done with a listener; one table for each kind */
 typedef struct {
     /* sends what comes before the first event; does nothing when called again.
-       NGX_OK, or NGX_ERROR after the listener was removed */
+       Returns NGX_OK, or NGX_ERROR after the listener was removed */
     ngx_int_t  (*start)(ngx_conduit_listener_t *l);
-    /* sends what ngx_conduit_listeners_next() gives.  NGX_OK when all is sent,
-       NGX_AGAIN when the socket is full, NGX_DONE when the listener is
-       removed */
+    /* sends what ngx_conduit_listeners_next() gives.  Returns NGX_OK when all
+       is sent, NGX_AGAIN when the socket is full, NGX_DONE when the listener
+       was removed */
     ngx_int_t  (*send)(ngx_conduit_listener_t *l);
     /* ends and removes it; NGX_CONDUIT_CLOSE_END: it has seen the END */
     void       (*end)(ngx_conduit_listener_t *l, ngx_conduit_close_e why);
@@ -53,9 +53,11 @@ struct ngx_conduit_listener_s {
     conduit_stream_id_t                     id;        /* of the last event that
                                                           its client has got;
                                                           0-0: of none */
-    conduit_start_t                         start;     /* where it starts; the
-                                                          oldest entry, or after
-                                                          id, if there is one */
+    conduit_start_t                         start;     /* where it starts;
+                                                          OLDEST means after id,
+                                                          or with the oldest
+                                                          entry if that is
+                                                          0-0 */
     unsigned                                resumes:1; /* it only wants a
                                                           running stream, and
                                                           has no position: see
@@ -65,8 +67,8 @@ struct ngx_conduit_listener_s {
     /* private but for blocked, tells and eager */
     conduit_place_t                         place;
     ngx_queue_t                             queue;
-    uint32_t                                life;      /* life of the stream
-                                                          that id is of */
+    uint32_t                                life;      /* the life of the stream
+                                                          in which id is */
     unsigned                                blocked:1; /* is in the queue
                                                           "blocked" */
     unsigned                                seeking:1; /* likewise "seeking" */
@@ -107,9 +109,9 @@ typedef struct {
 void ngx_conduit_listeners_init(ngx_conduit_listeners_t *ls);
 
 /*
- * Adds a listener.  Returns NGX_OK; NGX_AGAIN: its position is to be found, or
- * judged, first; NGX_DONE: it is at the end of the stream, and was not added
- * (only where after_end is stop).
+ * Adds a listener.  Returns NGX_OK; NGX_AGAIN: its position must be found or
+ * judged first; NGX_DONE: it is at an END, which nothing follows, and was not
+ * added (only if after_end is stop).
  */
 ngx_int_t ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
@@ -122,9 +124,10 @@ void ngx_conduit_listeners_place(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 
 /*
- * Says what a listener is to be sent next, and counts it as sent: *frame; or,
- * when history was lost, NULL and *loss, which is CONDUIT_PLACE_TOLD otherwise.
- * Returns 0 when there is nothing.
+ * Gets what a listener is to be sent next, and counts it as sent.  Returns 1
+ * and sets *frame; or, when history was lost, 1 with *frame NULL and *loss,
+ * which is CONDUIT_PLACE_TOLD otherwise.  Returns 0 when there is nothing to
+ * send.
  */
 ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
@@ -135,8 +138,8 @@ ngx_uint_t ngx_conduit_listeners_more(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 
 /*
- * The frame that a listener was just sent takes so many more bytes than before:
- * counts them for the limit of the window, if it is there.
+ * The frame that was just sent to a listener takes so many more bytes than
+ * before.  If it is in the window, they count for the window's limit.
  */
 void ngx_conduit_listeners_grown(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame, size_t bytes);
@@ -151,7 +154,8 @@ ngx_uint_t ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls,
 /* Sends what is held back, at the next turn. */
 void ngx_conduit_listeners_send_held(ngx_conduit_listeners_t *ls);
 
-/* The handlers of the feed, with the same names. */
+/* These are called by the feed's handlers of the same names
+   (ngx_conduit_feed.h). */
 ngx_uint_t ngx_conduit_listeners_below(ngx_conduit_listeners_t *ls,
     conduit_stream_id_t *pos);
 void ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls);
@@ -165,12 +169,12 @@ void ngx_conduit_listeners_found(ngx_conduit_listeners_t *ls,
     const conduit_stream_id_t *pos);
 
 /*
- * Starts the listeners that wait for a search, for a batch or to be judged;
- * they go on waiting.
+ * Calls start() of the listeners that wait for a search, for a batch or to be
+ * judged; they go on waiting.
  */
 void ngx_conduit_listeners_start(ngx_conduit_listeners_t *ls);
 
-/* Ends all listeners, as after an outage. */
+/* Ends all listeners with NGX_CONDUIT_CLOSE_OUTAGE. */
 void ngx_conduit_listeners_send_away(ngx_conduit_listeners_t *ls);
 
 #pragma GCC visibility pop

@@ -25,8 +25,9 @@ void ngx_conduit_listeners_move(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, ngx_queue_t *queue);
 
 /*
- * If the stream has not, or no longer, the entry that the client got last, its
- * control events have the position before that from here on.
+ * Call it when the place of a listener may have moved back, as the stream does
+ * not have the entry that the client got last.  If it has moved, its position
+ * becomes the listener's id, which the next control events have.
  */
 void ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l);
 

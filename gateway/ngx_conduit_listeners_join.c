@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * How a listener gets its place: where it starts is found, its position is
- * judged.
+ * How a listener gets its place: a search finds where it starts, an answer
+ * judges its position.
  */
 
 #include <ngx_config.h>
@@ -74,8 +74,8 @@ ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
 }
 
 
-/* whether it is known where a listener starts: *pos; if not, Redis is to be
-   asked */
+/* whether it is known where a listener starts, which sets *pos; if not, Redis
+   must be asked */
 
 static ngx_uint_t
 ngx_conduit_listeners_search(ngx_conduit_listeners_t *ls,
@@ -123,7 +123,7 @@ ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
 
     /* "turn" starts at an END that other entries follow.  The channel may not
        have read these yet, as Redis' notice can arrive later than the reply to
-       the search, and then would take the END for the end of the stream */
+       the search; then it would take the END for the end of the stream */
 
     if (ls->after_end == NGX_CONDUIT_AFTER_END_STOP
         && l->start.kind != CONDUIT_START_TURN
@@ -136,8 +136,8 @@ ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
             return NGX_DONE;
         }
 
-        /* "since": the search did not look at what follows its entry, so wait
-           for an answer that does */
+        /* "since": the search did not look at what follows its entry, so an
+           answer that does must come first */
 
         if (rc != NGX_OK) {
             l->place.where = CONDUIT_PLACE_JOINING;
@@ -155,11 +155,11 @@ ngx_conduit_listeners_join(ngx_conduit_listeners_t *ls,
 
 
 /*
- * The place where a listener starts is known, and judged.  What was lost before
- * is nothing to its client, which never had it.  If nothing may follow for a
- * while, the client is told its position: when it comes back before the first
- * event, it misses none.  The turn of a channel needs no such line: a client
- * that comes back finds it again.
+ * Called when the place where a listener starts is known and judged.  The
+ * client is told of no loss before it, as it never had those entries.  With
+ * LATEST and SINCE, the first event may be far off, so the client is told its
+ * position now: if it reconnects before that event, it resumes here and misses
+ * none.  TURN needs no such line, as the search will find the same place again.
  */
 
 static void
@@ -350,7 +350,7 @@ ngx_conduit_listeners_judge(ngx_conduit_listeners_t *ls,
 }
 
 
-/* whether a position is that of an END, after which the stream has nothing */
+/* whether a position is that of an END that no entry follows */
 
 static ngx_uint_t
 ngx_conduit_listeners_is_at_end(const conduit_stream_id_t *pos,

@@ -151,7 +151,7 @@ ngx_conduit_question_entries(ngx_conduit_question_t *q)
         return NGX_OK;
     }
 
-    /* if XINFO is not sent, the reply to XRANGE counts as lost */
+    /* if XINFO can't be sent, the reply to XRANGE alone counts as lost */
 
     if (ngx_conduit_stream_info(link, key, ngx_conduit_question_info, q)
         == NGX_OK)
@@ -211,8 +211,8 @@ ngx_conduit_question_reply(void *data, redisReply *reply,
 }
 
 
-/* counts a reply; returns 1 when there is none, which the handler is told, or
-   when the question was forgotten */
+/* counts a reply; returns 1 when there is nothing to read: the question was
+   forgotten, or there is no reply, which the handler was told */
 
 static ngx_uint_t
 ngx_conduit_question_closed(ngx_conduit_question_t *q,
@@ -245,8 +245,8 @@ ngx_conduit_question_closed(ngx_conduit_question_t *q,
 }
 
 
-/* whether a script that failed can be sent in another form, which is set
-   then */
+/* whether a script that failed can be sent in another form; if so, sets
+   q->form */
 
 static ngx_uint_t
 ngx_conduit_question_next_form(ngx_conduit_question_t *q, redisReply *error)
@@ -304,8 +304,8 @@ ngx_conduit_question_no_permission(ngx_conduit_question_t *q, redisReply *error)
     if (conduit_redis_error_is(error->str, "NOPERM")
         && ngx_strstr(error->str, " key") != NULL)
     {
-        /* XRANGE may be allowed where EVALSHA is not, as that counts as a
-           write */
+        /* XRANGE may be allowed where EVALSHA is not, as EVALSHA needs
+           permission to write the key */
 
         if (q->form == NGX_CONDUIT_FORM_SHA_RO
             || q->form == NGX_CONDUIT_FORM_TEXT_RO)

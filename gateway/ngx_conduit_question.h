@@ -12,10 +12,11 @@
  *                        not allowed, nor in the script  -> XRANGE and XINFO
  *                        unknown (renamed), each of them -> XRANGE and XINFO
  *
- * Which forms a server has refused is kept in its shard until the link is lost.
- * XRANGE and XINFO are two commands, so the stream may change between them:
- * where the replies show that, they are sent again.  Without permission for
- * XINFO the answer has only what the entries tell.
+ * The shard remembers which forms its server has refused, until the link is
+ * lost.  XRANGE and XINFO are two commands, so the stream may change between
+ * them: if the replies show that, the result is NGX_CONDUIT_QUESTION_LOST, and
+ * the owner asks again.  Without permission for XINFO, the answer has only what
+ * can be concluded from the entries.
  *
  * A question is either forgotten by its owner, or its handler is called exactly
  * once.
@@ -52,24 +53,27 @@ typedef enum {
     NGX_CONDUIT_QUESTION_ANSWERED = 0,
     NGX_CONDUIT_QUESTION_REFUSED,     /* an error, or an unexpected reply:
                                          q->reply */
-    NGX_CONDUIT_QUESTION_LOST,        /* the link is gone, or the reply is of no
-                                         use: ask again */
+    NGX_CONDUIT_QUESTION_LOST,        /* the link is gone, or the replies do not
+                                         fit together: ask again */
     NGX_CONDUIT_QUESTION_TOO_LARGE    /* the link was closed, as the reply was
                                          too large */
 } ngx_conduit_question_e;
 
 /* how far the owner of a question is with its answer */
 typedef enum {
-    NGX_CONDUIT_TAKING_NOT = 0,       /* it is not there, or not looked at */
-    NGX_CONDUIT_TAKING_BEGUN,         /* it is taken to its end, perhaps in
-                                         several turns */
+    NGX_CONDUIT_TAKING_NOT = 0,       /* there is none, or it was not looked at
+                                         yet */
+    NGX_CONDUIT_TAKING_BEGUN,         /* it is being taken to its end, perhaps
+                                         in several turns */
     NGX_CONDUIT_TAKING_OUTDATED       /* likewise; then the question is asked
                                          again, as the link has changed since
-                                         the answer came, or as the key has
-                                         rung while its end was handled */
+                                         the answer came, or as the key has rung
+                                         while the end of the answer was
+                                         handled */
 } ngx_conduit_taking_e;
 
-/* the handler owns the question from here on: it forgets it, now or later */
+/* called once a question is over; the owner must forget it
+   (ngx_conduit_question_forget()), in this call or later */
 typedef void (*ngx_conduit_question_pt)(void *data, ngx_conduit_question_t *q,
     ngx_conduit_question_e result);
 
@@ -80,20 +84,20 @@ struct ngx_conduit_question_s {
     void                        *data;
     conduit_history_question_t   ask;
     ngx_uint_t                   count;    /* entries asked for */
-    ngx_uint_t                   reverse;  /* they are asked for from ask.id
-                                              down, and nothing else of ask is
-                                              set */
+    ngx_uint_t                   reverse;  /* the entries from ask.id back are
+                                              asked for, and nothing else of ask
+                                              is set */
 
     /* valid when answered; with "reverse", of the answer only nentries and
        full: ngx_conduit_answer_read() reads the entries, the newest first */
     conduit_history_answer_t     answer;
-    size_t                       taken;    /* entries taken so far, counted by
-                                              the owner */
-    size_t                       end;      /* how many are to be taken,
-                                              likewise */
+    size_t                       taken;    /* index of the next entry to take,
+                                              kept by the owner */
+    size_t                       end;      /* index after the last entry to
+                                              take, likewise */
     ngx_uint_t                   taking;   /* ngx_conduit_taking_e, kept by the
                                               owner */
-    ngx_uint_t                   whole;    /* the owner asked for all of the
+    ngx_uint_t                   whole;    /* the owner has asked for the whole
                                               stream */
     ngx_conduit_question_t      *next;     /* for the owner's list */
 
@@ -113,15 +117,16 @@ struct ngx_conduit_question_s {
 
 
 /*
- * Sends a question, zeroed but for the members set by the owner.  Returns
- * NGX_OK, or NGX_ERROR: there is no link, or no memory.
+ * Sends a question, which must be zeroed but for the members set by the owner.
+ * Returns NGX_OK, or NGX_ERROR: there is no link, or memory is out.
  */
 ngx_int_t ngx_conduit_question_send(ngx_conduit_question_t *q);
 
-/* Frees a question, now or when its last reply has come. */
+/* Frees a question, now or when its last reply has come; its handler is not
+   called any more. */
 void ngx_conduit_question_forget(ngx_conduit_question_t *q);
 
-/* A link is up: loads the script. */
+/* To be called when a link is up: loads the script. */
 void ngx_conduit_question_prepare(ngx_conduit_shard_t *shard);
 
 

@@ -1,8 +1,6 @@
 /* Copyright (C) Conduit for NGINX authors */
 
-/*
- * Listeners that wait for the answer to whether anything is running.
- */
+/* Listeners that wait for an answer that says whether the stream is running. */
 
 #include <ngx_config.h>
 #include <ngx_core.h>
@@ -33,12 +31,12 @@ ngx_conduit_resuming_add(ngx_conduit_resuming_t *rs, ngx_conduit_listener_t *l)
 
     ls = rs->listeners;
 
-    /* a feed asks nothing before it has a place, which it lacks if this is the
-       first listener, or if all others wait for a search */
+    /* a feed sends no question before it knows where to start, which it does
+       not if this is the first listener, or if all others wait for a search */
 
     ngx_conduit_feed_place(ls->feed, &l->id);
 
-    /* the rest of the place is zero: it is sent nothing from there */
+    /* the rest of the place stays zero: nothing is sent to it from there */
 
     l->place.where = CONDUIT_PLACE_JOINING;
     l->place.since = ngx_conduit_feed_history(ls->feed)->asked;
@@ -72,7 +70,7 @@ ngx_conduit_resuming_settled(ngx_conduit_resuming_t *rs, uint32_t serial,
 
         if ((int32_t) (serial - l->place.since) <= 0) {
 
-            /* the question was sent before it came */
+            /* the question was sent before this listener came */
 
             continue;
         }
@@ -91,8 +89,8 @@ ngx_conduit_resuming_settled(ngx_conduit_resuming_t *rs, uint32_t serial,
 }
 
 
-/* takes the first one off a list that was taken, and puts it back in its
-   queue, from where it can be removed */
+/* puts the first listener of a list, made by ngx_conduit_schedule_take(), back
+   into the queue, from which it can be removed, and returns it */
 
 static ngx_conduit_listener_t *
 ngx_conduit_resuming_next(ngx_conduit_resuming_t *rs, ngx_queue_t *list)
@@ -108,8 +106,8 @@ ngx_conduit_resuming_next(ngx_conduit_resuming_t *rs, ngx_queue_t *list)
 }
 
 
-/* makes it a listener like any other without a position; where it starts may
-   have to be searched first */
+/* makes it a listener like all others that come without a position; a search
+   may be needed for where it starts */
 
 static void
 ngx_conduit_resuming_go_on(ngx_conduit_resuming_t *rs,
@@ -126,8 +124,8 @@ ngx_conduit_resuming_go_on(ngx_conduit_resuming_t *rs,
 
     if (rc == NGX_DONE) {
 
-        /* it starts at an END, after which there is nothing: it is put back
-           into the queue, from where it is removed */
+        /* it starts at an END that nothing follows: it is put back into the
+           queue, as end() removes it */
 
         ngx_queue_insert_tail(&rs->queue, &l->queue);
         ls->n++;

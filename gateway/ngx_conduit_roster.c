@@ -12,7 +12,8 @@
 #include "ngx_conduit_roster.h"
 
 
-/* members in one turn of the event loop: about a millisecond */
+/* how many members are served in one turn of the event loop: about a
+   millisecond of work */
 #define NGX_CONDUIT_ROSTER_SLICE  128
 
 /* ms */
@@ -159,8 +160,8 @@ ngx_conduit_roster_keepalive_handler(ngx_event_t *ev)
 
         if (idle < roster->keepalive) {
 
-            /* members due soon are served together: a wake-up costs more than a
-               comment */
+            /* the timer is a little late, to serve members that are due soon
+               together: a wake-up costs more than a comment */
 
             ngx_add_timer(&roster->keepalive_timer,
                           roster->keepalive - idle + roster->keepalive / 64);
@@ -258,7 +259,7 @@ ngx_conduit_roster_drain(ngx_conduit_roster_t *roster)
 }
 
 
-/* ends as many members as spreads the rest evenly over the time left */
+/* ends so many members that the rest can be spread evenly over the time left */
 
 static void
 ngx_conduit_roster_drain_handler(ngx_event_t *ev)

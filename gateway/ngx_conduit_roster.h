@@ -5,9 +5,9 @@
  * Knows nothing of streams, nor of how a response is sent.
  *
  *   keepalive   sends a comment to members that were sent nothing for a while
- *   check       ends members whose deadline has passed, or whose server is
- *               down for too long
- *   drain       the worker is to quit: ends all, spread over the time set
+ *   check       ends members whose deadline has passed, or whose server has
+ *               been down for too long
+ *   drain       the worker is to quit: ends all, spread over a configured time
  *
  * The queue of members is in the order of the last writes, oldest first.
  */
@@ -23,7 +23,7 @@
 
 typedef struct ngx_conduit_member_s  ngx_conduit_member_t;
 
-/* why a member is told to end */
+/* why a member is ended */
 typedef enum {
     NGX_CONDUIT_ROSTER_DRAIN = 0,
     NGX_CONDUIT_ROSTER_AWAY,
@@ -36,7 +36,7 @@ typedef struct {
     void        (*ping)(ngx_conduit_member_t *m);
     /* ends the member, which is removed when this returns */
     void        (*end)(ngx_conduit_member_t *m, ngx_conduit_roster_why_e why);
-    /* whether its server has been down for too long */
+    /* returns whether its server has been down for too long */
     ngx_uint_t  (*away)(ngx_conduit_member_t *m);
 } ngx_conduit_member_handlers_t;
 
@@ -54,7 +54,8 @@ typedef struct {
     ngx_msec_t     keepalive;         /* 0: off */
     ngx_msec_t     drain;
     void          *data;
-    /* called first in each check: whether any server is down */
+    /* called at the beginning of each check: returns whether any server is
+       down */
     ngx_uint_t   (*any_away)(void *data);
 
     /* private but for nmembers */
@@ -71,7 +72,8 @@ typedef struct {
 
 void ngx_conduit_roster_init(ngx_conduit_roster_t *roster);
 
-/* end_all: ends all members at once, as a drain.  close: deletes the timers. */
+/* end_all: ends all members at once, with the reason DRAIN.  close: deletes the
+   timers. */
 void ngx_conduit_roster_end_all(ngx_conduit_roster_t *roster);
 void ngx_conduit_roster_close(ngx_conduit_roster_t *roster);
 
@@ -89,11 +91,12 @@ void ngx_conduit_roster_remove(ngx_conduit_roster_t *roster,
     ngx_conduit_member_t *m);
 
 /*
- * A server is down: starts the checks, which end its members when it stays so.
+ * A server is down: starts the checks, which end its members if it stays down
+ * for too long.
  */
 void ngx_conduit_roster_check(ngx_conduit_roster_t *roster);
 
-/* Ends all members, spread over the time set. */
+/* Ends all members, spread over the time "drain". */
 void ngx_conduit_roster_drain(ngx_conduit_roster_t *roster);
 
 #pragma GCC visibility pop

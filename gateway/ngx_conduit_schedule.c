@@ -13,8 +13,8 @@
 
 /*
  * A slice: so many pieces of work, or microseconds, in one turn of the event
- * loop.  An event of another channel passes through about six turns between its
- * publisher and its client; the cost of a turn is a few microseconds.
+ * loop.  It is short, as an event of another channel needs about six turns on
+ * its way from its publisher to its client; a turn costs a few microseconds.
  */
 #define NGX_CONDUIT_SCHEDULE_SLICE  128
 #define NGX_CONDUIT_SCHEDULE_TIME   500
@@ -225,7 +225,7 @@ ngx_conduit_schedule_retry_handler(ngx_event_t *ev)
     ngx_conduit_task_t      *task;
     ngx_conduit_schedule_t  *s = ev->data;
 
-    /* tasks that fail again wait for the next timer */
+    /* tasks that fail again wait until the timer expires the next time */
 
     ngx_conduit_schedule_take(&list, &s->retry);
 
@@ -247,7 +247,8 @@ ngx_conduit_schedule_later(ngx_conduit_schedule_t *s,
 {
     if (task->queue.next == NULL) {
 
-        /* all have the same delay: the last one added is the last one due */
+        /* all tasks have the same delay, so the last one added is the last one
+           due */
 
         task->due = ngx_current_msec + s->delay;
         ngx_queue_insert_tail(&s->later, &task->queue);
@@ -263,7 +264,8 @@ ngx_conduit_schedule_later(ngx_conduit_schedule_t *s,
 }
 
 
-/* the task for which the timer was set may have been cancelled */
+/* the task for which the timer was set may have been cancelled, so the first
+   one need not be due */
 
 static void
 ngx_conduit_schedule_later_handler(ngx_event_t *ev)
@@ -329,7 +331,7 @@ ngx_conduit_schedule_cancel(ngx_conduit_task_t *task)
 
     ngx_queue_remove(&task->queue);
 
-    /* with NGX_DEBUG, NGINX's macro does so itself */
+    /* ngx_queue_remove() does so only with NGX_DEBUG */
 
     task->queue.prev = NULL;
     task->queue.next = NULL;

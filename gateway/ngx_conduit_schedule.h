@@ -7,10 +7,10 @@
  *   run     at the next turn of the event loop; all tasks that run share one
  *           slice of work a turn, so that a large task delays neither other
  *           tasks nor other requests; a task with work left asks for a turn
- *   long    likewise, for a task that has used up a slice: one of these tasks
- *           gets a slice of its own a turn, after those above, so that they do
- *           not wait for it
- *   retry   after a little while, all tasks at once
+ *   long    likewise, for a task that has used up a slice: in each turn, one of
+ *           these tasks gets a slice of its own, after the tasks of "run", so
+ *           that they need not wait for it
+ *   retry   after half a second, all tasks at once
  *   later   after a delay that is the same for all tasks, each when it is due
  */
 
@@ -24,9 +24,9 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Does up to max pieces of work and returns how many it did; for "retry" and
- * "later", max is 0 and the result is not used.  The handler may free the task,
- * and may ask for another turn.
+ * Does up to max pieces of work and returns how many it did; called for "retry"
+ * and "later", max is 0 and the result is not used.  The handler may free the
+ * task, and may ask for another turn.
  */
 typedef ngx_uint_t (*ngx_conduit_task_pt)(void *data, ngx_uint_t max);
 
@@ -46,8 +46,8 @@ typedef struct {
     ngx_msec_t             delay;         /* of "later" */
     ngx_event_t            run_event;
     ngx_event_t            retry_timer;
-    ngx_event_t            later_timer;   /* for the first task; it may have
-                                             been cancelled */
+    ngx_event_t            later_timer;   /* set for the first task, which may
+                                             have been cancelled since */
     uint64_t               started;       /* when the slice began, in
                                              microseconds */
     ngx_uint_t             serving;       /* a slice is under way */
@@ -67,30 +67,33 @@ void ngx_conduit_schedule_close(ngx_conduit_schedule_t *s);
 void ngx_conduit_schedule_run(ngx_conduit_schedule_t *s,
     ngx_conduit_task_t *task);
 
-/* Gives a turn to a task that has used up a slice; likewise. */
+/* Gives a turn to a task that has used up a slice; does nothing when the task
+   is in a queue already. */
 void ngx_conduit_schedule_run_long(ngx_conduit_schedule_t *s,
     ngx_conduit_task_t *task);
 
 /*
- * Whether the time of the slice is over: a task with many pieces of work stops
- * then, after at least one piece.  Call it only within a turn.
+ * Whether the time of the slice is used up: then a task with many pieces of
+ * work stops, after at least one piece.  Call it only within a turn.
  */
 ngx_uint_t ngx_conduit_schedule_over(ngx_conduit_schedule_t *s);
 
-/* Calls a task again a little later; likewise. */
+/* Calls a task when the retry timer expires; does nothing when the task is in a
+   queue already. */
 void ngx_conduit_schedule_retry(ngx_conduit_schedule_t *s,
     ngx_conduit_task_t *task);
 
 /*
  * Calls a task when the delay is over.  Does nothing when the task waits
- * already: it is called when it was due before.
+ * already: the delay does not start again.
  */
 void ngx_conduit_schedule_later(ngx_conduit_schedule_t *s,
     ngx_conduit_task_t *task);
 
 /*
- * Moves all of a queue to a list, which can be worked off while any item may
- * leave the list, or come to the queue.
+ * Moves all of a queue to a list.  Handlers that are called while the list is
+ * worked off may remove items from it, and may add items to the queue, which do
+ * not get into the list.
  */
 void ngx_conduit_schedule_take(ngx_queue_t *list, ngx_queue_t *queue);
 
