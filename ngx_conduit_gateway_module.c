@@ -580,8 +580,8 @@ ngx_conduit_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    /* an "if" or "limit_except" block has the Redis of its location, where
-       everything was checked already */
+    /* an "if" or "limit_except" block inherits the Redis of its location, which
+       was checked already */
 
     if (conf->common.redis && conf->common.redis != prev->common.redis
         && ngx_conduit_gateway_check_stream(cf, conf, &given) != NGX_CONF_OK)

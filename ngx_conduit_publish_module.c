@@ -43,7 +43,8 @@ static ngx_conduit_bounds_t  ngx_conduit_publish_max_len_bounds = {
 };
 
 
-/* limited, as Redis does nothing else while it runs a script */
+/* messages in a batch: limited, because Redis does nothing else while it runs
+   the script that stores them */
 static ngx_conduit_bounds_t  ngx_conduit_publish_batch_bounds = {
     1, 1000
 };

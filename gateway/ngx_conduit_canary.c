@@ -1,14 +1,14 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The canary: shows that the doorbell of a server rings for what is written.
+ * The canary: a test entry that a worker adds to a stream of its own on each
+ * server, to see that the doorbell rings for it.
  *
- * A worker has its own stream on each server, under a private key:
- *
- *   arm     XREAD on the reader, so that the next change rings
+ *   arm     XREAD on the reader: Redis then tracks the key, and reports its
+ *           next change
  *   send    XADD and PEXPIRE
  *   ring    the doorbell has rung for the key: XREAD again
- *   back    a new entry was read: all worked when it was sent
+ *   back    the new entry was read: writing, the doorbell and reading work
  *
  * Where streams are polled, the canary is read right after it was written.
  */
@@ -29,12 +29,12 @@
 /* ms */
 #define NGX_CONDUIT_CANARY_INTERVAL  1000
 #define NGX_CONDUIT_CANARY_EAGER     100      /* while a canary is late */
-#define NGX_CONDUIT_CANARY_PATIENCE  3000     /* after that the next one is
-                                                 sent */
+#define NGX_CONDUIT_CANARY_PATIENCE  3000     /* a canary that is not back by
+                                                 then is given up */
 #define NGX_CONDUIT_CANARY_OUTAGE    1000     /* how long a link may be down */
 #define NGX_CONDUIT_CANARY_TTL       "60000"
 
-/* random keys tried to find one in a slot of the server */
+/* how many random keys are tried to find one in a slot of the server */
 #define NGX_CONDUIT_CANARY_TRIES     20000
 
 
@@ -98,15 +98,15 @@ ngx_conduit_canary_tick(ngx_event_t *ev)
         hub->oldest_proof = 0;
     }
 
-    /* before its first proof a worker keeps the previous workers' time, but not
-       when a server is down */
+    /* a worker that has not got a canary back yet starts with the time at which
+       the previous workers were ready, unless a server is down */
 
     if (hub->sick) {
         hub->oldest_proof = 0;
     }
 
-    /* looks more often while a canary is late, to report its return before the
-       health page turns red */
+    /* looks more often while a canary is late, so that its return is noticed
+       before the health page reports a failure */
 
     late = hub->oldest_proof == 0
            || ngx_current_msec - hub->oldest_proof
@@ -120,7 +120,8 @@ ngx_conduit_canary_tick(ngx_event_t *ev)
 }
 
 
-/* one server: counts its last proof, and sends the next canary */
+/* for one server: includes its last proof in hub->oldest_proof, and sends the
+   next canary if it is due */
 
 static ngx_int_t
 ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
@@ -138,8 +139,8 @@ ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
 
     if (!shard->doorbell.is_up) {
 
-        /* a canary that was sent is lost, and the key is not tracked any
-           more */
+        /* Redis tracks a key for one connection, which is down: a canary that
+           was sent can't ring any more */
 
         c->pending = 0;
 
@@ -153,8 +154,9 @@ ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
     {
         if (c->pending && !c->failed) {
 
-            /* the server may assign IDs smaller than the last one read, as
-               after a restart with another clock: a new key has no last one */
+            /* the server may assign IDs smaller than the last one read, for
+               example after a restart with another clock, so that XREAD would
+               find nothing: a new key has no last ID */
 
             c->key.len = 0;
         }
@@ -175,8 +177,8 @@ ngx_conduit_canary_look(void *data, ngx_conduit_node_t *node)
 }
 
 
-/* finds a key in a slot of the server; in a cluster it is good until its slot
-   moves */
+/* finds a key in a slot of the server; in a cluster it belongs to the server
+   until its slot moves */
 
 static ngx_int_t
 ngx_conduit_canary_name(ngx_conduit_shard_t *shard)
@@ -256,7 +258,7 @@ static void
 ngx_conduit_canary_read(ngx_conduit_shard_t *shard,
     ngx_conduit_reply_pt handler)
 {
-    /* if it fails, the link is gone, which is noticed anyway */
+    /* if it fails, the link is down, which is noticed elsewhere */
 
     (void) ngx_conduit_stream_read(&shard->doorbell.reader, &shard->canary.key,
                                    &shard->canary.last, 1, handler, shard);
@@ -357,8 +359,8 @@ ngx_conduit_canary_sent(void *data, redisReply *reply,
 }
 
 
-/* logs an error once until a canary is back; a slot that has moved, or is
-   moving, is no error: the next key will be in another slot */
+/* logs an error, but no further ones until a canary is back.  A slot that has
+   moved, or is moving, is no error: the next key will be in another slot */
 
 static void
 ngx_conduit_canary_log_error(ngx_conduit_shard_t *shard, redisReply *reply)

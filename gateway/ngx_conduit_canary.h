@@ -1,7 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The canary: shows that the doorbell of a server rings for what is written.
+ * The canary: a test entry which shows that writing to a server, its doorbell,
+ * and reading from it work.
  */
 
 #ifndef NGX_CONDUIT_CANARY_H

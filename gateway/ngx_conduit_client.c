@@ -129,7 +129,8 @@ ngx_conduit_client_closed(ngx_http_request_t *r, ngx_err_t *err)
 }
 
 
-/* no event tells: tries to read, without taking anything from the socket */
+/* for event methods that do not report a closed connection: tries to read from
+   the socket, and leaves the bytes there */
 
 static ngx_uint_t
 ngx_conduit_client_peek(ngx_connection_t *c, ngx_err_t *err)

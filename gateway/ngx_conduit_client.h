@@ -34,7 +34,10 @@ void ngx_conduit_client_unwatch(ngx_http_request_t *r);
  */
 ngx_uint_t ngx_conduit_client_left(ngx_http_request_t *r);
 
-/* For the write handler: likewise, where a write event reports it. */
+/*
+ * For the write handler: the same, for protocols where a write event reports
+ * that the client has closed the connection.
+ */
 ngx_uint_t ngx_conduit_client_gone(ngx_connection_t *c);
 
 #pragma GCC visibility pop

@@ -1,9 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Collects what a subscriber is sent next.  While the client has not taken all
- * that was sent before, nothing is collected: a slow client falls behind, and
- * later goes on from its position.
+ * Collects what a subscriber is sent next.  Nothing is collected while the
+ * client has not taken all that was sent before: a slow client falls behind,
+ * and later goes on from its position.
  */
 
 #include <ngx_config.h>
@@ -59,8 +59,8 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         return NGX_ERROR;
     }
 
-    /* the last event of a bundle whose bytes are in the chain already; NULL:
-       none */
+    /* the last event of a bundle that is in the chain already, while the events
+       of the bundle are counted one by one; NULL: no bundle */
 
     rest = NULL;
 
@@ -98,8 +98,8 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 }
 
 
-/* appends an event, unless it is in the chain already as part of the bundle
-   whose last event is *rest, and counts it */
+/* counts an event, and appends it unless it is in the chain already as part of
+   the bundle whose last event is *rest */
 
 static ngx_int_t
 ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
@@ -124,9 +124,10 @@ ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
 
 
 /*
- * In Durable Streams: appends the rest of the control event that the last frame
- * has begun (owes), or a whole one if the client has got all events and was not
- * told so yet.  more: further events follow.
+ * In Durable Streams: if the last frame ended with the beginning of a control
+ * event (owes), appends the rest of it; else appends a whole control event if
+ * the client has got all events and was not told so yet.  more: further events
+ * follow.
  */
 
 static ngx_int_t

@@ -2,7 +2,7 @@
 
 /*
  * The compressed forms of a frame's bytes.  A worker makes all of them with one
- * state of zlib, which it allocates when it needs it first.
+ * state of zlib, which it allocates on first use.
  */
 
 #include <ngx_config.h>

@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The compressed forms of a frame's bytes.  Each is made when a client needs it
- * first, and kept as long as the frame.
+ * The compressed forms of a frame's bytes.  Each is made when the first client
+ * needs it, and kept as long as the frame.
  */
 
 #ifndef NGX_CONDUIT_DEFLATED_H
@@ -13,7 +13,8 @@
 
 #pragma GCC visibility push(hidden)
 
-/* a form; its piece has no data when the bytes are to be sent stored */
+/* a form; its piece has no data if the bytes are to be sent uncompressed, in a
+   stored block (RFC 1951, 3.2.4) */
 typedef struct {
     ngx_str_t               piece;
     unsigned                made:1;

@@ -3,10 +3,10 @@
 /*
  * A request of the Durable Streams protocol.
  *
- * Each one begins with a probe: what Redis answers to it says whether there is
- * such a stream, whether it is closed, whether the offset is still kept, and
- * what follows it.  So a reader finds all that was added before its request,
- * whatever this worker has in memory.
+ * Each one begins with a probe.  The answer of Redis to it says whether there
+ * is such a stream, whether the stream is closed, whether entries after the
+ * offset were trimmed, and which ones follow.  So a reader gets all that was
+ * added before its request, even if this worker does not have it in memory.
  *
  *            +--------------------- woken up -------------------+
  *            v                                                  |
@@ -191,7 +191,7 @@ ngx_conduit_durable_probe(ngx_conduit_durable_t *d)
 
     if (d->args.live == NGX_CONDUIT_LIVE_SSE) {
 
-        /* only to learn whether any entry follows: the subscriber reads them */
+        /* finds out whether any entry follows: the subscriber reads them */
 
         p->count = 2;
     }
@@ -220,8 +220,8 @@ ngx_conduit_durable_probed(ngx_conduit_probe_t *p, ngx_conduit_question_t *q)
         ngx_del_timer(&d->timer);
     }
 
-    /* NULL: the stream can't be read.  Entries without XINFO: an empty reply
-       does not tell whether there is a stream */
+    /* NULL: the stream can't be read.  A reply with entries alone, without
+       XINFO, does not say whether the stream exists if it is empty */
 
     if (q == NULL || q->form == NGX_CONDUIT_FORM_ENTRIES) {
         ngx_conduit_durable_finish(d, NGX_HTTP_SERVICE_UNAVAILABLE, NULL);
@@ -288,8 +288,9 @@ ngx_conduit_durable_next(ngx_conduit_durable_t *d, conduit_buf_t *body)
         return;
     }
 
-    /* a request that was woken up, but has nothing to send (the entry can't be
-       sent, say), does not wait again: it might be woken up again at once */
+    /* a request that was woken up but has nothing to send, for example because
+       the new entry is not valid, does not wait again: it might be woken up
+       again at once */
 
     if (d->closed || d->woken || ngx_exiting || d->hub->draining
         || (ngx_msec_int_t) (d->until - ngx_current_msec) <= 0)
@@ -336,8 +337,8 @@ ngx_conduit_durable_subscribe(ngx_conduit_durable_t *d)
     } else {
         sub = &d->ctx->sub;
 
-        /* gzip is not for this format, but the request may come by
-           "error_page" from a location that has turned it on */
+        /* this format does not support gzip, but "error_page" may have brought
+           the request from a location that has turned it on */
 
         sub->gzip.on = 0;
 
@@ -359,8 +360,8 @@ ngx_conduit_durable_subscribe(ngx_conduit_durable_t *d)
         ngx_conduit_durable_detach(d);
     }
 
-    /* the handler has incremented r->main->count for the probe, which is over;
-       a subscriber has incremented it again for itself */
+    /* the handler has incremented r->main->count for the probe, which is over:
+       this call decrements it.  A subscriber has incremented it for itself */
 
     ngx_http_finalize_request(r, rc);
     ngx_http_run_posted_requests(c);
@@ -405,8 +406,8 @@ ngx_conduit_durable_listener_start(ngx_conduit_listener_t *l)
 }
 
 
-/* there is something to send: asks Redis for it, as the response is made from
-   the reply to a probe alone */
+/* there is something to send: asks Redis for it, because a response is only
+   made from the reply to a probe, not from the window */
 
 static ngx_int_t
 ngx_conduit_durable_listener_send(ngx_conduit_listener_t *l)
@@ -494,8 +495,8 @@ ngx_conduit_durable_detach(ngx_conduit_durable_t *d)
 
     if (d->waits) {
 
-        /* a request that waits has no probe.  The channel is freed unless it
-           has other listeners or probes */
+        /* a request that waits has no probe.  Leaving frees the channel if it
+           has no other listeners or probes */
 
         ngx_conduit_durable_leave(d);
 

@@ -14,12 +14,13 @@
 #include "ngx_conduit_response.h"
 
 
-/* a body with at least this many bytes gets no further entry */
+/* once a body has this many bytes, no further entry is appended */
 #define NGX_CONDUIT_DURABLE_CHUNK  (1024 * 1024)
 
-/* the entries between two offsets do not change, so they may be cached; further
-   ones may follow, so not for long.  It is "private", because other modules may
-   decide who reads, too, and a shared cache would not ask them */
+/* a response may be cached, because the entries between two offsets do not
+   change, but not for long, because further ones may follow.  It is "private",
+   because other modules may control access as well, and a shared cache would
+   not ask them */
 #define NGX_CONDUIT_DURABLE_CACHE                                             \
     "private, max-age=60, stale-while-revalidate=300"
 
@@ -99,8 +100,8 @@ ngx_conduit_durable_take(ngx_conduit_durable_t *d, ngx_conduit_question_t *q,
         d->all = !a->full;
     }
 
-    /* the newest entry may have been deleted: the client has got all up to its
-       ID, and the next response begins after it */
+    /* the entry with the stream's last ID may have been deleted: the client has
+       got all up to that ID, and its next offset is that ID */
 
     if (!d->closed && d->all
         && conduit_stream_id_cmp(&a->last_id, &d->next) > 0)

@@ -16,7 +16,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* NGINX has no name for it */
+/* NGINX does not define this status */
 #define NGX_CONDUIT_HTTP_GONE  410
 
 /* a request, in its pool */
@@ -48,8 +48,8 @@ struct ngx_conduit_durable_s {
     unsigned                     closed:1;  /* the stream is closed here */
 
     unsigned                     waits:1;   /* it is a listener */
-    unsigned                     woken:1;   /* it was a listener, and an entry
-                                               has come */
+    unsigned                     woken:1;   /* it was a listener, and a new
+                                               entry has ended its wait */
 };
 
 

@@ -53,8 +53,8 @@ ngx_conduit_durable_tail(ngx_conduit_sub_t *sub, ngx_uint_t all)
 
     frame = ngx_conduit_durable_frame(&hub->scratch);
 
-    /* this cursor is ahead of the clock: it was made for this client alone, and
-       the frame is not kept for others */
+    /* the cursor comes from the client's request, as it is not behind the
+       clock: the frame is for this client alone, and is not kept for others */
 
     if (frame == NULL || cursor == sub->cursor) {
         return frame;
@@ -76,8 +76,8 @@ ngx_conduit_durable_tail(ngx_conduit_sub_t *sub, ngx_uint_t all)
 }
 
 
-/* returns the cursor of the present time, or that of the request while it is
-   ahead, because a client must not get a smaller cursor than before */
+/* returns the cursor of the present time, or that of the request if it is
+   larger, because a client must not get a smaller cursor than before */
 
 static uint64_t
 ngx_conduit_durable_sub_cursor(ngx_conduit_sub_t *sub)

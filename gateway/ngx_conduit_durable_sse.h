@@ -2,10 +2,11 @@
 
 /*
  * Durable Streams, live=sse: what a subscriber is sent besides the frames of
- * entries.  The frame of an entry has the data event and the beginning of the
- * control event.  The rest of the control event depends on the time and the
- * client, but is the same for most clients at one time: the hub keeps the last
- * one made, in two forms, "more follows" and "that was all".
+ * entries.  The frame of an entry has the data event, and the beginning of the
+ * control event that follows it.  The rest of the control event depends on the
+ * time and the client, but is the same for most clients at a given time.  So
+ * the hub keeps two of them for all clients: one that says that more events
+ * follow, and one that says that the client has got all.
  */
 
 #ifndef NGX_CONDUIT_DURABLE_SSE_H

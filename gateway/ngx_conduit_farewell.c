@@ -2,10 +2,11 @@
 
 /*
  * The last bytes of a response that ends before its stream.  An EventSource
- * reconnects by itself, with the token it has: if the token is still accepted,
- * it loses nothing.  If the token would be refused, the EventSource would get
- * 401 and give up, so the client is told to get a new one: conduit-client then
- * asks the application for a stream, which may be another one.
+ * reconnects by itself, with the token it has.  If the token is still accepted
+ * then, no event is lost.  If the token is refused, the EventSource gets a 401
+ * and gives up.  In this case the client is told in advance to get a new token:
+ * conduit-client then asks the application for a stream, which may be another
+ * one.
  */
 
 #include <ngx_config.h>

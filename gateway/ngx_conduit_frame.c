@@ -95,9 +95,10 @@ ngx_conduit_frame_entry(ngx_conduit_hub_t *hub,
 
 
 /*
- * A client that connects again and again has the same entry read as often.  In
- * a stream that Conduit does not write, any number of entries may be invalid:
- * only the first is logged, as long as the stream has listeners.
+ * The log is limited in two ways.  hub->skips limits it for all streams: a
+ * client that connects again and again causes the same entry to be read each
+ * time.  In a stream that other programs write, any number of entries may be
+ * invalid: only the first one is logged, as long as the stream has listeners.
  */
 
 void

@@ -20,18 +20,17 @@
 
 #pragma GCC visibility push(hidden)
 
-/* references are counted; the frame is freed with the last one */
 typedef struct {
-    ngx_uint_t              refs;         /* calls under way that still use
-                                             them */
+    ngx_uint_t              refs;          /* number of references; the frame is
+                                              freed with the last one */
     conduit_stream_id_t     id;
     unsigned                end:1;         /* the message ends its stream */
-    unsigned                prompt:1;      /* it is no delta, and so never held
-                                              back */
-    ngx_conduit_deflated_t *deflated;      /* NULL: no client needed that */
-    uint64_t                serial;        /* of this frame alone; 0: no client
-                                              needed one.  Both are set by
-                                              ngx_conduit_gzip_frame() */
+    unsigned                prompt:1;      /* it is not a delta, and therefore
+                                              never held back */
+    ngx_conduit_deflated_t *deflated;      /* NULL: not needed so far */
+    uint64_t                serial;        /* a number that no other frame has;
+                                              0: not needed so far.  Both are
+                                              set by ngx_conduit_gzip_frame() */
     size_t                  len;
     u_char                  data[1];
 } ngx_conduit_frame_t;

@@ -33,7 +33,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-/* the one name that NGINX looks up in the .so */
+/* the only symbol that NGINX looks up in the .so */
 extern ngx_module_t  ngx_conduit_gateway_module;
 
 #pragma GCC visibility push(hidden)
@@ -78,7 +78,7 @@ typedef enum {
     NGX_CONDUIT_DRAIN_EVENT_OFF            /* none */
 } ngx_conduit_drain_event_e;
 
-/* ms, the "retry" of the error event sent in an outage, by the contract */
+/* ms: the "retry" of the error event sent in an outage, as the contract says */
 #define NGX_CONDUIT_OUTAGE_RETRY  3000
 
 /* why a response ended */
@@ -91,7 +91,7 @@ typedef enum {
     NGX_CONDUIT_CLOSE_DURATION,
     NGX_CONDUIT_CLOSE_TIMEOUT,
     NGX_CONDUIT_CLOSE_ERROR,
-    NGX_CONDUIT_CLOSE_ANSWERED             /* a pull, with what it came for */
+    NGX_CONDUIT_CLOSE_ANSWERED             /* a pull has got its answer */
 } ngx_conduit_close_e;
 
 #pragma GCC visibility pop

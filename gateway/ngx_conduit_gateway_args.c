@@ -51,11 +51,12 @@ ngx_conduit_gateway_find_start(ngx_http_request_t *r,
 
 
 /*
- * Finds the position to go on from.  The header has precedence, as the value in
- * the URL is out of date after the first reconnect.  event-source-polyfill,
- * which sends no such header, adds "lastEventId" to its URL with each
- * reconnect: it is newer than a "last_event_id" of that URL.  A value that is
- * no stream ID is ignored, as an EventSource would not reconnect after a 400.
+ * Finds the position to go on from.  The header has precedence, because the
+ * value in the URL is out of date after the first reconnect.
+ * event-source-polyfill sends no such header, but adds "lastEventId" to its URL
+ * with each reconnect, which is therefore newer than a "last_event_id" of that
+ * URL.  A value that is not a stream ID is ignored, because an EventSource
+ * would not reconnect after a 400.
  * Returns NGX_OK, NGX_DECLINED without a position, or NGX_ERROR.
  */
 
@@ -161,9 +162,9 @@ ngx_conduit_gateway_start(ngx_http_request_t *r,
 
 
 /*
- * Whether a client without a position gets 204 when nothing is running
- * ("conduit_gateway_resume_only").  Returns NGX_OK, NGX_DECLINED, or NGX_ERROR
- * when memory is out.
+ * Whether a client without a position gets 204 if no stream is running
+ * ("conduit_gateway_resume_only").  Returns NGX_OK if so; NGX_DECLINED if not;
+ * NGX_ERROR when memory is out.
  */
 
 static ngx_int_t
@@ -184,7 +185,8 @@ ngx_conduit_gateway_resumes(ngx_http_request_t *r,
 }
 
 
-/* as for other directives of NGINX whose value is a condition, and "off" */
+/* an empty value and "0" are false, as in other directives of NGINX that take a
+   condition; so is "off" */
 
 static ngx_uint_t
 ngx_conduit_gateway_is_off(ngx_str_t *value)

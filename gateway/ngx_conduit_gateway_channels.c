@@ -1,9 +1,10 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The page "conduit_gateway_status channels": what goes on in a worker, channel
- * by channel.  It looks at a limited number of channels and shows some of them,
- * so that no request waits long for it.  It can show no token, as none is kept.
+ * The page "conduit_gateway_status channels": the state of a worker's channels.
+ * It looks at a limited number of channels and shows some of them, so that
+ * other requests are not delayed.  It cannot reveal a token, because none is
+ * kept.
  */
 
 #include <ngx_config.h>
@@ -34,7 +35,8 @@ typedef struct {
 
 typedef struct {
     ngx_conduit_channels_row_t    rows[NGX_CONDUIT_CHANNELS_SHOW];
-    ngx_uint_t                    n;          /* in rows, most clients first */
+    ngx_uint_t                    n;          /* rows in use; the one with most
+                                                 clients is the first */
     ngx_uint_t                    looked;
     ngx_uint_t                    channels;   /* of all hubs */
 } ngx_conduit_channels_t;
@@ -219,7 +221,8 @@ ngx_conduit_channels_row(ngx_conduit_channels_row_t *row, conduit_buf_t *b)
 }
 
 
-/* a part of a key may come from a client: any bytes but control characters */
+/* parts of a key may come from a client: it may have any bytes except control
+   characters */
 
 static void
 ngx_conduit_channels_name(ngx_str_t *name, conduit_buf_t *b)

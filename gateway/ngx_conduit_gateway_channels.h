@@ -16,9 +16,9 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Writes the channels of this worker that have the most clients, as JSON.  Has
- * the connection closed, so that the next request may reach another worker.  A
- * failure shows in b->failed.
+ * Writes the channels of this worker that have the most clients, as JSON.
+ * Turns off keepalive for the connection, so that the next request may reach
+ * another worker.  A failed allocation shows in b->failed.
  */
 void ngx_conduit_gateway_channels(ngx_http_request_t *r, conduit_buf_t *b);
 

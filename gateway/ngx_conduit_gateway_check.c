@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * What "nginx -t" refuses or warns of in merged locations, because directives
- * contradict each other.
+ * Combinations of directives that contradict each other in a merged location,
+ * which "nginx -t" refuses or warns of.
  */
 
 #include <ngx_config.h>
@@ -179,10 +179,10 @@ ngx_conduit_gateway_conflict(ngx_conf_t *cf,
 
 
 /*
- * Warns of a "worker_shutdown_timeout" that is too short.  It may be written
- * after the http block, so that the value is not known before.  The warning
- * goes to the log of the old cycle, as all messages about the configuration do;
- * the level of the new log might suppress it.
+ * Warns of a "worker_shutdown_timeout" that is too short.  The directive may be
+ * below the http block, so its value is known only when the whole configuration
+ * was read.  The warning goes to the log of the old cycle, as all messages
+ * about the configuration do; the level of the new log might suppress it.
  */
 
 void

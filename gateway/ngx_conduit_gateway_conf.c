@@ -97,15 +97,15 @@ ngx_conduit_gateway_conf_merge(ngx_conduit_gateway_loc_conf_t *prev,
 
 /*
  * Finds out, before the levels are merged, whether "conduit_gateway_auth off"
- * is set on a level inside the one that requires claims: there it may waive
- * them.  On the same level, or an outer one, it contradicts them.
+ * is set on a level inside the one that requires claims: there it cancels the
+ * requirement.  On the same level, or an outer one, it contradicts it.
  */
 
 static void
 ngx_conduit_gateway_waive(ngx_conduit_gateway_loc_conf_t *prev,
     ngx_conduit_gateway_loc_conf_t *conf)
 {
-    /* the "http" level has no outer level to be merged with */
+    /* prev is the "http" level, which was not merged with an outer one */
 
     if (prev->waived == NGX_CONF_UNSET) {
         prev->waived = prev->common.auth == 0
@@ -228,7 +228,7 @@ ngx_conduit_gateway_effective(ngx_conduit_gateway_loc_conf_t *glcf,
         fields->end.len = 0;
     }
 
-    /* a stream that is closed stays so */
+    /* Durable Streams: nothing can follow the end of a stream */
 
     if (settings->format == CONDUIT_FORMAT_DURABLE) {
         settings->format += conduit_durable_mode(
@@ -343,7 +343,7 @@ ngx_conduit_gateway_field_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* a field with data but without length is "off" */
+/* a name, or "off", which is stored with data but a length of 0 */
 
 char *
 ngx_conduit_gateway_end_field_slot(ngx_conf_t *cf, ngx_command_t *cmd,

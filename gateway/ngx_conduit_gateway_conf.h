@@ -31,20 +31,20 @@ typedef struct {
 } ngx_conduit_gateway_given_t;
 
 
-/* Marks all directives of a zeroed location as not set, but those in
+/* Marks all directives of a zeroed location as not set, except for those in
    glcf->common, see ngx_conduit_conf_init(). */
 void ngx_conduit_gateway_conf_unset(ngx_conduit_gateway_loc_conf_t *glcf);
 
 /*
- * Merges all directives but those in conf->common, see
- * ngx_conduit_conf_merge(), before which it must be called, and those of
- * ngx_conduit_gateway_cors_merge().
+ * Merges all directives, except for those of ngx_conduit_gateway_cors_merge()
+ * and those in conf->common, which ngx_conduit_conf_merge() merges; it must be
+ * called before the latter.
  */
 void ngx_conduit_gateway_conf_merge(ngx_conduit_gateway_loc_conf_t *prev,
     ngx_conduit_gateway_loc_conf_t *conf);
 
-/* Returns whether entries are messages: these say themselves when a stream
-   ends. */
+/* Returns whether entries are Conduit's messages, which themselves say when
+   a stream ends, so that no "end" field is needed. */
 ngx_uint_t ngx_conduit_gateway_has_messages(
     ngx_conduit_gateway_loc_conf_t *glcf);
 
@@ -78,7 +78,7 @@ char *ngx_conduit_gateway_time_slot(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_conduit_gateway_coalesce_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* Finds out, before a location is merged, what is set in it. */
+/* Finds out, before a location is merged, which directives are set in it. */
 void ngx_conduit_gateway_given(ngx_conduit_gateway_loc_conf_t *glcf,
     ngx_conduit_gateway_given_t *given);
 

@@ -3,10 +3,10 @@
 /*
  * CORS: which pages of other origins may read the gateway's answers.
  *
- * By default all may, and browsers send no cookies.  With a list of origins the
- * answer depends on the request's origin, which "Vary" tells to caches.  For a
- * page not in the list the answer lacks the headers, so that its browser does
- * not let the page read it.
+ * By default pages of all origins may, and browsers send no cookies.  With a
+ * list of origins the answer depends on the request's "Origin", which "Vary"
+ * says to caches.  If the origin is not in the list, the answer lacks the CORS
+ * headers, so that the browser does not let the page read it.
  */
 
 #include <ngx_config.h>
@@ -19,8 +19,9 @@
 #include "ngx_conduit_response.h"
 
 
-/* which headers a page may send: any, as tracing adds its own to every fetch();
-   "*" does not include "Authorization" (WHATWG Fetch, 2.2.2) */
+/* which headers a page may send: any, because tracing libraries add their own
+   to every fetch(); "*" does not include "Authorization" (WHATWG Fetch,
+   2.2.2) */
 #define NGX_CONDUIT_GATEWAY_HEADERS  "*, Authorization"
 
 #define NGX_CONDUIT_GATEWAY_ALLOW    "Access-Control-Allow-"
@@ -178,7 +179,7 @@ ngx_conduit_gateway_cors_early(ngx_http_request_t *r)
 {
     if (ngx_conduit_gateway_cors_conf(r)->origins == NULL) {
 
-        /* headers of a location that redirected here are not kept, either */
+        /* removes headers that a location has set before a redirect */
 
         ngx_conduit_gateway_cors_clear(r);
         return NGX_OK;
@@ -207,8 +208,8 @@ ngx_conduit_gateway_cors_clear(ngx_http_request_t *r)
 }
 
 
-/* returns the list's entry that equals the request's origin, zero-terminated as
-   all of the configuration, or NULL */
+/* returns the entry of the list that equals the request's origin, or NULL; it
+   is zero-terminated, as all strings of the configuration are */
 
 static const char *
 ngx_conduit_gateway_cors_origin(ngx_http_request_t *r,
@@ -256,8 +257,9 @@ ngx_conduit_gateway_cors_preflight(ngx_http_request_t *r)
 
 
 /*
- * With credentials "*" is the name of a header and does not mean all: the
- * answer repeats the headers that were asked for.
+ * In answers to requests with credentials, browsers take "*" for the name of a
+ * header, not for all of them: such an answer lists the headers that the
+ * preflight has asked for.
  */
 
 static ngx_int_t

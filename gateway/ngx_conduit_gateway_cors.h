@@ -35,9 +35,9 @@ char *ngx_conduit_gateway_cors_merge(ngx_conf_t *cf,
 ngx_int_t ngx_conduit_gateway_cors(ngx_http_request_t *r);
 
 /*
- * Sets the same headers for errors that NGINX itself returns in the location.
- * With "*" it sets none, as there are configurations that add the header
- * themselves.
+ * Sets the same headers in an earlier phase, so that errors that NGINX itself
+ * returns in the location have them.  With "*" it sets none, because there
+ * are configurations that add the header themselves.
  */
 ngx_int_t ngx_conduit_gateway_cors_early(ngx_http_request_t *r);
 

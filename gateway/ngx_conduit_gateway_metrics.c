@@ -53,7 +53,7 @@ static const char * const  ngx_conduit_gateway_forms[] = {
     "alone", "chained", "stored", NULL
 };
 
-/* in microseconds, from 1 ms, the resolution of an entry's ID, to 30 s */
+/* in microseconds: from 1 ms, the resolution of the time in an ID, to 30 s */
 const uint32_t  ngx_conduit_gateway_delivery[CONDUIT_METRICS_BOUNDS + 1] = {
     1000, 2000, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000,
     2500000, 5000000, 10000000, 30000000, 0

@@ -135,10 +135,11 @@ extern ngx_conduit_stats_t  ngx_conduit_gateway_stats;
 /* Counts a request refused with this status. */
 void ngx_conduit_gateway_count_refused(ngx_uint_t status);
 
-/* Counts a loss of history that a client is told; not CONDUIT_PLACE_TOLD. */
+/* Counts a loss of history that a client is told of; loss must not be
+   CONDUIT_PLACE_TOLD. */
 void ngx_conduit_gateway_count_lost(conduit_place_loss_e loss);
 
-/* Returns the reason in history_lost; not of CONDUIT_PLACE_TOLD. */
+/* Returns the "reason" of a history_lost event, likewise. */
 const char *ngx_conduit_gateway_loss_name(conduit_place_loss_e loss);
 
 #pragma GCC visibility pop

@@ -112,7 +112,8 @@ ngx_conduit_gateway_handler(ngx_http_request_t *r)
 }
 
 
-/* answers a request that may have what it asks for, in one of three ways */
+/* answers an authorized request, as a subscriber, a pull, or a request of
+   Durable Streams */
 
 static ngx_int_t
 ngx_conduit_gateway_answer(ngx_http_request_t *r,
@@ -153,7 +154,8 @@ ngx_conduit_gateway_answer(ngx_http_request_t *r,
 }
 
 
-/* whether a request takes no events, or must not be waited for */
+/* whether a request is to end without events: it is a "post_action", it was
+   answered before, or the worker quits */
 
 static ngx_uint_t
 ngx_conduit_gateway_ends_at_once(ngx_http_request_t *r,
@@ -166,8 +168,9 @@ ngx_conduit_gateway_ends_at_once(ngx_http_request_t *r,
 
 
 /*
- * Whether a request was answered in one of the three ways before a redirect: it
- * may have buffers in filters, and its cleanups are those of that answer.
+ * Whether the gateway has begun to answer a request before an internal redirect
+ * brought it here: it may have buffers in filters, and its cleanups belong to
+ * that answer, so it can't be answered in another way.
  */
 
 static ngx_uint_t
@@ -290,15 +293,16 @@ ngx_conduit_gateway_method(ngx_http_request_t *r,
 
 
 /*
- * Decides whether the response is in gzip.  A client of HTTP/1.0 gets none, as
- * with NGINX's "gzip_http_version".
+ * Decides whether the response is in gzip.  It is not for a client of HTTP/1.0,
+ * as with the default of NGINX's "gzip_http_version".
  */
 
 static ngx_int_t
 ngx_conduit_gateway_encoding(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx)
 {
-    /* after a redirect, it may be a subscriber that was served already */
+    /* after a redirect, the request may already be a subscriber, whose response
+       was begun with or without gzip */
 
     if (ctx->sub.request == NULL) {
         ctx->sub.gzip.on = glcf->gzip
@@ -416,8 +420,8 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
 
     if (glcf->expire) {
 
-        /* as long as the token would be accepted, but a day at most: NGINX's
-           timers count milliseconds in an int on some platforms */
+        /* as long as the token would be accepted, but at most a day, because
+           NGINX's timers count milliseconds in an int on some platforms */
 
         left = claims->exp + CONDUIT_JWT_LEEWAY - ngx_time();
         left = ngx_max(left, 1);
@@ -429,7 +433,8 @@ ngx_conduit_gateway_authenticate(ngx_http_request_t *r,
 }
 
 
-/* checks the claims of a valid token; returns the same */
+/* checks the claims of a valid token; returns NGX_DECLINED to go on, or what
+   the content handler returns after an answer */
 
 static ngx_int_t
 ngx_conduit_gateway_claims(ngx_http_request_t *r,
@@ -487,8 +492,8 @@ ngx_conduit_gateway_discard_body(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    /* while it discards a body, NGINX would not notice that the client has
-       gone */
+    /* the request is refused: while NGINX discards the body, it would not
+       notice that the client has closed the connection */
 
     ngx_conduit_gateway_count_refused(NGX_HTTP_BAD_REQUEST);
 

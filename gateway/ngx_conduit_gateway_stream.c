@@ -88,8 +88,8 @@ ngx_conduit_gateway_required(ngx_http_request_t *r, ngx_conduit_conf_t *conf,
 }
 
 
-/* whether a claim has the required value; an empty value, as that of a missing
-   argument, never matches */
+/* whether a claim has the required value; an empty value, such as that of a
+   variable whose argument is missing, never matches */
 
 static ngx_int_t
 ngx_conduit_gateway_claim_matches(ngx_http_request_t *r,

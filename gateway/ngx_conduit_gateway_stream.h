@@ -21,9 +21,9 @@ typedef struct {
     ngx_str_t                key;
     ngx_str_t               *label;        /* NULL: the contract defines the
                                               key */
-    ngx_conduit_ids_t        ids;          /* valid without a label */
-    char                     text[CONDUIT_KEY_MAX];   /* the text of such a
-                                                         key */
+    ngx_conduit_ids_t        ids;          /* valid if label is NULL */
+    char                     text[CONDUIT_KEY_MAX];   /* what key points to if
+                                                         label is NULL */
 } ngx_conduit_name_t;
 
 

@@ -59,10 +59,10 @@ ngx_conduit_gateway_token_init(ngx_conf_t *cf)
 
 
 /*
- * NGINX logs the request line with every error of a request, those of
- * limit_conn and limit_req included.  Their handlers run in this phase, after
- * this one.  Returns NGX_DECLINED; or NGX_HTTP_INTERNAL_SERVER_ERROR when
- * memory is out.
+ * NGINX logs the request line with every error of a request, so the token must
+ * be removed from it before errors occur.  limit_conn and limit_req, which log
+ * the requests they refuse, run in this phase, after this handler.  Returns
+ * NGX_DECLINED; or NGX_HTTP_INTERNAL_SERVER_ERROR when memory is out.
  */
 
 static ngx_int_t
@@ -76,8 +76,8 @@ ngx_conduit_gateway_preaccess_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    /* errors of limit_req and others from here on must not be cached, either,
-       and pages of allowed origins can read them */
+    /* errors of modules that run after this, such as limit_req, must not be
+       cached, either, and pages of allowed origins may read them */
 
     if (ngx_conduit_http_cache_control(r, "no-store") != NGX_OK
         || ngx_conduit_gateway_cors_early(r) != NGX_OK)
@@ -108,8 +108,8 @@ ngx_conduit_gateway_token_take(ngx_http_request_t *r)
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_conduit_gateway_module);
 
-    /* without "auth" the token is not taken: what guards such a location gets
-       the request as it came */
+    /* with "conduit_gateway_auth off" the token is not taken: another module
+       may check it, and gets the request as it came */
 
     if (glcf->common.auth
         && (ngx_conduit_gateway_token_look(r, ctx) != NGX_OK
@@ -150,8 +150,8 @@ ngx_conduit_gateway_token_ctx(ngx_http_request_t *r)
 }
 
 
-/* takes the token from the query; again after a redirect, as the new URI may
-   have another one */
+/* takes the token from the query; does so again after a redirect, because the
+   new URI may have another token */
 
 static ngx_int_t
 ngx_conduit_gateway_token_look(ngx_http_request_t *r,
@@ -181,7 +181,8 @@ ngx_conduit_gateway_token_look(ngx_http_request_t *r,
 
     if (rc == NGX_OK) {
 
-        /* a decoded token is a copy, which masking the query does not cover */
+        /* a token that had to be decoded is a copy: masking the query does not
+           overwrite it */
 
         rc = ngx_conduit_gateway_token_copy(r, ctx, &token,
                                             token.data < r->args.data
@@ -217,9 +218,10 @@ ngx_conduit_gateway_token_look(ngx_http_request_t *r,
 
 
 /*
- * Takes the value of "conduit_gateway_token", unless the argument has a token.
- * It is evaluated again if it was empty, as a later phase may set a variable of
- * it, and after a redirect to a location that has another value.
+ * Takes the value of "conduit_gateway_token", unless the argument "token" has
+ * one.  The value is evaluated again if it was empty, because a later phase may
+ * set a variable that it uses, and after a redirect to a location with another
+ * "conduit_gateway_token".
  */
 
 static ngx_int_t
@@ -242,8 +244,8 @@ ngx_conduit_gateway_token_value(ngx_http_request_t *r,
 
     if (glcf->token != NULL) {
 
-        /* the value may depend on what the token says, which is nothing
-           meanwhile */
+        /* this call comes from a variable of that value which asks for the
+           token's claims: there are none yet */
 
         if (ctx->verified.busy) {
             return NGX_OK;
@@ -288,7 +290,8 @@ ngx_conduit_gateway_token_value(ngx_http_request_t *r,
 }
 
 
-/* variables that are evaluated meanwhile must not ask for the token */
+/* evaluates "conduit_gateway_token"; busy is set meanwhile, so that a variable
+   of it that needs the token's claims does not evaluate it again */
 
 static ngx_int_t
 ngx_conduit_gateway_token_evaluate(ngx_http_request_t *r,
@@ -308,8 +311,9 @@ ngx_conduit_gateway_token_evaluate(ngx_http_request_t *r,
 
 
 /*
- * Masks the token where the value is that of an argument.  A token has dots; no
- * other argument that the module reads has any.
+ * Masks the token in the query if the value comes from an argument.  A value
+ * without dots is not a token and is not masked: it might equal another
+ * argument that the module reads, none of which has dots.
  */
 
 static ngx_int_t
@@ -319,7 +323,8 @@ ngx_conduit_gateway_token_hide(ngx_http_request_t *r, ngx_str_t *value)
         return NGX_OK;
     }
 
-    /* a rewrite may have removed the arguments, but not the texts below */
+    /* a rewrite may have removed the argument from r->args, but not from the
+       other texts, which are masked below */
 
     if (r->args.len >= value->len) {
 
@@ -343,8 +348,9 @@ ngx_conduit_gateway_token_hide(ngx_http_request_t *r, ngx_str_t *value)
 
 
 /*
- * Copies the token to malloc(), as it must not stay for as long as the stream
- * lasts.  own: the text is a copy that nothing else reads, and is overwritten.
+ * Copies the token to memory of malloc(), which can be freed before the stream
+ * ends, unlike memory of the pool.  own: the text is a copy that nothing else
+ * reads, and is overwritten.
  */
 
 static ngx_int_t
@@ -372,8 +378,8 @@ ngx_conduit_gateway_token_copy(ngx_http_request_t *r,
 
 
 /*
- * Makes r->args writable: arguments that do not come from the client may be a
- * text of the configuration, which all requests share.
+ * Makes r->args writable by copying it: arguments that do not come from the
+ * client may be part of the configuration, which all requests share.
  */
 
 static ngx_int_t
@@ -418,7 +424,8 @@ ngx_conduit_gateway_token_masked(ngx_str_t *token)
 }
 
 
-/* masks, in the query of a text, the argument "token", or that value */
+/* masks, in the query of a URI or request line, all arguments with that value;
+   if value is NULL, the argument "token" */
 
 static void
 ngx_conduit_gateway_token_mask(ngx_str_t *uri, ngx_str_t *value)
@@ -518,7 +525,7 @@ ngx_conduit_gateway_verified(ngx_http_request_t *r, ngx_conduit_ids_t *ids,
 
     v = &ctx->verified;
 
-    /* the token of a subscriber is forgotten, its claims are not */
+    /* a subscriber's token is freed, but its verified claims are kept */
 
     if (!ngx_conduit_conf_verified(&glcf->common, 1, v)) {
 

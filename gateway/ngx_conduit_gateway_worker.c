@@ -32,7 +32,7 @@ ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
     ngx_connection_t                 *c;
     ngx_conduit_gateway_main_conf_t  *gmcf;
 
-    /* cache processes call this, too */
+    /* the cache manager and loader processes call this, too */
 
     if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
     {
@@ -58,8 +58,8 @@ ngx_conduit_gateway_init_process(ngx_cycle_t *cycle)
 
     if (c == NULL) {
 
-        /* the worker serves nevertheless, but will end all its responses at
-           once when it quits */
+        /* the worker serves requests nevertheless, but will end all its
+           responses at once when it quits */
 
         ngx_log_error(NGX_LOG_ERR, cycle->log, ngx_errno,
                       "conduit: could not watch for worker exit, clients will "
@@ -106,7 +106,8 @@ ngx_conduit_gateway_start_canaries(ngx_conduit_gateway_main_conf_t *gmcf)
 }
 
 
-/* the worker is as ready as the deployment with the oldest proof */
+/* sets when the worker was last known to be ready: the oldest of the times of
+   its deployments */
 
 static void
 ngx_conduit_gateway_on_ready(void *data)
@@ -139,8 +140,8 @@ ngx_conduit_gateway_on_ready(void *data)
 }
 
 
-/* NGINX closes idle connections when the worker is to quit, and so calls
-   this */
+/* called when the worker is to quit: NGINX then closes idle connections by
+   calling their read handlers */
 
 static void
 ngx_conduit_gateway_watcher_handler(ngx_event_t *ev)

@@ -12,9 +12,9 @@
 #include "ngx_conduit_gzip.h"
 
 
-/* bytes of the largest frame that is chained to the one before: a larger one
-   hardly gets smaller by a dictionary, and would have to be compressed for each
-   of its two forms */
+/* bytes of the largest frame that is chained to the one before: for a larger
+   one a dictionary saves little, and it would have to be compressed twice, once
+   for each form */
 #define NGX_CONDUIT_GZIP_CHAINED  32768
 
 

@@ -8,7 +8,8 @@
  * A client's response is a sequence of pieces (conduit_deflate.h).  An event is
  * sent "chained" to the frame before it if the last bytes that the client was
  * sent are those of that frame, else "alone".  Other bytes, such as comments
- * and control events, are sent stored, and the event after them is sent alone.
+ * and control events, are sent in stored blocks, without compression, and the
+ * event after them is sent alone.
  */
 
 #ifndef NGX_CONDUIT_GZIP_H
@@ -23,11 +24,11 @@
 
 #pragma GCC visibility push(hidden)
 
-/* what a client was sent in gzip; zeroed: it gets no gzip */
+/* what a client was sent in gzip; all zero if its response is not in gzip */
 typedef struct {
-    ngx_conduit_frame_t    *tail;          /* the uncompressed bytes sent so far
-                                              end with this frame, which is
-                                              referenced; NULL: with none */
+    ngx_conduit_frame_t    *tail;          /* the frame that the bytes sent so
+                                              far end with, referenced; NULL:
+                                              they end with other bytes */
     uint32_t                crc;           /* of the uncompressed bytes */
     uint32_t                size;          /* their number modulo 2^32 */
     unsigned                on:1;

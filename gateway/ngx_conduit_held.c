@@ -91,9 +91,9 @@ ngx_conduit_held_make_bundle(ngx_conduit_held_t *held,
 }
 
 
-/* finds the events of a bundle: sets held->first and held->last, without
-   references to them, and *end to the sequence number after its last item;
-   returns the size of the bundle in bytes */
+/* finds the events of a bundle: sets held->first and held->last, without taking
+   references, and *end to the sequence number after its last item; returns the
+   size of the bundle in bytes */
 
 static size_t
 ngx_conduit_held_measure(ngx_conduit_held_t *held, const conduit_window_t *w,

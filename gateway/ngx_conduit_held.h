@@ -5,9 +5,9 @@
  * ("conduit_gateway_coalesce").  conduit_coalesce.h decides which events wait;
  * here are the timer for that, and the bundle of the events that have waited.
  *
- * A bundle is a copy of successive events in one piece of memory, shared by all
- * listeners that are sent the first of them next.  It then takes one buffer a
- * client, instead of one buffer an event.
+ * A bundle is a copy of successive events in one piece of memory.  It is shared
+ * by all listeners whose next event is the first one in it: each of them is
+ * sent one buffer, instead of one buffer an event.
  */
 
 #ifndef NGX_CONDUIT_HELD_H
@@ -29,8 +29,9 @@ typedef struct {
     ngx_conduit_frame_t  *first;       /* the first event of the bundle, and the
                                           last one: all three are referenced */
     ngx_conduit_frame_t  *last;
-    ngx_msec_t            time;        /* the schedule's delay; 0: nothing is
-                                          held back */
+    ngx_msec_t            time;        /* how long events are held back, the
+                                          delay of the schedule; 0: they are
+                                          not */
     size_t                window;      /* bytes that may be held back */
     size_t                max;         /* bytes of a bundle */
     ngx_conduit_task_t    timeout;     /* its handler is called when the time is
@@ -55,7 +56,8 @@ ngx_uint_t ngx_conduit_held_wait(ngx_conduit_held_t *held,
 void ngx_conduit_held_make_bundle(ngx_conduit_held_t *held,
     const conduit_window_t *w);
 
-/* The window was cut, or has a new life: ends the wait without a bundle. */
+/* The window was cut, or a new life of the stream has begun: ends the wait
+   without a bundle. */
 void ngx_conduit_held_reset(ngx_conduit_held_t *held,
     const conduit_window_t *w);
 

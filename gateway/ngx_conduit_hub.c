@@ -1,11 +1,12 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The hub: what one worker keeps for one deployment of Redis.  Opens and closes
- * it, and has all channels read now and then; nothing here is per connection.
+ * The hub: what one worker keeps for one deployment of Redis.  This file opens
+ * and closes it, and has all channels read at intervals.
  *
- * Timers keep a worker alive that was told to quit: all timers are cancelable
- * but the drain's, which is set only while there are clients to move.
+ * A worker that was told to quit does not exit while a timer is set, unless the
+ * timer is cancelable.  All timers are, except for that of the drain, which is
+ * only set while there are clients to disconnect.
  */
 
 #include <ngx_config.h>
@@ -18,7 +19,7 @@
 #include "ngx_conduit_probe.h"
 
 
-/* bytes that decoding one message may take; none is kept */
+/* how many bytes of memory decoding one message may take; they are not kept */
 #define NGX_CONDUIT_ARENA_LIMIT     (256 * 1024 * 1024)
 
 /* ms */
@@ -174,7 +175,7 @@ ngx_conduit_hub_close(ngx_conduit_hub_t *hub)
         return;
     }
 
-    /* dropping the replies that channels wait for frees the remaining
+    /* this drops the replies that channels wait for, which frees the remaining
        channels */
 
     ngx_conduit_shard_close_all(hub);
@@ -216,8 +217,9 @@ ngx_conduit_hub_delete_timer(ngx_event_t *ev)
 
 
 /*
- * Has every channel read now and then, whether its doorbell rang or not: so a
- * lost ring is made good within a cycle.  Without doorbells, this is the poll.
+ * Has each channel read at intervals, even if its doorbell did not ring, so
+ * that the entries of a lost ring are found within a cycle.  Without doorbells,
+ * this is the poll.
  */
 
 static void

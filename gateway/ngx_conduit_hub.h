@@ -5,7 +5,8 @@
  *
  *   get           finds it by server and settings, at configuration time
  *   open, close   in a worker
- *   drain         moves the clients away when the worker is to quit
+ *   drain         ends the responses when the worker is to quit, so that the
+ *                 clients reconnect to a new one
  */
 
 #ifndef NGX_CONDUIT_HUB_H
@@ -74,9 +75,9 @@ struct ngx_conduit_hub_s {
 
 /*
  * Finds or makes the hub of a server, settings and fields at configuration
- * time; hubs is an array of ngx_conduit_hub_t pointers.  Channels of one key
- * with events of different formats or fields so belong to different hubs.
- * Returns NULL when memory is out.
+ * time; hubs is an array of ngx_conduit_hub_t pointers.  So locations that send
+ * the same key in different formats, or with different fields, have different
+ * hubs, and different channels.  Returns NULL when memory is out.
  */
 ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
     ngx_conduit_redis_t *redis, ngx_conduit_gateway_settings_t *settings,
@@ -86,9 +87,9 @@ ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
 ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
 
 /*
- * How long a request that gets one complete answer waits for Redis, in ms: as
- * long as a response stays open in an outage.  If that is no time at all, a
- * server that is up still has the time of a command to reply.
+ * How long, in ms, a request that gets one complete answer waits for Redis: as
+ * long as an event stream stays open in an outage.  If that is 0, as long as a
+ * command may take, so that a server that is up can reply.
  */
 ngx_msec_t ngx_conduit_hub_patience(ngx_conduit_hub_t *hub);
 
@@ -96,8 +97,9 @@ ngx_msec_t ngx_conduit_hub_patience(ngx_conduit_hub_t *hub);
 void ngx_conduit_hub_end(ngx_conduit_hub_t *hub);
 
 /*
- * Closes the links and frees what the hub has.  The responses of all hubs must
- * have ended: one connection of HTTP/2 may still hold bytes of several.
+ * Closes the links and frees all memory of the hub.  The responses of all hubs
+ * must have ended, because one HTTP/2 connection may still have unsent bytes
+ * of several hubs.
  */
 void ngx_conduit_hub_close(ngx_conduit_hub_t *hub);
 

@@ -3,13 +3,13 @@
 /*
  * The output of a subscriber.
  *
- * It sends the frames' own memory through the filters, and holds a reference to
- * a frame until its buffer is consumed (pos == last), or until the request's
- * pool is destroyed: HTTP/2 still sends from it after the request's cleanups
- * have run.  The buffers themselves live in the request's pool and are reused,
- * so that a response that lasts for days does not grow.  A response in gzip
- * (ngx_conduit_gzip.h) differs in what is sent of a frame, and in the bytes
- * around others.
+ * The bytes of a frame are sent from the frame's own memory, not copied.  A
+ * reference to the frame is held until its buffer is consumed (pos == last), or
+ * until the request's pool is destroyed, because HTTP/2 still sends from the
+ * buffer after the request's cleanups have run.  The buffers are allocated from
+ * the request's pool and reused, so that the memory of a response that lasts
+ * for days does not grow.  In a response in gzip (ngx_conduit_gzip.h), the
+ * compressed form of a frame is sent, and other bytes in stored blocks.
  */
 
 #include <ngx_config.h>
@@ -143,7 +143,8 @@ ngx_conduit_sub_push_stored(ngx_conduit_sub_t *sub, u_char *data, size_t len,
 }
 
 
-/* appends a buffer whose bytes, which the caller sets, are its own */
+/* appends a buffer for a few bytes of gzip, which are in out->own and are set
+   by the caller */
 
 static ngx_int_t
 ngx_conduit_sub_push_own(ngx_conduit_sub_t *sub, size_t len,
@@ -178,8 +179,8 @@ ngx_conduit_sub_push_bytes(ngx_conduit_sub_t *sub, u_char *data, size_t len,
 }
 
 
-/* makes a buffer for bytes that must stay until it is reaped, reusing a former
-   one if possible, and counts them as pending */
+/* makes a buffer for data, which must stay valid until the buffer is reaped;
+   reuses a former buffer if possible; counts the bytes as pending */
 
 static ngx_conduit_out_t *
 ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
@@ -304,7 +305,8 @@ ngx_conduit_sub_output(ngx_conduit_sub_t *sub, ngx_conduit_out_t *first,
 
     r = sub->request;
 
-    /* some filters take any kind of "last" for the end of the response */
+    /* last_in_chain is only set at the end of the response, because some
+       filters take it for that */
 
     last->buf.flush = 1;
     last->buf.last_in_chain = end;
@@ -366,8 +368,9 @@ ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub)
     c = r->connection;
 
     /*
-     * any bit counts: those of TLS and HTTP/2 are not among the HTTP ones;
-     * output that waits for a subrequest to end ("add_before_body") sets none
+     * "buffered" is compared with 0, because TLS and HTTP/2 set bits of their
+     * own in it.  Output that waits for a subrequest to end ("add_before_body")
+     * sets no bit.
      */
 
     return c->buffered || r->buffered || r->postponed || c->data != r;

@@ -23,10 +23,11 @@
 struct ngx_conduit_out_s {
     ngx_buf_t               buf;
     ngx_chain_t             link;
-    ngx_conduit_frame_t    *frame;         /* NULL: the bytes are no frame's */
+    ngx_conduit_frame_t    *frame;         /* NULL: the bytes belong to no
+                                              frame */
     ngx_conduit_out_t      *next;
-    u_char                  own[16];       /* bytes of gzip around others, if
-                                              buf has these */
+    u_char                  own[16];       /* what buf points to if it has bytes
+                                              of gzip around other bytes */
 };
 
 struct ngx_conduit_sub_s {
@@ -40,19 +41,19 @@ struct ngx_conduit_sub_s {
     ngx_conduit_out_t      *free;
     ngx_conduit_gzip_t      gzip;
     uint64_t                bytes;         /* as handed to the filters */
-    uint64_t                cursor;        /* of Durable Streams: what it gets
-                                              until the clock is past it */
+    uint64_t                cursor;        /* of Durable Streams: the smallest
+                                              cursor that it may be sent */
     uint32_t                events;
     uint32_t                pending;       /* bytes of busy */
     uint32_t                refused;       /* time() from which its token is
                                               refused; 0: never */
     unsigned                close:4;       /* ngx_conduit_close_e */
-    unsigned                deadline_why:4;  /* the reason the deadline stands
-                                                for */
+    unsigned                deadline_why:4;  /* ngx_conduit_close_e of its
+                                                deadline */
     unsigned                started:1;     /* the header was sent */
-    unsigned                told:1;        /* of Durable Streams: the client
-                                              knows that it has got all there
-                                              is; before the start: it has */
+    unsigned                told:1;        /* of Durable Streams: the client was
+                                              told that it has got all; before
+                                              the start: it has got all */
     unsigned                losses:8;      /* how often it was told of lost
                                               history, 255 at most */
 };
@@ -71,17 +72,17 @@ ngx_uint_t ngx_conduit_sub_blocked(ngx_conduit_sub_t *sub);
 ngx_int_t ngx_conduit_sub_block(ngx_conduit_sub_t *sub);
 
 /*
- * Appends a frame to a chain, and takes over a reference to it, on failure,
- * too.  The chain is empty when *last is NULL.  Returns NGX_OK, or NGX_ERROR
- * when memory is out.
+ * Appends a frame to a chain, which is empty if *last is NULL.  Takes over the
+ * caller's reference to the frame, even on failure.  Returns NGX_OK, or
+ * NGX_ERROR when memory is out.
  */
 ngx_int_t ngx_conduit_sub_push(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last);
 
 /*
- * Appends an event, or a bundle whose last event is tail, as gzip, with a
- * reference of its own.  Returns the same.
+ * Appends an event, or a bundle whose last event is tail, in gzip; takes a new
+ * reference to it.  Returns the same.
  */
 ngx_int_t ngx_conduit_sub_push_piece(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame, ngx_conduit_frame_t *tail,
@@ -92,17 +93,17 @@ ngx_int_t ngx_conduit_sub_push_end(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 
 /*
- * Sends bytes that are no event, and outlive the response: the first ones after
- * its header, with first set, or later ones.  Returns NGX_ERROR, or what the
- * filters return.
+ * Sends bytes that are not an event.  data must stay valid until the response
+ * has ended.  first: they are the first ones after its header.  Returns
+ * NGX_ERROR, or what the filters return.
  */
 ngx_int_t ngx_conduit_sub_text(ngx_conduit_sub_t *sub, u_char *data,
     size_t len, ngx_uint_t first);
 
 /*
- * Sends the first bytes of the body: the line that says when to reconnect; in
- * Durable Streams a control event for a client that has got all there is, else
- * a comment.  Returns NGX_ERROR, or what the filters return.
+ * Sends the first bytes of the body: the line that says when to reconnect
+ * ("retry"); in Durable Streams a control event if the client has got all
+ * events, else a comment.  Returns NGX_ERROR, or what the filters return.
  */
 ngx_int_t ngx_conduit_sub_hello(ngx_conduit_sub_t *sub);
 

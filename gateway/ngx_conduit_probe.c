@@ -2,8 +2,8 @@
 
 /*
  * The probes of a channel.  A probe reads the stream once, from an ID on, for
- * one request.  Probes with the same ID and count form a group, which sends one
- * question for all of them.
+ * one request.  Probes with the same ID and count form a group, for which one
+ * question is sent to Redis.
  */
 
 #include <ngx_config.h>
@@ -100,8 +100,8 @@ ngx_conduit_probes_resume(ngx_conduit_probes_t *ps)
 }
 
 
-/* the channel has no probes any more: the groups are empty, and the replies to
-   their questions are not waited for */
+/* the channel has no probes any more, so that all groups are empty: frees them,
+   and has the replies to their questions ignored */
 
 void
 ngx_conduit_probes_close(ngx_conduit_probes_t *ps)
@@ -134,10 +134,10 @@ ngx_conduit_probes_retry(void *data, ngx_uint_t max)
 
 
 /*
- * Sends the probes that wait, one question for each ID and count.  After an
+ * Sends one question for each ID and count of the probes that wait.  After an
  * outage there may be thousands of IDs, and for each of them the whole queue is
- * searched: what does not fit into the time slice of this turn is sent in later
- * turns.
+ * searched.  Therefore a turn ends when its time slice is used up, and the
+ * other probes are sent in later turns.
  */
 
 static ngx_uint_t
@@ -323,7 +323,8 @@ ngx_conduit_probe_answered(ngx_conduit_probe_group_t *g,
 {
     ngx_conduit_probe_t  *p;
 
-    /* the whole rest of the stream was read, so the large entries are past */
+    /* the reply has all of the rest of the stream, so no large entries follow:
+       the count need not be halved any more */
 
     if (q != NULL && !q->answer.full) {
         g->owner->shift = 0;

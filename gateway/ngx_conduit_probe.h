@@ -2,8 +2,9 @@
 
 /*
  * Probes: a probe reads the stream once, from an ID on, for one request.  Its
- * answer is what Redis had after the request came.  It asks FULL of
- * conduit_history.h, as a feed does, but nothing of the answer is kept.
+ * answer is the state of the stream after the request has come.  Its question
+ * is CONDUIT_HISTORY_FULL (conduit_history.h), which a feed asks, too, but the
+ * answer is not kept.
  *
  * Probes with the same ID and count that come in one turn of the event loop
  * share a question, as do those of all clients that one entry wakes up.
@@ -36,15 +37,15 @@ typedef void (*ngx_conduit_probe_pt)(ngx_conduit_probe_t *p,
 typedef struct {
     /* set by the owner */
     ngx_conduit_feed_t     *feed;
-    void                  (*released)(void *data);  /* is called after handlers
-                                                       were: the owner may be
-                                                       freed then */
+    void                  (*released)(void *data);  /* called after handlers of
+                                                       probes: the owner may be
+                                                       freed in it */
     void                   *data;
 
     /* private */
     ngx_queue_t             waiting;      /* ngx_conduit_probe_t, not sent */
     ngx_queue_t             groups;       /* probes that share a question */
-    ngx_uint_t              n;            /* in all */
+    ngx_uint_t              n;            /* number of probes, sent or not */
     ngx_uint_t              refs;         /* calls under way that still use
                                              them */
     ngx_uint_t              shift;        /* how often the number of entries is
@@ -66,7 +67,7 @@ struct ngx_conduit_probe_s {
 };
 
 
-/* Makes the queues; the owner has set the other members. */
+/* Initializes the queues; the owner has set its members before. */
 void ngx_conduit_probes_init(ngx_conduit_probes_t *ps);
 
 /* Adds a probe: it is sent in the next turn, or when the server is up. */

@@ -2,8 +2,8 @@
 
 /*
  * A pull: a request that gets the events of a channel in one response, at once
- * or when the next event arrives.  Here is its life up to the response, which
- * ngx_conduit_pull_answer.c sends.
+ * or when the next event arrives.  This file handles it up to its response,
+ * which ngx_conduit_pull_answer.c sends.
  */
 
 #include <ngx_config.h>
@@ -213,8 +213,8 @@ ngx_conduit_pull_add(ngx_conduit_pull_t *pull, ngx_str_t *key,
 
     pull->asker.since = ngx_conduit_channel_asked(ch);
 
-    /* if the window is up to date, Redis reports each entry that was added
-       since: a pull that waits gets it then, and need not ask */
+    /* if the window is up to date, Redis will report each new entry: a pull
+       that waits gets it then, and no question is needed */
 
     pull->caught_up = (pull->wait && ngx_conduit_channel_fresh(ch));
 
@@ -287,9 +287,9 @@ ngx_conduit_pull_caught_up(ngx_conduit_asker_t *a)
 }
 
 
-/* no answer comes for a while: a pull that does not wait for an event is
-   answered now if the server is down.  If the server is up, it has sent an
-   error, which a good reply may follow: the pull stays */
+/* the question will not be answered soon.  If the server is down, a pull that
+   does not wait for an event is answered now.  If the server is up, it has sent
+   an error; the question will be sent again, and the pull stays */
 
 static void
 ngx_conduit_pull_outage(ngx_conduit_asker_t *a)
@@ -333,8 +333,8 @@ ngx_conduit_pull_send(ngx_conduit_listener_t *l)
         return NGX_DONE;
     }
 
-    /* a pull that has got all of a batch of older entries has not got all
-       there is: it goes on in the window */
+    /* a pull that has got all events of a batch of older entries has not got
+       all of the stream: it goes on in the window */
 
     all = ngx_conduit_pull_set_eager(pull)
           && ngx_conduit_channel_has_all(pull->channel, l);
@@ -356,8 +356,9 @@ ngx_conduit_pull_send(ngx_conduit_listener_t *l)
  * taken; NGX_AGAIN when the body is full or the stream has ended, so that the
  * response is sent; or NGX_ERROR when memory is out.
  *
- * Even a full body takes the event that follows a loss of history: the client
- * would otherwise come back with its old position, and get the loss again.
+ * After a loss of history, one more event is appended even if the body is full:
+ * without it the client would come back with its old position, and be told of
+ * the same loss again.
  */
 
 static ngx_int_t
@@ -402,7 +403,7 @@ ngx_conduit_pull_take(ngx_conduit_pull_t *pull)
 
 
 /* whether the pull is answered as soon as it has got all of the window; if so,
-   it is eager: its send handler is called there even if no event is left */
+   sets "eager": its send handler is then called even if no event is left */
 
 static ngx_uint_t
 ngx_conduit_pull_set_eager(ngx_conduit_pull_t *pull)
@@ -476,13 +477,14 @@ ngx_conduit_pull_member_away(ngx_conduit_member_t *m)
 
 
 /*
- * Answers with what the pull has, as it may wait no longer:
+ * Answers a pull that may not wait any longer with what it has:
  *
- *   PART      events
- *   ALL       none: Redis, which is up, has said so until the deadline
- *   NOTHING   none: the worker quits; or Redis had said so, but then the token
- *             expired or Redis was lost
- *   AWAY      none: Redis has not said whether there are any
+ *   PART      some events
+ *   ALL       no events: Redis has answered that there are none, and is still
+ *             up at the deadline
+ *   NOTHING   no events: the worker quits; or Redis had answered that there are
+ *             none, but then the token expired or Redis went down
+ *   AWAY      no events: Redis has not answered whether there are any
  */
 
 static void
@@ -553,7 +555,7 @@ ngx_conduit_pull_finalize(ngx_conduit_pull_t *pull, ngx_conduit_close_e why,
 }
 
 
-/* returns NULL when the request is not, or not any more, a pull */
+/* returns NULL if the request is not a pull, or not any more */
 
 static ngx_conduit_pull_t *
 ngx_conduit_pull_of(ngx_http_request_t *r)

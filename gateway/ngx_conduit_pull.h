@@ -11,9 +11,9 @@
  *   turn_away      answers at once, without looking at the stream
  *
  * A pull takes events until its body is full, until the stream ends, or until
- * it has got all events and is sure of that: Redis has answered a question that
- * was sent after the pull came.  The pull's form says what the body and the
- * headers look like.
+ * it has got all events that the stream had when it came.  It knows that after
+ * Redis has answered a question that was sent later.  The pull's form says what
+ * the body and the headers look like.
  */
 
 #ifndef NGX_CONDUIT_PULL_H
@@ -33,28 +33,29 @@
 
 typedef struct ngx_conduit_pull_s  ngx_conduit_pull_t;
 
-/* what a pull is answered */
+/* the kinds of answer to a pull */
 typedef enum {
     NGX_CONDUIT_PULL_ALL = 0,     /* all there is */
     NGX_CONDUIT_PULL_PART,        /* some events; there may be more */
-    NGX_CONDUIT_PULL_NOTHING,     /* no event came in time, or the worker is
-                                     leaving */
+    NGX_CONDUIT_PULL_NOTHING,     /* no event came in time, or the worker
+                                     quits */
     NGX_CONDUIT_PULL_AWAY,        /* Redis has not answered */
-    NGX_CONDUIT_PULL_END,         /* nothing will come: after_end is stop, or
-                                     it only wants a running stream */
+    NGX_CONDUIT_PULL_END,         /* no event will come: the stream has ended
+                                     and after_end is stop, or the client only
+                                     wants a running stream, and none is */
     NGX_CONDUIT_PULLS
 } ngx_conduit_pull_e;
 
-/* how a pull is answered; one table for each kind.  A failed allocation in
-   pull->body is looked at after each call */
+/* the format of an answer, as a table of functions.  pull->body.failed is
+   checked after each call */
 typedef struct {
-    /* appends an event to pull->body, unless it has nothing to send for it */
+    /* appends an event to pull->body, if the format has one for it */
     void       (*event)(ngx_conduit_pull_t *pull, ngx_conduit_frame_t *frame);
-    /* likewise for lost history, before the next event */
+    /* appends what the format has for lost history, before the next event */
     void       (*lost)(ngx_conduit_pull_t *pull, conduit_place_loss_e loss);
     /* completes pull->body, sets the status, the type and the headers of the
-       response.  NGX_OK: send it; any other code: finalize the request with
-       it.  The pull has no channel any more */
+       response.  Returns NGX_OK to send it, or the code to finalize the request
+       with.  pull->channel is NULL by then */
     ngx_int_t  (*answer)(ngx_conduit_pull_t *pull, ngx_conduit_pull_e result);
 } ngx_conduit_pull_form_t;
 
@@ -75,13 +76,14 @@ struct ngx_conduit_pull_s {
     uint32_t                        events;     /* taken, sent or not */
     unsigned                        start:2;    /* conduit_start_e it came
                                                    with */
-    unsigned                        caught_up:1;  /* Redis need not be waited
-                                                     for: see above */
+    unsigned                        caught_up:1;  /* the question described
+                                                     above was answered, or is
+                                                     not needed */
     unsigned                        ended:1;    /* the last event ends the
                                                    stream */
     unsigned                        close:4;    /* ngx_conduit_close_e */
-    unsigned                        deadline_why:4;  /* the reason the deadline
-                                                        stands for */
+    unsigned                        deadline_why:4;  /* ngx_conduit_close_e of
+                                                        its deadline */
     unsigned                        losses:8;   /* how often it was told of lost
                                                    history, 255 at most */
 };

@@ -61,8 +61,9 @@ ngx_conduit_pull_position(ngx_conduit_pull_t *pull, conduit_stream_id_t *pos)
         return 0;
     }
 
-    /* a pull of the running turn did not get the turns before it: the next
-       request must not begin with the oldest entry */
+    /* a pull that starts with the running turn (CONDUIT_START_TURN) skips the
+       turns before it: so must the next request, which must not begin with the
+       oldest entry */
 
     if (pull->start == CONDUIT_START_TURN) {
         *pos = l->place.pos;

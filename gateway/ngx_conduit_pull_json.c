@@ -16,7 +16,7 @@
 
 
 /* seconds in "Retry-After" when Redis does not answer: less than the "retry" of
-   an error event, as such a request costs less than an event stream */
+   an error event, because a pull costs less than an event stream */
 #define NGX_CONDUIT_PULL_RETRY  "1"
 
 /* headers that pages of other origins may read */

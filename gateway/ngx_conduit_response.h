@@ -1,7 +1,7 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * A response of Server-Sent Events: its header, a text of it, and a response
+ * A response of Server-Sent Events: its header, sending a text, and a response
  * that ends at once.
  */
 
@@ -43,8 +43,8 @@ ngx_msec_t ngx_conduit_jitter(ngx_msec_t msec);
 
 /*
  * Answers a valid request that can't be served now, or that takes no events
- * (HEAD, "post_action"): 200, a jittered "retry:", the end.  Returns what the
- * content handler returns.
+ * (HEAD, "post_action"), with 200, a jittered "retry:" and the end of the
+ * response.  Returns what the content handler returns.
  */
 ngx_int_t ngx_conduit_response_turn_away(ngx_http_request_t *r,
     ngx_msec_t retry);

@@ -2,13 +2,14 @@
 
 /*
  * A shard: the keys of one server, and its doorbell.  A deployment of one
- * server has one; in a cluster a key follows its slot from shard to shard.
- * Only servers that keys are read from have a doorbell.
+ * server has one shard; in a cluster a key follows its slot from shard to
+ * shard.  Only servers that keys are read from have a doorbell.
  *
  * A key is moved when the slot map (topology) or a reply (MOVED, ASK) says so.
- * It is read after every move, as nothing rings when a slot moves; replies of
- * the previous server are ignored.  While the server of a key is not known, the
- * key is in the shard "nowhere", which is an outage for its subscribers.
+ * It is read after every move, because Redis does not report changes of keys
+ * when a slot moves.  Replies of the previous server are ignored.  While the
+ * server of a key is not known, the key is in the shard "nowhere", which is an
+ * outage for its subscribers.
  */
 
 #include <ngx_config.h>
@@ -21,11 +22,11 @@
 #include "ngx_conduit_question.h"
 
 
-/* ms */
+/* ms that responses wait for a link; that a shard without keys is kept */
 #define NGX_CONDUIT_PATIENCE   300
 #define NGX_CONDUIT_UNUSED     60000
 
-/* redirections in a row after which a key waits for the retry timer */
+/* after this many redirections in a row a key waits for the retry timer */
 #define NGX_CONDUIT_REDIRECTS  5
 
 
@@ -338,8 +339,8 @@ ngx_conduit_shard_failed(void *data)
 }
 
 
-/* reviews a server: closes its shard if no key is read from it and it has no
-   slots, or was unused for long */
+/* reviews a server: closes its shard if it has no keys, and the server has no
+   slots or was unused for long */
 
 static void
 ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
@@ -350,7 +351,7 @@ ngx_conduit_shard_review(void *data, ngx_conduit_node_t *node)
 
     if (shard->nkeys && !shard->doorbell.is_up) {
 
-        /* the slots of the server may have moved */
+        /* the server is down, so its slots may have moved to another one */
 
         ngx_conduit_topology_doubt(&shard->hub->topology);
         return;
@@ -385,8 +386,8 @@ ngx_conduit_shard_close(void *data, ngx_conduit_node_t *node)
 
     shard = node->data;
 
-    /* replies still to come are dropped here: a feed without listeners is
-       closed, one that has moved asks again */
+    /* this drops the replies still to come: a feed without listeners is closed
+       then, and a feed whose key has moved asks again */
 
     ngx_conduit_doorbell_close(&shard->doorbell);
 
@@ -433,8 +434,8 @@ ngx_conduit_shard_down(void *data)
 }
 
 
-/* replies take long: listeners that wait for a look-up are started without
-   it */
+/* replies take long: the responses of listeners that wait for one are started
+   without it */
 
 static void
 ngx_conduit_shard_slow(void *data)
@@ -505,7 +506,7 @@ ngx_conduit_shard_connecting(ngx_conduit_shard_t *shard)
 }
 
 
-/* calls a function for each key; it may remove keys, this one or others */
+/* calls a function for each key; the function may remove any keys */
 
 static void
 ngx_conduit_shard_each(ngx_conduit_shard_t *shard,

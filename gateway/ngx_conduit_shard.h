@@ -4,10 +4,10 @@
  * A shard: the keys that a worker reads from one server, and the doorbell that
  * rings for them.  Each key belongs to a feed.
  *
- *   add, remove   a key is at the server of its slot, and moves with the slot
- *   redirect      a reply (MOVED, ASK) has named another server
+ *   add, remove   adds a key to the shard of its slot, with which it moves
+ *   redirect      moves a key to the server that a reply (MOVED, ASK) names
  *   ring          handler: the doorbell has rung, or the key is due for a read
- *   ask, down     handlers: the server is up, or is away
+ *   ask, down     handlers: the server is up, or is down
  */
 
 #ifndef NGX_CONDUIT_SHARD_H
@@ -26,8 +26,8 @@
 typedef struct ngx_conduit_key_s  ngx_conduit_key_t;
 
 /*
- * which scripts, of those that only read, the server lets the gateway run, as
- * found out since its link is up
+ * which read-only scripts the server lets the gateway run, as far as replies
+ * have shown since the link is up
  */
 typedef enum {
     NGX_CONDUIT_SCRIPTS_RO = 0,            /* by EVALSHA_RO, until it is
@@ -35,7 +35,8 @@ typedef enum {
     NGX_CONDUIT_SCRIPTS_ANY,               /* by EVALSHA: Redis 6, or EVALSHA_RO
                                               is not allowed */
     NGX_CONDUIT_SCRIPTS_NONE,              /* none: XRANGE and XINFO are used */
-    NGX_CONDUIT_SCRIPTS_NOTHING            /* nor XINFO: XRANGE alone is used */
+    NGX_CONDUIT_SCRIPTS_NOTHING            /* none, and XINFO is refused, too:
+                                              XRANGE alone is used */
 } ngx_conduit_scripts_e;
 
 /* why a key is to be read */
@@ -63,7 +64,7 @@ typedef struct {
 
 struct ngx_conduit_key_s {
     /* the owner sets these before ngx_conduit_shard_add(); the rest is zero */
-    ngx_str_node_t                      node;          /* its str */
+    ngx_str_node_t                      node;          /* node.str: the name */
     ngx_str_t                           label;         /* for the log, from
                                                           "info" on */
     const ngx_conduit_key_handlers_t   *on;
@@ -77,7 +78,8 @@ struct ngx_conduit_key_s {
 
     /* for the owner to read */
     ngx_conduit_shard_t                *shard;
-    uint32_t                            moves;         /* from shard to shard */
+    uint32_t                            moves;         /* how often it was moved
+                                                          to another shard */
     unsigned                            asking:1;      /* its slot is being
                                                           moved: send ASKING */
 
@@ -85,15 +87,16 @@ struct ngx_conduit_key_s {
 };
 
 /*
- * a canary shows that the doorbell of a server rings for what is written to it
+ * a canary (ngx_conduit_canary.h), in a stream that is this worker's own
  */
 typedef struct {
-    ngx_str_t               key;           /* empty before the first */
+    ngx_str_t               key;           /* empty: to be chosen */
     conduit_stream_id_t     last;          /* the last entry read */
     ngx_msec_t              sent;
-    ngx_msec_t              proof;         /* when the last one that came back
-                                              was sent; 0: none */
-    unsigned                pending:1;     /* one is sent and not back yet */
+    ngx_msec_t              proof;         /* when the last canary that came
+                                              back was sent; 0: none */
+    unsigned                pending:1;     /* a canary was sent and is not back
+                                              yet */
     unsigned                failed:1;      /* one of its commands was refused */
     unsigned                error_logged:1;  /* an error was logged */
     u_char                  name[sizeof("conduit:canary:0123456789abcdef")];
@@ -112,8 +115,9 @@ struct ngx_conduit_shard_s {
     ngx_uint_t                      nkeys;
     ngx_uint_t                      round;         /* counts rounds of the
                                                       poll */
-    ngx_msec_t                      sweep_due;     /* keys due, multiplied by
-                                                      ms */
+    ngx_msec_t                      sweep_due;     /* keys due for the sweep,
+                                                      multiplied by the ms of
+                                                      its cycle */
     ngx_msec_t                      down_since;
     ngx_msec_t                      unused_since;  /* since when it has no
                                                       keys */
@@ -157,8 +161,8 @@ ngx_uint_t ngx_conduit_shard_redirect(ngx_conduit_key_t *key,
     redisReply *reply);
 
 /*
- * Whether the links are being opened, so that waiting a little for an answer of
- * Redis is worthwhile.
+ * Whether the links are being opened, so that a response should wait a little
+ * for an answer of Redis.
  */
 ngx_uint_t ngx_conduit_shard_connecting(ngx_conduit_shard_t *shard);
 

@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The sweep reads all keys in turn, in case a ring was lost; the poll reads
- * them where there is no doorbell.
+ * The sweep reads all keys in turn, in case a ring was lost.  Where there is no
+ * doorbell, the poll reads them instead.
  */
 
 #include <ngx_config.h>
@@ -16,15 +16,17 @@
 
 /* ms */
 #define NGX_CONDUIT_SWEEP_CYCLE          20000
-/* shorter, as a stream that does not exist yet does not ring when its slot
-   moves */
+/* shorter: when a slot moves, Redis does not report a change of a key that does
+   not exist yet */
 #define NGX_CONDUIT_SWEEP_CYCLE_CLUSTER  5000
-/* reads a second, of a worker and all its servers: with many channels the cycle
-   is longer, as the sweep only makes up for rings that should not be lost */
+/* reads a second, of a worker from all servers of a hub: with many channels the
+   cycle is longer, because the sweep is only a safety net for lost rings, which
+   are rare */
 #define NGX_CONDUIT_SWEEP_RATE           1000
 
-/* after so many polls in a row without an entry a key is polled half as often,
-   and so on, down to an eighth */
+/* after this many polls in a row without an entry a key is polled half as
+   often, after twice as many a quarter as often, after four times as many an
+   eighth as often */
 #define NGX_CONDUIT_EMPTY_POLLS          16
 
 
@@ -64,7 +66,8 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
         shard->round++;
     }
 
-    /* the fraction of a key that is due is carried over to the next sweep */
+    /* sweep_due / cycle is the number of keys that are due; the remainder is
+       kept for the next sweep */
 
     shard->sweep_due += shard->nkeys * interval;
     n = ngx_min(shard->sweep_due / cycle, shard->nkeys);
@@ -88,8 +91,8 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
 }
 
 
-/* whether a key is due in this round of the poll: a key without new entries for
-   a while is due less often */
+/* whether a key is due in this round of the poll: a key that has had no new
+   entries for a while is due less often */
 
 static ngx_uint_t
 ngx_conduit_shard_poll_due(ngx_conduit_shard_t *shard, ngx_conduit_key_t *key)

@@ -3,7 +3,7 @@
 /*
  * A subscriber: one response of Server-Sent Events, from its header to its last
  * chunk.  ngx_conduit_output.c sends the frames, ngx_conduit_client.c finds out
- * from the connection whether the client is still there.
+ * whether the client has closed the connection.
  */
 
 #include <ngx_config.h>
@@ -135,8 +135,8 @@ ngx_conduit_sub_listener_end(ngx_conduit_listener_t *l,
         && !ngx_conduit_durable_is(sub->hub))
     {
 
-        /* the client has seen the end of the stream, and after_end is stop; or
-           it comes to resume, and nothing is running */
+        /* the client has got the end of the stream, and after_end is stop; or
+           it only wants a running stream, and none is */
 
         ngx_conduit_sub_finish(sub, NGX_CONDUIT_CLOSE_END,
                                NGX_HTTP_NO_CONTENT);
@@ -178,9 +178,10 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
         ngx_conduit_gzip_begin_last(b);
     }
 
-    /* a client that does not know its position would search for its start again
-       after it has reconnected, and miss what was added meanwhile.  The line is
-       buffered even if the socket is full */
+    /* tells the client its position.  Without it the gateway would search for
+       its start again when it reconnects, and the client would miss entries
+       that were added meanwhile.  The line is buffered even if the socket is
+       full */
 
     if (sub->listener.tells) {
         conduit_sse_write_id(&sub->listener.id, b);
@@ -192,7 +193,8 @@ ngx_conduit_sub_end(ngx_conduit_sub_t *sub, ngx_conduit_close_e why)
         ngx_conduit_gzip_finish_last(&sub->gzip, b);
     }
 
-    /* buffered output goes first: the filters keep the order */
+    /* output that is still buffered is sent before this: filters keep the
+       order */
 
     rc = ngx_conduit_response_text(sub->request, b, 1);
 
@@ -379,8 +381,8 @@ ngx_conduit_sub_send(ngx_conduit_listener_t *l)
 }
 
 
-/* history was lost, and the format can't tell: the client reconnects, and is
-   answered that its offset is gone */
+/* history was lost, and the format has no event for it: ends the response.  The
+   client reconnects, and gets the status 410 for its offset */
 
 static ngx_int_t
 ngx_conduit_sub_break_off(ngx_conduit_sub_t *sub)
@@ -424,7 +426,7 @@ ngx_conduit_sub_member_ping(ngx_conduit_member_t *m)
 }
 
 
-/* returns NULL when the request is not, or not any more, a subscriber */
+/* returns NULL if the request is not a subscriber, or not any more */
 
 static ngx_conduit_sub_t *
 ngx_conduit_sub_of(ngx_http_request_t *r)

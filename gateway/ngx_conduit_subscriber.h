@@ -4,9 +4,9 @@
  * A subscriber: one response of Server-Sent Events, a listener of its channel
  * and a member of the roster.
  *
- *   create         makes it of a request that was checked
- *   end            caused by its channel, the roster, or the client
- *   release        when its request's pool is destroyed
+ *   create         makes a request a subscriber, after its token was checked
+ *   end            is caused by its channel, the roster, or the client
+ *   release        frees its frames when the request's pool is destroyed
  */
 
 #ifndef NGX_CONDUIT_SUBSCRIBER_H
@@ -31,17 +31,17 @@ typedef struct {
     ngx_conduit_sub_t       sub;           /* sub.request is NULL before the
                                               request is a subscriber */
     struct ngx_conduit_pull_s  *pull;      /* NULL: the request is no pull */
-    ngx_str_t               token;         /* from the query, or the result of
-                                              "value", on malloc(), until the
-                                              request is a subscriber */
+    ngx_str_t               token;         /* from the query or "value"; memory
+                                              of malloc(), freed when the
+                                              request becomes a subscriber */
     ngx_http_complex_value_t  *value;      /* the "conduit_gateway_token" that
                                               gave the token, or NULL */
     int                     taken;         /* the result of taking the token,
                                               valid when looked */
     unsigned                looked:1;
     ngx_conduit_verified_t  verified;
-    ngx_conduit_durable_t  *durable;       /* NULL: it is no request of Durable
-                                              Streams, or not yet */
+    ngx_conduit_durable_t  *durable;       /* NULL: the request is not, or not
+                                              yet, one of Durable Streams */
 } ngx_conduit_gateway_ctx_t;
 
 

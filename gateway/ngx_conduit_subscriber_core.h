@@ -3,8 +3,8 @@
 /*
  * What the files of a subscriber share; no other file includes it.
  *
- *     ngx_conduit_subscriber_create.c   makes it of a request
- *     ngx_conduit_subscriber.c          its life, up to its end
+ *     ngx_conduit_subscriber_create.c   makes a request a subscriber
+ *     ngx_conduit_subscriber.c          serves and ends it
  */
 
 #ifndef NGX_CONDUIT_SUBSCRIBER_CORE_H

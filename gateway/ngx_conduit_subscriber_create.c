@@ -86,7 +86,8 @@ ngx_conduit_sub_create(ngx_conduit_hub_t *hub, ngx_http_request_t *r,
 }
 
 
-/* sets the latest end of the response, and which of two limits sets it */
+/* sets the deadline of the response, the earlier one of two limits, and the
+   reason for it */
 
 static void
 ngx_conduit_sub_set_deadline(ngx_conduit_sub_t *sub, ngx_msec_t max_duration,

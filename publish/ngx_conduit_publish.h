@@ -88,9 +88,9 @@ ngx_conduit_verified_t *ngx_conduit_publish_token(ngx_http_request_t *r,
     ngx_uint_t create);
 
 /*
- * An ngx_conduit_http_verified_pt, for $conduit_verified_org_id and
- * $conduit_verified_channel_id: the ids that the token allows the request to
- * publish to.
+ * Returns the organization and channel that the token allows the request to
+ * publish to, for $conduit_verified_org_id and $conduit_verified_channel_id; an
+ * ngx_conduit_http_verified_pt.
  */
 ngx_int_t ngx_conduit_publish_verified(ngx_http_request_t *r,
     ngx_conduit_ids_t *ids, ngx_uint_t channel, ngx_uint_t verify);
@@ -176,8 +176,8 @@ ngx_int_t ngx_conduit_publish_answer(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_conduit_published_t *result);
 
 /*
- * Does the same, without logging, for a message that was not stored, or of
- * which it is not known whether it was.
+ * Does the same, without logging, for a message that was not stored, or that
+ * may or may not have been stored.
  */
 ngx_int_t ngx_conduit_publish_failed(ngx_http_request_t *r,
     ngx_conduit_published_t *result);

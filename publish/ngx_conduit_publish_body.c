@@ -58,7 +58,8 @@ ngx_conduit_publish_body_whole(ngx_http_request_t *r, off_t size)
 
     } else if (announced == 0 && length != NULL) {
 
-        /* content_length_n is reduced while a body is discarded */
+        /* NGINX counts content_length_n down while it discards a body: the
+           header still has the full length */
 
         announced = ngx_atoof(length->value.data, length->value.len);
     }

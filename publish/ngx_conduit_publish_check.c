@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * What "nginx -t" refuses or warns of in merged locations, because directives
- * contradict each other.
+ * Combinations of directives that contradict each other in a merged location,
+ * which "nginx -t" refuses or warns of.
  */
 
 #include <ngx_config.h>

@@ -20,11 +20,11 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Marks all directives of a zeroed location as not set, but those in
+/* Marks all directives of a zeroed location as not set, except for those in
    plcf->common, see ngx_conduit_conf_init(). */
 void ngx_conduit_publish_conf_unset(ngx_conduit_publish_loc_conf_t *plcf);
 
-/* Merges all directives but those in conf->common, see
+/* Merges all directives, except for those in conf->common, see
    ngx_conduit_conf_merge(). */
 void ngx_conduit_publish_conf_merge(ngx_conduit_publish_loc_conf_t *prev,
     ngx_conduit_publish_loc_conf_t *conf);

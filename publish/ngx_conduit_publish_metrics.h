@@ -16,7 +16,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* a status without a name in NGINX */
+/* NGINX does not define this status */
 #define NGX_CONDUIT_HTTP_UNPROCESSABLE  422
 
 /* values of "outcome" of requests_total, in the order of their cells */

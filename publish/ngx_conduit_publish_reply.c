@@ -12,7 +12,7 @@
 #include "ngx_conduit_publish.h"
 
 
-/* upper bound of the bytes that JSON adds to a record */
+/* how many bytes JSON adds to a record, at most */
 #define NGX_CONDUIT_STORED_JSON                                               \
     sizeof("{\"id\":\"\",\"sequence\":,\"message_id\":\"\"},")
 

@@ -393,7 +393,8 @@ ngx_conduit_publish_check(ngx_http_request_t *r,
 }
 
 
-/* refuses a message; CONDUIT_MESSAGE_OK: it is one for another channel */
+/* refuses a message that is not valid; CONDUIT_MESSAGE_OK: it is valid, but
+   names another channel than the request */
 
 static ngx_int_t
 ngx_conduit_publish_invalid(ngx_http_request_t *r,

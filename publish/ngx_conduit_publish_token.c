@@ -87,7 +87,8 @@ ngx_conduit_publish_token(ngx_http_request_t *r, ngx_uint_t create)
 }
 
 
-/* does nothing: ngx_conduit_http_kept() finds the memory by this handler */
+/* does nothing: ngx_conduit_http_kept() recognizes the memory by the address of
+   this cleanup handler */
 
 static void
 ngx_conduit_publish_token_cleanup(void *data)
