@@ -1,12 +1,13 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * What it costs to turn a message into JSON, by kind of number: a message of
- * 16 KB with a list of doubles is decoded and written.  The numbers alone are
- * written by the module's function, and by snprintf() with 15, 16 or 17 digits,
- * the first that strtod() reads back; the last column is what the JSON would
- * cost with that.  CPU time, the best of several rounds.
- * `make bench-json` builds and runs it.
+ * Measures what it costs to turn a message into JSON, for several kinds of
+ * numbers: a message of 16 KB with a list of doubles is decoded and written.
+ * The numbers alone are also written, by the module's function and by
+ * snprintf() with 15, 16 or 17 digits, the fewest from which strtod() returns
+ * the same number.  The last column is what the JSON would cost with
+ * snprintf(). All figures are CPU times, the best of several rounds. `make
+ * bench-json` builds and runs it.
  */
 
 #include <math.h>
@@ -161,7 +162,8 @@ write_by_printf(double number, char *text)
 }
 
 
-/* ns a number; checks that each reads back */
+/* returns the ns a number takes; checks that strtod() returns the same
+   number */
 
 static double
 measure_numbers(size_t (*write)(double number, char *text))
@@ -196,7 +198,7 @@ measure_numbers(size_t (*write)(double number, char *text))
 }
 
 
-/* a message of MESSAGE_SIZE bytes; returns how many numbers are in it */
+/* makes a message of MESSAGE_SIZE bytes; returns how many numbers it has */
 
 static size_t
 build_message(void)
@@ -227,7 +229,7 @@ build_message(void)
 }
 
 
-/* us a message: decoded, and written */
+/* sets how many microseconds decoding and writing a message take */
 
 static void
 measure_message(double *decode, double *write)
@@ -296,7 +298,7 @@ main(void)
         n = build_message();
         measure_message(&decode, &write);
 
-        /* JSON as it would be with the other function */
+        /* the last column: the JSON, if snprintf() wrote its numbers */
 
         printf("%-20s  %6.0f  %8.0f  %9zu  %4.0f us %4.0f us %5.0f us\n",
                kinds[k].name, printf_ns, ns, n, decode, write,

@@ -1,14 +1,14 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The floor of fan-out: an event loop that only writes.  It takes requests as
- * the benchmark makes them, keeps nothing, verifies nothing, and writes each
- * body that is posted as an event to all who asked for its channel, one send()
- * each.  One thread.
+ * The floor of fan-out, that is, what it costs at least: an event loop in one
+ * thread that only writes.  It takes the requests that the benchmark makes,
+ * stores nothing and verifies nothing.  It writes each posted body, as an
+ * event, to all clients that have asked for its channel, by one send() each.
  *
  *     writer PORT
  *
- * The channel is the number at the end of the path, hexadecimal.
+ * The channel is the hexadecimal number at the end of the path.
  */
 
 #include <arpa/inet.h>
@@ -30,8 +30,8 @@ typedef struct conn_s  conn_t;
 struct conn_s {
     int      fd;
     int      channel;        /* -1: none */
-    conn_t  *next;           /* of its channel */
-    conn_t **link;           /* what points here */
+    conn_t  *next;           /* next client of the channel */
+    conn_t **link;           /* the pointer that points to this */
     size_t   len;
     char     request[];
 };
@@ -88,7 +88,8 @@ conn_accept(int listener)
 }
 
 
-/* a client whose socket is full misses the event: nothing is kept */
+/* sends an event; a client whose socket is full misses it, because it is not
+   stored */
 
 static void
 deliver(int channel, const char *body, size_t len)
@@ -123,7 +124,7 @@ channel_of(const char *request)
 }
 
 
-/* returns 0 when there is no whole request */
+/* handles one request; returns 0 if it is not complete yet */
 
 static int
 conn_request(conn_t *c)

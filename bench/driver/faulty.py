@@ -1,6 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""A server that makes known mistakes: does the generator find them?"""
+"""A server that makes mistakes on purpose, to check that the generator counts
+them."""
 
 import json
 import threading
@@ -16,8 +17,8 @@ WORKLOAD = Workload(
     {"channels": 1, "connections": 1, "patience": 3000},
     {"check": {"clients": CLIENTS, "rate": 50, "ms": 400}})
 
-# of 20 messages each client misses the third, gets the fifth twice, and the
-# eighth before the seventh
+# of 20 messages each client misses the third, gets the fifth twice, and gets
+# the eighth before the seventh
 EXPECTED = {"lost": CLIENTS, "twice": CLIENTS, "disordered": CLIENTS,
             "events": 20 * CLIENTS, "failed": 0}
 

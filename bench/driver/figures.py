@@ -1,12 +1,13 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""Ratios of two servers' runs: those of the same round are compared."""
+"""Ratios between two servers, of runs in the same round."""
 
 from statistics import median
 
 
 def ratios(value, got, ours):
-    """value is a function of one run's figures, or None where it has none."""
+    """value is a function that takes the figures of a run, and returns a
+    number; None if the run does not have it."""
     by_round = {f["round"]: value(f) for f in ours}
 
     return [value(f) / by_round[f["round"]] for f in got
@@ -14,7 +15,7 @@ def ratios(value, got, ours):
 
 
 def cpu(f):
-    """What server and Redis used together."""
+    """CPU time of server and Redis together."""
     return f["cpu"] + f["store_cpu"] if "cpu" in f else None
 
 

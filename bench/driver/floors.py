@@ -1,6 +1,6 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""Floors: what a part of the work costs alone."""
+"""Floors: the least that a part of the work costs, measured alone."""
 
 import os
 import re
@@ -39,7 +39,7 @@ class Writer(Server):
 
 
 class Doorbell(Server):
-    """The generator talks to Redis itself: a client is a message here."""
+    """The generator sends commands to Redis, without a server and clients."""
 
     name = "doorbell"
     label = "bare XADD, invalidation, XREAD"
@@ -53,8 +53,9 @@ class Doorbell(Server):
 
 
 class Script(Conduit):
-    """Conduit's own script, as it sends it, by redis-benchmark: as many
-    connections as there are workers, with as many commands under way."""
+    """Has redis-benchmark run the script that Conduit runs, with the same
+    arguments: on one connection for each worker, and with as many commands
+    under way as the workload has."""
 
     name = "script"
     label = "the same script by redis-benchmark"
@@ -72,7 +73,8 @@ class Script(Conduit):
         return super().missing()
 
     def command(self, generator):
-        """Publishes to one channel, and takes down what comes to Redis."""
+        """Publishes a message through Conduit, and returns the arguments of
+        the EVALSHA that MONITOR shows."""
         with socket.create_connection(("127.0.0.1", self.redis_port)) as s:
             s.settimeout(10)
             s.sendall(b"MONITOR\r\n")
@@ -92,8 +94,8 @@ class Script(Conduit):
                 re.findall(rb'"((?:[^"\\]|\\.)*)"', line)]
 
     def measure(self, generator, workload, size):
-        """Figures, without the generator: redis-benchmark replaces __rand_int__
-        by 12 digits, which are the end of a channel's name."""
+        """Measures with redis-benchmark instead of the generator.  It replaces
+        __rand_int__ by 12 digits, which are the end of a channel's name."""
         words = [re.sub(rb"\d{12}(?=}?$)", b"__rand_int__", word)
                  if b"stream:" in word else word
                  for word in self.command(generator)]
@@ -107,7 +109,7 @@ class Script(Conduit):
              "--csv", *words], stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, timeout=120, check=False)
         used = cpu_us(self.store_pids()) - before
-        # rps, avg, min, p50, p95, p99, max
+        # columns: rps, avg, min, p50, p95, p99, max
         row = re.findall(rb'"([\d.]+)"', done.stdout)[-7:]
 
         if done.returncode or len(row) < 7:
@@ -128,7 +130,7 @@ class Xadd(Script):
 
 
 def unquote(text):
-    """What MONITOR prints, as bytes."""
+    """Decodes a string as MONITOR prints it."""
     return re.sub(
         rb"\\(x[0-9a-f]{2}|.)",
         lambda m: bytes([int(m[1][1:], 16)]) if len(m[1]) == 3 else

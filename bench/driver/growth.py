@@ -1,7 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""What an event costs on few channels and on many, at the same rate of
-messages: one client on each channel."""
+"""The workloads "growth": what an event costs with few channels and with many,
+with one client on each channel and the same rate of messages in all."""
 
 import resource
 from statistics import median
@@ -10,16 +10,16 @@ from .workloads import Workload
 
 RATE = 500
 
-# of the full size, and of the short one
+# numbers of channels with --size full, and with --size short
 CHANNELS = 100, 1000, 5000, 20000
 SHORT = 100, 2000
 
-# files that the generator needs besides
+# open files that the generator needs besides the connections of clients
 RESERVE = 200
 
 
 def step(channels, sizes):
-    # the generator has a connection for each
+    # the generator has a connection for each channel's client
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     n = channels if files < 0 else min(channels, files - RESERVE)
     return Workload(
@@ -66,7 +66,7 @@ def ratio(got, first, name):
 
 
 def growth_section(workloads, runs, size):
-    """The table of all steps, or an empty text where none was measured."""
+    """The table of all numbers of channels; empty if none was measured."""
     steps = [(w, runs[w.name, "conduit"]) for w in workloads
              if w in GROWTH and (w.name, "conduit") in runs]
     if not steps:

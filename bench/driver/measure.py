@@ -1,6 +1,6 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""One run: a server, a workload, the generator, and what they used."""
+"""Measures one run of a workload on a server."""
 
 import json
 import shutil
@@ -11,8 +11,8 @@ from .processes import Failed, cpu_us, pss_kib, read
 
 
 def measure(generator, cls, workload, size, folder, seconds):
-    """Starts a server, puts the workload on it, stops it.  Returns figures by
-    name; raises Failed."""
+    """Starts a server, runs the workload, and stops the server.  Returns a
+    dictionary of figures; raises Failed."""
     own = tempfile.mkdtemp(prefix=f"{cls.name}-{workload.name}-", dir=folder)
     server = cls(own)
 
@@ -71,8 +71,8 @@ def ms(times, share):
 
 
 def figures_of(r, seen, workload, size):
-    """Figures by name, from what the generator counted and what the server
-    was seen to have used."""
+    """Returns a dictionary of figures, from the result r of the generator, and
+    from CPU time and memory of the server at each phase (seen)."""
     before, after = seen["measure"], seen["measured"]
     spent = after["cpu"] - before["cpu"]
     stored = after["store"] - before["store"]
@@ -134,8 +134,8 @@ def figures_of(r, seen, workload, size):
 
 
 def figures_of_growth(f, seen, r, still_ms, clients):
-    """Adds what a channel costs, and what it costs without messages: of that
-    the rest of the CPU time is freed."""
+    """Adds the memory of a channel, the CPU time without messages ("busy"),
+    and the CPU time of an event without that share ("net")."""
     start, still, before = (seen[p] for p in ("start", "still", "measure"))
 
     f["kib"] = (before["pss"] - start["pss"]) / clients

@@ -1,6 +1,6 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""Peers that are no NGINX modules, and any server that runs already."""
+"""Peers that are not NGINX modules, and servers that are already running."""
 
 import json
 import os
@@ -16,8 +16,8 @@ HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Hold(Return200):
-    """The backend that tells pushpin to hold a request: the path is the
-    channel."""
+    """The backend that tells pushpin to keep a request open and to send it the
+    messages of a channel, which is the path."""
 
     def locations(self):
         return """
@@ -38,7 +38,7 @@ class Pushpin(Server):
     about = "passes messages on, keeps none; no tokens"
     package = "pushpin"
     history = False
-    at_once = 20         # 502 to some of more
+    at_once = 20         # with more, some get a 502
     libdir = "/usr/lib/pushpin"
 
     @classmethod
@@ -90,7 +90,8 @@ message_hwm=1000000
         self.processes.append(pushpin)
         pushpin.wait_port(port)
         pushpin.wait_port(push)
-        # its parts find each other later: 502 until then
+        # its processes connect to each other later: until then, requests get
+        # a 502
         wait_answers(f"127.0.0.1:{port}", "GET", "/sub/ready")
         self.write_target(
             publish_address=f"127.0.0.1:{push}",
@@ -107,7 +108,7 @@ class Centrifugo(Server):
     name = "centrifugo"
     label = "Centrifugo, Redis"
     redis = True
-    history = False      # its plain event streams have no ids
+    history = False      # its plain event streams have no event IDs
     about = ("messages in Redis, told to nodes by its pub/sub; plain event"
              " streams (uni_sse), which can't resume; verifies a key with each"
              " publish")
@@ -168,9 +169,10 @@ class Centrifugo(Server):
 
 
 def by_address(text):
-    """A server that runs already: NAME=URL[,URL], the second URL is where the
-    events are.  bench/peers/NAME.target describes how it is asked; @NAME@ in
-    there is the environment's BENCH_NAME."""
+    """Makes a class for a server that is already running.  text is
+    NAME=URL[,URL]; the second URL is that of the events, if it is another one.
+    bench/peers/NAME.target describes the requests; in it, @X@ is replaced by
+    the environment variable BENCH_X."""
 
     name, _, urls = text.partition("=")
     file = os.path.join(HERE, "peers", f"{name}.target")

@@ -1,6 +1,6 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""The report's plots, by gnuplot."""
+"""The report's plots, made by gnuplot."""
 
 import os
 import shutil
@@ -23,7 +23,8 @@ COLORS = ["#1f6feb", "#d1242f", "#bf8700", "#8250df", "#1a7f37", "#57606a",
 
 
 def draw(folder, servers, workloads, runs):
-    """Returns, by workload, files and what they show; none without gnuplot."""
+    """Draws the plots.  Returns, for each workload, a list of (file, caption);
+    empty if gnuplot is not installed."""
     plots = {}
 
     if shutil.which("gnuplot") is None:
@@ -62,7 +63,7 @@ def gnuplot(folder, name, title, text):
 
 
 def block(name, rows):
-    """Data that a script holds itself."""
+    """A block of data in a gnuplot script."""
     return f"${name} << END\n" + "".join(
         " ".join(map(str, row)) + "\n" for row in rows) + "END\n"
 

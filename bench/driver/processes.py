@@ -1,6 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""Processes of a run: they are started, looked at by /proc, and stopped."""
+"""Starts the processes of a run, measures them through /proc, and stops
+them."""
 
 import os
 import signal
@@ -12,7 +13,7 @@ TICK_US = 1000000 / os.sysconf("SC_CLK_TCK")
 
 
 class Failed(Exception):
-    """A server that did not start, or a run that broke."""
+    """A server has not started, or a run has failed."""
 
 
 def free_port():
@@ -36,7 +37,7 @@ def listens(port):
 
 
 class Process:
-    """A program in the foreground, with all its children."""
+    """A program that does not daemonize, with all its children."""
 
     def __init__(self, command, log, env=None):
         with open(log, "ab") as f:
@@ -57,7 +58,7 @@ class Process:
         wait_for(f"{self.command} on port {port}", ready)
 
     def stop(self):
-        """Ends the session of the process: it has one of its own."""
+        """Ends all processes of the program's group, which is its own."""
         for sig in signal.SIGTERM, signal.SIGKILL:
             try:
                 os.killpg(self.pid, sig)
@@ -96,7 +97,7 @@ def read(path):
 
 
 def tree(pids):
-    """The processes and all that descend from them."""
+    """Returns the processes and all their descendants."""
     found, todo = [], list(pids)
 
     while todo:
@@ -113,8 +114,8 @@ def tree(pids):
 
 
 def cpu_us(pids):
-    """Time on a processor, in microseconds; that of children that are gone
-    counts as well, in ticks of 10 ms."""
+    """CPU time of the processes and their descendants, in microseconds.  It
+    includes that of children that have exited, in ticks of 10 ms."""
     total = 0
 
     for pid in tree(pids):
@@ -133,7 +134,8 @@ def cpu_us(pids):
 
 
 def pss_kib(pids):
-    """Memory, that which is shared divided among those that share it."""
+    """Memory in KiB; shared pages are divided by the number of processes that
+    share them (PSS)."""
     total = 0
 
     for pid in tree(pids):

@@ -1,6 +1,6 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""The report: tables of medians, and what a reader has to know of them."""
+"""The report: tables of medians, with explanations."""
 
 import datetime
 import json
@@ -16,7 +16,8 @@ from .plots import draw
 from .processes import read
 from .servers import NGINX, REDIS
 
-# name, heading, digits, what is better: "low", "high", or None for no ratio
+# name, heading, digits, which values are better: "low", "high", or None, for
+# which no ratio is shown
 METRICS = {
     "rate": ("publishes/s", 0, "high"),
     "cpu": ("server, CPU µs", 1, "low"),
@@ -52,7 +53,7 @@ COLUMNS = {
     "reload": ["closed", "peak", "p50", "p99"],
 }
 
-# name, heading; sums over all rounds
+# name, heading; the sum over all rounds is shown
 COUNTS = {
     "failed": "not published",
     "lost": "lost",
@@ -108,7 +109,7 @@ BUSY = """
 **The machine was busy with other work. Times and rates say nothing then;
 compare ratios of CPU time, and counts.**"""
 
-# of a processor
+# load average before the run, per processor, above which the report warns
 BUSY_LOAD = 0.5
 
 MARK = "<!-- what follows is written by bench/run -->"
@@ -141,8 +142,8 @@ def write_report(o, servers, workloads, runs, reasons, load):
 
 
 def put_into(o, text, plots):
-    """Puts the report into a page, its plots into a folder of the page's
-    name."""
+    """Puts the report at the end of a page, and its plots into a folder that
+    is named like the page."""
     folder = os.path.splitext(o.into)[0]
     page = read(o.into).partition(MARK)[0]
     os.makedirs(folder, exist_ok=True)
@@ -157,7 +158,8 @@ def put_into(o, text, plots):
 
 
 def summary(servers, workloads, runs, reasons):
-    """One line a workload: processor time, or memory."""
+    """A table with a row for each workload: CPU time or memory of the peers,
+    compared with Conduit's."""
     shown = [c for c in servers if c.name != "conduit" and not c.floor
              and any((w.name, c.name) in runs for w in workloads)]
     if not shown:

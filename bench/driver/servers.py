@@ -1,6 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""What all servers share; Conduit, nchan, and an NGINX that only answers."""
+"""The base class of all servers; Conduit, nchan, and an NGINX that only
+returns a constant response."""
 
 import os
 import re
@@ -21,13 +22,13 @@ EXAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)),
 REDIS = os.environ.get("REDIS_SERVER", "redis-server")
 WORKERS = os.cpu_count() or 1
 
-KEEP = 1200          # messages a channel keeps, and for how long
+KEEP = 1200          # how many messages a channel keeps
 KEEP_SECONDS = 120
 
 
 def wait_answers(address, method, path):
-    """Waits until a server accepts a request many times in a row: each of its
-    workers is ready."""
+    """Waits until a server has accepted a request many times in a row, so that
+    most likely each of its workers is ready."""
 
     def ready():
         for _ in range(10 * WORKERS):
@@ -46,38 +47,39 @@ def wait_answers(address, method, path):
 
 
 class Server:
-    """A server and what it stores in.  Subclasses start their own processes
-    and write the file that describes them to the generator (load/target.h)."""
+    """A server, and the Redis that it may use.  Subclasses start their own
+    processes, and write the file that describes the server to the generator
+    (load/target.h)."""
 
     name = label = ""
     history = True       # a client that comes later gets what it missed
     reloads = False
-    only = None          # the workloads it is for; None: all
+    only = None          # names of workloads that it is measured by; None: all
     redis = False
-    floor = False        # no peer: what a part of the work costs alone
-    about = ""           # what to know when it is compared
-    package = ""         # Debian's
-    run = None           # the generator's workload, if it is another
-    at_once = 200        # clients that it lets in at one time
+    floor = False        # not a peer, but the cost of a part of the work
+    about = ""           # what a reader of the comparison should know
+    package = ""         # of Debian
+    run = None           # another workload that the generator runs instead
+    at_once = 200        # clients that may be connecting at the same time
 
     def __init__(self, folder):
         self.dir = folder
         self.processes = []
         self.store = []
-        self.others = []     # what it needs, and what is not counted
+        self.others = []     # processes that are needed, but not measured
         self.target = os.path.join(folder, "target")
         self.redis_port = None
 
     @classmethod
     def missing(cls):
-        """Why it can't be started here, or None."""
+        """Why the server can't be started on this machine, or None."""
         if cls.redis and shutil.which(REDIS) is None:
             return f"no {REDIS}"
         return None
 
     @classmethod
     def why_not(cls, workload):
-        """Why a workload is not for it, or None."""
+        """Why the server is not measured by a workload, or None."""
         if cls.only and workload.name not in cls.only:
             return "not measured"
         if workload.servers and cls.name not in workload.servers:
@@ -131,7 +133,7 @@ class Server:
         self.write("target", "".join(lines))
 
     def add_headers(self, headers):
-        """Has the generator's clients send more headers."""
+        """Adds headers to the requests of the generator's clients."""
         with open(self.target, "a", encoding="utf-8") as f:
             f.writelines(f"events_header {line}\n"
                          for line in headers.splitlines())
@@ -146,11 +148,12 @@ class Server:
         raise NotImplementedError
 
     def measure(self, generator, workload, size):
-        """Figures of a run without the generator; None: by the generator."""
+        """Measures without the generator, and returns the figures; None: the
+        generator is used."""
         return None
 
     def crashes(self):
-        """Processes of it that were ended by a fault."""
+        """How many of its processes have crashed."""
         return 0
 
     def stop(self):
@@ -159,7 +162,7 @@ class Server:
 
 
 class Nginx(Server):
-    """An NGINX with one server of locations."""
+    """An NGINX with one "server" block, whose locations a subclass sets."""
 
     reloads = True
     modules = []
@@ -230,8 +233,8 @@ class Conduit(Nginx):
                f"{MODULES}/ngx_conduit_gateway_module.so"]
     kind = "x-protobuf"
     body = "{proto}"
-    accept = []          # headers of clients
-    # more directives
+    accept = []          # more headers of clients' requests
+    # more directives of the location
     gateway = os.environ.get("CONDUIT_GATEWAY", "")
     about = ("messages in Redis streams; verifies a token with each publish"
              " (HS256) and each client (RS256)")
@@ -366,7 +369,7 @@ class Nchan(NchanMemory):
 
     def begin(self):
         super().begin()
-        # a worker refuses what comes before it is connected to Redis
+        # a worker refuses requests until it is connected to Redis
         wait_answers(self.address, "POST", "/pub/ready")
 
     def http(self):

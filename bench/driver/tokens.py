@@ -1,6 +1,6 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""What publishers and clients of Conduit are let in by."""
+"""Tokens and keys for publishers and clients of Conduit."""
 
 import base64
 import hashlib
@@ -33,7 +33,8 @@ _keys = []
 
 
 def keys(folder):
-    """The files of a pair of RSA keys, made once: private, public."""
+    """Returns the files of an RSA key pair, which the first call makes:
+    private, public."""
     if not _keys:
         private = os.path.join(os.path.dirname(folder), "bench.key")
         public = os.path.join(os.path.dirname(folder), "bench.pem")

@@ -1,14 +1,15 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""The workloads: what each does, in three sizes."""
+"""The workloads, each in three sizes."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Workload:
-    """What the generator is told (load/workloads.h), and what a server must
-    be able to do.  "sizes" holds the options that differ."""
+    """A workload of the generator with its options (load/workloads.h), and
+    what a server needs for it.  "sizes" has the options that differ by
+    size."""
 
     name: str
     does: str
@@ -17,9 +18,9 @@ class Workload:
     sizes: dict = field(default_factory=dict)
     history: bool = False
     reloads: bool = False
-    rounds: int = 100        # at most, but for size "full"
-    headers: str = ""        # more of them in each client's request
-    servers: tuple = ()      # names; empty: all
+    rounds: int = 100        # at most, except with size "full"
+    headers: str = ""        # added to each client's request
+    servers: tuple = ()      # names of servers; empty: all
 
     def arguments(self, size):
         options = dict(self.options)
@@ -33,8 +34,8 @@ class Workload:
         return self.does.format(**{**self.options, **self.sizes[size]})
 
 
-# what Chromium sends for an EventSource of another origin, without the two
-# that the generator has by itself
+# headers that Chromium sends for an EventSource of another origin, without the
+# two that the generator sends anyway
 BROWSER = """\
 Connection: keep-alive
 sec-ch-ua-platform: "Linux"

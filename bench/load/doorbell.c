@@ -1,9 +1,10 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The floor of a delivery by way of Redis: XADD, the invalidation that it rings
- * at a second connection, XREAD.  One message after the other, no HTTP, no
- * clients; each message is an event.
+ * The floor of a delivery through Redis, that is, what it costs at least: XADD,
+ * the invalidation message that it causes on a second connection, and XREAD,
+ * for one message after the other.  There is no HTTP and there are no clients;
+ * each message counts as an event.
  */
 
 #include <stdio.h>
@@ -62,7 +63,8 @@ key_of(uint32_t channel, char *key)
 }
 
 
-/* reads what comes after an ID, and so has the next change ring */
+/* reads the entries after an ID; Redis then tracks the key, and reports its
+   next change */
 
 static void
 read_after(redisContext *reader, uint32_t channel, char *id)

@@ -41,7 +41,8 @@ http_send(http_t *c, const char *data, size_t len)
 
     } else if (!http_write(c)) {
 
-        /* the server closed a kept connection at that moment */
+        /* the server has just closed the kept-alive connection: opens a new
+           one */
 
         http_close(c);
         c->busy = 1;
@@ -81,7 +82,7 @@ http_open(http_t *c)
     c->io.handler = http_event;
     c->connected = 0;
 
-    /* what connect() says at once, its event says as well */
+    /* errors that connect() returns at once are also reported as an event */
 
     (void) connect(fd, (const struct sockaddr *) c->address,
                    sizeof(*c->address));

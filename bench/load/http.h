@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * An HTTP/1.1 client connection: one request at a time, kept and opened again
- * as needed.
+ * An HTTP/1.1 client connection for one request at a time.  It is kept alive,
+ * and reopened when needed.
  */
 
 #ifndef HTTP_H
@@ -21,8 +21,9 @@ typedef struct http_s  http_t;
 
 /*
  * A handler may close its connection; only "end" may send the next request.
- * end: the response is over (clean), or the connection broke, or was never made
- * (not clean; c->response.status is 0 if nothing came).
+ * "end" is called with clean set when the response is complete, and with clean
+ * 0 when the connection broke or could not be opened; c->response.status is 0
+ * if no status was received.
  */
 typedef struct {
     void (*header)(http_t *c, int status);
@@ -31,8 +32,8 @@ typedef struct {
 } http_handlers_t;
 
 /*
- * Zeroed, with fd -1, handlers and address set, is a closed connection.  The
- * memory must stay, see loop.h.
+ * A closed connection is zeroed, except for io.fd (-1), handlers and address.
+ * The memory must not be freed, see loop.h.
  */
 struct http_s {
     loop_io_t                  io;       /* first: handlers get this */
@@ -42,7 +43,8 @@ struct http_s {
     int                        rcvbuf;   /* bytes; 0: the system's */
     int                        mss;      /* of TCP; 0: the system's */
     unsigned                   busy:1;   /* a request is under way */
-    unsigned                   stalled:1;    /* nothing is read */
+    unsigned                   stalled:1;    /* do not read, until
+                                                http_unstall() */
     unsigned                   connected:1;
     response_t                 response;
     conduit_buf_t              out;
@@ -53,7 +55,7 @@ struct http_s {
 /* Sends a request, opening the connection if it is closed. */
 void http_send(http_t *c, const char *data, size_t len);
 
-/* Closes without a word to the handlers. */
+/* Closes the connection without calling a handler. */
 void http_close(http_t *c);
 
 /* Begins to read again. */

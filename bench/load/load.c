@@ -5,10 +5,10 @@
  *
  *     load WORKLOAD TARGET [NAME=NUMBER ...]
  *
- * TARGET is a file that describes the server (target.h), a name one of
- * options_t (workloads.h).  Prints a line of JSON when it gets to a phase, and
- * waits for a line of input; the last line has the figures.  Times are in
- * microseconds.  Used by bench/run.
+ * TARGET is a file that describes the server (target.h), NAME a member of
+ * options_t (workloads.h).  At each phase, the program prints a line of JSON
+ * and waits for a line of input; the last line has the figures.  Times are in
+ * microseconds.  bench/run uses it.
  */
 
 #include <stddef.h>
@@ -57,7 +57,7 @@ static const struct {
 };
 
 
-/* returns 0 if it is no option */
+/* sets an option; returns 0 if the argument is not one */
 
 static int
 option(const char *arg)

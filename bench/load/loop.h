@@ -16,8 +16,8 @@
 typedef struct loop_io_s  loop_io_t;
 
 /*
- * The owner keeps the memory for as long as the program runs: an event that was
- * reported before its socket was closed still comes here.
+ * The owner must not free the memory while the program runs, because an event
+ * that epoll reported before the socket was closed still refers to it.
  */
 struct loop_io_s {
     int    fd;
@@ -25,17 +25,18 @@ struct loop_io_s {
 };
 
 
-/* Exits if there is no epoll; takes as many file descriptors as are allowed. */
+/* Creates the loop, and raises the limit of open files to the maximum.  Exits
+   on failure. */
 void loop_init(void);
 
-/* events are epoll's; 0: none, not even of errors */
+/* events are those of epoll; with 0, not even errors are reported */
 void loop_watch(loop_io_t *io, uint32_t events);
 void loop_change(loop_io_t *io, uint32_t events);
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t loop_now(void);
 
-/* Handles what there is, waits for it until a time at most. */
+/* Handles events; waits for them at most until a time. */
 void loop_turn(uint64_t until);
 
 #endif /* LOOP_H */

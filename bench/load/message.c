@@ -112,7 +112,7 @@ message_event(const message_t *m, conduit_buf_t *out)
 }
 
 
-/* returns 0 if it is no number */
+/* returns 0 if it is not a number */
 
 static int
 digits(const char *p, size_t n, uint64_t *value)

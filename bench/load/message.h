@@ -1,9 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The messages of a run.  Each carries a marker in its payload: channel,
- * sequence number and the time it was due, in characters that JSON, forms and
- * event streams leave as they are.  So any server's events can be checked.
+ * The messages of a run.  Each has a marker in its payload: channel, sequence
+ * number and the time at which it was due, in characters that JSON, forms and
+ * event streams do not escape.  So the events of any server can be checked.
  */
 
 #ifndef MESSAGE_H
@@ -17,7 +17,7 @@
 #define MESSAGE_CHANNEL  37    /* a UUID and NUL */
 
 
-/* the numbers of protobuf */
+/* values of the protobuf enum */
 typedef enum {
     MESSAGE_START = 1,
     MESSAGE_DELTA,
@@ -34,8 +34,8 @@ typedef struct {
 
 
 /*
- * In the name of each channel, so that a server that runs already has nothing
- * of an earlier run in it.
+ * The number of this run.  It is part of the name of each channel, so that a
+ * server that was measured before has no messages in these channels.
  */
 extern uint32_t  message_run;
 
@@ -45,12 +45,13 @@ void message_channel(uint32_t channel, char *uuid);
 /* Appends a serialized PublishRequest. */
 void message_proto(const message_t *m, conduit_buf_t *out);
 
-/* Appends the JSON that the gateway makes of it: others are given this. */
+/* Appends the JSON that the gateway makes of a message; it is what is published
+   to other servers. */
 void message_event(const message_t *m, conduit_buf_t *out);
 
 /*
  * Finds the next marker from p on; sets channel, sequence and due.  Returns the
- * place after it, or NULL.
+ * position after the marker, or NULL.
  */
 const char *message_find(const char *p, const char *end, message_t *m);
 

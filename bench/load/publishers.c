@@ -12,7 +12,7 @@ typedef struct {
     http_t      http;        /* first: handlers get this */
     message_t  *queue;       /* a ring; the first one is under way */
     size_t      first, n, cap;
-    uint32_t    channel;     /* that flood() was at */
+    uint32_t    channel;     /* the next one of publisher_flood() */
 } publisher_t;
 
 

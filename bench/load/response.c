@@ -70,7 +70,7 @@ response_feed(response_t *r, const char *p, size_t len,
 }
 
 
-/* returns 0 if the line is not what belongs here */
+/* handles a line; returns 0 if it is not valid in this state */
 
 static int
 response_line(response_t *r, const response_handlers_t *handlers, void *user)
@@ -194,7 +194,7 @@ response_size(response_t *r)
 }
 
 
-/* returns how many bytes were of the body */
+/* returns how many of the bytes belong to the body */
 
 static size_t
 response_body(response_t *r, const char *data, size_t len,

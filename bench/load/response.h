@@ -2,8 +2,8 @@
 
 /*
  * The parser of an HTTP/1.1 response: status, header, and a body that is
- * chunked, has a length, or lasts until the connection ends.  Pure; takes its
- * input in pieces of any size.
+ * chunked, has a length, or lasts until the connection ends.  It has no input
+ * or output of its own, and takes pieces of any size.
  */
 
 #ifndef RESPONSE_H
@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RESPONSE_LINE  512    /* what is longer is cut */
+#define RESPONSE_LINE  512    /* a longer line is truncated */
 
 
 typedef enum {
@@ -26,7 +26,7 @@ typedef struct {
     void (*body)(void *user, const char *data, size_t len);
 } response_handlers_t;
 
-/* zeroed is ready to use */
+/* ready for use when it is zeroed */
 typedef struct {
     enum {
         RESPONSE_STATUS,
@@ -43,19 +43,21 @@ typedef struct {
     uint64_t  left;
     unsigned  chunked:1;
     unsigned  sized:1;          /* has Content-Length */
-    unsigned  close:1;          /* the connection is of no further use */
-    unsigned  gzip:1;           /* has Content-Encoding: gzip; the body is
-                                   handed on as it is */
+    unsigned  close:1;          /* the connection can't be used again */
+    unsigned  gzip:1;           /* has Content-Encoding: gzip; the parser does
+                                   not decompress the body */
     size_t    len;
     char      line[RESPONSE_LINE];
 } response_t;
 
 
-/* Bytes after the response's end are RESPONSE_BAD: nothing is pipelined. */
+/* Parses the next bytes.  Bytes after the end of the response are RESPONSE_BAD,
+   because requests are not pipelined. */
 response_e response_feed(response_t *r, const char *data, size_t len,
     const response_handlers_t *handlers, void *user);
 
-/* The connection was closed: RESPONSE_DONE if the response may end so. */
+/* To be called when the connection was closed: returns RESPONSE_DONE if that is
+   a proper end of the response. */
 response_e response_eof(response_t *r);
 
 #endif /* RESPONSE_H */

@@ -150,7 +150,7 @@ sse_dispatch(sse_t *sse)
 {
     memcpy(sse->last_id, sse->id, SSE_ID);
 
-    /* the LF after the last line is no part of the data */
+    /* the LF after the last line is not part of the data */
 
     if (sse->data.len) {
         sse->handler(sse->user, sse->event[0] ? sse->event : "message",

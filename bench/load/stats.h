@@ -1,7 +1,7 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Figures of a run: a histogram of times, and a set of whole numbers.  Pure.
+ * Figures of a run: a histogram of times, and a set of whole numbers.
  */
 
 #ifndef STATS_H
@@ -15,33 +15,34 @@
 #define STATS_BUCKETS  (STATS_SUB * 59)
 
 
-/* zeroed is empty */
+/* empty when it is zeroed */
 typedef struct {
     uint64_t  count;
     uint64_t  max;
     uint64_t  buckets[STATS_BUCKETS];
 } stats_times_t;
 
-/* zeroed is empty */
+/* empty when it is zeroed */
 typedef struct {
     uint64_t  *words;
     size_t     n;        /* words */
 } stats_set_t;
 
 
-/* Adds a time, in whatever unit. */
+/* Adds a time, in any unit. */
 void stats_time(stats_times_t *t, uint64_t value);
 
 /*
- * Returns the time that so many (0 to 1) of all do not exceed: never less than
- * the true one, at most 1/64 more, never more than the largest.  0 when empty.
+ * Returns the percentile of a share (0.99 for p99): the exact value or at most
+ * 1/64 more, and never more than the largest time.  Returns 0 when empty.
  */
 uint64_t stats_percentile(const stats_times_t *t, double share);
 
-/* Adds a number; returns 1 if it was not there.  Exits without memory. */
+/* Adds a number; returns 1 if it was not in the set.  Exits when memory is
+   out. */
 int stats_set_add(stats_set_t *s, uint64_t number);
 
-/* Counts the numbers of a, from "from" on, that b does not have. */
+/* Returns how many numbers of a, not smaller than "from", are not in b. */
 uint64_t stats_set_without(const stats_set_t *a, const stats_set_t *b,
     uint64_t from);
 

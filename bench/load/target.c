@@ -191,7 +191,7 @@ expand(const target_t *t, const char *p, const char *end, const message_t *m,
             return;
         }
 
-        /* braces of JSON are left as they are */
+        /* a brace that does not enclose a name, as in JSON, is copied */
 
         name = brace + 1;
         n = 0;
@@ -236,7 +236,8 @@ expand_name(const target_t *t, const char *name, size_t len,
 }
 
 
-/* how: "", "_string" or "_form" */
+/* appends the JSON of an event; how, "", "_string" or "_form", says how it is
+   escaped */
 
 static void
 expand_event(const message_t *m, const char *how, size_t len,
@@ -286,7 +287,8 @@ expand_token(const target_t *t, uint32_t channel, conduit_buf_t *out)
 
     now = (long long) time(NULL);
 
-    /* claims as an application's tokens have: about 700 bytes in all */
+    /* the claims that tokens of an application typically have: the token takes
+       about 700 bytes */
 
     n = snprintf(claims, sizeof(claims),
                  "{\"org_id\":1,\"channel_id\":\"%s\",\"iss\":\"%s\","

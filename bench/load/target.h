@@ -1,7 +1,7 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * A server to be measured, as a file describes it: lines of a key and a value.
+ * A server to be measured.  A file describes it, by lines of a key and a value:
  *
  *     publish_address  host:port
  *     events_address   host:port
@@ -10,12 +10,13 @@
  *     publish_body     the body
  *     events           method and path
  *     events_header    any number of them
- *     key              PEM file that signs {token}: RS256, for one channel
- *     issuer, audience claims of it
+ *     key              PEM file of the key that signs {token} (RS256)
+ *     issuer, audience claims of {token}
  *
- * In values: {channel} is the channel's UUID, {token} a client's token, and in
- * the body {proto} a serialized PublishRequest, {event} the event's JSON,
- * {event_string} that within a string of JSON, {event_form} that within a form.
+ * Values may contain {channel}, the channel's UUID, and {token}, a client's
+ * token, which is for one channel.  The body may also contain {proto}, a
+ * serialized PublishRequest; {event}, the JSON of an event; {event_string}, the
+ * same, escaped for a JSON string; {event_form}, the same, escaped for a form.
  */
 
 #ifndef TARGET_H
@@ -31,7 +32,8 @@
 typedef struct {
     struct sockaddr_in   publish_address;
     struct sockaddr_in   events_address;
-    conduit_buf_t        publish;      /* line and header, each with its end */
+    conduit_buf_t        publish;      /* request line and header lines, each
+                                          with its line end */
     conduit_buf_t        events;
     char                *body;
     char                *issuer;       /* of {token}; NULL: "bench" */

@@ -56,7 +56,8 @@ viewers_init(const target_t *target, uint32_t n, uint32_t channels_n,
         v->sse.user = v;
         v->channel = i < n ? i % channels_n : channels_n;
 
-        /* a window as that of a client far away: the server's socket fills */
+        /* a small TCP window, as of a distant client, so that the server's
+           socket gets full */
 
         if (i < slow) {
             v->slow = 1;
@@ -185,7 +186,7 @@ viewer_header(http_t *c, int status)
         return;
     }
 
-    /* an EventSource never asks again after that */
+    /* after another status an EventSource does not reconnect */
 
     v->dead = 1;
     viewed.refused++;
@@ -239,8 +240,8 @@ viewer_gzip_begin(viewer_t *v)
 }
 
 
-/* all that came is read at once, as a browser does: an event does not wait for
-   the bytes of the next one */
+/* decompresses all bytes received so far, as a browser does, so that an event
+   is not delayed until the next one comes */
 
 static void
 viewer_gzip(viewer_t *v, const char *data, size_t len)
@@ -339,7 +340,8 @@ viewer_message(viewer_t *v, const message_t *m)
 
     now = loop_now();
 
-    /* what was there before the client says nothing about the way to it */
+    /* a message that was published before the client came says nothing about
+       how long delivery takes */
 
     if (!v->slow && m->due >= v->opened) {
         stats_time(&viewed.times, now > m->due ? now - m->due : 0);
@@ -365,7 +367,7 @@ viewer_message(viewer_t *v, const message_t *m)
 }
 
 
-/* a response that goes on is left here, as a client does after END */
+/* closes the response even if it goes on, as a client does after END */
 
 static void
 viewer_done(viewer_t *v)

@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The clients: event streams that are read, checked, and opened again with
- * their Last-Event-ID as an EventSource does.  One set in the program.
+ * The clients.  Each one reads and checks an event stream, and reconnects with
+ * Last-Event-ID as an EventSource does.  The program has one set of them.
  */
 
 #ifndef VIEWERS_H
@@ -16,7 +16,7 @@
 #include "stats.h"
 #include "target.h"
 
-/* what an EventSource waits when it was not told (Chromium) */
+/* ms that an EventSource waits without a "retry" line (Chromium) */
 #define VIEWERS_RETRY      3000
 
 /* closes are counted in slots of 100 ms after viewers_mark_closes() */
@@ -25,37 +25,38 @@
 typedef struct {
     http_t       http;          /* first: handlers get this */
     sse_t        sse;
-    z_stream    *gzip;          /* of a response in gzip; NULL: none came */
+    z_stream    *gzip;          /* NULL: no response was in gzip */
     char        *request;       /* without the empty line */
     size_t       request_len;
     uint32_t     channel;
-    unsigned     slow:1;        /* reads nothing before it is told to */
-    unsigned     open:1;        /* a response of 200 has begun */
-    unsigned     dead:1;        /* by EventSource's rules: never comes back */
-    unsigned     done:1;        /* had all that it waits for */
-    unsigned     warm:1;        /* had an event of sequence 0 */
+    unsigned     slow:1;        /* reads nothing before viewers_unslow() */
+    unsigned     open:1;        /* a response with status 200 has begun */
+    unsigned     dead:1;        /* an EventSource would not reconnect */
+    unsigned     done:1;        /* has got all messages that it waits for */
+    unsigned     warm:1;        /* has got a message of sequence 0 */
     uint64_t     opened;        /* ns: first request */
     uint64_t     retry_at;      /* ns; 0: not waiting */
     uint64_t     last;          /* highest sequence number */
-    uint64_t     events;        /* distinct ones */
+    uint64_t     events;        /* without those that came twice */
     stats_set_t  seen;
 } viewer_t;
 
 typedef struct {
     uint64_t       open;        /* responses under way */
-    uint64_t       warm;        /* clients, without the slow ones */
-    uint64_t       done;        /* clients */
-    uint64_t       refused;     /* other statuses than 200 */
-    int            status;      /* the first of them */
+    uint64_t       warm;        /* warm clients, except for slow ones */
+    uint64_t       done;        /* clients that are done */
+    uint64_t       refused;     /* responses with another status than 200 */
+    int            status;      /* of the first of those */
     uint64_t       broken;      /* responses without a proper end */
     uint64_t       closed;      /* all that ended before the client was done */
-    uint64_t       events;      /* all that came, without warm-up */
-    uint64_t       bytes;       /* of bodies, likewise, as they come */
+    uint64_t       events;      /* all received, without warm-up */
+    uint64_t       bytes;       /* of bodies, without warm-up, before gunzip */
     uint64_t       twice;
     uint64_t       disordered;
     uint64_t       foreign;     /* of a channel that was not asked for */
-    stats_times_t  times;       /* from due to received, ns */
-    stats_times_t  first;       /* from request to first event, ns */
+    stats_times_t  times;       /* ns from when a message was due to the
+                                   event */
+    stats_times_t  first;       /* ns from the request to the first event */
     uint64_t       slots[VIEWERS_SLOTS];
 } viewed_t;
 
@@ -65,10 +66,10 @@ extern viewed_t   viewed;
 
 
 /*
- * Makes n clients, spread over the channels in turn; the first "slow" of them
- * read nothing.  "more" others are on one further channel.  None is connected.
- * total: sequence numbers a client waits for, after which it closes its
- * response; 0: it stays.
+ * Makes n clients without connecting them, spread over the channels in turn, of
+ * which the first "slow" ones read nothing; and "more" further clients of one
+ * additional channel.  total: a client that has got that many messages closes
+ * its response; 0: it does not.
  */
 void viewers_init(const target_t *target, uint32_t n, uint32_t channels_n,
     uint32_t slow, uint32_t more, uint64_t total);
@@ -77,19 +78,20 @@ void viewer_open(uint32_t i);
 
 void viewer_close(uint32_t i);
 
-/* Opens again whoever has waited long enough. */
+/* Reconnects all clients that have waited for their retry time. */
 void viewers_retry(void);
 
 void viewers_unslow(void);
 
-/* From now on closes are counted in slots. */
+/* From now on ends of responses are counted in slots. */
 void viewers_mark_closes(void);
 
-/* Counts what was stored and not received; slow: by the slow ones only, or by
-   the others only. */
+/* Returns how many messages were stored, but not received by the slow clients;
+   if slow is 0, by the others. */
 uint64_t viewers_lost(int slow);
 
-/* Says whether all (slow or others) have all that was stored. */
+/* Returns whether the slow clients, or the others, have got all messages that
+   were stored. */
 int viewers_complete(int slow);
 
 #endif /* VIEWERS_H */

@@ -10,7 +10,8 @@
 #include "workloads.h"
 
 #define IN_TURN   100               /* connections opened in one turn */
-#define FIRST     32                /* clients, before those that count */
+#define FIRST     32                /* clients that are not measured, see
+                                       first_clients() */
 
 
 static void run_publish(const target_t *target, const options_t *o);
@@ -68,7 +69,8 @@ phase(const char *name)
 }
 
 
-/* grows with each message that is new to somebody, and with each client */
+/* returns a number that grows with each reply, each event that a client gets
+   for the first time, and each client that is connected, refused or done */
 
 static uint64_t
 progress(void)
@@ -85,8 +87,8 @@ progress(void)
 
 
 /*
- * Turns the loop until a condition holds; gives up when there was no progress
- * for some time.  Returns 0 then.
+ * Runs the event loop until a condition holds.  Returns 0 if it gives up
+ * because there was no progress for some time.
  */
 
 static int
@@ -201,8 +203,8 @@ connect_all(const options_t *o)
 
 
 /*
- * A subscription may begin later than its response: messages that are not
- * counted are published until every client has one.
+ * A server may begin a response before its subscription is active: messages
+ * that are not counted are published until each client has got one.
  */
 
 static void
@@ -218,7 +220,7 @@ warm_up(const options_t *o)
     for (now = loop_now(); viewed.warm + o->slow < o->clients
                            || published.waiting; now = loop_now())
     {
-        /* one message a channel is progress, more of them are not */
+        /* only the first message of each channel counts as progress */
 
         so_far = viewed.warm + (published.stored < o->channels
                                 ? published.stored : o->channels);
@@ -247,8 +249,8 @@ warm_up(const options_t *o)
 
 
 /*
- * A server's workers connect to what they store in when their first client
- * comes: that is not measured.
+ * Workers of a server may connect to Redis only when their first client comes.
+ * Clients that are not measured come first, so that this is not measured.
  */
 
 static void
@@ -286,7 +288,7 @@ first_clients(const options_t *o, uint32_t channel)
 }
 
 
-/* as many messages a second as the server takes */
+/* publishes as many messages a second as the server accepts */
 
 static void
 run_publish(const target_t *target, const options_t *o)
@@ -330,7 +332,7 @@ turn_for(uint32_t ms)
 }
 
 
-/* messages at a steady rate to clients that are there */
+/* publishes at a steady rate, to clients that are connected before */
 
 static void
 run_deliver(const target_t *target, const options_t *o)
@@ -387,7 +389,7 @@ run_deliver(const target_t *target, const options_t *o)
 }
 
 
-/* clients that are there and get nothing */
+/* clients are connected, and nothing is published */
 
 static void
 run_idle(const target_t *target, const options_t *o)
@@ -403,7 +405,8 @@ run_idle(const target_t *target, const options_t *o)
 }
 
 
-/* clients that all come at one time, for all that one channel keeps */
+/* all clients come at the same time, and read all stored messages of a
+   channel */
 
 static void
 run_storm(const target_t *target, const options_t *o)
@@ -439,8 +442,9 @@ run_storm(const target_t *target, const options_t *o)
 
 
 /*
- * Streams from START to END, each with one client; that of every other stream
- * comes when half of it was published.  rate is that of one stream.
+ * Streams from START to END, each with one client.  The client of every other
+ * stream connects when half of the stream was published.  o->rate is the rate
+ * of one stream.
  */
 
 static void
@@ -455,7 +459,7 @@ run_tokens(const target_t *target, const options_t *o)
     first_clients(o, o->clients);
     phase("measure");
 
-    /* a turn of all streams takes 1/rate: they follow each other evenly */
+    /* one message of each stream in 1/rate, at equal distances */
 
     step = LOOP_SEC / o->rate / o->clients;
     start = loop_now() + 10 * LOOP_MS;
