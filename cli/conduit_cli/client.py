@@ -1,6 +1,6 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""HTTP to the two routes: connections, publishing, streams of events."""
+"""HTTP requests to the routes publish and events."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ def tls_context(settings, alpn=("http/1.1",)):
 
 
 def connect(settings, timeout=None):
-    """A connection that is open, or a Failure that says why not."""
+    """Returns an open connection, or raises a Failure that says why not."""
     scheme, host, port, _ = settings.base()
     timeout = timeout or settings.seconds("timeout")
 
@@ -60,7 +60,8 @@ def reason(e):
 # --- publishing
 
 def message(payload, phase="DELTA", **fields):
-    """A PublishRequest; its ID is the same however often it is sent."""
+    """Makes a PublishRequest, with an ID that stays the same when it is sent
+    again."""
     return {"message_id": str(uuid.uuid4()), "phase": phase,
             "payload": payload, **fields}
 
@@ -71,9 +72,10 @@ def encode(value):
 
 
 class Publisher:
-    """One connection, kept.  What may pass is tried again, with the same
-    Idempotency-Key, for retry_for seconds; on_retry is called with the reason
-    when that takes longer than a moment."""
+    """Publishes over one connection, which is kept alive.  After a temporary
+    failure it tries again, with the same Idempotency-Key, for up to retry_for
+    seconds; on_retry is called once with the reason, unless the first retry is
+    soon and succeeds."""
 
     def __init__(self, settings, token, retry_for, on_retry=lambda text: None):
         self.settings = settings
@@ -92,7 +94,7 @@ class Publisher:
             self.connection = None
 
     def post(self, messages, batch=False):
-        """Stores messages, one or a batch; returns what the server says of
+        """Publishes one message or a batch; returns the server's result for
         each: id, sequence, message_id."""
         body = b"\n".join(encode(m) for m in messages)
         kind = "application/x-ndjson" if batch else "application/json"
@@ -127,7 +129,8 @@ class Publisher:
             time.sleep(wait)
 
     def _try(self, body, kind, key):
-        """The answer, or a Failure, with a "wait" if it may pass."""
+        """Returns the answer, or a Failure; one that may be temporary has a
+        "wait", in seconds."""
         sent = False
 
         try:
@@ -144,7 +147,7 @@ class Publisher:
             response = self.connection.getresponse()
             data = response.read()
         except Failure as e:
-            # a server that was never there is a wrong URL
+            # if no connection was ever made, the URL may be wrong: no retry
             if e.code == errors.UNREACHABLE and self.reached:
                 e.wait = 0.5
             return e
@@ -202,7 +205,8 @@ def code_of(response):
 
 
 def said(response, data):
-    """One line: the status, what the body says, what is wrong with a token."""
+    """Describes an error response in one line: its status, the text of its
+    body, and what is wrong with the token."""
     text = data[:2000].decode("utf-8", "replace")
 
     try:
@@ -223,7 +227,7 @@ def said(response, data):
 # --- events
 
 class Parser:
-    """Server-Sent Events out of bytes.  feed() returns a list of
+    """Parses Server-Sent Events.  feed() takes bytes and returns a list of
     ("event", {"event", "id", "data"}), ("comment", text), ("retry", ms)."""
 
     def __init__(self):
@@ -276,9 +280,10 @@ class Parser:
 
 
 class Stream:
-    """A response of the events route, read by a thread of its own.  next()
-    returns (kind, value, time): those of Parser, and
-    ("open", response), ("bytes", n), ("end", None or why it was cut)."""
+    """A response of the events route, read by its own thread.  next() returns
+    (kind, value, time), with the kinds and values of Parser.feed(), and also
+    ("open", (response, body)), ("bytes", n), ("end", None or why it was
+    cut)."""
 
     def __init__(self, settings, token, last_id=None, silence=45, headers=None):
         self.queue = queue.Queue()
@@ -311,7 +316,7 @@ class Stream:
             return None
 
     def close(self):
-        """Cuts the connection, whatever is under way."""
+        """Closes the connection, even while the thread reads."""
         self.stopped = True
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -337,7 +342,7 @@ class Stream:
             self.put("end", e.text)
         except (OSError, http.client.HTTPException, ValueError,
                 AttributeError) as e:
-            # http.client raises the last two when close() comes in between
+            # http.client raises the last two if close() is called meanwhile
             self.put("end", "connection closed" if self.stopped else reason(e))
 
     def _read(self, response):

@@ -1,8 +1,8 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""The subcommand doctor: what stands between a client and Conduit, tried from
-where the client is.  Each check has a verdict (ok, warn, fail, skip), a time
-and a line of text."""
+"""The subcommand doctor: checks everything between a client and Conduit, such
+as proxies, from the client's machine.  Each check has a verdict (ok, warn,
+fail, skip), a time and a line of text."""
 
 import http.client
 import json
@@ -34,7 +34,7 @@ class Doctor:
         self.comments = []
         self.drained = None
 
-        # a token that was given is for another channel
+        # uses a new channel; a token from the settings is for another one
         settings.channel = str(uuid.uuid4())
         settings.subscribe_token = None
         self.scheme, self.host, self.port, self.path = settings.base()
@@ -62,7 +62,7 @@ class Doctor:
         for name in names:
             self.add(name, "skip", why)
 
-    # --- all of them
+    # --- all checks
 
     def run(self):
         rest = ["cors", "events", "buffering", "latency", "resume",
@@ -87,7 +87,8 @@ class Doctor:
                 self.publisher.close()
 
     def with_events(self, rest):
-        """Each check takes what the one before it left: an open stream."""
+        """Runs the checks that need a stream; each one goes on with the open
+        stream of the one before."""
         checks = [self.opens, self.buffering, self.latency, self.resume,
                   self.idle, self.end]
 
@@ -178,7 +179,8 @@ class Doctor:
     # --- CORS
 
     def cors(self):
-        """The preflight of a page that sends its token in a header."""
+        """Sends the preflight request that a browser sends for a page of
+        another origin that has its token in a header."""
         path = f"{self.path}/events/{self.settings.org_id()}" \
                f"?channel_id={self.settings.channel_id()}"
         start = time.monotonic()
@@ -219,8 +221,8 @@ class Doctor:
         first = self.take(lambda: self.opened, self.wait)
 
         if not first:
-            # whether it is the whole response that is held back, the next
-            # check finds out
+            # the next check, buffering, finds out whether a proxy holds back
+            # the whole response
             return self.add("events", "warn", "no header of a response in "
                             f"{self.wait:g} s")
 
@@ -258,7 +260,8 @@ class Doctor:
     cut = None
 
     def take(self, condition, seconds):
-        """Reads until a condition holds; False when it does not in time."""
+        """Reads the stream until a condition holds; returns False if the time
+        is over before."""
         deadline = time.monotonic() + seconds
 
         while not condition():
@@ -291,7 +294,7 @@ class Doctor:
             self.drained = "server_draining was sent while this ran"
 
     def publish(self, phase="DELTA", n=0):
-        """The ID, and when it was posted."""
+        """Publishes a message; returns its ID, and the time before that."""
         start = time.monotonic()
         [stored] = self.publisher.post([message({"doctor": n}, phase)])
         return stored["id"], start
@@ -300,7 +303,8 @@ class Doctor:
         return [e[0] for e in self.events]
 
     def buffering(self):
-        """A proxy that buffers gives what it has when the response ends."""
+        """Checks whether an event comes at once.  If it only comes when the
+        response ends, a proxy is buffering."""
         first, start = self.publish("START")
 
         if self.take(lambda: first in self.ids(), self.wait):
@@ -338,7 +342,7 @@ class Doctor:
 
             at = next(e[1] for e in self.events if e[0] == stored)
             times.append(max(at - start, 0))
-            # below conduit_publish_rate
+            # stays below the default of conduit_publish_rate
             time.sleep(max(0.06 - (time.monotonic() - start), 0))
 
         p50, p99 = quantile(times, 50), quantile(times, 99)
@@ -352,7 +356,8 @@ class Doctor:
             publish_p50_ms=round(quantile(posts, 50) * 1000, 1))
 
     def resume(self):
-        """Cut off, published meanwhile, come back with Last-Event-ID."""
+        """Closes the stream, publishes, reconnects with Last-Event-ID, and
+        checks that each event comes once."""
         last = self.events[-1][0]
         before = len(self.events)
         self.stream.close()
@@ -424,7 +429,8 @@ class Doctor:
                         seconds)
 
     def drain(self):
-        """Nothing that a client could cause."""
+        """Reports a drain that was seen by chance: a client can't cause
+        one."""
         if self.drained:
             self.add("drain", "ok", self.drained)
         else:
@@ -433,7 +439,7 @@ class Doctor:
 
 
 def cors_listed(response):
-    """Whether the server has a list of origins, and this one is not in it."""
+    """Whether the server has a list of origins that ORIGIN is not in."""
     vary = ",".join(response.headers.get_all("Vary", [])).lower()
 
     return "Access-Control-Allow-Origin" not in response.headers \
@@ -441,7 +447,7 @@ def cors_listed(response):
 
 
 def cors_fault(response, preflight):
-    """What a browser would refuse, or None."""
+    """Why a browser would refuse the response, or None."""
     origins = response.headers.get_all("Access-Control-Allow-Origin", [])
 
     if len(origins) > 1:
@@ -466,7 +472,7 @@ def cors_fault(response, preflight):
 
 
 def quantile(values, percent):
-    """The nearest rank."""
+    """A percentile, by the nearest-rank method."""
     ordered = sorted(values)
     return ordered[max(-(-len(ordered) * percent // 100) - 1, 0)]
 

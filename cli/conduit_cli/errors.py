@@ -11,7 +11,7 @@ REFUSED = 4         # the server does not take the request
 UNREACHABLE = 5     # no server: name, connection, TLS; nothing was stored
 LATER = 6           # rate limit or outage; nothing was stored
 UNKNOWN = 7         # the message may have been stored
-INTERRUPTED = 130   # as of a program that SIGINT ends
+INTERRUPTED = 130   # by SIGINT: the code that a shell reports for it
 
 
 class Failure(Exception):

@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
         raise Failure(USAGE, f"{message} (see {self.prog} --help)")
 
 
-# what --help says of the settings, see docs/cli.md
+# the settings as --help describes them; docs/cli.md says more
 
 SETTINGS = {
     "url": ("URL", "the part of the server's URL before /publish/ and "
@@ -284,7 +284,7 @@ def _make_keys(settings, args):
 
 
 def _settings_of_keys(args):
-    """Where --save writes to; nothing that is there is lost."""
+    """Where --save writes to; an existing file is refused without --force."""
     if not args.save:
         return None
 
@@ -343,14 +343,14 @@ def _check_token(settings, args):
 
 
 def _ask(settings, token, side):
-    """Asks by a request that does nothing: a message that is none, or the
-    header of a stream."""
+    """Asks the server by a request without effect: it posts an invalid
+    message, or opens a stream and reads only the header of the response."""
     try:
         header, claims = tokens.parse(token)
     except ValueError:
         header, claims = {}, {}
 
-    # a header of HTTP takes less than what a token may not have
+    # other characters are not allowed in a header
     if not token.isascii() or not token.isprintable():
         raise Failure(errors.TOKEN, "the token is malformed: it has other "
                       "characters than base64url and dots")
@@ -395,7 +395,7 @@ def _ask(settings, token, side):
             "the server says: " + said(r, body)}
 
 
-# --- all of it
+# --- the command
 
 def main(argv=None):
     try:
@@ -406,7 +406,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         return errors.INTERRUPTED
     except BrokenPipeError:
-        # who reads our output has enough
+        # the program that reads our output has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return errors.OK
 

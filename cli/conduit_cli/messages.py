@@ -18,10 +18,10 @@ from .errors import REFUSED, TOKEN, UNREACHABLE, USAGE, Failure
 from .settings import duration
 from .tokens import Source
 
-# of what the modules take by default: a message of 16k
+# bytes of a batch: about what one message may have by default (16k)
 BODY = 16000
 
-# bytes of a DELTA of pipe: JSON writes up to six for one
+# bytes in a DELTA of pipe: JSON may need six characters for one byte
 PIECE = 2500
 
 
@@ -65,8 +65,8 @@ def publish(settings, args):
 
 
 def _message(text, args, where="the payload"):
-    """A message out of an argument or a line: an object is the payload as it
-    is, anything else a text in one."""
+    """Makes a message of an argument or a line: a JSON object is the payload
+    itself, anything else becomes a text in a payload."""
     payload = {args.field: text}
 
     if args.message or (text.lstrip().startswith("{") and not args.text):
@@ -143,8 +143,8 @@ def _stored(results, args):
 # --- listen
 
 class Listener:
-    """Events of a channel, over as many connections as it takes.  on_event
-    is called with each; it returns True to stop."""
+    """Receives the events of a channel, and reconnects when needed.  on_event
+    is called with each event; it returns True to stop."""
 
     def __init__(self, settings, args, on_event):
         self.settings = settings
@@ -154,7 +154,7 @@ class Listener:
         self.on_event = on_event
         self.last_id = args.last_id
         self.retry = 0.5
-        self.error = None       # the event, of the last response
+        self.error = None       # data of the last response's "event: error"
         self.connections = 0
         self.events = 0
         self.since = args.since is not None
@@ -178,7 +178,8 @@ class Listener:
                 finally:
                     stream.close()
             except Failure as e:
-                # a server that was never there is a wrong URL
+                # if no connection was ever made, the URL may be wrong: no
+                # retry
                 if e.code not in (UNREACHABLE, errors.LATER) \
                    or not self.connections or time.monotonic() > deadline:
                     raise
@@ -194,7 +195,7 @@ class Listener:
                               "listen: " + (why or self.error
                                             or "the server ends each response"))
 
-            # once, however often it fails for the same reason
+            # printed once if it fails repeatedly for the same reason
             if why and (seen or why != before):
                 note(f"{why}, going on after {self.last_id or 'nothing'}")
 
@@ -202,8 +203,8 @@ class Listener:
             time.sleep(self.retry)
 
     def _read(self, stream):
-        """Until the end of a response: whether there was anything but an
-        outage, why it was cut, whether that was all."""
+        """Reads a response until its end.  Returns whether it had an event or
+        comment and no error event, why it was cut, and whether to stop."""
         seen = False
         self.error = None
 
@@ -243,7 +244,8 @@ class Listener:
                       "listen: " + said(response, body))
 
     def _event(self, event):
-        # --since makes a position up that nobody was at
+        # --since makes up a position that no client was at: at the start, lost
+        # history before it is not worth reporting
 
         lost = event["event"] == "control" and "history_lost" in event["data"]
 
@@ -299,8 +301,9 @@ class Printer:
         return data["phase"] == "PHASE_END" and not self.args.follow
 
     def _raw(self, data):
-        """The bytes that pipe took; a message that was stored twice, which
-        is so without conduit_publish_idempotency, is written once."""
+        """Writes the bytes that pipe has read.  A message that was stored
+        twice is written once; it can be stored twice when it is sent again
+        without conduit_publish_idempotency."""
         if data["phase"] == "PHASE_ERROR":
             note("error: " + json.dumps(data["payload"], ensure_ascii=False))
         if data["phase"] != "PHASE_DELTA" or data["message_id"] in self.ids:
@@ -336,8 +339,8 @@ def listen(settings, args):
 # --- pipe
 
 class Pieces:
-    """Bytes of a program, cut into payloads: text where it is UTF-8 without
-    NUL, which JSON can hold, base64 for the rest."""
+    """Cuts the output of a program into payloads: a text if the bytes are
+    UTF-8 without NUL, base64 otherwise."""
 
     def __init__(self, field, by_lines):
         self.field = field
@@ -348,7 +351,7 @@ class Pieces:
         self.buffer += data
 
     def next(self, end=False):
-        """The next payload, or None: more is to come, or all is taken."""
+        """The next payload; None if more bytes are needed for one."""
         n = len(self.buffer)
         line = self.buffer.find(b"\n") + 1 if self.by_lines else 0
 
@@ -379,8 +382,8 @@ class Pieces:
         return {"base64": base64.b64encode(piece).decode()}
 
     def _whole(self, piece, end):
-        """Without the beginning of a character at its end, unless nothing
-        follows."""
+        """Returns a piece without an incomplete UTF-8 character at its end,
+        unless no bytes follow."""
         if end and len(piece) == len(self.buffer):
             return piece
 
@@ -406,7 +409,7 @@ class Pipe:
         self.next = 0
 
     def send(self, payload, phase="DELTA"):
-        # what the program writes meanwhile goes with the next message
+        # output of the program is collected meanwhile, for the next message
         wait = self.next - time.monotonic()
         if wait > 0:
             time.sleep(wait)
@@ -450,7 +453,7 @@ class Pipe:
         try:
             selector.register(fd, selectors.EVENT_READ)
         except PermissionError:
-            selector = None         # a file is always ready
+            selector = None         # epoll refuses a file: it is always ready
 
         while True:
             data = os.read(fd, 65536)
@@ -463,7 +466,7 @@ class Pipe:
 
             while (payload := self.pieces.next(not data)) is not None:
                 self.send(payload)
-                # more of the program's output fills the next one
+                # until the next message is due, collects more output for it
                 while selector and not self.args.lines and data \
                         and len(self.pieces.buffer) < PIECE \
                         and selector.select(

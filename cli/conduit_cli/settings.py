@@ -1,6 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""Settings: options, then the environment, then a file, then defaults."""
+"""Settings.  Each is taken from an option, or else from the environment, a
+file, or the defaults."""
 
 import os
 import re
@@ -28,7 +29,8 @@ DEFAULTS = {
     "timeout": "10s",
 }
 
-# a token is no option, which other users of the machine could read
+# tokens can't be given as options, because other users of the machine can see
+# the arguments of a process
 TOKENS = ("publish_token", "subscribe_token")
 
 FILES = ("secret_file", "key_file", "public_key_file", "ca_file")
@@ -42,7 +44,8 @@ def default_file():
 
 
 class Settings:
-    """One attribute a setting; "options" are those of the command line."""
+    """Has an attribute for each setting; "options" are those of the command
+    line."""
 
     def __init__(self, options):
         named = options.get("config") or os.environ.get("CONDUIT_CONFIG")
@@ -83,7 +86,8 @@ class Settings:
                 raise Failure(USAGE, f"{self.file}: \"{name}\" is neither a "
                               "string nor an integer")
             if name in FILES:
-                # beside the settings, wherever the command is called
+                # relative to the file of settings, not to the working
+                # directory
                 found[name] = self.file.parent / Path(value).expanduser()
 
         return found
@@ -105,7 +109,8 @@ class Settings:
         return uuid_of(self.channel, "the channel")
 
     def base(self):
-        """The URL in its parts: scheme, host, port, path without a slash."""
+        """The parts of the URL: scheme, host, port, path without a slash at
+        its end."""
         try:
             u = urlsplit(self.url)
             port = u.port
@@ -121,7 +126,7 @@ class Settings:
                 u.path.rstrip("/"))
 
     def bytes_of(self, name, what):
-        """What the file of a setting has."""
+        """The content of the file that a setting names."""
         path = getattr(self, name)
 
         if path is None:
@@ -141,7 +146,8 @@ def uuid_of(text, what):
 
 
 def duration(text, what):
-    """Seconds of "500ms", "30s", "5m", "2h", "1d" or "30"."""
+    """Converts a time such as "500ms", "30s", "5m", "2h", "1d" or "30" to
+    seconds."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|)", str(text))
 
     if not found or float(found[1]) > 1e10:

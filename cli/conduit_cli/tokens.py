@@ -1,6 +1,6 @@
 # Copyright (C) Conduit for NGINX authors
 
-"""Keys and tokens: made, read, and judged as the modules would."""
+"""Keys and tokens: makes and reads them, and checks them as the modules do."""
 
 import base64
 import binascii
@@ -23,7 +23,7 @@ from .errors import TOKEN, USAGE, Failure
 from .settings import uuid_of
 
 LEEWAY = 60          # seconds, of exp and nbf, as in the modules
-MAX_LEN = 16384      # bytes; the modules read no longer token
+MAX_LEN = 16384      # bytes; the modules refuse longer tokens
 
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384"}
 ALGORITHMS = ["RS256", *CURVES.values(), "EdDSA"]
@@ -32,10 +32,10 @@ ALGORITHMS = ["RS256", *CURVES.values(), "EdDSA"]
 def secret(settings):
     data = settings.bytes_of("secret_file", "secret of publishers")
 
-    # one line end is not part of it
+    # one line end after the secret is not part of it
     data = re.sub(rb"\r?\n\Z", b"", data)
 
-    # NGINX refuses it likewise
+    # the modules refuse such a file, too
     if b"-----BEGIN " in data:
         raise Failure(USAGE, f"{settings.secret_file}: a PEM file, not a "
                       "secret")
@@ -46,7 +46,8 @@ def secret(settings):
 
 
 def algorithm(key):
-    """What the modules take from a key in PEM; None: they take no such key."""
+    """The algorithm that the modules accept with a key; None: they don't
+    accept such a key."""
     if isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
         return "RS256"
 
@@ -75,7 +76,8 @@ def private_key(settings):
 
 
 def public_key(settings):
-    """The public key's file, or else the public half of the private one."""
+    """The key of public_key_file, or else the public half of the private
+    key."""
     if settings.public_key_file is None and settings.key_file is not None:
         return private_key(settings).public_key()
 
@@ -95,7 +97,7 @@ def public_key(settings):
     return key
 
 
-# --- made
+# --- tokens are made
 
 def publish_token(settings, ttl=None):
     now = int(time.time())
@@ -123,7 +125,8 @@ def sign(claims, key, alg, kid):
 
 
 class Source:
-    """The token of a side, a new one before the last expires."""
+    """Tokens for a side (publish, subscribe): a given one, or else one made
+    from the key, which is replaced before it expires."""
 
     def __init__(self, settings, side):
         self.settings = settings
@@ -146,12 +149,12 @@ class Source:
             else "key_file") is not None
 
 
-# --- judged
+# --- tokens are checked
 
 def check(settings, token, side=None, now=None):
-    """What the modules would say: a dictionary with "valid", "side", "fault",
-    "status", "reply" and "text".  The order is that of the modules: the first
-    fault is the result."""
+    """The result that the modules would have: a dictionary with "valid",
+    "side", "fault", "status", "reply" and "text".  Checks are in the order of
+    the modules; the first fault is the result."""
     now = int(time.time()) if now is None else now
 
     try:
@@ -243,7 +246,7 @@ def check_key(settings, side, header, token, alg):
     if kid is not None and not isinstance(kid, str):
         return "malformed", "the token's key id is not a string"
 
-    # a key without an ID is tried for every token
+    # a key without a key ID is tried with every token
 
     if kid is not None and ours is not None and kid != ours:
         return "key", f"no key has the token's key id {json.dumps(kid)}, " \
@@ -294,7 +297,8 @@ def check_claims(settings, side, claims, now):
 
 
 def check_place(settings, side, claims):
-    """Organization and channel; a publisher's may be left out."""
+    """Checks the claims org_id and channel_id.  A publisher's token need not
+    have org_id, and its channel_id is ignored."""
     org = claims.get("org_id")
 
     if org is None and side == "publish":
@@ -342,8 +346,8 @@ def when(t, now):
 # --- keys
 
 def make_keys(directory, bits, force):
-    """Writes a secret and a key pair; returns their paths.  Nothing is
-    written when one of them is there already."""
+    """Writes a secret and a key pair; returns their paths.  Without force,
+    nothing is written if one of the files exists."""
     directory = Path(directory).expanduser()
     paths = {"secret_file": directory / "publish.secret",
              "key_file": directory / "gateway.key",
@@ -376,7 +380,8 @@ def make_keys(directory, bits, force):
 
 
 def write(path, data, mode):
-    """A whole file or none; nobody reads it before it has its mode."""
+    """Writes a file under another name and renames it, so that it is never
+    incomplete, or readable before its mode is set."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
@@ -391,7 +396,8 @@ def write(path, data, mode):
 
 
 def read_token(file):
-    """A token from a file or stdin, never from an argument."""
+    """Reads a token from a file or stdin, not from an argument, which other
+    users of the machine could see."""
     try:
         text = sys.stdin.read(MAX_LEN + 2) if file in (None, "-") \
             else Path(file).read_text("ascii")
