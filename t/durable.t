@@ -1,9 +1,10 @@
 # Copyright (C) Conduit for NGINX authors
 #
 # conduit_gateway_format durable: the read side of the Durable Streams protocol.
-# What is read in one piece, by long polls and by event streams, where readers go
-# on, how a stream is closed, and what they are told when that is not possible.
-# The protocol's own tests run in t/e2e/durable.test.mjs.
+# What readers get in one response, by long polls and by event streams; from
+# where they continue, and what they are told if they can't; and how they learn
+# that a stream is closed.  The protocol's own tests run in
+# t/e2e/durable.test.mjs.
 
 use strict;
 use warnings;

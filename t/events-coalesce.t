@@ -5,7 +5,7 @@
 # silence do not wait.
 #
 # Writes are counted by the gateway, and by the client as TCP segments.  A clock
-# is used only to tell what is late by much.
+# is used only to find events that are much too late.
 
 use strict;
 use warnings;

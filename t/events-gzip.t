@@ -1,8 +1,8 @@
 # Copyright (C) Conduit for NGINX authors
 #
 # conduit_gateway_gzip: responses in gzip whose pieces are compressed once for
-# all clients.  zlib reads what each client gets, by one inflate, and it is the
-# same as what a client without gzip gets, byte for byte.
+# all clients.  zlib decompresses all that a client gets with one inflate
+# stream, and the result is what a client without gzip gets, byte for byte.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 #
-# Redis stops and comes back, and NGINX reloads: what publishers and clients
-# get.
+# What publishers and clients get when Redis stops and comes back, and when
+# NGINX is reloaded.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 #
-# The cache of verified tokens: a token that is used again costs no signature
-# check, and grants no more than it did before.
+# The cache of verified tokens: the signature of a token that is used again is
+# not checked again, and the token grants no more than it did before.
 
 use strict;
 use warnings;

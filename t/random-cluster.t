@@ -1,7 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 #
-# t/random.t on a Redis Cluster: slots move, replicas take over.  It has the
-# settings.
+# t/random.t on a Redis Cluster: slots move, replicas take over.  The head of
+# t/random.t lists the settings.
 
 use strict;
 use warnings;

@@ -1,8 +1,8 @@
 # Copyright (C) Conduit for NGINX authors
 #
-# A Redis that answers and cannot write, as it is out of memory or a replica:
-# "ready" answers 503, the metrics and the log say why, and alerts can tell it
-# from a Redis that is away or does not answer.
+# A Redis that answers but refuses writes, because it is out of memory or is a
+# replica: "ready" answers 503, the metrics and the log say why, and alerts can
+# tell it from a Redis that is not reachable or does not answer.
 
 use strict;
 use warnings;

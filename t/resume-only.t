@@ -1,7 +1,8 @@
 # Copyright (C) Conduit for NGINX authors
 #
 # conduit_gateway_resume_only: a client without a position gets the stream while
-# something is running, 204 otherwise; Redis is asked after it has come.
+# something is running, 204 otherwise.  For each such client, NGINX asks Redis
+# after the client has connected.
 
 use strict;
 use warnings;

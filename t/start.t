@@ -1,8 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 #
-# conduit_gateway_start and the argument "since": where a client starts that
-# comes without a position.  The rules have their tables in
-# t/unit/test_start.c.
+# conduit_gateway_start and the argument "since": where a client without a
+# position starts.  The rules have their tables in t/unit/test_start.c.
 
 use strict;
 use warnings;

@@ -3,8 +3,8 @@
 package Faults;
 
 # What the suites of one Redis and its faults share: an NGINX with a location
-# for publishers and one for clients, words about both, and a way to Redis that
-# fails as it is told.
+# for publishers and one for clients, checks of both, and a proxy in front of
+# Redis that fails as it is told.
 
 use strict;
 use warnings;
@@ -38,8 +38,8 @@ our $BELL = qr/ flags=P /;
 our $READER = qr/ redir=[1-9]/;
 
 
-# An NGINX that finds other lines in /etc/hosts, as what TEST_NGINX_BINARY may
-# be; undef where one may not mount.
+# A script for TEST_NGINX_BINARY that runs NGINX with another /etc/hosts; undef
+# if mounting is not allowed.
 
 sub with_hosts {
     my ($lines) = @_;
@@ -97,7 +97,7 @@ sub post {
                 timeout => 20);
 }
 
-# A message whose answer is not waited for; http_end() returns it.
+# Publishes a message without waiting for the answer, which http_end() returns.
 
 sub post_start {
     my %f = @_;
@@ -130,8 +130,8 @@ sub is_told {
         if $status == 503;
 }
 
-# Publishes until a message is taken, and reads up to it: nothing else comes,
-# but what was lost on the way to the publisher.
+# Publishes until a message is accepted, and reads up to it: no other event may
+# come, except for messages whose reply was lost on the way to the publisher.
 
 sub goes_on {
     my ($sequence, @clients) = @_;
@@ -152,8 +152,8 @@ sub goes_on {
 
 sub kept { map { $_->[0] } @{ redis('XRANGE', stream_key(), '-', '+') } }
 
-# Ends the stream: a client that was there all the time got these entries and
-# the last one, each once and in this order.
+# Ends the stream: a client that was connected all the time has got these
+# entries and the last one, each once and in this order.
 
 sub got_all {
     my ($client, @ids) = @_;
@@ -173,8 +173,8 @@ sub lines {
     return grep { $_ =~ $pattern } split /^/, $nginx->error_log;
 }
 
-# The lines but those that say why a connection cannot be made again after it
-# was lost: each reason once.
+# The lines, without those that say, once for each reason, why a lost connection
+# can't be opened again.
 
 sub but_reasons {
     my (%lost, %said);
@@ -205,8 +205,8 @@ sub is_logged_once {
     }
 }
 
-# The log has one error for each of these patterns, and no other but reasons of
-# an outage.
+# The log has one error for each of these patterns, and no other errors except
+# for the reasons of an outage.
 
 sub errors_are {
     my @patterns = @_;
@@ -264,8 +264,8 @@ sub peers {
            split /\n/, redis('CLIENT', 'LIST');
 }
 
-# What workers and Redis hold, but for the connections of HTTP, which close
-# some time after a test has closed them.
+# The resources that workers and Redis hold, without HTTP connections, because
+# the server closes these some time after a test has closed them.
 
 sub held {
     my $port = sprintf '%04X', $nginx->port;
@@ -295,23 +295,24 @@ sub nothing_is_left {
 
 package Faults::Proxy;
 
-# A way to Redis that fails as it is told:
+# A proxy in front of Redis that fails as it is told:
 #
-#   pass             it does not
-#   close            connections are refused, those that are there closed
-#   swallow          connections stay and nothing comes through
-#   bell             so, but only on the connections that now ring
-#   cut TEXT         the next answer with TEXT in it is sent by half, and the
-#                    connection closed; then it passes
-#   break TEXT       passes until a command with TEXT in it is sent, then closes
+#   pass             it does not fail
+#   close            new connections are refused, existing ones closed
+#   swallow          connections stay open, but nothing comes through
+#   bell             the same, but only on present connections of a bell
+#   cut TEXT         half of the next answer with TEXT in it is sent, and the
+#                    connection closed; then as with pass
+#   break TEXT       as with pass until a command with TEXT in it is sent, then
+#                    as with close
 #   answer COMMAND ERROR
-#                    a command is answered with an error; COMMAND is one word, or
-#                    two as "CLIENT TRACKING"
+#                    a command is answered with an error; COMMAND is one word,
+#                    or two words, such as "CLIENT TRACKING"
 #   once COMMAND ERROR
-#                    so, but only the next one
+#                    the same, but only for the next such command
 #   before N WORD COMMAND...
-#                    the N-th command from now on that has WORD among its words
-#                    finds that another one was done just before it
+#                    just before the N-th command from now on that has WORD
+#                    among its words, another command is executed
 #
 # It reads whole commands and answers, however they arrive.  A command to be
 # answered with an error becomes a script that makes the error, so that answers

@@ -1,8 +1,8 @@
 # Copyright (C) Conduit for NGINX authors
 #
-# Replies of a cluster's node that come when their channel has already moved on:
-# to no node, from there to a node, after an ASK.  Whatever the replies are, no
-# worker crashes and no client misses a message.
+# Replies of a cluster's node that arrive after their channel has left that
+# node: when no node serves the slot, when a node serves it again, after an ASK.
+# Whatever the replies are, no worker crashes and no client misses a message.
 
 use strict;
 use warnings;

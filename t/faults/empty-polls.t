@@ -4,7 +4,8 @@
 # eighth of the rounds, and not less.
 #
 # Time is counted in rounds of the poll: a second stream gets a message in each
-# round, and so is read in each.  MONITOR shows the order of all commands.
+# round, and is therefore read in each round.  MONITOR shows the order of all
+# commands.
 
 use strict;
 use warnings;

@@ -4,8 +4,8 @@
 # before Redis gets it and before its reply comes back, something else happens
 # to the stream or its clients.  Any command with the stream's key counts.
 #
-# The log of each client is judged as in t/random.t: no silent gap, no false
-# alarm, no event twice, no delay.
+# The log of each client is judged as in t/random.t: no loss that it is not told
+# of, no report of a loss that did not happen, no event twice, no delay.
 #
 #     CONDUIT_ENGINE           runs only tests whose titles match it
 

@@ -1,9 +1,10 @@
 # Copyright (C) Conduit for NGINX authors
 #
-# Memory that is out.  While a worker publishes, each allocation fails in turn:
-# what fails is answered with an error, and a reply never goes to another message
-# (hiredis sends a command even if it has no memory for its callback).  A channel
-# that can't move to another server for lack of memory moves later.
+# Allocations that fail.  While a worker publishes, each allocation fails in
+# turn: a message that can't be published is answered with an error, and a reply
+# never goes to another message (hiredis sends a command even if it has no
+# memory for its callback).  A channel that can't move to another server for
+# lack of memory moves later.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 #
-# Errors that pass (a server that is busy, is loading, or has lost its master):
-# the command that got one is sent again after a moment, and not continuously.
+# Temporary errors (a server is busy, is loading, or has lost its master): a
+# command that got one is sent again after a delay, not in a closed loop.
 
 use strict;
 use warnings;

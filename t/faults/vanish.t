@@ -3,7 +3,8 @@
 # Entries that are removed between two commands of the gateway, for a client
 # that had all events before: the stream is trimmed just before the worker's
 # first, second, third… command about it, in the same connection.  The client
-# gets no silent gap, and is told of no loss that it does not have.
+# misses nothing without being told, and is not told of a loss that did not
+# happen.
 
 use strict;
 use warnings;

@@ -126,7 +126,8 @@ sub redis_spawn {
 }
 
 
-# Redis 7 has DEBUG for those only whom an option lets, 6 has no such option.
+# Redis 7 refuses DEBUG unless this option allows it; Redis 6 has no such
+# option.
 
 sub redis_debug {
     return redis_version() >= 7_000_000
@@ -134,8 +135,8 @@ sub redis_debug {
 }
 
 
-# The version of the server under test: 6.2.14 is 6_002_014.  Valkey tells one
-# of its own there: its "v=" is compared with that of no Redis.
+# The version of the server under test: 6.2.14 is 6_002_014.  Valkey prints its
+# own version after "v=", which can't be compared with that of a Redis.
 
 sub redis_version {
     my $server = $ENV{REDIS_SERVER} || '/usr/bin/redis-server';
@@ -151,8 +152,8 @@ sub redis_version {
 }
 
 
-# Stops Redis; what it held is lost.  TERM closes connections in order, KILL
-# does not give it the chance.
+# Stops Redis; its data is lost.  With TERM it closes its connections in order,
+# with KILL it can't.
 
 sub redis_stop {
     my $signal = shift // 'TERM';
@@ -181,8 +182,8 @@ sub redis_pause {
 sub redis_resume { kill 'CONT', $redis_pid }
 
 
-# How many bytes lie in the connections to Redis that it has not read: with it
-# stopped or busy, a way to see that a command was sent.
+# How many bytes in the connections to Redis it has not read yet.  While Redis
+# is stopped or busy, this shows whether a command was sent.
 
 sub redis_input {
     my $local = sprintf '0100007F:%04X', $REDIS_PORT;
@@ -348,7 +349,7 @@ sub jwt {
 
 
 # Lines of the logs that match ("FILE: LINE") may hold a token, for the reason
-# given: NGINX writes them, and not where the module could have masked it.
+# given: NGINX itself writes these lines, where the module can't mask the token.
 
 sub logs_tokens {
     my ($lines, $reason) = @_;
@@ -733,10 +734,10 @@ sub sse_open {
 
 # --- small things
 
-# A port that nobody listens at, another one each time.  Suites that run beside
-# each other have ranges of their own, which each holds by listening at the first
-# port; all are below those that the kernel gives to connections, and the bus of
-# a cluster, 10000 above, is in nobody's range.
+# A free port, another one each time.  Suites that run at the same time have
+# separate ranges, and each reserves its range by listening at the first port of
+# it.  All ranges are below the ports that the kernel gives to connections, and
+# the port of a cluster's bus, 10000 above, is in no range.
 
 my ($PORT, $PORTS, $RANGES) = (10_000, 250, 40);
 
@@ -759,8 +760,8 @@ sub free_port {
 }
 
 
-# The listener that holds a range.  The search begins anywhere, so that the next
-# suite does not get the ports of one that has just ended.
+# The listener that reserves a range.  The search begins at a random range, so
+# that the next suite does not get the ports of one that has just ended.
 
 sub port_range {
     my $start = int rand $RANGES;
@@ -784,10 +785,10 @@ sub listener {
 }
 
 
-# The seed of a suite that draws what it tries: the same in each run, so that a
-# change is judged by what it did and not by luck.  A variable of that name, or
-# CONDUIT_SEED for all suites, is another one; "random" is a new one.  It is told
-# in any case, and set.
+# The seed of a suite that makes random choices: the same in each run, so that a
+# failure is due to a change and not to chance.  The environment variable of
+# that name, or CONDUIT_SEED for all suites, sets another seed; "random" draws
+# one.  The seed is printed in any case, and set.
 
 sub draw_by_seed {
     my $name = shift // 'CONDUIT_SEED';
@@ -802,7 +803,7 @@ sub draw_by_seed {
 }
 
 
-# Waits until a process that got a SIGSTOP does stand still.
+# Waits until a process that got a SIGSTOP has stopped.
 
 sub stopped {
     my $pid = shift;
@@ -882,7 +883,8 @@ sub set_up {
 }
 
 
-# Test::Nginx removes the logs with each block, so that there are others.
+# Test::Nginx removes its logs with each block, so the suite writes logs of its
+# own.
 
 sub watch_logs {
     Test::Nginx::Util::add_block_preprocessor(sub {
@@ -897,7 +899,7 @@ sub watch_logs {
 
 
 # Test::Nginx runs the Perl of a block ("eval", "--- init") in its own packages.
-# Two names are taken there.
+# Two names already exist there, and are not exported.
 
 sub export_to_blocks {
     my @names = grep { !/^(?:read|write)_file$/ } @EXPORT;

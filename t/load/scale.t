@@ -2,9 +2,9 @@
 #
 # Many channels in one worker, one client on each, all idle most of the time:
 # memory, the work without messages, and how long it takes until all are back
-# after they, or Redis, were disconnected.  HTTP/2, a
-# hundred clients on a connection, so that files do not limit the number.  No
-# tokens.
+# after they, or Redis, were disconnected.  The clients use HTTP/2, a hundred on
+# a connection, so that the limit of open files does not limit their number.
+# They have no tokens.
 
 use strict;
 use warnings;

@@ -31,7 +31,7 @@ typedef enum {
     BLANK           /* nothing, as the first position was of another stream */
 } start_e;
 
-/* as it was read, and another one with its ID */
+/* the entry as it was read, and another entry with its ID */
 #define SAME(ms)   { ms, 0, ms }
 #define OTHER(ms)  { ms, 0, 99 }
 
@@ -112,7 +112,7 @@ answer_of(answer_t *r, const said_t *said, const conduit_history_question_t *q)
 }
 
 
-/* asks, is answered, takes all */
+/* asks a question, gets the answer, takes all its entries */
 
 static inline void
 told_history(conduit_history_t *h, const said_t *said,

@@ -21,7 +21,7 @@
 #define JWK_MAX  8192
 
 
-/* a number of a key in base64url; of as many bytes as it has if len is 0 */
+/* a number of a key in base64url, of len bytes; 0: of as many as it has */
 
 static inline char *
 jwk_number(EVP_PKEY *key, const char *name, int len, char *out)

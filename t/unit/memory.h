@@ -12,10 +12,10 @@
  * counted, unless a test hands these functions to a library.
  */
 
-/* starts to count; the call of number fail returns NULL, 0: none does */
+/* starts to count; the call with number fail returns NULL; 0: none fails */
 void memory_count(size_t fail);
 
-/* how many calls there were since, and the bytes they were for */
+/* the number of calls since then, and the bytes that they asked for */
 size_t memory_calls(void);
 size_t memory_bytes(void);
 

@@ -87,7 +87,7 @@ trim(void)
 }
 
 
-/* the window is dropped to fewer bytes, or may grow, whatever is out */
+/* changes the limit of the window at any time, even while an answer is due */
 
 static void
 shrink(void)
@@ -222,7 +222,7 @@ take_one(void)
 }
 
 
-/* all of a batch is there: it serves its subscribers */
+/* all entries of a batch were taken: it serves its subscribers */
 
 static void
 batch_taken(void)
@@ -423,7 +423,7 @@ batch_answered(model_packet_t *p)
 }
 
 
-/* what is to be asked for those who are below */
+/* sends the question for subscribers below the window, if one is needed */
 
 static void
 pump(void)

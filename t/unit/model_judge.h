@@ -93,7 +93,7 @@ goes_by_id(const model_step_t *s)
 }
 
 
-/* whether a and b are of two streams that the channel took for one */
+/* whether a and b are of two streams that the channel took for one stream */
 
 static int
 is_fooled(const model_step_t *s)
@@ -225,7 +225,7 @@ step_over(const model_step_t *s)
 
     for (i = 0; i < r->n; i++) {
 
-        /* not entries of a life after that of b, or before that of a */
+        /* leaves out entries of lives after that of b, or before that of a */
 
         if (m.seen_life[i] > s->sub->place.life
             || m.seen_life[i] < s->sub->life)
@@ -308,7 +308,7 @@ is_told_falsely(const model_step_t *s)
 
     if (sub->told == CONDUIT_PLACE_GONE) {
 
-        /* no position is of another stream where there is only one */
+        /* if there is only one stream, no position is of another one */
 
         return !s->first || (s->a >= 0 && !m.mode->wild);
     }

@@ -175,7 +175,7 @@ join(void)
         }
 
         if (e == m.redis.n) {
-            sub->born = 0;          /* of nothing */
+            sub->born = 0;          /* of no entry */
         }
     }
 

@@ -18,7 +18,7 @@ unsent(void)
 {
     if (m.h.busy == CONDUIT_HISTORY_TAKING) {
 
-        /* the answer being taken is taken to its end */
+        /* all entries of the answer being taken are taken first */
 
         m.renew = 1;
         return;
@@ -66,7 +66,7 @@ link_up(void)
 }
 
 
-/* an entry seems larger than a reply may be: all subscribers are sent away */
+/* an entry seems larger than a reply may be: disconnects all subscribers */
 
 static void
 give_up(void)

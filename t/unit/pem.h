@@ -1,8 +1,7 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Makes keys and writes them in PEM.  Each text is in a memory of its own, that
- * the caller frees.
+ * Makes keys and writes them in PEM.  The caller frees each text.
  */
 
 #ifndef PEM_H
@@ -46,7 +45,7 @@ pem_key(int type, int param)
 }
 
 
-/* what was written to bio, in a memory of its own; frees bio */
+/* returns a copy of what was written to bio, and frees bio */
 
 static inline char *
 pem_content(BIO *bio, size_t *len)
@@ -105,7 +104,7 @@ pem_private(EVP_PKEY *key, const char *password, int traditional, size_t *len)
 }
 
 
-/* a certificate of key, signed by ca; its own one signs itself */
+/* a certificate of key, signed by ca; self-signed if ca is key */
 
 static inline char *
 pem_certificate(EVP_PKEY *key, EVP_PKEY *ca, size_t *len)

@@ -1,8 +1,8 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Makes tokens, good ones and any other: the parts and the signature are the
- * caller's.  A buffer that is given must hold TOKEN_MAX bytes.
+ * Makes tokens, valid or not: the caller chooses the parts and the signature.
+ * A buffer that is given must hold TOKEN_MAX bytes.
  */
 
 #ifndef TOKEN_H
@@ -76,7 +76,7 @@ token_end(char *token, size_t len, const void *signature, size_t signature_len)
 }
 
 
-/* the signatures over token return their length */
+/* each function below writes a signature of token, and returns its length */
 
 static inline size_t
 token_hs256(const char *token, size_t len, const void *secret,
@@ -131,7 +131,7 @@ token_rs256(const char *token, size_t len, EVP_PKEY *key,
 }
 
 
-/* salt is the bytes of it, 32 as RFC 7518 has it */
+/* salt is its length in bytes; RFC 7518 requires 32 */
 
 static inline size_t
 token_ps256(const char *token, size_t len, EVP_PKEY *key, int salt,
@@ -151,7 +151,7 @@ token_eddsa(const char *token, size_t len, EVP_PKEY *key,
 }
 
 
-/* r and s of half bytes each: ES256 has 32, ES384 has 48 */
+/* r and s have half bytes each: 32 for ES256, 48 for ES384 */
 
 static inline size_t
 token_ecdsa(const char *token, size_t len, EVP_PKEY *key, int half,

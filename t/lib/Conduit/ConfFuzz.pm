@@ -84,7 +84,7 @@ sub pick { return $_[rand @_] }
 
 sub chance { return rand() < $_[0] }
 
-# true now and then, in a configuration that is to be wrong
+# true now and then, in a configuration that may break rules ("wild")
 sub odd { return chance($_[0]{wild}) }
 
 
@@ -268,7 +268,7 @@ my %RIGHT = (
               '$conduit_org_id', '$conduit_channel_id', '$uri', '$host$arg_a'],
 );
 
-# what a parser takes, though nobody means it
+# values that a parser accepts, though nobody would choose them
 my %LARGE = (
     time => [qw(1ms 365d 24855d 24856d 49711d 106751991167d
                 9223372036854775807ms 9223372036854775806ms)],
@@ -277,7 +277,8 @@ my %LARGE = (
                   9223372036854775807)],
 );
 
-# the last numbers that a parser takes, the first that it does not, and so on
+# the largest numbers that a parser accepts, the first that it refuses, and so
+# on
 my %EDGE = (
     flag => ['1', 'yes', 'ON', '', 'on off', 'of'],
     time => [qw(0 0s 1ms 1 -1 1.5s s 1s1s 1d1h 365d 24855d 24856d 49711d
@@ -376,7 +377,7 @@ sub url {
 }
 
 
-# Names are never such that a name server is asked about, where there is one.
+# Host names are such that no name server is ever asked for them.
 
 sub url_edge {
     my $self = shift;
@@ -397,7 +398,7 @@ sub url_edge {
           . pick('', '', '/', '/0', '/16', '/2147483648', '/-1', '/m', '/m/1',
                  '/m/x', '//', '/?', '?db=1', '#', '/' . 'm' x 3000);
 
-    # a piece of it comes twice, or is not there
+    # a part of the URL is doubled, removed or replaced
 
     if (chance(0.3) && length $url) {
         my $at = int rand length $url;
@@ -430,7 +431,7 @@ sub quoted {
 sub add { push @{ $_[0]{lines} }, @_[1 .. $#_] }
 
 
-# A directive of the modules with arguments; nothing if it does not belong here.
+# A directive of the modules with arguments; nothing if it is not allowed here.
 
 sub conduit {
     my ($self, $context, $seen, $d) = @_;
@@ -558,14 +559,14 @@ types_hash_max_size 512
 read_ahead 1
 EOC
 
-# these are nowhere but in http
+# directives that are allowed only in http
 my @ONLY_HTTP = split /\n/, <<'EOC';
 server_names_hash_bucket_size 128
 variables_hash_bucket_size 128
 variables_hash_max_size 64
 EOC
 
-# nor these in a location
+# directives that are not allowed in a location
 my @HTTP_SERVER = split /\n/, <<'EOC';
 client_header_buffer_size 1k
 ignore_invalid_headers off
@@ -732,7 +733,7 @@ sub filled {
 }
 
 
-# Variables that the modules loaded do have; in one of two, any.
+# A variable of the modules that are loaded, or any one where rules are broken.
 
 sub variable {
     my $self = shift;
@@ -824,10 +825,10 @@ sub http {
                . join(' ', map { "'\$$_ '" } map { $self->variable } 1 .. 6)
                . q( '$request $status';));
 
-    # a user needs one
+    # a Redis user needs a password
     $self->{password} = chance(0.05);
 
-    # without keys a location is refused: most have some
+    # a location without keys is refused: most configurations have some
 
     for my $x (@{ $self->{modules} }) {
         my ($d) = grep { $_->{name} =~ /^conduit_${x}_jwt_\w+_file$/ }
@@ -876,7 +877,7 @@ sub server {
 
     my %at;
 
-    # the places that requests are for, most of the time
+    # most of the time, the locations that the requests are sent to
 
     $self->location(0, '', '/publish/', 'publish') if chance(0.8);
     $self->location(0, '', '/events/', 'gateway') if chance(0.8);
@@ -900,7 +901,7 @@ sub any_location {
     return if !$self->odd && ($at->{$name}++ || $name eq '~ ('
                               || $name eq '@named');
 
-    # nested ones lie below that around them
+    # the path of a nested location begins with that of the location around it
 
     if ($parent ne '' && $name !~ /^~/ && !$self->odd) {
         $name = $parent . pick('a', 'b/', 'c') . $self->{n}++;
@@ -924,13 +925,14 @@ sub location {
         $self->conduit('loc', \%seen, $d);
     }
 
-    # another handler, or none
+    # NGINX's content handler, or one of the modules'
 
     if (!$seen{handler} && chance(0.5) || $self->odd) {
         if (chance(0.5)) {
             my @handlers = grep { !/\/up$/ || $self->{up} } @HANDLERS;
 
-            # a URI is not for all kinds
+            # named and regex locations may not have a URI in proxy_pass and the
+            # like
             @handlers = grep { !/%P/ } @handlers
                 if $name =~ /^[~@]/ && !$self->odd;
             $self->core('location', \%seen, @handlers);
@@ -974,8 +976,8 @@ sub if_block {
 }
 
 
-# Some directives of a block.  In a location, those of the modules go on with
-# what is there.
+# Adds some directives of NGINX and of the modules to a block.  $seen are the
+# modules' directives that the block already has.
 
 sub some {
     my ($self, $context, $seen, $n) = @_;
@@ -1049,7 +1051,8 @@ sub mutate {
         @lines = ('') if !@lines;
     }
 
-    # what may be gone is needed to run it
+    # the lines that a test needs to run it may have been removed: add them
+    # again
 
     $self->{lines} = [$self->frame, grep { !/^\s*(?:user|daemon|pid|error_log
                                                 |worker_processes
@@ -1058,7 +1061,8 @@ sub mutate {
 }
 
 
-# The example, and those of the pages that are whole or inside of a server.
+# nginx.conf.example, and the configurations in the documentation that are
+# complete or belong into a server.
 
 sub real {
     my @found = read_file("$Conduit::ROOT/nginx.conf.example");
@@ -1091,7 +1095,7 @@ sub real {
 }
 
 
-# With this machine's files, ports and Redis.
+# Replaces files, ports and Redis by those of this test.
 
 sub here {
     my ($self, $text) = @_;

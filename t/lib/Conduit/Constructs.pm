@@ -2,15 +2,15 @@
 
 package Conduit::Constructs;
 
-# Locations of the modules inside of what NGINX's configuration language can put
-# around them, and what a request to each must get.  A case is one location:
+# Locations of the modules inside the constructs of NGINX's configuration
+# language, and the status that each request must get.  A case is one location:
 #
 #     my $maker = Conduit::Constructs->new(port => ..., redis => ...);
 #     my $case = $maker->make('gateway', 'named', 'if met', 'gzip');
 #
-# made of a kind (publish, gateway, or a page), of a route, which is the way on
+# made of a kind (publish, gateway, or a page), of a route, which is the way in
 # which a request gets there, and of any number of extras, which are directives
-# beside the module's own.  It is undef where they don't go together.  A target
+# beside the module's own.  It is undef if these can't be combined.  A target
 # is a location that something else refers to, as "mirror" does.
 #
 # A case is a hash: name, conf (locations of a server), http (directives of
@@ -24,7 +24,7 @@ package Conduit::Constructs;
 #
 # delivers: whether the good request is to be published, or to get events; and
 # first, when a limit makes the order matter: the good request comes before the
-# others ("all"), or nothing else does ("good").
+# bad ones ("all"), or no bad ones are sent ("good").
 #
 # In the tables a status above 0 is one that the module sends, which "error_page
 # 404 @name" and "error_page 404 =203 @name" replace; one below 0 is returned to
@@ -37,7 +37,7 @@ our @PAGES = map { my $x = $_; map { "$x $_" } 'status', 'status json',
                    'health live', 'health ready' } qw(publish gateway);
 our @KINDS = ('publish', 'gateway', @PAGES);
 
-# of each request of a case, so that an "if" can ask for it
+# headers of each request of a case, so that an "if" can test them
 my %HEADERS = ('X-A' => 1);
 
 my %EXPECT = (
@@ -112,9 +112,11 @@ EOC
 
 # --- routes
 #
-# Each returns the locations for the directives in $c->{body}; $c->{path} leads
-# there.  redirects: the location may be internal; get: the method becomes GET on
-# the way; named: the location is no path; error: error_page has been used up; sends: what a status becomes.
+# Each returns the locations with the directives in $c->{body}, and sets
+# $c->{path}, which leads there.  redirects: the location may be internal; get:
+# the method becomes GET on the way; named: the location has no path; error: an
+# error_page has been used already; sends: the status that is sent instead of
+# one.
 
 my %ROUTES = (
 
@@ -241,11 +243,11 @@ my %ROUTES = (
 
 # --- extras
 #
-# Each returns directives for the location.  What is of one group is not put
-# together; alone, unnamed and not_get limit the routes.  all: every request gets
-# this status; phase: of two such, that of the earlier phase counts.  NGINX looks
-# whether the location is internal (0), then at the length of the body (1), and
-# goes through rewrite (2), limits (3), access (4), try_files (5).
+# Each returns directives for the location.  Extras of the same group are not
+# combined; alone, unnamed and not_get limit the routes.  all: every request
+# gets this status; phase: of two such extras, that of the earlier phase counts.
+# NGINX checks whether the location is internal (0), then the length of the body
+# (1), and then runs rewrite (2), limits (3), access (4), try_files (5).
 
 sub all {
     my ($c, $status) = @_;
@@ -314,13 +316,14 @@ my %EXTRAS = (
         return "limit_except $method { allow all; }";
     } },
 
-    # it inherits what decides about access, which answers in its place, too
+    # the nested location inherits access rules, and they answer its requests,
+    # too
     'a location below' => { group => ['below', 'access'], unnamed => 1,
                             make => sub {
         my ($c) = @_;
         return '' if $c->{routed} !~ /^(?:direct|nested)$/;
 
-        # it is a location of its own, of which the module knows nothing
+        # a nested location does not inherit the module's handler
         $c->{below} = "$c->{path}below/";
         return "location $c->{below} { add_header X-Below 1; }";
     } },
@@ -425,8 +428,8 @@ my %EXTRAS = (
         return "post_action /$c->{n}p;";
     } },
 
-    # not with an addition by a proxy: NGINX loses count of the references to
-    # the request when a client goes, with its own handlers, too
+    # not with add_before_body from a proxy: when a client leaves, NGINX
+    # miscounts the references to the request, with its own handlers, too
     'post_action to a proxy' => { group => ['post_action', 'proxy twice'],
                                   make => sub {
         my ($c, $self) = @_;
@@ -641,7 +644,7 @@ my %EXTRAS = (
 );
 
 
-# the directives that take the ids from variables, where the path has none
+# the directives that take the IDs from variables, if the path has no IDs
 
 sub ids {
     my $c = shift;
@@ -658,7 +661,7 @@ sub routes { sort keys %ROUTES }
 sub extras { sort keys %EXTRAS }
 
 
-# The directive of a kind.
+# The directive that makes a location of this kind.
 
 sub inner {
     my ($self, $c) = @_;
@@ -709,7 +712,7 @@ sub make {
 
     @$c{qw(route routed)} = ($r, $route);
 
-    # the route sets the path that extras may need
+    # the first call sets the path, which extras may need
 
     $c->{body} = '';
     $r->{make}->($c, $self);
@@ -717,7 +720,7 @@ sub make {
     my ($before, $after) = ('', '');
     my %texts;
 
-    # of the statuses, that of the earliest phase is left
+    # the status of the earliest phase counts, so its extra is made last
 
     for my $e (sort { ($b->{phase} // 9) <=> ($a->{phase} // 9) } @e) {
         $texts{$e} = $e->{make}->($c, $self);
@@ -750,8 +753,8 @@ sub make {
 }
 
 
-# Pairs of extras that can be put together while no phase tells whose status
-# counts: there are none.
+# Pairs of extras that can be combined although their phases do not tell whose
+# status counts: there must be none.
 
 sub undecided {
     my $self = shift;

@@ -130,7 +130,7 @@ sub take_reply {
 }
 
 
-# where what begins at a place ends, undef when that is still to come
+# where the value that begins at an offset ends; undef if it is not complete
 
 sub end_of {
     my ($input, $at) = @_;

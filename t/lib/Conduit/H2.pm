@@ -51,8 +51,8 @@ my %VALUES = (8 => 200, 9 => 204, 10 => 206, 11 => 304, 12 => 400, 13 => 404,
               14 => 500);
 
 # The code of the strings is canonical: the symbols of each length, in order,
-# have consecutive codes.  Longer codes than these stand for what no header of
-# the tests holds.
+# have consecutive codes.  Longer codes stand for symbols that no header of the
+# tests contains.
 my %SYMBOLS = (
     5 => [qw(0 1 2 a c e i o s t)],
     6 => [' ', qw(% - . / 3 4 5 6 7 8 9 = A _ b d f g h l m n p r u)],
@@ -124,7 +124,7 @@ sub alpn { $_[0]{alpn} // '' }
 # the answers to PINGs so far
 sub pongs { $_[0]{pongs} // 0 }
 
-# whether the server has said that the connection is to end
+# whether the server has announced the end of the connection (GOAWAY)
 sub goaway { $_[0]{goaway} }
 
 sub eof { $_[0]{eof} }
@@ -305,7 +305,7 @@ sub take {
             if !($flags & END_HEADERS) || $flags & (PADDED | PRIORITY);
         my %fields = fields($payload);
 
-        # those that have no status are trailers
+        # header blocks without a status are trailers
 
         if (defined $fields{':status'}) {
             $stream->{status} = delete $fields{':status'};

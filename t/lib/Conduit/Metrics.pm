@@ -2,7 +2,7 @@
 
 package Conduit::Metrics;
 
-# What NGINX counts, read off its pages.
+# Reads the metrics of both modules from their status pages.
 #
 #     my $nginx = nginx_start(server => pages() . ...);
 #     my $metrics = metrics($nginx, 'publish');
@@ -21,7 +21,8 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw(pages metrics series moves becomes buckets);
 
-# moved at times of its own, or by amounts: looked at when asked for only
+# counters that also move without a request, or by amounts: moves() compares
+# them only if they are expected
 my $BACKGROUND
     = qr/^(?:redis_commands|sweeps|canaries|keepalives|bytes
              |jwt_cache_(?:hits|misses))_total$/x;
@@ -38,8 +39,8 @@ EOC
 }
 
 
-# All series of a page as a hash, named without the module's prefix; the versions
-# are none of the module's.
+# All series of a page as a hash, named without the module's prefix.  The series
+# with the version numbers is left out.
 
 sub metrics {
     my ($nginx, $module) = @_;
@@ -59,8 +60,8 @@ sub series {
 }
 
 
-# Runs some code, and waits until counters have gone up as expected: these, and
-# no other one.  A histogram is looked at by its count.  Gauges are not.
+# Runs some code, and waits until exactly the expected counters have gone up.
+# Of a histogram only its count is compared.  Gauges are not compared.
 
 sub moves {
     my ($nginx, $module, $title, $code, %expected) = @_;
@@ -87,7 +88,7 @@ sub moves {
 sub moved {
     my ($before, $now, %expected) = @_;
 
-    # a sweep's read is one of the background
+    # reads of a sweep are not counted, as it may come at any time
     my ($from, $to) = map { my %m = %$_;
                             $m{reads_total} -= $m{sweeps_total}
                                 if exists $m{reads_total};
@@ -120,7 +121,8 @@ sub becomes {
 }
 
 
-# The buckets of a histogram, each its own (not cumulative), by bound.
+# The buckets of a histogram by their bounds, with the count of each (not
+# cumulative).
 
 sub buckets {
     my ($metrics, $name) = @_;

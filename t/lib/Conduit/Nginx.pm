@@ -89,8 +89,8 @@ EOC
 }
 
 
-# Runs NGINX, again after a stop or a kill, and waits until it accepts and has
-# all of its workers.
+# Runs NGINX, also again after a stop or a kill, and waits until it accepts
+# connections and all of its workers run.
 
 sub run {
     my $self = shift;
@@ -219,8 +219,8 @@ sub crash {
 }
 
 
-# The whole log.  It is asked for again and again, and a debugging log is long:
-# only what is new is read.
+# The whole log.  Tests ask for it many times, and a debug log is long, so only
+# what is new is read.
 
 sub error_log {
     my $self = shift;
@@ -231,7 +231,7 @@ sub error_log {
 
     my ($file, $size) = (join(' ', (stat $fh)[0, 1]), -s _);
 
-    # opened anew, or made empty
+    # the file was replaced, or truncated
     @$log{qw(text file)} = ('', $file)
         if $file ne $log->{file} || $size < length $log->{text};
 
@@ -249,7 +249,8 @@ sub access_log {
 }
 
 
-# Stops every NGINX that is left; returns the lines that no suite should see.
+# Stops every NGINX that still runs; returns the log lines that make a suite
+# fail.
 
 sub tear_down {
     my @bad;

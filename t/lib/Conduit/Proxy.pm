@@ -2,39 +2,40 @@
 
 package Conduit::Proxy;
 
-# A way to Redis that understands what goes over it: a process of its own, which
-# knows the questions that are asked about a key, whatever their command, and
-# which reply is whose.
+# A proxy in front of Redis, in a process of its own, that understands the
+# protocol: it knows which questions are asked about a key, whatever their
+# command, and which reply belongs to which question.
 #
 #     my $proxy = Conduit::Proxy->start($port);
 #     $proxy->url
 #
 # A question is a command with a stream's key among its words.  The link is the
-# connection that asks, the bell the one that is told of changes.  Commands and
-# replies are held one by one, and what comes after them on their connection
-# waits behind, as the network would have it.  Replicas and Sentinels may use it,
-# too; what is sent to a replica is passed as it is.
+# connection that sends questions, the bell the one on which Redis reports
+# changes.  Commands and replies are held one by one; whatever follows on the
+# same connection waits behind them, as in a real network.  Replicas and
+# Sentinels may use it, too; what is sent to a replica is passed as it is.
 #
-#     hold KEY N       the reply to the Nth question from now on about the key
-#     before KEY N     the Nth question itself: Redis does not see it
-#     ring KEY         what the bell tells of the key
+#     hold KEY N       holds the reply to the Nth question about the key from
+#                      now on
+#     before KEY N     holds the Nth question itself: Redis does not get it
+#     ring KEY         holds notifications that the key has changed
 #     held             how many of these have been met
-#     step             lets the first go that each connection holds
-#     release          lets what is held go, and forgets what was to be held
+#     step             passes on the first that each connection holds
+#     release          passes on all that is held, and holds no more
 #
-#     wait ROLE MS     each reply ("link") or message ("bell") takes a time, at
-#                      random, up to so many ms; commands ("ask"), too
-#     split 0|1        what is sent is sent in pieces
-#     error TEXT       questions are answered with this error; "" no more
-#     error-for KEY TEXT   those about one key
-#     cut ROLE         connections of the role are closed, a reply is cut short
-#     freeze           what Redis sends to its replicas is held
-#     calm             none of these any more
+#     wait ROLE MS     delays each reply ("link"), message ("bell") or command
+#                      ("ask") by a random time of up to so many ms
+#     split 0|1        sends all data in pieces
+#     error TEXT       answers questions with this error; "" ends this
+#     error-for KEY TEXT   the same for questions about one key
+#     cut ROLE         closes connections of the role, and cuts a reply short
+#     freeze           holds what Redis sends to its replicas
+#     calm             ends all of these
 #
 #     stats            { key => { n, flight, errors } }: questions asked, the
 #                      most of them at one time, those answered with an error
-#     seed N           of what is at random
-#     forget           the numbers start at 0 again
+#     seed N           sets the seed of what is random
+#     forget           sets these numbers to 0 again
 
 use strict;
 use warnings;
@@ -52,7 +53,7 @@ my $JSON = JSON::PP->new->utf8->allow_nonref;
 sub first { 'calm' }
 
 
-# Tells it something, returns what it answers.
+# Sends the proxy words, and returns its answer.
 
 sub tell {
     my ($self, @words) = @_;
@@ -266,7 +267,7 @@ sub data {
 }
 
 
-# What a master sends to a replica, and what comes back, is no commands with
+# The traffic between a master and a replica does not consist of commands and
 # replies.
 
 sub replicate {
@@ -279,7 +280,7 @@ sub replicate {
 }
 
 
-# Where the first value of some bytes ends; undef before all of it is there.
+# Where the first value in these bytes ends; undef if it is not complete.
 
 sub complete {
     my $at = 0;

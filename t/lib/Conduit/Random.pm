@@ -2,8 +2,9 @@
 
 package Conduit::Random;
 
-# A round of random operations on streams, random clients of these, and random
-# faults of the way between, all of it decided by a seed before it begins.
+# A round of random operations on streams, random clients of these streams, and
+# random faults of the connections between them; a seed determines all of it
+# before the round begins.
 #
 #     my $random = Conduit::Random->new('cluster');      # or single, sentinel
 #     my @faults = $random->round('all', 4711);
@@ -23,16 +24,17 @@ use Conduit::Random::Stream;
 use List::Util qw(max min);
 use Time::HiRes qw(sleep time);
 
-# s of operations, and streams at a time
+# seconds of operations, and the number of streams in a round
 our $LENGTH = $ENV{CONDUIT_RANDOM_LENGTH} || 1.5;
 our $STREAMS = $ENV{CONDUIT_RANDOM_STREAMS} || 24;
 
-# s in which what is added at the end comes without the slow sweep, and with it
+# seconds within which the entry that is added last must arrive: without a slow
+# sweep, and with one
 my $PROMPT = 8;
 my $SWEPT = 28;
 
-# questions about a stream that are answered with an error: each change, each
-# client may ask, and a retry some times a second
+# the most questions about a stream that may be answered with an error: each
+# change and each client may cause one, and retries cause some each second
 my $REFUSED = 40;
 
 # locations that differ in how the worker learns of a change, in what it keeps,
@@ -46,7 +48,7 @@ our %LOCATIONS = (
     json => 'conduit_gateway_format json;',
 );
 
-# what is done to a stream, and how often compared with the rest
+# operations on a stream, each with its relative frequency
 my %APPEND = (add => 60, burst => 6, trim => 10, addmax => 8, ttl => 1);
 my %DELETE = (%APPEND, xdel => 12, del => 4, expire => 2, 'rename-out' => 1,
               'rename-in' => 2, xsetid => 2);
@@ -59,8 +61,8 @@ our %MODES = (
     links => { ops => \%APPEND, links => 1 },
     all => { ops => { %DELETE, %BACK }, links => 1, servers => 1 },
 
-    # slots move, a replica takes over and has all; or a failover or a restart has
-    # lost the last entries
+    # moves: slots move, and a replica takes over that has all entries; lossy: a
+    # failover or a restart loses the last entries
     moves => { ops => \%APPEND, links => 1, servers => 1 },
     lossy => { ops => \%APPEND, links => 1, servers => 1 },
 );
@@ -189,7 +191,7 @@ sub way_back {
 }
 
 
-# What happens to the way to Redis.
+# Faults of the connection to Redis.
 
 sub plan_links {
     my ($single) = @_;
@@ -397,7 +399,8 @@ sub server {
 }
 
 
-# All is well again, all clients are there, and one more entry must reach them.
+# Ends all faults, waits until all clients are connected, and adds one more
+# entry, which must reach each of them.
 
 sub finish {
     my $self = shift;
@@ -438,7 +441,8 @@ sub finish {
 }
 
 
-# Reads until all clients have what there is: nothing rings for it any more.
+# Reads until all clients have all entries, because no further notification will
+# come for these.
 
 sub settled {
     my ($self, $until) = @_;
@@ -496,8 +500,8 @@ sub judge {
         my $asked = grep { $_->{what} eq 'open' } map { @{ $_->{log} } }
                     @clients;
 
-        # nobody waits for what a channel has asked that went with its last
-        # client
+        # a channel that was closed with its last client may leave a question
+        # behind, whose answer nobody waits for
 
         my $left = grep { $_->{what} =~ /^(?:leaves|end|cut)$/ }
                    map { @{ $_->{log} } } @clients;
@@ -563,7 +567,7 @@ sub story {
 }
 
 
-# What is added or received in a row is in one line.
+# Joins consecutive additions, and consecutive events, into one line each.
 
 sub joined {
     my @out;

@@ -21,8 +21,8 @@ use JSON::PP ();
 use Time::HiRes qw(time);
 
 
-# Sends the request and waits for the response header; with "later", that is
-# read with what is waited for next.
+# Sends the request and waits for the response header; with "later", the header
+# is read by the next call that waits for something.
 
 sub open {
     my ($class, $port, $method, $path, %o) = @_;
@@ -105,7 +105,7 @@ sub comments { @{ $_[0]{comments} } }
 sub socket { $_[0]{socket} }
 
 
-# The next n events, or those that came before none did for so many seconds.
+# The next n events, or fewer if none arrives for so many seconds.
 
 sub events {
     my ($self, $n, $seconds) = @_;
@@ -149,8 +149,9 @@ sub comment {
 }
 
 
-# Waits until the response has ended as HTTP says it ends; false when nothing came
-# for so many seconds (a comment is nothing), or the connection broke off.
+# Waits until the response has ended cleanly, as HTTP defines it; false if
+# nothing but comments came for so many seconds, or if the connection was cut
+# off.
 
 sub end {
     my ($self, $seconds) = @_;
@@ -273,7 +274,7 @@ sub parse_chunks {
 }
 
 
-# A reference to the body, decompressed as far as it came.
+# A reference to the body received so far, decompressed.
 
 sub plain {
     my $self = shift;

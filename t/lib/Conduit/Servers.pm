@@ -108,7 +108,7 @@ sub run {
 }
 
 
-# A port that is free, and the one of the cluster bus 10000 above it, too.
+# A free port whose port of the cluster bus, 10000 above, is free, too.
 
 sub unused_port {
     for (1 .. 1000) {
@@ -143,7 +143,7 @@ sub gone {
 }
 
 
-# Ends a server; KILL gives it no chance to say so.
+# Ends a server; with KILL it can't close its connections in order.
 
 sub kill {
     my ($self, $port, $signal) = @_;
@@ -307,9 +307,9 @@ sub settle {
 }
 
 
-# Starts a process that answers as a server that has lost touch: to the commands
-# given (upper case) with the replies given, as command() returns them; to PING
-# and SUBSCRIBE as Redis does.  Returns its port.
+# Starts a process that answers like a server with outdated knowledge: to the
+# commands given (upper case) with the replies given, as command() returns them;
+# to PING and SUBSCRIBE as Redis does.  Returns its port.
 
 sub pretender {
     my ($self, %replies) = @_;

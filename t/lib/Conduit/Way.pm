@@ -2,14 +2,14 @@
 
 package Conduit::Way;
 
-# A way to Redis, a process of its own that is told what to do: the part that
-# its kinds share.  A kind has
+# A process between NGINX and Redis that does what a test tells it: the part
+# that all kinds of it share.  A kind has
 #
-#     first            what it is told at the start
-#     tell WORD...     tells it something by $self->{control}, and waits until
-#                      that is done
-#     run              listens on $self->{port}; obeys $self->{control} until its
-#                      end
+#     first            the words that it is told at the start
+#     tell WORD...     sends it words through $self->{control}, and waits until
+#                      they are obeyed
+#     run              listens on $self->{port}; obeys $self->{control} until it
+#                      is closed
 
 use strict;
 use warnings;

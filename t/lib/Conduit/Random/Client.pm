@@ -2,8 +2,8 @@
 
 package Conduit::Random::Client;
 
-# A client of a stream: connects and reads when it is told to, and notes what it
-# got, each at the time of the stream's clock.
+# A client of a stream: connects and reads when it is told to, and records what
+# it got, with the time of the stream's clock.
 #
 #     open    after  the position it said, or undef; entry  what is there
 #     event   entry
@@ -37,8 +37,8 @@ sub note {
 }
 
 
-# how: none, own, older, earlier, future, zero; a fraction says which.  Or
-# "given": the ID in {position}.
+# how: the kind of position to send: none, own, older, earlier, future, zero,
+# where a fraction selects the entry; or "given", the ID in {position}.
 
 sub connect {
     my ($self, $how, $which) = @_;
@@ -102,9 +102,9 @@ sub shut {
 }
 
 
-# Whether the last message that the stream has is one that it has not got, nor
-# is after, by what it said; or it is coming, or where it stands is being found
-# out.
+# Whether the client still lacks the last message of the stream: it has not
+# received it, and its position is not after it.  Also true while the client
+# reconnects, or has not got its response header.
 
 sub lacks {
     my $self = shift;
@@ -116,7 +116,8 @@ sub lacks {
     return 0 if !$entry;
 
     for my $item (reverse @{ $self->{log} }) {
-        # also one that was added later: the stream has gone back to before
+        # an event that was added later counts as well, since the stream may
+        # have been rolled back
 
         return 0 if $item->{what} eq 'event'
                     && $item->{entry}{at} >= $entry->{at};

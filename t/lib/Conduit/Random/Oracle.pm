@@ -2,32 +2,33 @@
 
 package Conduit::Random::Oracle;
 
-# Judges what a client got by what was in its stream.  The promises:
+# Compares what a client got with what was in its stream.  The promises:
 #
-#   P1  no silent gap: where entries after its position were trimmed, or went
-#       with a stream of which the worker had seen them, it was told before the
-#       next event; what is there is not skipped
-#   P2  no false alarm: on servers that count the entries of a stream it is told
-#       only where some are gone
-#   P3  nothing twice, and in order, but for streams that went back
+#   P1  no silent gap: if entries after its position were trimmed, or the worker
+#       had seen them in a stream that is gone, the client is told before the
+#       next event; entries that are still there are not skipped
+#   P2  no false alarm: on servers that count the entries of a stream, a client
+#       is told only if entries are gone
+#   P3  nothing twice, and in order, except for streams that were rolled back
 #
-# Returns faults, each [promise, kind, text].  What can't be told apart is not
-# judged:
+# A life of a stream is the time from its creation to its deletion.  Returns
+# faults, each [promise, kind, text].  Cases in which the gateway can't know
+# what has happened are not judged:
 #
 # - an entry that was deleted by XDEL, or lost by a rollback, before it was read
-# - entries of an earlier life of the stream that nobody had
-# - a position that a client names, and whose entry is gone
-# - one of an earlier life that the new one may have given out, too
-# - as many entries lost after a rollback as by it; as many added to a new life,
-#   of which XDEL took some
-# - entries that were trimmed, where others were deleted by XDEL before they were
-#   read: the numbers that a server tells are the same
-# - likewise with a window that has no entry: what is left of the stream comes
-#   again
-# - before Redis 7, a stream that was made anew and is trimmed before it is read
-#   for the first time; one that went back, or of which XDEL took all that the
-#   window has, which is little where a client has just come, is taken for such a
-#   one
+# - entries of an earlier life of the stream that no client had received
+# - a position that a client sends, and whose entry is gone
+# - a position of an earlier life whose ID may exist in the new life, too
+# - as many entries added after a rollback as it has removed; a new life with as
+#   many entries as the one before, some of them deleted by XDEL
+# - entries that were trimmed, if others were deleted by XDEL before they were
+#   read: the counters of the server are the same
+# - the same with a window that has no entry: the remaining entries of the
+#   stream are sent again
+# - before Redis 7, a stream that was created again and trimmed before it is
+#   read for the first time.  A stream looks like such a one if it was rolled
+#   back, or if XDEL took all entries of the window, which has few of them when
+#   a client has just connected
 
 use strict;
 use warnings;
@@ -88,7 +89,7 @@ sub is_told {
     $self->fault('P2', 'no position', $item, 'told without a position')
         if $at->{first} && !defined $at->{after};
 
-    # entries that are no messages may be behind it
+    # the position may be past an entry that is not a message
 
     my ($id) = $item->{id} =~ /^(\d+)-0$/;
     my $entry = $at->{entry};
@@ -102,8 +103,8 @@ sub is_told {
 }
 
 
-# Whether the stream has lost what the client has of it after an ID, so that this
-# is its position now.
+# Whether the stream has lost all entries after an ID that the client has
+# received, so that this ID is now the client's position.
 
 sub back_at {
     my ($self, $id, $item) = @_;
@@ -154,7 +155,7 @@ sub step {
 }
 
 
-# how often the stream went back since an entry was added
+# how often the stream was rolled back since an entry was added
 
 sub anew {
     my ($self, $entry) = @_;
@@ -163,12 +164,13 @@ sub anew {
 }
 
 
-# Whether this life of the stream may have been read again from its oldest entry:
-# the window had no entry, as a small one, or that of one who came to the end of
-# the stream; that of its position was deleted, and others which nobody had read
-# (or, before Redis 7, no other).
-# Likewise when it was served from a new life, or after the stream had gone back
-# further than a small window goes, before that was known.
+# Whether the worker may have read this life of the stream again from its oldest
+# entry, because its window had no entry to compare with: XDEL took entries, and
+# the window is tiny; or XDEL took the entry of the client's position, and
+# others that nobody had read (before Redis 7, that entry alone is enough); or
+# the window is small or tiny, and the client was told "gone": it was served
+# from a new life, or the stream had been rolled back further than the window
+# reaches, before the worker knew.
 
 sub bare {
     my ($self, $item) = @_;
@@ -190,8 +192,9 @@ sub bare {
 }
 
 
-# How an entry went, at least once until now: trimmed, or what counts as that,
-# is told; undef if it is there all the time.
+# How an entry was removed, at least once until now; undef if it was there all
+# the time.  Clients are told of a trimmed entry, but not of one removed by XDEL
+# or a rollback.
 
 sub went {
     my ($entry, $item) = @_;
@@ -203,8 +206,8 @@ sub went {
 }
 
 
-# What is between an ID and an entry.  What came later than that one came when
-# it had been lost by a rollback.
+# The entries between an ID and an entry.  Those that were added after this
+# entry are left out: they came when a rollback had removed it.
 
 sub between {
     my ($self, $from, $entry) = @_;
@@ -218,7 +221,7 @@ sub between {
 sub messages { grep { !$_->{junk} } @_ }
 
 
-# one without a position, or with one that never was
+# for a client without a position, or with one that no entry ever had
 
 sub from_start {
     my ($self, $item) = @_;
@@ -229,7 +232,8 @@ sub from_start {
     my ($end) = sort { $b <=> $a } map { $_->{id} } grep { $_->{end} }
                 @{ $life->{entries} };
 
-    # in the future once, it is where the stream has come to, or at its END
+    # for a position in the future, the client continues from the end of the
+    # stream, or from its END
 
     $after = $life->{max} < $after ? 0 : $after;
     $after = $end if $self->{at}{after} && defined $end && $end > $after;
@@ -272,8 +276,8 @@ sub forward {
 
     return if !$told || !$self->{counts} || $self->anew($from);
 
-    # a slow one that misses the middle of a life that is over may get the end of
-    # that from memory
+    # a slow client that misses the middle of a past life may get the end of
+    # that life from memory
 
     if ($told->{reason} eq 'gone') {
         return if $self->{at}{first} && went($from, $item)
@@ -289,8 +293,8 @@ sub forward {
 }
 
 
-# Whether the stream may have been taken for a new one, of which a server that does
-# not count does not tell what it had before.
+# Whether the worker may have taken the stream for a new one: a server that does
+# not count entries does not tell which ones a new stream has lost.
 
 sub unread {
     my ($self, $item) = @_;
@@ -300,9 +304,10 @@ sub unread {
 }
 
 
-# The stream went back, and has lost as many entries again as it had before: the
-# number of those that it ever had is the same.  What XDEL took before it was read
-# was perhaps not counted.
+# Whether the stream was rolled back, and then got as many entries as it had
+# lost: the number of entries that it ever had is the same, so the worker can't
+# notice.  Entries that XDEL took before they were read may not have been
+# counted.
 
 sub alike {
     my ($self, $item, @missed) = @_;
@@ -319,7 +324,7 @@ sub alike {
     my $lost = grep { $_->{id} <= $from->{id} } @lost;
     my $missed = grep { $_->{at} > $back } @missed;
 
-    # what is no message, and came after it, the worker may have read
+    # the worker may have read entries after the position that are no messages
 
     for my $e (grep { $_->{id} > $from->{id} } @lost) {
         last if $lost == $missed || !$e->{junk};
@@ -334,7 +339,8 @@ sub alike {
 }
 
 
-# The stream went back to before the position: what is new in it is not skipped.
+# The stream was rolled back to before the position: new entries must not be
+# skipped.
 
 sub moved_back {
     my ($self, $item) = @_;
@@ -349,8 +355,9 @@ sub moved_back {
 }
 
 
-# The stream was made anew, and had as many entries again as before, of which some
-# were deleted: what a server counts does not tell it from the one before.
+# The stream was created again and got as many entries as before, some of which
+# were deleted: the counters of the server do not tell it from the previous
+# stream.
 
 sub as_many {
     my ($self, $item, $before) = @_;
@@ -364,8 +371,8 @@ sub as_many {
 }
 
 
-# One that comes with a position after an END waits for what follows that: the
-# END's ID, or 0.
+# A client whose position is after an END waits for entries after that END.
+# Returns the END's ID, or 0.
 
 sub after_end {
     my ($self, $item) = @_;
@@ -399,12 +406,13 @@ sub from_before {
     my $given = $from->{id} >= $self->{life}{min}
                 && $from->{id} <= $self->{life}{max};
 
-    # with larger IDs, a server that does not count can't tell it from before
+    # if the new life has larger IDs, a server that does not count entries can't
+    # tell it from the previous one
 
     my $unclear = ($at->{first} && $given) || !$self->{counts};
 
-    # nor can the worker, that the ID of its place is that of another entry,
-    # where it has not kept the one before
+    # with a tiny window the worker can't tell that the ID of the position now
+    # belongs to another entry, because it has not kept the previous one
 
     my $same = grep { $_->{id} == $from->{id} } @{ $self->{life}{entries} };
 
@@ -420,8 +428,8 @@ sub from_before {
                  "$e->{id} of the new life never came")
         if $e;
 
-    # it was not there when the life ended, or others had more of that; what was
-    # seen before it came, its worker may not know any more
+    # entries that clients had received before that life ended, and after this
+    # client came: its worker may have forgotten those that were read before
 
     my @seen = grep {
         defined $_->{seen} && $_->{seen} <= $before->{ended}
@@ -433,13 +441,14 @@ sub from_before {
                  "$seen[0]{id} of the life before never came")
         if @seen && !$told && !$unclear && !$at->{first};
 
-    # where entries were removed from the new life, too, or others were between
-    # the two, some may have been lost
-
-    # what was dropped from a small window may have been no messages
+    # a small window may have dropped later entries, even if they were no
+    # messages
 
     my $dropped = $self->{stream}{where} =~ /^(?:small|tiny)$/
                   && grep { $_->{id} > $from->{id} } @{ $before->{entries} };
+
+    # no false alarm either if entries were removed from the new life, too, or
+    # if lives between the two had entries: these may have been lost
 
     return if !$told || !$self->{counts} || $at->{first} || $self->anew($from)
               || @missed || $dropped

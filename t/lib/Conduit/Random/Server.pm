@@ -2,27 +2,27 @@
 
 package Conduit::Random::Server;
 
-# The Redis of a random test: one server, and what its kinds share.
+# The Redis of a random test: one server, and what all kinds of servers share.
 #
 #     my $server = Conduit::Random::Server->of('cluster');
-#     $server->url                     for NGINX, by ways that are told to fail
-#     $server->command($key, WORD...)  to where the key is
+#     $server->url                     for NGINX, through proxies that can fail
+#     $server->command($key, WORD...)  to the server that has the key
 #     $server->at_once($key, COMMAND...)
-#     $server->keep_together($key)     from now on commands may name other keys
-#                                      of its slot
-#     $server->ready                   at the begin of a round: all serve, and
-#                                      have nothing
-#     $server->tell(WORD...)           to all ways, see Conduit::Proxy
-#     $server->stats                   of all ways
-#     $server->kill($type)             connections of others
+#     $server->keep_together($key)     from now on commands may also name other
+#                                      keys of its slot
+#     $server->ready                   at the beginning of a round: all serve,
+#                                      and are empty
+#     $server->tell(WORD...)           tells all proxies, see Conduit::Proxy
+#     $server->stats                   of all proxies
+#     $server->kill($type)             closes connections of others
 #     $server->plan($mode, $seconds, @streams)
 #                                      what happens to servers: a list of
 #                                      [time, method, ...]
-#     $server->calm                    all that is under way comes to its end
+#     $server->calm                    ends what is in progress
 #
-# What has happened is counted in {counts}.  A method that waits gets a function,
-# wait(SECONDS, CONDITION), that reads from clients meanwhile.  Where entries may
-# be lost, it returns the keys of their streams.
+# {counts} has how often each event happened.  A method that waits gets a
+# function, wait(SECONDS, CONDITION), that reads from clients meanwhile.  A
+# method that may lose entries returns the keys of their streams.
 
 use strict;
 use warnings;
@@ -53,7 +53,7 @@ sub new {
 }
 
 
-# a mode that it can't have
+# whether this kind of server can't run a mode
 sub lacks { return $_[1] eq 'moves' }
 
 sub url { $_[0]{ways}[0]->url }
@@ -97,8 +97,8 @@ sub plan {
 
 sub calm { }
 
-# How a master loses its place, with a replica that may have been frozen some time
-# before: a replica is told to take over, the master is killed, or hangs.
+# Ways in which a master is replaced by its replica, which may have been frozen
+# before: the replica is told to take over, or the master is killed or hangs.
 
 sub plan_loss {
     my ($self, $at, @which) = @_;
@@ -110,8 +110,8 @@ sub plan_loss {
 }
 
 
-# The ways were started one after the other, and each has the ends of those
-# before it.
+# The proxies were started one after the other, and each inherited the sockets
+# of those before it: the last one must be stopped first.
 
 sub stop { $_->stop for reverse @{ $_[0]{ways} } }
 
@@ -148,7 +148,7 @@ sub kill {
 }
 
 
-# Redis ends, and comes back with what it had when it was saved.
+# Stops Redis with a signal; it comes back with the data of its last save.
 
 sub save {
     my $self = shift;
@@ -169,7 +169,7 @@ sub restart {
 }
 
 
-# Redis is a replica that has no master, for some time: nothing can be read or
+# Makes Redis a replica without a master for some time: nothing can be read or
 # written.
 
 sub replica {

@@ -2,12 +2,13 @@
 
 package Conduit::Random::Stream;
 
-# A stream, what is done to it, and all that ever was in it.
+# A stream, the operations on it, and all entries that were ever in it.
 #
-# What holds it is a Conduit::Random::Server.  Its clock counts what is done.  An entry is a hash: serial (its message's
-# sequence number), id (the first half of its ID, the second one is 0), life (of
-# the stream), at (when it was added), junk (no message), end, seen (when the
-# first client had it), and gone: a list of [how, from, to], to undef for ever.
+# It is stored in a Conduit::Random::Server.  Its clock counts the operations.
+# An entry is a hash: serial (its message's sequence number), id (the first half
+# of its ID, the second one is 0), life (of the stream), at (when it was added),
+# junk (no message), end, seen (when the first client had it), and gone: a list
+# of [how, from, to], to undef for ever.
 
 use strict;
 use warnings;
@@ -41,7 +42,7 @@ sub entry { $_[0]{entries}[$_[1]] }
 sub life { $_[0]{lives}[$_[1]] }
 
 
-# What was done, for who has to understand a failure.
+# Records an operation, for whoever has to understand a failure.
 
 sub note {
     my ($self, $text) = @_;
@@ -202,7 +203,8 @@ sub do_trim {
 }
 
 
-# which: a fraction, of those there are; 0 the oldest, 1 the last
+# which: a fraction that selects an entry of the stream: 0 the oldest, 1 the
+# newest
 
 sub do_xdel {
     my ($self, $which) = @_;
@@ -267,7 +269,7 @@ sub do_ttl {
 }
 
 
-# A key beside the stream's, of the same slot, for a command that names both.
+# Another key in the slot of the stream's key, for commands that name both.
 
 sub other {
     my ($self, $name) = @_;
@@ -329,8 +331,8 @@ sub do_dump {
 }
 
 
-# A dump of this life: a server that comes back with an older file.  The IDs
-# that follow are those that are lost, or others.
+# Restores a dump of this life, as if a server came back with an older file.
+# The next IDs are those of the lost entries again, or others.
 
 sub do_restore {
     my ($self, $o) = @_;
@@ -360,9 +362,9 @@ sub do_restore {
 }
 
 
-# Another server has taken over, which may not have got all that was done to the
-# stream, or the same one has an older file: as if an older dump was restored.  What it has is asked for;
-# an entry's serial is in its message.
+# Another server has taken over that may lack the last operations, or the same
+# one came back with an older file, as if an older dump was restored.  Reads
+# which entries it has; the serial of an entry is in its message.
 
 sub taken_over {
     my ($self) = @_;
@@ -387,7 +389,7 @@ sub taken_over {
     my %info = @{ $self->command('XINFO', 'STREAM', $self->key) };
     my ($last) = $info{'last-generated-id'} =~ /^(\d+)-/;
 
-    # those that were trimmed here never were there
+    # entries that were trimmed on the old server were never on the new one
 
     my @never = grep { !$there{$_->{serial}} && $_->{id} > $last }
                 @{ $self->{lives}[-1]{entries} };

@@ -18,9 +18,10 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw(run);
 
-# What the engine can't keep always, by promise or by promise and kind, with the
-# modes: this does not fail the test.  Where entries are added and trimmed only, on
-# whatever links, all does.
+# Promises that the engine can't always keep, by promise or by promise and kind,
+# with the modes in which that happens: such failures do not fail the test.  In
+# modes that only add and trim entries, whatever the faults of the links, every
+# failure fails it.
 my %KNOWN = (
     P1 => {
         modes => 'delete rollback all lossy',
@@ -56,7 +57,7 @@ sub known {
 }
 
 
-# a failure is told of where it is seen, what is known where it is asked for
+# a failure is printed in any case, a known one only in verbose runs
 sub report {
     my ($known, $text) = @_;
 
@@ -81,7 +82,7 @@ sub run {
     my $deadline = time + $seconds;
     my (%rounds, %kinds, %seeds, %told, %events);
 
-    # two modes in any case, however slow the machine is
+    # at least two modes, however slow the machine is
 
     for (my $n = 0; $n < 2 || time < $deadline; $n++) {
         my $mode = $modes[$n % @modes];

@@ -2,7 +2,7 @@
 
 package Conduit::Servers::Cluster;
 
-# A Redis Cluster, and its slots on their way from master to master.
+# A Redis Cluster, and the migration of its slots between masters.
 #
 #     my $cluster = Conduit::Servers->cluster;      # 3 masters, 3 replicas
 #     my $port = $cluster->owner($key);
@@ -17,8 +17,8 @@ use warnings;
 
 our @ISA = 'Conduit::Servers';
 
-# ms without a sign of life after which a node counts as failed: what is killed
-# is found out soon, and what is slow is let live
+# ms without a reply after which a node counts as failed: short, so that a
+# killed node is noticed soon, but long enough for one that is only slow
 our $NODE_TIMEOUT = 2500;
 
 
@@ -56,14 +56,14 @@ sub create {
         $self->command($masters[$i], 'CLUSTER', 'ADDSLOTS', $first .. $last);
     }
 
-    # each meets each: gossip would take its time
+    # every node meets every other one: gossip would take longer
 
     for my $i (0 .. $#all) {
         $self->command($all[$i], 'CLUSTER', 'MEET', '127.0.0.1', $_)
             for @all[$i + 1 .. $#all];
     }
 
-    # REPLICATE wants a master that the replica has heard of as one
+    # REPLICATE is refused until the replica knows the node as a master
 
     for my $i (0 .. $#replicas) {
         my $id = $self->id($masters[$i % $n]);
@@ -98,8 +98,8 @@ sub id {
 }
 
 
-# Who has which slots, as a node (or any that runs) sees it: a list of
-# [first, last, port of the master, ports of its replicas].
+# Which master has which slots, according to a node (or any that runs): a list
+# of [first, last, port of the master, ports of its replicas].
 
 sub slots {
     my ($self, $port) = @_;
@@ -128,8 +128,8 @@ sub slot {
 }
 
 
-# The port of the master of a key, as a node (or any that runs) sees it; undef
-# when its slot is nobody's.
+# The port of the master of a key, according to a node (or any that runs); undef
+# if no node serves its slot.
 
 sub owner {
     my ($self, $key, $port) = @_;
@@ -142,7 +142,7 @@ sub owner {
 }
 
 
-# A new channel whose stream the master at a port has.
+# A new channel whose stream belongs to the master at a port.
 
 sub channel_on {
     my ($self, $port) = @_;
@@ -169,8 +169,8 @@ sub replicas {
 }
 
 
-# Waits until all that run know each other, serve, and have the same map and
-# replicas that follow.
+# Waits until all running nodes know each other, serve, have the same map of the
+# slots, and have replicas that follow.
 
 sub agree {
     my ($self, $nodes) = @_;
@@ -215,8 +215,8 @@ sub agreed {
 }
 
 
-# A live migration of a key's slot, from its owner unless that is given (a replica
-# may not have heard who it is); see Conduit::Servers::Migration.
+# A live migration of a key's slot, from its owner or the node given (a replica
+# may not know the owner yet); see Conduit::Servers::Migration.
 
 sub migration {
     my ($self, $key, $to, $from) = @_;
@@ -229,14 +229,14 @@ sub migration {
 
 package Conduit::Servers::Migration;
 
-# The steps of a slot's way from one master to another.
+# The steps of the migration of a slot from one master to another.
 
 use strict;
 use warnings;
 
 
-# From now on the source sends those who ask for a key that is not there to the
-# target.
+# From now on the source answers commands for keys that it does not have with an
+# ASK to the target.
 
 sub open {
     my $self = shift;
@@ -260,7 +260,7 @@ sub move {
 
     for my $key (@keys) {
 
-        # a key that has expired since is not there any more: +NOKEY
+        # a key that has expired meanwhile is answered with +NOKEY
 
         $c->command($self->{from}, 'MIGRATE', '127.0.0.1', $self->{to}, $key,
                     0, 5000);
@@ -270,7 +270,8 @@ sub move {
 }
 
 
-# The target is the owner: it hears so first, then the source, then the others.
+# Makes the target the owner: the target is told first, then the source, then
+# the others.
 
 sub close {
     my $self = shift;
@@ -285,7 +286,7 @@ sub close {
 }
 
 
-# It is given up, before a key has moved.
+# Cancels the migration, before any key has moved.
 
 sub cancel {
     my $self = shift;

@@ -61,7 +61,7 @@ sub start_sentinel {
 
     mkdir $dir or die "$dir: $!";
 
-    # it writes what it learns to its configuration
+    # a Sentinel writes what it learns to this file
 
     Conduit::write_file("$dir/sentinel.conf", <<"EOC");
 port $port
@@ -78,7 +78,7 @@ EOC
                                             '--sentinel'] };
     $self->run($port);
 
-    # from Redis 7 on its periods can be shortened
+    # from Redis 7 on, the periods of a Sentinel can be shortened
 
     eval { $self->command($port, qw(SENTINEL DEBUG info-period 500
                                     publish-period 200 ask-period 200)) };
@@ -87,7 +87,8 @@ EOC
 }
 
 
-# A Sentinel cuts all connections to a server that it gives another role.
+# Opens a new connection for each command, because a Sentinel closes all
+# connections to a server whose role it changes.
 
 sub command {
     my ($self, $port, @args) = @_;

@@ -4,11 +4,11 @@ package Conduit::Random::Server::Cluster;
 
 # A Redis Cluster of three masters with a replica each.  What happens to it:
 #
-#     open, move, close    the steps of a slot's way to another master, with
-#                          operations and clients in between
-#     failover             by hand: nothing is lost
-#     freeze, lose         a replica gets nothing more, and later takes its
-#                          master's place: what came since is lost
+#     open, move, close    the steps of the migration of a slot to another
+#                          master, with operations and clients in between
+#     failover             manual: nothing is lost
+#     freeze, lose         a replica gets no more data, and later replaces its
+#                          master: entries added since then are lost
 
 use strict;
 use warnings;
@@ -19,10 +19,11 @@ use Conduit;
 use Conduit::Servers;
 use Time::HiRes qw(sleep time);
 
-# s, of a command that is redirected, or refused for what passes; of a failover
+# seconds to wait: for a command that is redirected or gets a temporary error,
+# and for a failover
 my $PATIENCE = 90;
 
-# s, after which a failover by hand is tried again
+# seconds after which a manual failover is tried again
 my $RETRY = 6;
 
 
@@ -98,14 +99,14 @@ sub command {
 }
 
 
-# where a slot is under way, one after the other
+# runs the commands in a transaction, or one by one if their slot is moving
 
 sub at_once {
     my ($self, $key, @commands) = @_;
 
     my $one_by_one = $self->{steps}{$self->slot($key)};
 
-    # the first one finds the place
+    # EXISTS comes first, to follow redirects to the right server
 
     @commands = (['EXISTS', $key], ['MULTI'], @commands, ['EXEC'])
         if !$one_by_one;
@@ -152,7 +153,7 @@ sub plan {
 
     my @plan;
 
-    # one slot after the other goes, some go again
+    # the slots of the streams move, some of them several times
 
     for my $key ($mode eq 'lossy' ? () : map { $_->key } @streams) {
         my $at = rand $length / 2;
@@ -232,8 +233,8 @@ sub calm {
 }
 
 
-# A replica that takes slots says so of those that it has heard of: before, all
-# have the same map, and no slot is under way.
+# A replica that takes over announces only the slots that it knows of.  So
+# before that, all nodes must have the same map, and no slot may be moving.
 
 sub at_peace {
     my ($self, $wait) = @_;
@@ -275,7 +276,8 @@ sub failover {
 
     my $sent = 0;
 
-    # it is given up after 5 s, as when the machine is busy, and tried again
+    # Redis gives a failover up after 5 s, for example on a busy machine: try
+    # again
 
     $wait->($PATIENCE, sub {
         return $cluster->agreed if $self->is_master($pair->{replica});
@@ -303,7 +305,8 @@ sub freeze {
 }
 
 
-# All keys of the master: its successor may lack the last of what it took.
+# Returns all keys of the master, because its successor may lack their last
+# changes.
 
 sub lose {
     my ($self, $wait, $how, $which) = @_;

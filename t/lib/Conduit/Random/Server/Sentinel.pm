@@ -4,9 +4,9 @@ package Conduit::Random::Server::Sentinel;
 
 # A master, a replica, and three Sentinels.  What happens to them:
 #
-#     failover             by hand, when the replica has all there is
-#     freeze, lose         the replica gets nothing more, and later the Sentinels
-#                          make it the master: what came since is lost
+#     failover             manual, when the replica has all data
+#     freeze, lose         the replica gets no more data, and later the Sentinels
+#                          make it the master: what was added since is lost
 
 use strict;
 use warnings;
@@ -17,10 +17,10 @@ use Conduit;
 use Conduit::Servers;
 use Time::HiRes qw(time);
 
-# s, of a failover
+# seconds to wait for a failover
 my $PATIENCE = 90;
 
-# s, after which a failover by hand is tried again
+# seconds after which a manual failover is tried again
 my $RETRY = 15;
 
 
@@ -72,8 +72,8 @@ sub follows {
 }
 
 
-# The Sentinels agree about the master, have no failover under way, and know its
-# replica as one.
+# Waits until the Sentinels agree about the master, have no failover in
+# progress, and know its replica as a replica.
 
 sub at_peace {
     my $self = shift;
