@@ -155,8 +155,8 @@ sub end_of {
 }
 
 
-# RESP of what Conduit::redis() returns; digits are a number, a reference to
-# them is a string.
+# Encodes in RESP what Conduit::redis() would return: digits as a number, a
+# reference to digits as a string.
 
 sub encode {
     my $value = shift;

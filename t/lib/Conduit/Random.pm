@@ -150,8 +150,8 @@ sub argument {
 }
 
 
-# What happens to a stream: [time, method, ...], in groups at one time, some of
-# which Redis does at once.
+# The operations on a stream: [time, method, ...], in groups with the same time;
+# Redis executes some groups in one transaction.
 
 sub plan_stream {
     my ($ops, $clients) = @_;
@@ -292,8 +292,8 @@ sub play {
 }
 
 
-# Takes what comes to clients, for some time; returns at the first.  A client
-# whose response has ended comes back a moment later.
+# Reads what arrives at clients, for some time; returns after the first data.  A
+# client whose response has ended comes back a moment later.
 
 sub read {
     my ($self, $seconds) = @_;

@@ -79,7 +79,7 @@ sub gone {
 }
 
 
-# Sends commands; between begin() and commit() Redis does all of them at once.
+# Sends commands; those between begin() and commit() in one transaction.
 
 sub begin { $_[0]{queue} = [] }
 

@@ -2,8 +2,9 @@
 
 package Conduit::Random::Suite;
 
-# What t/random.t and its kind run: round after round, each of a mode and with a
-# seed of its own.  t/random.t has the settings.
+# What t/random.t and the suites like it run: one round after another, each in
+# one mode and with a seed of its own.  The head of t/random.t lists the
+# settings.
 #
 #     run('cluster', $seconds, MODE...);
 
