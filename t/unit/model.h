@@ -145,13 +145,13 @@ static struct {
     uint64_t             fooled;              /* first entries of another
                                                  stream, whose numbers fit */
     uint64_t             fooled_by;           /* the stream before that */
-    int                  memory_out;          /* in the middle of an answer;
-                                                 neither the number nor the next
-                                                 entry is known since */
+    int                  memory_out;          /* in the middle of an answer:
+                                                 since then neither the number
+                                                 nor the next entry is known */
     uint64_t             blind;               /* first entries after a GAP that
                                                  was found in that state */
-    int                  out_now[2];          /* questions, batches that are
-                                                 out */
+    int                  out_now[2];          /* unanswered: questions about
+                                                 the cursor, batches */
     int                  waits[2];            /* whether they wait for the retry
                                                  timer */
     uint64_t             questions;
