@@ -51,7 +51,7 @@ conduit_place_join(conduit_place_t *p, const conduit_history_t *h,
 }
 
 
-/* whether its position is the cursor, whose entry was read */
+/* whether a subscriber's position is the cursor, whose entry was read */
 
 static int
 conduit_place_is_cursor(const conduit_place_t *p, const conduit_history_t *h)
@@ -61,7 +61,7 @@ conduit_place_is_cursor(const conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* whether the window has the entry at its position */
+/* whether the window has the entry at a subscriber's position */
 
 static int
 conduit_place_is_item(const conduit_place_t *p, const conduit_history_t *h)
@@ -125,7 +125,9 @@ conduit_place_within(const conduit_history_t *h, const conduit_stream_id_t *pos)
 int
 conduit_place_has_all(const conduit_history_t *h)
 {
-    /* after a gap, the window has all entries that the stream has */
+    /* fresh_seq is after life_seq if a GAP was read in this life: all entries
+       before the gap were trimmed, so the stream begins with the one after it,
+       which the window has */
 
     return h->fresh_seq >= h->window.base
            && (conduit_place_is_zero(&h->floor)
@@ -326,8 +328,8 @@ conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
     if (verdict != CONDUIT_HISTORY_AGAIN) {
         conduit_place_settle(p, h, a);
 
-        /* the entries that the window has before the gap are not in the stream
-           any more */
+        /* it is told "trimmed" now: it goes on after the newest GAP, which
+           would tell it once more */
 
         if (verdict == CONDUIT_HISTORY_TRIMMED
             && p->where == CONDUIT_PLACE_WINDOW && p->seq < h->fresh_seq)
@@ -362,7 +364,7 @@ conduit_place_judge_late(conduit_place_t *p, const conduit_history_t *h)
 }
 
 
-/* its position was moved: to the END, or to 0-0 */
+/* a subscriber's position was moved: to the END, or to 0-0 */
 
 static void
 conduit_place_moved(conduit_place_t *p, const conduit_history_t *h,
@@ -373,7 +375,10 @@ conduit_place_moved(conduit_place_t *p, const conduit_history_t *h,
         return;
     }
 
-    /* it starts with the oldest entry, which the answer may not have */
+    /* it starts with the oldest entry, which the answer may not have, as that
+       began at the old position.  OK: it had all of the life before, so it is
+       owed all of this one, and told if some of that was trimmed.  GONE: it is
+       told so, and starts with what there is */
 
     if (verdict == CONDUIT_HISTORY_OK) {
         conduit_place_follow(p, h);
@@ -398,6 +403,9 @@ conduit_place_settle(conduit_place_t *p, const conduit_history_t *h,
 
         return;
     }
+
+    /* or the answer reaches the end of the stream, and has no entry after the
+       position: what comes will be in the window */
 
     if (conduit_place_within(h, &p->pos)
         || (!a->full

@@ -4,23 +4,28 @@
  * Where one subscriber stands in its channel, and what it is to be sent next.
  * Pure: no NGINX type.  A subscriber is in one of four states, "where":
  *
- *   JOINING   came with a position that the window does not have: a batch is
- *             read from there, and the answer judges the position.  Except in
- *             an outage, the response header is not sent before that
+ *   JOINING   came with a position that the window does not have, or that the
+ *             caller wants judged first: a batch is read from there, and the
+ *             answer judges the position.  Except in an outage, the response
+ *             header is not sent before that
  *   BELOW     has a position below the window, and waits for a batch
  *   BATCH     was judged by the answer to a batch, which has the entries to
  *             send to it next
  *   WINDOW    is to be sent item "seq" of the window next, or, if that is the
  *             end, waits for it
  *
- *     JOINING --judge--> BATCH --batch is done--> WINDOW | BELOW
- *     BELOW   --judge--> BATCH
+ *     JOINING --judge--> BATCH | WINDOW | BELOW
+ *     BELOW   --judge--> BATCH | WINDOW | BELOW
+ *     BATCH   --the batch is done--> WINDOW | BELOW
+ *     BATCH   --there is no batch for it, or not any more--> BELOW
  *     WINDOW  --the window was dropped past it--> BELOW
+ *     BATCH, BELOW --the stream is another one--> WINDOW
  *
  * In the window a subscriber's place is a sequence number, not an ID, as IDs
  * start again with each life of the stream: so it gets the frames of one life,
  * then the mark, then the frames of the next life.  The terms are explained in
- * conduit_history.h.
+ * conduit_history.h; what is a subscriber here is a listener in the files named
+ * ngx_conduit_*.
  */
 
 #ifndef CONDUIT_PLACE_H
@@ -109,7 +114,8 @@ void conduit_place_sent(conduit_place_t *p, const conduit_item_t *item);
  *
  *   END     refuse the subscriber, or call conduit_place_settle(): until then
  *           it stays where it is
- *   AGAIN   ask again from p->pos: it stays where it is
+ *   AGAIN   ask again from p->pos, which may have been moved back; "where" is
+ *           as before
  *   others  it is in BATCH, in WINDOW, or BELOW at another position
  *
  * If the question was sent before the subscriber joined, the result is AGAIN;

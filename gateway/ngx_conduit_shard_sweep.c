@@ -1,8 +1,9 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * The sweep reads all keys in turn, in case a ring was lost.  Where there is no
- * doorbell, the poll reads them instead.
+ * The sweep reads all keys in turn, in case a ring was lost.  Where the
+ * doorbell can't ring (it polls, without CLIENT TRACKING), the poll reads them
+ * instead.
  */
 
 #include <ngx_config.h>
@@ -16,12 +17,13 @@
 
 /* ms */
 #define NGX_CONDUIT_SWEEP_CYCLE          20000
-/* shorter: when a slot moves, Redis does not report a change of a key that does
-   not exist yet */
+/* shorter: while a slot moves, a key that does not exist yet is read on the old
+   server; when it is then created on the new one, no server reports that */
 #define NGX_CONDUIT_SWEEP_CYCLE_CLUSTER  5000
-/* reads a second, of a worker from all servers of a hub: with many channels the
-   cycle is longer, because the sweep is only a safety net for lost rings, which
-   are rare */
+/* at most so many reads a second by one worker, over all servers of a hub (each
+   channel has one key): with more keys the cycle gets longer, which is no harm,
+   as the sweep is only a safety net for lost rings, which are rare.  The poll
+   has no such limit */
 #define NGX_CONDUIT_SWEEP_RATE           1000
 
 /* after this many polls in a row without an entry a key is polled half as
@@ -52,6 +54,8 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
     ngx_queue_t            *q;
     ngx_conduit_key_t      *key;
 
+    /* when the server can be read again, all keys are */
+
     if (!shard->doorbell.is_up) {
         return;
     }
@@ -66,8 +70,8 @@ ngx_conduit_shard_sweep_one(ngx_conduit_shard_t *shard, void *data)
         shard->round++;
     }
 
-    /* sweep_due / cycle is the number of keys that are due; the remainder is
-       kept for the next sweep */
+    /* in keys x ms: each ms adds nkeys, and each key that is read takes a
+       cycle; the remainder is kept for the next sweep */
 
     shard->sweep_due += shard->nkeys * interval;
     n = ngx_min(shard->sweep_due / cycle, shard->nkeys);

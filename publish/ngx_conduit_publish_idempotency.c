@@ -1,9 +1,10 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * Requests with an Idempotency-Key
- * (draft-ietf-httpapi-idempotency-key-header), which are published once, no
- * matter how often they are sent.
+ * Prepares a request with an Idempotency-Key
+ * (draft-ietf-httpapi-idempotency-key-header): its key, the hash of its body,
+ * its entry.  The script of broker/ngx_conduit_entries.c remembers key and hash
+ * as long as conduit_publish_idempotency says, and does not store a repeat.
  */
 
 #include <ngx_config.h>
@@ -79,9 +80,9 @@ ngx_conduit_publish_idempotency_key(ngx_http_request_t *r,
 
 /*
  * Makes the list of entries of a protobuf message with an Idempotency-Key: one
- * entry.  A message without a key is published by the plain script, which needs
- * no list.  Returns NGX_DECLINED to continue in both cases, or
- * NGX_HTTP_INTERNAL_SERVER_ERROR when memory is out.
+ * entry.  A message without such a key gets no list (entries.n stays 0), so
+ * ngx_conduit_publish_send() takes the plain script.  Returns NGX_DECLINED to
+ * continue in both cases, or NGX_HTTP_INTERNAL_SERVER_ERROR when memory is out.
  */
 
 ngx_int_t
