@@ -7,6 +7,7 @@
  */
 
 #include "history.h"
+#include "memory.h"
 
 
 /* while Redis answers with errors, also before the channel has settled, only
@@ -631,6 +632,60 @@ START_TEST(a_gap_stays_until_the_entry_behind_it_is_there)
 END_TEST
 
 
+/* without memory for its mark, nothing follows from a gap or another stream:
+   the question is asked again later, and the rules then find the same */
+
+START_TEST(a_mark_waits_for_memory)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_plan_t      plan;
+    conduit_history_question_t  q;
+
+    static const struct {
+        said_t  said;
+        int     change;
+    } marks[] = {
+        { { 1, 0, 0, 2, { SAME(9), SAME(10) }, 2, 10, 10, 9, 0, 0 }, GAP },
+        { { 1, 0, 0, 1, { SAME(1) }, 1, 1, 1, 1, 0, 0 }, RESTART }
+    };
+
+    pos = id_of(5);
+    memset(&h, 0, sizeof(h));
+    conduit_history_init(&h, &pos, NULL);
+    h.state = CONDUIT_HISTORY_SUSPECT;
+    h.number_state = CONDUIT_HISTORY_NUMBER_KNOWN;
+    h.number = 5;
+
+    conduit_history_ask(&h, 1, 100, &q);
+    answer_of(&r, &marks[_i].said, &q);
+    memory_count(1);
+    conduit_history_answer(&h, &r.a, &plan);
+    memory_count(0);
+
+    ck_assert_int_eq(plan.next, CONDUIT_HISTORY_NEXT_WAIT);
+    ck_assert_int_eq(plan.change, CONDUIT_HISTORY_NOTHING);
+    ck_assert_int_eq(h.busy, CONDUIT_HISTORY_WAIT);
+    ck_assert_int_eq(h.number_state, CONDUIT_HISTORY_NUMBER_KNOWN);
+    ck_assert_uint_eq(h.number, 5);
+    ck_assert_uint_eq(h.fresh_seq, 0);
+    ck_assert_uint_eq(h.cursor.ms, 5);
+    ck_assert_uint_eq(h.life, 1);
+    ck_assert_uint_eq(h.window.n, 0);
+
+    ck_assert_int_eq(conduit_history_retry(&h), 1);
+    conduit_history_ask(&h, 0, 100, &q);
+    ck_assert_int_eq(q.kind, CONDUIT_HISTORY_FULL);
+    answer_of(&r, &marks[_i].said, &q);
+    conduit_history_answer(&h, &r.a, &plan);
+    ck_assert_int_eq(plan.change, marks[_i].change);
+    ck_assert_uint_eq(h.window.n, 1);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 int
 main(void)
 {
@@ -650,6 +705,7 @@ main(void)
                         sizeof(left) / sizeof(left[0]));
     tcase_add_test(t, one_entry_is_left_at_the_end);
     tcase_add_test(t, what_is_left_at_the_end_is_taken_next);
+    tcase_add_loop_test(t, a_mark_waits_for_memory, 0, 2);
     tcase_add_test(t, no_entry_is_left);
     tcase_add_test(t, the_next_entry_is_dropped_with_its_cursor);
     tcase_add_test(t, a_deleted_newest_entry_is_asked_for_once);
