@@ -47,7 +47,8 @@ typedef enum {
     NGX_CONDUIT_RING_FLUSH                 /* the database was flushed */
 } ngx_conduit_ring_e;
 
-/* the handlers of a key's owner, which may remove the key in them */
+/* the handlers of a key's owner.  "ask" and "down" may remove the key, the
+   others must not: their callers go on with it, or with its neighbours */
 typedef struct {
     void  (*ring)(ngx_conduit_key_t *key, ngx_conduit_ring_e why);
     /* questions can be sent: the server is up, or the key moved to another */
