@@ -113,10 +113,11 @@ struct ngx_conduit_feed_s {
                                                       a new entry */
     uint8_t                            cause;      /* ngx_conduit_cause_e */
     unsigned                           ended:1;    /* an END is at the cursor */
-    unsigned                           full:1;     /* the last answer about the
-                                                      cursor was full: the
-                                                      stream may have more
-                                                      entries */
+    unsigned                           full:1;     /* the stream may have more
+                                                      entries: the last answer
+                                                      about the cursor was full,
+                                                      or an entry of it was
+                                                      left */
     unsigned                           error_logged:1;  /* an error reply was
                                                            logged */
 };

@@ -283,6 +283,7 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 
     q->taken = plan.first;
     q->end = plan.end;
+    feed->full |= (plan.end < q->answer.nentries);
 
     ngx_conduit_feed_changed(feed, &plan, &cursor);
 
@@ -302,13 +303,19 @@ ngx_conduit_feed_begin(ngx_conduit_feed_t *feed)
 }
 
 
-/* ends an answer of which no entry is taken; more: the answer before it was
-   full */
+/* ends an answer of which no entry is taken; more: the answer before it did not
+   tell whether the stream has more entries */
 
 static void
 ngx_conduit_feed_take_nothing(ngx_conduit_feed_t *feed,
     conduit_history_next_e next, ngx_uint_t more)
 {
+    /* neither does this one */
+
+    if (next != CONDUIT_HISTORY_NEXT_IDLE) {
+        feed->full |= more;
+    }
+
     if (next == CONDUIT_HISTORY_NEXT_WAIT) {
         ngx_conduit_feed_later(feed);
         feed->on->outage(feed->data);
@@ -319,8 +326,8 @@ ngx_conduit_feed_take_nothing(ngx_conduit_feed_t *feed,
     if (next == CONDUIT_HISTORY_NEXT_IDLE) {
         ngx_conduit_feed_count_empty(feed);
 
-        /* so the full answer before this one had all there is: some clients are
-           told that */
+        /* so the answer before this one had all there is: some clients are told
+           that */
 
         if (more) {
             feed->on->appended(feed->data);

@@ -343,6 +343,11 @@ ngx_conduit_pull_send(ngx_conduit_listener_t *l)
         return NGX_OK;
     }
 
+    /* it is answered now, but the stream may have entries that the worker has
+       not read yet */
+
+    all = all && ngx_conduit_channel_at_end(pull->channel, l);
+
     ngx_conduit_pull_finish(pull,
                             all ? NGX_CONDUIT_PULL_ALL : NGX_CONDUIT_PULL_PART,
                             pull->ended ? NGX_CONDUIT_CLOSE_END

@@ -41,6 +41,8 @@ my $SERVER = join '', pages(), map { location(@$_) }
     ['resume', 'format text', 'resume_only on'],
     ['small', 'format text', 'buffer_size 100'],
     ['tiny', 'format text', 'window 1', 'read_count 1', 'buffer_size 60'],
+    ['few', 'format text', 'read_count 1'],
+    ['held-few', 'format text', 'read_count 1', 'wakeup poll 60s'],
     ['coalesce', 'format text', 'coalesce 200ms'],
     ['polls', 'format text', 'wakeup poll 50ms'],
     ['short', 'format text', 'max_wait 300ms'],
@@ -589,6 +591,60 @@ wait_for(20, sub { $proxy->tell('held') });
 $proxy->tell('release');
 is answer($c)->{data}, '1',
     'conduit_gateway_outage 0: a server that is up has time to reply';
+
+# more entries come at once than Redis is asked for: what was read is answered, and
+# the client is up to date when it has all
+
+{
+    my ($run, $key) = run();
+    my ($next, @got) = ('1-0');
+
+    fill($key, 1);
+    $c = ask('few', $run, id => $next, wait => '60s');
+    waiting(1, 'few: the request waits');
+    redis('EVAL', "for i = 2, 9 do redis.call('XADD', KEYS[1], i .. '-0', "
+                  . "'data', i) end", 1, $key);
+
+    for (1 .. 9) {
+        $a = answer($c);
+        push @got, split / /, $a->{data};
+        $next = $a->{next};
+
+        is $a->{all}, @got < 8 ? '' : 'true',
+            'few: up to date after ' . @got . ' of 8' if @got < 8 || $a->{all};
+        last if $a->{all};
+        $c = ask('few', $run, id => $next);
+    }
+
+    is "@got", '2 3 4 5 6 7 8 9', 'few: each entry is answered once';
+}
+
+# another stream has the key, which is read from its beginning, an entry at a time,
+# while one of the replies is held
+
+for my $n (1 .. 6) {
+    my ($run, $key) = run();
+    fill($key, 1 .. 5);
+
+    my $sse = sse_open($nginx, path => "/held-few/x?run=$run");
+    $sse->events(5);
+
+    redis('EVAL', "redis.call('DEL', KEYS[1]) for i = 1, 3 do redis.call("
+                  . "'XADD', KEYS[1], i .. '-0', 'data', 'new ' .. i) end",
+          1, $key);
+    $proxy->tell('hold', $key, $n);
+    $c = ask('held-few', $run, id => '5-0');
+    wait_for(20, sub {
+        $c->until(0.01, sub { $c->{ended} }) || $proxy->tell('held');
+    });
+    $proxy->tell('release');
+
+    $a = answer($c);
+    is $a->{data}, 'new 1 new 2 new 3',
+        "reply $n is held: all there was before the request is answered";
+    is $a->{all}, 'true', "reply $n is held: the client is up to date";
+    $sse->close;
+}
 
 is pull('held', $run)->{data}, '1', 'through the proxy';
 
