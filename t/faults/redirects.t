@@ -187,6 +187,31 @@ is redirects('publish'), $before,
 $nginx->stop;
 $fake->stop;
 
+# a slot that no server holds, by the map: MOVED is the first that tells of it
+
+my $moved;
+$fake = Conduit::Fake->start(sub {
+    my ($name) = map { uc } @_;
+
+    return "-MOVED 16383 127.0.0.1:$here\r\n" if $name =~ /^EVAL/;
+    return Conduit::Fake::encode([
+        [0, 16382, [\'127.0.0.1', $moved, \('0' x 40), []]]])
+        if $name eq 'CLUSTER';
+
+    return $name eq 'PING' ? "+PONG\r\n" : "+OK\r\n";
+}, port => $moved = Conduit::Servers::unused_port());
+
+$nginx = nginx_start(server => pages() . publish_location(
+    'conduit_publish_rate off;', redis => "redis+cluster://127.0.0.1:$moved"));
+($worker) = $nginx->workers;
+
+$ch = channel_on($here);
+post($ch, 'MOVED with a slot that is not in the map: the message is taken');
+is redirects('publish'), 1, 'it is redirected once';
+is answer($here, $ch->{key}), 1, 'it is at the server that MOVED names';
+stop();
+$fake->stop;
+
 # nothing is at the second master, says the seed: the gateway leaves it once it
 # reads nothing there
 
