@@ -849,6 +849,9 @@ for my $path ('json', 'tiny', 'few', 'polls', 'apart', 'holds', 'ends') {
     is $r->{status}, 503, 'an error of Redis is 503 in the end';
     is $r->{headers}{'retry-after'}, 1, 'it asks the client to come back';
     is $r->{headers}{'cache-control'}, 'no-store', 'it is not kept';
+    is scalar(() = $nginx->error_log
+                   =~ /\[error\].* reading "stream:\$arg_run" failed: BUSY /g),
+        1, 'the log has the error once, however often it is asked';
 
     $proxy->tell('error-for', $key, '');
 
