@@ -190,6 +190,63 @@ is_deeply [$nginx->workers], [$worker], 'the worker that had no memory lives';
 $nginx->stop;
 
 
+# --- a request for JSON: with each allocation that fails
+
+my $ends = "$Conduit::TMP/ends.log";
+
+$nginx = start(
+    http => "log_format ends '\$status \$conduit_gateway_close';"
+            . "access_log $ends ends;",
+    server => gateway_location('conduit_gateway_auth off;'));
+($worker) = $nginx->workers;
+
+# the status of the answer, "cut" if there is none
+sub pull {
+    my $args = shift;
+
+    my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $nginx->port)
+        or die "connect: $!";
+
+    $socket->print("GET /events/$ORG?$args HTTP/1.0\r\n",
+                   "Accept: application/json\r\n\r\n");
+
+    my $response = do { local $/; <$socket> } // '';
+    return $response =~ m{^HTTP/1\.1 (\d+)} ? $1 : 'cut';
+}
+
+is pull('channel_id=' . uuid()), 200, 'JSON: an answer while there is memory';
+
+# up to the allocations that come after the channel's
+
+for ($n = 1; $n < 100; $n++) {
+    fail_at($n);
+    my $status = pull('channel_id=' . uuid());
+    my $failed = has_failed();
+    fail_at(0);
+
+    last if $status !~ /^(?:500|cut)$/ || !$failed;
+}
+
+# only the argument is of that size
+
+fail_at(1, 5000, 6000);
+is pull('channel_id=' . uuid() . '&wait=' . '%30' x 1700), 500,
+    'JSON: an argument that there is no memory for is no other one';
+ok has_failed(), 'JSON: there is no memory for the argument';
+fail_at(0);
+
+is pull('channel_id=' . uuid()), 200, 'JSON: an answer as before';
+is_deeply [$nginx->workers], [$worker], 'JSON: the worker lives';
+$nginx->stop;
+
+my @ends = split /\n/, read_file($ends);
+
+ok grep({ $_ eq '500 error' } @ends),
+    'JSON: without memory for a channel, the request ends with an error';
+is_deeply [grep { /^500/ && !/ (?:-|error)$/ } @ends], [],
+    'JSON: a request without memory has no other end';
+
+
 # --- the memory for a server that is the master now
 
 my $servers = Conduit::Servers->new;
