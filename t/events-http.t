@@ -507,6 +507,21 @@ for my $case (['Content-Length: 10', 'part'],
         "a body that does not end is refused ($case->[0])";
 }
 
+# what follows a broken chunk is part of the body, and no request
+for my $case (['GET', $path], ['GET', $path =~ s/(token=...)/$1x/r],
+              ['POST', $path])
+{
+    my ($method, $where) = @$case;
+    $wire = Conduit::SSE->on(connected($nginx->port),
+        request_of($where, method => $method,
+                   headers => ['Transfer-Encoding: chunked'],
+                   body => "no size\r\n" . request_of('/ok')));
+    ok $wire->end, "a broken chunk ends the response ($method)";
+    is $wire->status, 400, "a broken chunk is refused ($method)";
+    is $wire->headers->{connection}, 'close',
+        "a broken chunk ends the connection ($method)";
+}
+
 $wire = Conduit::SSE->on(connected($nginx->port),
                          request_of($path, headers => ['Content-Length: 4'],
                                     body => 'text'));
