@@ -523,6 +523,30 @@ for my $where (sort keys %LOCATIONS) {
 }
 
 
+# --- large entries
+
+{
+    my $c = channel();
+    my $client = ask('events', $c);
+
+    fill($c, 1, 2, size => 16_000);
+    is got($client, 2), '1..2', 'large entries: the first ones come';
+
+    my $reads = calls('xread') + calls('xrange');
+
+    # all at once, so that one read would get them
+    redis('EVAL', "for i, data in ipairs(ARGV) do redis.call('XADD', KEYS[1],"
+                  . " '1000-' .. i + 2, 'data', data) end",
+          1, stream_key($ORG, $c),
+          map { message(channel_id => $c, sequence => $_,
+                        payload => { value => 'x' x 16_000 }) } 3 .. 42);
+
+    is got($client, 40), '3..42', 'large entries: all come';
+    cmp_ok calls('xread') + calls('xrange') - $reads, '>=', 5,
+        'large entries: 640k are read in portions of 128k';
+}
+
+
 # --- a position below the window that no entry has
 
 for my $where (sort keys %LOCATIONS) {
