@@ -164,7 +164,15 @@ for my $where (sort keys %$steps) {
     is post_all($ch), $OK, "$where: messages are taken";
     is scalar(my @at = lengths($ch)), 1, "$where: there is one stream";
 
-    key_is_safe($ch, $_, $where) for 'new', 'known';
+    # docs/redis.md: 503 while the keys are not all at the source
+
+    my %status = map { $_ => key_is_safe($ch, $_, $where)->{status} }
+                 qw(new known);
+
+    is "$status{new} $status{known}",
+        $where eq 'at rest' ? '200 200'
+        : $where eq 'the slot is open' ? '503 200' : '503 503',
+        "$where: a new key and a known one";
 
     ok eval { $step->open if $where eq 'at rest'; $step->move; 1 },
         "$where: what is left moves" or diag $@;
