@@ -72,6 +72,7 @@ my $nginx = nginx_start(
       =~ s{\s*limit_req zone=verified;}{add_header X-Verified
           "[\$conduit_verified_org_id][\$conduit_verified_channel_id]"
           always;}r
+    . "location /outer/ { $COOKIE" . place('/outer/inner/') . '}'
     . place('/list/', $LIST)
     . place('/both/', "$COOKIE $CREDENTIALS")
     . place('/off/', 'conduit_gateway_cors off;')
@@ -162,6 +163,8 @@ is_refused $at, [Cookie => "conduits=$good"], 400, 'Missing token',
     'another cookie is no token';
 is_refused "/empty/$ORG?$query", [cookie($good)], 400, 'Missing token',
     'an empty value is no token';
+is_streamed "/outer/inner/$ORG?$query", [cookie($good)],
+    'the directive is inherited';
 is_refused "/list/$ORG?$query", [cookie($good)], 400, 'Missing token',
     'without the directive a cookie is no token';
 is_refused $at, [cookie($bad)], 401, 'Invalid token', 'a bad cookie is refused';
