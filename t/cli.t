@@ -148,6 +148,9 @@ my $back = nginx_start(server =>
         =~ s{\Q$Conduit::TMP\E/secret}{$DIR/publish.secret}r
         =~ s{\Q$Conduit::TMP\E/key\.pub}{$DIR/gateway.pem}r
     . publish_location() =~ s{/publish/}{/slow/publish/}r
+        =~ s{\Q$Conduit::TMP\E/secret}{$DIR/publish.secret}r
+    . publish_location('conduit_publish_rate 5r/m;')
+        =~ s{/publish/}{/rare/publish/}r
         =~ s{\Q$Conduit::TMP\E/secret}{$DIR/publish.secret}r);
 
 my $url = 'http://127.0.0.1:' . $back->port;
@@ -282,12 +285,10 @@ subtest 'a message over the rate waits' => sub {
     is($code, 0, '429 is tried again') or diag($err);
     is(scalar @{ entries($channel) }, 25, 'all are stored, once');
 
-    run_with(join('', map { "$_\n" } 1 .. 20), 'publish', '-c', $channel,
-             '--batch', '--url', "$url/slow");
     cli_fails(6, qr/^conduit: publish: 429 Rate limit of/,
-              'a rate that is not waited for', 'publish', '-c', $channel,
-              '--url', "$url/slow", '--retry-for', 0,
-              map { "$_" } 1 .. 41);
+              'a rate that is not waited for', 'publish', '-c', uuid(),
+              '--url', "$url/rare", '--retry-for', 0,
+              map { "$_" } 1 .. 11);
 };
 
 

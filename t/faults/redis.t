@@ -439,6 +439,9 @@ subtest 'TEST 10: Redis closes a bell that does not keep up' => sub {
 
     is(scalar(grep { defined } map { $_->status } @clients), 300,
        'clients of 300 streams');
+    ok(wait_for(60, sub {
+        redis('INFO', 'stats') =~ /^tracking_total_keys:(\d+)/m && $1 >= 300
+    }), 'Redis is asked about each of them');
     redis('EVAL', 'for i, k in ipairs(KEYS) do'
                   . ' redis.call("XADD", k, "*", "data", ARGV[i]) end',
           300, @keys, map { message(channel_id => $_) } @channels);
