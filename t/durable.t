@@ -911,10 +911,8 @@ unlike $nginx->error_log, qr/\[(?:alert|emerg|crit)\]/, 'the log has no alert';
 
     my @polls = map { poll('late', $run, "offset=$_-0") } 1 .. $many;
 
-    wait_for(60, sub {
-        return $many <= (() = $nginx->error_log
-                              =~ m{request line: "GET /late[^"]*live=long}g);
-    });
+    ok wait_for(60, sub { !unread($nginx->port) }),
+        "$many readers wait for Redis";
     redis_start();
     add($key, $_ . '-0', data => $_) for 1, $many + 1;
 

@@ -48,7 +48,7 @@ use Conduit::SSE;
 our @EXPORT = qw(
     $ORG $CHANNEL
     redis redis_version redis_start redis_stop redis_pause redis_resume
-    redis_input
+    redis_input unread
     stream_key xadd
     publish_token gateway_token jwt logs_tokens
     message publish_request uuid
@@ -185,8 +185,14 @@ sub redis_resume { kill 'CONT', $redis_pid }
 # How many bytes in the connections to Redis it has not read yet.  While Redis
 # is stopped or busy, this shows whether a command was sent.
 
-sub redis_input {
-    my $local = sprintf '0100007F:%04X', $REDIS_PORT;
+sub redis_input { return unread($REDIS_PORT) }
+
+
+# The same of any server on a port of 127.0.0.1, connections that it has not
+# accepted included.  It knows of all that was sent to it when this is 0.
+
+sub unread {
+    my $local = sprintf '0100007F:%04X', shift;
     my $bytes = 0;
 
     open my $fh, '<', '/proc/net/tcp' or die "/proc/net/tcp: $!";
