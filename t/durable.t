@@ -912,7 +912,7 @@ unlike $nginx->error_log, qr/\[(?:alert|emerg|crit)\]/, 'the log has no alert';
     my @polls = map { poll('late', $run, "offset=$_-0") } 1 .. $many;
 
     ok wait_for(60, sub { !unread($nginx->port) }),
-        "$many readers wait for Redis";
+        "the requests of $many readers are read without Redis";
     redis_start();
     add($key, $_ . '-0', data => $_) for 1, $many + 1;
 

@@ -723,12 +723,13 @@ for my $name ('small', 'tiny') {
     is upto($none, '2-3'), '2-1..3', "$where: who has no position is not told";
     $resumed->until($LIMIT, sub { $resumed->parse_header });
 
-    # Redis reads what is asked before the DEL, if a probe of the worker came
-    # before it on that connection: then there is more before the gap
+    # a probe of the worker may be on its connection before the DEL is on
+    # another: Redis then reads the client's question before the DEL, too, and
+    # the client gets entries before it is told of the gap
 
-    my $seen = upto($resumed, '2-3');
-    $seen =~ s/^1-4(?:\.\.(\d+))? gone\(1-(??{ $1 || 4 })\)/gone(1-3)/;
-    is $seen, 'gone(1-3) 2-1..3', "$where: who had come before is told";
+    like upto($resumed, '2-3'),
+        qr/^(?:gone\(1-3\)|1-4 gone\(1-4\)|1-4\.\.(\d+) gone\(1-\1\)) 2-1\.\.3$/,
+        "$where: who had come before is told";
 
     fill(2, 4, 4, phase => 'END');
     my ($had, $told) = read_on($slow) =~ /^1-1\.\.(\d+) (.*)$/;

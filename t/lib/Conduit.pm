@@ -188,8 +188,8 @@ sub redis_resume { kill 'CONT', $redis_pid }
 sub redis_input { return unread($REDIS_PORT) }
 
 
-# The same of any server on a port of 127.0.0.1, connections that it has not
-# accepted included.  It knows of all that was sent to it when this is 0.
+# How many bytes a server has not read yet that were sent to this port of
+# 127.0.0.1, over connections that it has not accepted, too.
 
 sub unread {
     my $local = sprintf '0100007F:%04X', shift;
