@@ -242,6 +242,46 @@ sub error_log {
 }
 
 
+# The error lines of workers about Redis, from an offset of the log on; and those
+# among them that say too early what was said before.  A connection says a reason
+# once a minute until it is connected again; anything else may be said once in
+# 10 s.  It is read from the times of the lines, so it holds on a slow machine.
+
+sub redis_errors {
+    my ($self, $from) = @_;
+
+    my (%said, @errors, @again);
+
+    for (split /\n/, substr $self->error_log, $from) {
+        my ($h, $m, $s, $level, $pid, $text) =
+            m{^\S+ (\d+):(\d+):(\d+) \[(\w+)\] (\d+)\S* .*?conduit: (redis .*)}
+            or next;
+        my $now = 3600 * $h + 60 * $m + $s;
+
+        if ($text =~ /^(redis \S+ \S+): connected again/) {
+            delete $said{"$pid $1"};
+            next;
+        }
+
+        next if $level ne 'error' || $text =~ / client: /;
+
+        my ($who) = $text =~ /^(redis \S+ \S+):/;
+        my $wait = $text =~ s/, next try in \d+ms// ? 60 : 10;
+        my $before = \$said{"$pid " . ($who // '')}{$text};
+
+        push @errors, $_;
+
+        # a second is lost in the times; a day has 86400
+        push @again, $_
+            if defined $$before && ($now - $$before) % 86400 < $wait - 1;
+
+        $$before = $now;
+    }
+
+    return (\@errors, \@again);
+}
+
+
 sub access_log {
     my $self = shift;
 
