@@ -25,11 +25,13 @@ system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
        . " -keyout $TMP/tls.key -out $TMP/tls.crt 2>/dev/null") == 0
     or die 'openssl failed';
 
-# QUIC is on UDP; the port is free there, too
-my $quic = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Proto => 'udp')
-    or die "no free port: $!";
-my $port = $quic->sockport;
-$quic->close;
+# QUIC is on UDP; the ports are free there, too
+my @quic = map {
+    IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Proto => 'udp')
+        or die "no free port: $!"
+} 1 .. 2;
+my ($port, $patient) = map { $_->sockport } @quic;
+$_->close for @quic;
 
 my $locations = pages()
     . publish_location('conduit_publish_auth off; conduit_publish_rate off;')
@@ -37,15 +39,21 @@ my $locations = pages()
                        . 'conduit_gateway_keepalive off;'
                        . 'conduit_gateway_after_end stop;');
 
-my $nginx = nginx_start(server => $locations, http => <<"EOC");
+# NGINX forgets a client from which nothing comes for the keepalive_timeout, a
+# stopped one as well
+my %timeout = ($port => '10s', $patient => '10m');
+
+my $nginx = nginx_start(server => $locations, http => join '', map { <<"EOC" }
     server {
-        listen 127.0.0.1:$port quic;
+        listen 127.0.0.1:$_ quic;
         ssl_certificate $TMP/tls.crt;
         ssl_certificate_key $TMP/tls.key;
-        keepalive_timeout 10s;      # of QUIC, too
+        keepalive_timeout $timeout{$_};
+        send_timeout 10m;
         $locations
     }
 EOC
+    sort keys %timeout);
 
 
 # a response that curl writes, with its header
@@ -53,7 +61,7 @@ package H3 {
     our @ISA = 'Conduit::SSE';
 
     sub open {
-        my ($class, $path, @options) = @_;
+        my ($class, $to, $path, @options) = @_;
 
         my $self = bless({ raw => '', body => '', parsed => 0, events => [],
                            taken => 0, comments => [], method => 'GET' },
@@ -61,7 +69,7 @@ package H3 {
 
         $self->{pid} = CORE::open($self->{socket}, '-|', 'curl', '-sS', '-k',
                                   '-N', '-i', '--http3-only', '--max-time', 600,
-                                  @options, "https://127.0.0.1:$port$path")
+                                  @options, "https://127.0.0.1:$to$path")
             // die "curl: $!";
 
         $self->until(20, sub { $self->parse_header }) or die 'no response';
@@ -80,7 +88,7 @@ package H3 {
 sub stream {
     my ($path, @options) = @_;
 
-    return H3->open($path, @options);
+    return H3->open($port, $path, @options);
 }
 
 sub post {
@@ -88,8 +96,8 @@ sub post {
 
     my $body = write_file("$TMP/body", message(%f));
 
-    return H3->open("/publish/$ORG/$f{channel_id}", '--data-binary', "\@$body",
-                    '-H', 'Content-Type: application/x-protobuf');
+    return stream("/publish/$ORG/$f{channel_id}", '--data-binary', "\@$body",
+                  '-H', 'Content-Type: application/x-protobuf');
 }
 
 sub subscribers { metrics($nginx, 'gateway')->{subscribers} }
@@ -160,7 +168,7 @@ are_there(0, 'a client that left is noticed, though nothing is sent');
 # --- a client that does not read for a while
 
 my $much = uuid();
-my $slow = stream(events_path(channel_id => $much));
+my $slow = H3->open($patient, events_path(channel_id => $much));
 
 are_there(1, 'a client that will stop reading is counted');
 kill 'STOP', $slow->{pid};
