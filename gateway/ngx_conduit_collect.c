@@ -15,6 +15,13 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
+/* about how many bytes of copied pieces a write may have: so much memory a client
+   takes that does not read them */
+#define NGX_CONDUIT_JOINT  16384
+
+
+static size_t ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t *last);
 static ngx_int_t ngx_conduit_sub_take(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last, ngx_conduit_frame_t **rest);
@@ -64,8 +71,9 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
 
     rest = NULL;
 
-    while ((rest != NULL || (sub->pending - before < limit
-                             && sub->gzip.size - size < limit))
+    while ((rest != NULL
+            || (sub->pending - before < ngx_conduit_sub_limit(sub, *last)
+                && sub->gzip.size - size < limit))
            && !*end)
     {
 
@@ -95,6 +103,18 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
          : ngx_conduit_sub_finish_control(sub, owes, 1, first, last);
 
     return rc == NGX_OK ? NGX_AGAIN : NGX_ERROR;
+}
+
+
+static size_t
+ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_conduit_out_t *last)
+{
+    size_t  limit;
+
+    limit = sub->hub->settings.buffer_size;
+
+    return last != NULL && ngx_conduit_sub_joined(last)
+           ? ngx_min(limit, NGX_CONDUIT_JOINT) : limit;
 }
 
 

@@ -19,8 +19,12 @@
 /* a scratch buffer larger than this, after a large message, is freed */
 #define NGX_CONDUIT_SCRATCH_KEEP  262144
 
+/* bytes that a joint frame has room for at first */
+#define NGX_CONDUIT_JOINT_MIN     1024
+
 
 static ngx_conduit_frame_t *ngx_conduit_frame_copy(conduit_buf_t *b);
+static size_t ngx_conduit_frame_room(size_t len);
 static void ngx_conduit_frame_entry(ngx_conduit_hub_t *hub,
     const ngx_conduit_entry_t *entry, conduit_format_entry_t *e);
 
@@ -209,6 +213,55 @@ ngx_conduit_frame_alloc(size_t len)
     }
 
     return f;
+}
+
+
+ngx_conduit_frame_t *
+ngx_conduit_frame_joint(ngx_conduit_frame_t *joint, const void *data,
+    size_t len)
+{
+    size_t                has, room;
+    ngx_conduit_frame_t  *f;
+
+    has = joint ? joint->len : 0;
+    room = ngx_conduit_frame_room(has + len);
+
+    f = joint;
+
+    if (f == NULL || room > ngx_conduit_frame_room(has)) {
+
+        f = ngx_conduit_frame_alloc(room);
+
+        if (f == NULL) {
+            return NULL;
+        }
+
+        f->joint = 1;
+
+        if (joint != NULL) {
+            ngx_memcpy(f->data, joint->data, has);
+            ngx_conduit_frame_release(joint);
+        }
+    }
+
+    ngx_memcpy(f->data + has, data, len);
+    f->len = has + len;
+
+    return f;
+}
+
+
+/* the bytes that a joint frame of a length has room for: twice as many each time
+   it grows */
+
+static size_t
+ngx_conduit_frame_room(size_t len)
+{
+    size_t  room;
+
+    for (room = NGX_CONDUIT_JOINT_MIN; room < len; room *= 2) { /* void */ }
+
+    return room;
 }
 
 

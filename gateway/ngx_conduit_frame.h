@@ -27,6 +27,8 @@ typedef struct {
     unsigned                end:1;         /* the message ends its stream */
     unsigned                prompt:1;      /* it is not a delta, and therefore
                                               never held back */
+    unsigned                joint:1;       /* made by ngx_conduit_frame_joint()
+                                            */
     ngx_conduit_deflated_t *deflated;      /* NULL: not needed so far */
     uint64_t                serial;        /* a number that no other frame has;
                                               0: not needed so far.  Both are
@@ -70,6 +72,14 @@ void ngx_conduit_frame_skipped(ngx_conduit_hub_t *hub, ngx_conduit_key_t *key,
 
 /* Makes a frame for len bytes that the caller sets, with one reference. */
 ngx_conduit_frame_t *ngx_conduit_frame_alloc(size_t len);
+
+/*
+ * Appends bytes to a frame that this function has made and that has one
+ * reference; NULL: makes one.  Returns the frame, which may have moved; or NULL
+ * when memory is out: the one that was given is then as before.
+ */
+ngx_conduit_frame_t *ngx_conduit_frame_joint(ngx_conduit_frame_t *joint,
+    const void *data, size_t len);
 
 void ngx_conduit_frame_release(ngx_conduit_frame_t *frame);
 

@@ -10,6 +10,12 @@
  * the request's pool and reused, so that the memory of a response that lasts
  * for days does not grow.  In a response in gzip (ngx_conduit_gzip.h), the
  * compressed form of a frame is sent, and other bytes in stored blocks.
+ *
+ * Small pieces that follow each other in a chain, as when a client gets the
+ * history, are copied into one "joint" frame, which belongs to this response
+ * alone and is freed when it was sent.  The reason is that NGINX never frees
+ * the buffers of a request, 176 bytes for each: a client that got 200 small
+ * events at once would keep 35 KB for as long as its stream lasts.
  */
 
 #include <ngx_config.h>
@@ -24,42 +30,39 @@
 #include "ngx_conduit_send.h"
 
 
+/* pieces of up to this many bytes are copied if others are beside them */
+#define NGX_CONDUIT_PIECE  4096
+
+
 static ngx_int_t ngx_conduit_sub_push_stored(ngx_conduit_sub_t *sub,
-    u_char *data, size_t len, ngx_conduit_out_t **first,
-    ngx_conduit_out_t **last);
-static ngx_int_t ngx_conduit_sub_push_own(ngx_conduit_sub_t *sub, size_t len,
+    ngx_conduit_frame_t *frame, u_char *data, size_t len,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last);
-static ngx_int_t ngx_conduit_sub_push_bytes(ngx_conduit_sub_t *sub,
-    u_char *data, size_t len, ngx_conduit_out_t **first,
+static ngx_int_t ngx_conduit_sub_push_copy(ngx_conduit_sub_t *sub,
+    const u_char *data, size_t len, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last);
+static ngx_int_t ngx_conduit_sub_push_bytes(ngx_conduit_sub_t *sub,
+    ngx_conduit_frame_t *frame, u_char *data, size_t len,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+static ngx_uint_t ngx_conduit_sub_join(ngx_conduit_sub_t *sub,
+    ngx_conduit_out_t *out, const u_char *data, size_t len);
 static ngx_conduit_out_t *ngx_conduit_sub_out(ngx_conduit_sub_t *sub,
-    u_char *data, size_t len);
+    ngx_conduit_frame_t *frame, u_char *data, size_t len);
+static void ngx_conduit_sub_set_bytes(ngx_conduit_out_t *out, u_char *data,
+    size_t len);
 
 
 ngx_int_t
 ngx_conduit_sub_push(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last)
 {
-    ngx_int_t  rc;
-
     if (sub->gzip.on) {
         ngx_conduit_gzip_text(&sub->gzip, frame->data, frame->len);
-        rc = ngx_conduit_sub_push_stored(sub, frame->data, frame->len, first,
-                                         last);
-
-    } else {
-        rc = ngx_conduit_sub_push_bytes(sub, frame->data, frame->len, first,
-                                        last);
+        return ngx_conduit_sub_push_stored(sub, frame, frame->data, frame->len,
+                                           first, last);
     }
 
-    if (rc != NGX_OK) {
-        ngx_conduit_frame_release(frame);
-        return NGX_ERROR;
-    }
-
-    (*last)->frame = frame;
-
-    return NGX_OK;
+    return ngx_conduit_sub_push_bytes(sub, frame, frame->data, frame->len,
+                                      first, last);
 }
 
 
@@ -69,7 +72,6 @@ ngx_conduit_sub_push_piece(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
     ngx_conduit_out_t **last)
 {
     size_t            grown;
-    ngx_int_t         rc;
     const ngx_str_t  *piece;
 
     piece = ngx_conduit_gzip_frame(&sub->gzip, frame, tail, &grown);
@@ -80,23 +82,13 @@ ngx_conduit_sub_push_piece(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
 
     frame->refs++;
 
-    if (piece != NULL) {
-        rc = ngx_conduit_sub_push_bytes(sub, piece->data, piece->len, first,
-                                        last);
-
-    } else {
-        rc = ngx_conduit_sub_push_stored(sub, frame->data, frame->len, first,
-                                         last);
+    if (piece == NULL) {
+        return ngx_conduit_sub_push_stored(sub, frame, frame->data, frame->len,
+                                           first, last);
     }
 
-    if (rc != NGX_OK) {
-        ngx_conduit_frame_release(frame);
-        return NGX_ERROR;
-    }
-
-    (*last)->frame = frame;
-
-    return NGX_OK;
+    return ngx_conduit_sub_push_bytes(sub, frame, piece->data, piece->len,
+                                      first, last);
 }
 
 
@@ -104,65 +96,116 @@ ngx_int_t
 ngx_conduit_sub_push_end(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last)
 {
-    if (ngx_conduit_sub_push_own(sub, CONDUIT_DEFLATE_END, first, last)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
+    u_char  end[CONDUIT_DEFLATE_END];
 
-    conduit_deflate_end(sub->gzip.crc, sub->gzip.size, (*last)->own);
+    conduit_deflate_end(sub->gzip.crc, sub->gzip.size, end);
 
-    return NGX_OK;
+    return ngx_conduit_sub_push_copy(sub, end, sizeof(end), first, last);
 }
 
 
+ngx_uint_t
+ngx_conduit_sub_joined(ngx_conduit_out_t *out)
+{
+    return out->frame != NULL && out->frame->joint;
+}
+
+
+/* appends bytes in stored blocks; takes over the reference to their frame, which
+   is NULL if they are of none, even on failure */
+
 static ngx_int_t
-ngx_conduit_sub_push_stored(ngx_conduit_sub_t *sub, u_char *data, size_t len,
-    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+ngx_conduit_sub_push_stored(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
+    u_char *data, size_t len, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last)
 {
     size_t  n;
+    u_char  head[CONDUIT_DEFLATE_STORED];
 
     for ( /* void */ ; len; data += n, len -= n) {
 
         n = ngx_min(len, CONDUIT_DEFLATE_BLOCK);
 
-        if (ngx_conduit_sub_push_own(sub, CONDUIT_DEFLATE_STORED, first, last)
+        conduit_deflate_stored(n, head);
+
+        if (ngx_conduit_sub_push_copy(sub, head, sizeof(head), first, last)
             != NGX_OK)
         {
-            return NGX_ERROR;
+            break;
         }
 
-        conduit_deflate_stored(n, (*last)->own);
+        /* the last block holds the frame: it is consumed after the others */
 
-        if (ngx_conduit_sub_push_bytes(sub, data, n, first, last) != NGX_OK) {
-            return NGX_ERROR;
+        if (n == len) {
+            return ngx_conduit_sub_push_bytes(sub, frame, data, n, first,
+                                              last);
+        }
+
+        if (ngx_conduit_sub_push_bytes(sub, NULL, data, n, first, last)
+            != NGX_OK)
+        {
+            break;
         }
     }
 
-    return NGX_OK;
+    if (frame != NULL) {
+        ngx_conduit_frame_release(frame);
+    }
+
+    return NGX_ERROR;
 }
 
 
-/* appends a buffer for a few bytes of gzip, which are in out->own and are set
-   by the caller */
+/* appends a copy of a few bytes */
 
 static ngx_int_t
-ngx_conduit_sub_push_own(ngx_conduit_sub_t *sub, size_t len,
-    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+ngx_conduit_sub_push_copy(ngx_conduit_sub_t *sub, const u_char *data,
+    size_t len, ngx_conduit_out_t **first, ngx_conduit_out_t **last)
 {
-    return ngx_conduit_sub_push_bytes(sub, NULL, len, first, last);
+    ngx_conduit_frame_t  *frame;
+
+    if (*last != NULL && ngx_conduit_sub_join(sub, *last, data, len)) {
+        return NGX_OK;
+    }
+
+    frame = ngx_conduit_frame_joint(NULL, data, len);
+
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_conduit_sub_push_bytes(sub, frame, frame->data, len, first,
+                                      last);
 }
 
 
+/* appends bytes of a frame, or others, which must stay valid until they are
+   reaped; takes over the reference to the frame, even on failure */
+
 static ngx_int_t
-ngx_conduit_sub_push_bytes(ngx_conduit_sub_t *sub, u_char *data, size_t len,
-    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
+ngx_conduit_sub_push_bytes(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
+    u_char *data, size_t len, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last)
 {
     ngx_conduit_out_t  *out;
 
-    out = ngx_conduit_sub_out(sub, data, len);
+    if (*last != NULL && ngx_conduit_sub_join(sub, *last, data, len)) {
+
+        if (frame != NULL) {
+            ngx_conduit_frame_release(frame);
+        }
+
+        return NGX_OK;
+    }
+
+    out = ngx_conduit_sub_out(sub, frame, data, len);
 
     if (out == NULL) {
+
+        if (frame != NULL) {
+            ngx_conduit_frame_release(frame);
+        }
+
         return NGX_ERROR;
     }
 
@@ -179,13 +222,67 @@ ngx_conduit_sub_push_bytes(ngx_conduit_sub_t *sub, u_char *data, size_t len,
 }
 
 
-/* makes a buffer for data, which must stay valid until the buffer is reaped;
-   reuses a former buffer if possible; counts the bytes as pending */
+/* adds a copy of bytes to a buffer that was not sent yet.  Returns 0 if one of
+   the two is large, or when memory is out: the bytes then need a buffer of
+   their own */
+
+static ngx_uint_t
+ngx_conduit_sub_join(ngx_conduit_sub_t *sub, ngx_conduit_out_t *out,
+    const u_char *data, size_t len)
+{
+    size_t                has;
+    ngx_buf_t            *b;
+    ngx_conduit_frame_t  *joint;
+
+    b = &out->buf;
+    has = b->last - b->pos;
+
+    if (len > NGX_CONDUIT_PIECE) {
+        return 0;
+    }
+
+    if (!ngx_conduit_sub_joined(out)) {
+
+        if (has > NGX_CONDUIT_PIECE) {
+            return 0;
+        }
+
+        joint = ngx_conduit_frame_joint(NULL, b->pos, has);
+
+        if (joint == NULL) {
+            return 0;
+        }
+
+        if (out->frame != NULL) {
+            ngx_conduit_frame_release(out->frame);
+        }
+
+        out->frame = joint;
+        ngx_conduit_sub_set_bytes(out, joint->data, has);
+    }
+
+    joint = ngx_conduit_frame_joint(out->frame, data, len);
+
+    if (joint == NULL) {
+        return 0;
+    }
+
+    out->frame = joint;
+    ngx_conduit_sub_set_bytes(out, joint->data, has + len);
+
+    sub->pending += len;
+
+    return 1;
+}
+
+
+/* makes a buffer for data; reuses a former buffer if possible; counts the bytes
+   as pending */
 
 static ngx_conduit_out_t *
-ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
+ngx_conduit_sub_out(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
+    u_char *data, size_t len)
 {
-    ngx_buf_t          *b;
     ngx_conduit_out_t  *out;
 
     out = sub->free;
@@ -202,26 +299,32 @@ ngx_conduit_sub_out(ngx_conduit_sub_t *sub, u_char *data, size_t len)
 
     ngx_memzero(out, sizeof(ngx_conduit_out_t));
 
-    b = &out->buf;
+    out->buf.tag = (ngx_buf_tag_t) &ngx_conduit_gateway_module;
+    out->buf.memory = 1;
+    out->link.buf = &out->buf;
+    out->frame = frame;
 
-    if (data == NULL) {
-        data = out->own;
-    }
-
-    b->start = data;
-    b->pos = data;
-    b->last = data + len;
-    b->end = data + len;
-    b->tag = (ngx_buf_tag_t) &ngx_conduit_gateway_module;
-    b->memory = 1;
-
-    out->link.buf = b;
+    ngx_conduit_sub_set_bytes(out, data, len);
 
     *sub->busy_last = out;
     sub->busy_last = &out->next;
     sub->pending += len;
 
     return out;
+}
+
+
+static void
+ngx_conduit_sub_set_bytes(ngx_conduit_out_t *out, u_char *data, size_t len)
+{
+    ngx_buf_t  *b;
+
+    b = &out->buf;
+
+    b->start = data;
+    b->pos = data;
+    b->last = data + len;
+    b->end = data + len;
 }
 
 
@@ -271,18 +374,18 @@ ngx_conduit_sub_text(ngx_conduit_sub_t *sub, u_char *data, size_t len,
     last = NULL;
 
     if (!sub->gzip.on) {
-        rc = ngx_conduit_sub_push_bytes(sub, data, len, &head, &last);
+        rc = ngx_conduit_sub_push_bytes(sub, NULL, data, len, &head, &last);
 
     } else {
 
-        rc = first ? ngx_conduit_sub_push_bytes(sub,
-                                            (u_char *) conduit_deflate_header,
-                                            CONDUIT_DEFLATE_HEADER, &head,
-                                            &last)
+        rc = first ? ngx_conduit_sub_push_copy(sub, conduit_deflate_header,
+                                               CONDUIT_DEFLATE_HEADER, &head,
+                                               &last)
                    : NGX_OK;
 
         if (rc == NGX_OK) {
-            rc = ngx_conduit_sub_push_stored(sub, data, len, &head, &last);
+            rc = ngx_conduit_sub_push_stored(sub, NULL, data, len, &head,
+                                             &last);
         }
 
         ngx_conduit_gzip_text(&sub->gzip, data, len);

@@ -26,8 +26,6 @@ struct ngx_conduit_out_s {
     ngx_conduit_frame_t    *frame;         /* NULL: the bytes belong to no
                                               frame */
     ngx_conduit_out_t      *next;
-    u_char                  own[16];       /* what buf points to if it has bytes
-                                              of gzip around other bytes */
 };
 
 struct ngx_conduit_sub_s {
@@ -91,6 +89,12 @@ ngx_int_t ngx_conduit_sub_push_piece(ngx_conduit_sub_t *sub,
 /* Appends the end of a response in gzip.  Returns the same. */
 ngx_int_t ngx_conduit_sub_push_end(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last);
+
+/*
+ * Whether a buffer has copies of several pieces, which take memory for this
+ * response alone.
+ */
+ngx_uint_t ngx_conduit_sub_joined(ngx_conduit_out_t *out);
 
 /*
  * Sends bytes that are not an event.  data must stay valid until the response

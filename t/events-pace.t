@@ -294,6 +294,75 @@ for my $where ('events', 'small') {
 }
 
 
+# --- what the history of a stream leaves behind
+
+{
+    my ($empty, $c) = (channel(), channel());
+    my $holder = ask('events', $c);
+
+    fill($c, 1, 200);
+    is upto($holder, 200), '1..200', 'small events are published';
+
+    # a client costs as much after it got 200 of them as one that got none
+
+    my @kept;
+    my $clients = sub {
+        my ($channel, $n) = @_;
+        my $before = rss_kb();
+
+        for (1 .. 200) {
+            my $client = ask('events', $channel);
+
+            $client->started;
+            push @kept, $client;
+            next if !$n || upto($client, $n) eq "1..$n";
+
+            fail "each client gets $n events";
+            last;
+        }
+
+        return rss_kb() - $before;
+    };
+
+    $clients->($c, 200);
+    my ($without, $with) = ($clients->($empty, 0), $clients->($c, 200));
+
+    diag "200 clients: $without kB without events, $with kB after 200 events";
+    cmp_ok $with - $without, '<', 1500,
+        'a client that got 200 small events keeps no memory for them'
+        if $measures;
+    $_->close for @kept, $holder;
+}
+
+
+# --- events that are copied, and events that are not
+
+# sizes of values: events of up to 4096 bytes are copied if others are beside
+# them, into at most 16 KB and one event more
+my @SIZES = ((20) x 3, 5000, 20, 5000, 5000, map({ 3600 + 5 * $_ } 0 .. 100),
+             5000, (3000) x 7, 20_000, 20, 70_000, (20) x 300);
+
+for my $where (qw(events small one)) {
+    my $c = channel();
+    my $live = ask($where, $c);
+
+    $live->started;
+    for my $n (1 .. @SIZES) {
+        fill($c, $n, $n, size => $SIZES[$n - 1]);
+        upto($live, $n) if $n % 7 == 0;
+    }
+    finish($c, @SIZES + 1);
+
+    my @late = (ask($where, $c), ask($where, $c, slow => 1));
+    my $all = '1..' . (@SIZES + 1);
+
+    is whole($_), $all, "$where: events of all sizes, in order"
+        for $live, @late;
+    is join(' ', map { $_->body eq $live->body ? 'same' : 'other' } @late),
+        'same same', "$where: events of all sizes, the same bytes for all";
+}
+
+
 # --- how much is unsent
 
 {
@@ -305,8 +374,13 @@ for my $where ('events', 'small') {
     is upto($other, 1000), '1..1000',
         'a megabyte is published, and read by another client';
 
-    for my $where (qw(events small one)) {
-        my $stalled = stall($where, $c);
+    my $large = channel();
+
+    fill($large, 1, 100, size => 10_000);
+
+    for my $where (qw(events small one large)) {
+        my $stalled = $where eq 'large' ? stall('events', $large)
+                                        : stall($where, $c);
 
         full($stalled);
         $stalled->close;
@@ -325,10 +399,14 @@ for my $where ('events', 'small') {
         'no more than conduit_gateway_buffer_size is unsent in a worker';
     cmp_ok $bytes{one}, '<', 2000 + $SYSTEM,
         'no more than one event is unsent with the smallest buffer size';
-    cmp_ok $bytes{events}, '>', 65536,
+    cmp_ok $bytes{large}, '>', 65536,
         'a client that stalls gets as much as its buffer size';
-    cmp_ok $bytes{events}, '<', 65536 + 2000 + $SYSTEM,
+    cmp_ok $bytes{large}, '<', 65536 + 11_000 + $SYSTEM,
         'a client that stalls gets no more than its buffer size';
+    cmp_ok $bytes{events}, '>', 16384,
+        'a client that stalls gets as many small events as are copied at once';
+    cmp_ok $bytes{events}, '<', 16384 + 2000 + $SYSTEM,
+        'a client that stalls gets no more small events than are copied';
     $other->close;
 }
 
