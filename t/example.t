@@ -162,6 +162,56 @@ like $not->{body}, qr/line 1/, 'the reply says where';
 is_quiet;
 
 
+# --- what a client keeps
+
+SKIP: {
+    skip 'NGINX is built without --with-debug', 3
+        if `$ENV{TEST_NGINX_BINARY} -V 2>&1` !~ /--with-debug\b/;
+
+    start([qr{error_log logs/error\.log info}, 'error_log logs/error.log debug']);
+
+    my ($size) = read_file("$nginx->{root}/nginx.conf")
+                 =~ /request_pool_size (\d+)/;
+    my $org = '1234567890123456';
+    my $resumed = uuid();
+    my @add = (org => $org, channel_id => $resumed);
+
+    xadd(@add, sequence => $_) for 1 .. 10;
+
+    my $first = redis('XRANGE', stream_key($org, $resumed), '-', '+')->[0][0];
+    my $sse = sse_open($nginx, org => $org, channel_id => $resumed, headers => {
+        'Last-Event-ID' => $first,
+        'Connection' => 'keep-alive',
+        'Accept' => 'text/event-stream',
+        'sec-ch-ua-platform' => '"Linux"',
+        'User-Agent' => 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36'
+                        . ' (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36',
+        'sec-ch-ua' => '"Chromium";v="131", "Not_A Brand";v="24"',
+        'sec-ch-ua-mobile' => '?0',
+        'Cache-Control' => 'no-cache',
+        'Origin' => 'https://app.example.com',
+        'Sec-Fetch-Site' => 'same-site',
+        'Sec-Fetch-Mode' => 'cors',
+        'Sec-Fetch-Dest' => 'empty',
+        'Referer' => 'https://app.example.com/',
+        'Accept-Encoding' => 'gzip, deflate, br, zstd',
+        'Accept-Language' => 'en-US,en;q=0.9',
+    });
+
+    is_deeply [map { $_->{json}{sequence} } $sse->events(9)], [2 .. 10],
+        'a browser that comes back gets the history';
+    xadd(@add, sequence => $_) for 11 .. 13;
+    is_deeply [map { $_->{json}{sequence} } $sse->events(3)], [11 .. 13],
+        'a browser that comes back gets what follows';
+
+    my @blocks = $nginx->error_log
+                 =~ /\*(\d+) posix_memalign: \w+:$size /g;
+
+    is scalar(@blocks), 1, 'the request pool of a browser is one block';
+    $sse->close;
+}
+
+
 # --- clients of an organization
 
 start([qr/rate=1000r\/s/, 'rate=1r/m'], [qr/burst=10000/, 'burst=1']);

@@ -17,7 +17,7 @@ use Test::More;
 my $CLIENTS = size(1000, 19_500);
 
 # all on one channel; the small size has a larger share of what is there anyway
-my $MOST = size(9216, 8448);
+my $MOST = size(9600, 8832);
 my $KEEPALIVE = 15;
 
 my $tls_port = free_port();
@@ -188,6 +188,13 @@ publish_many(first => 1, last => 1);
 $stat = $load->reaches('events', $CLIENTS);
 
 is $stat->{events}, $CLIENTS, 'all subscribers get an event';
+
+settled(sub { pss_kb($worker) });
+$each = (pss_kb($worker) - $before) * 1024 / $CLIENTS;
+
+diag sprintf 'after an event: %.0f bytes each', $each;
+cmp_ok $each, '<=', $MOST, 'an event leaves nothing behind in a subscriber';
+
 is_deeply [@$stat{qw(refused broken ended gaps repeats)}], [0, 0, 0, 0, 0],
     'all subscribers get it once, and none is refused or cut off';
 
