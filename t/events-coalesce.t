@@ -444,7 +444,15 @@ for my $how ('reload', 'quit') {
 
     add($c, 1, 1);
     is got($_, 1), '1', "$how: all have the first" for @clients;
+
+    # an event waits once the worker has read it
+
+    my $frames = metrics($nginx, 'gateway')->{frames_total};
+
     add($c, 2, 4);
+    ok wait_for(20, sub {
+        metrics($nginx, 'gateway')->{frames_total} == $frames + 3
+    }), "$how: the worker has the others";
 
     my ($pid) = $nginx->workers;
     $how eq 'reload' ? kill 'HUP', $nginx->pid : kill 'QUIT', $pid;
