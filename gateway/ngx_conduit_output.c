@@ -134,14 +134,18 @@ ngx_conduit_sub_push_stored(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
             break;
         }
 
-        /* the last block holds the frame: it is consumed after the others */
-
         if (n == len) {
             return ngx_conduit_sub_push_bytes(sub, frame, data, n, first,
                                               last);
         }
 
-        if (ngx_conduit_sub_push_bytes(sub, NULL, data, n, first, last)
+        /* each block holds the frame, as the last one may be copied */
+
+        if (frame != NULL) {
+            frame->refs++;
+        }
+
+        if (ngx_conduit_sub_push_bytes(sub, frame, data, n, first, last)
             != NGX_OK)
         {
             break;
