@@ -15,9 +15,9 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
-/* about how many bytes of copied pieces a write may have: so much memory a client
-   takes that does not read them */
-#define NGX_CONDUIT_JOINT  16384
+/* bytes of copied pieces after which a write has no further event.  With the last
+   one they are 16 KB at most: the memory of a client that does not read */
+#define NGX_CONDUIT_JOINT  12288
 
 
 static size_t ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
