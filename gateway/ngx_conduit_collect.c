@@ -15,8 +15,8 @@
 #include "ngx_conduit_gateway_metrics.h"
 
 
-/* bytes of copied pieces after which a write has no further event.  With the last
-   one they are 16 KB at most: the memory of a client that does not read */
+/* bytes of copied pieces after which a write has no further event.  With the
+   last one they are 16 KB at most: the memory of a client that does not read */
 #define NGX_CONDUIT_JOINT  12288
 
 

@@ -251,8 +251,8 @@ ngx_conduit_frame_joint(ngx_conduit_frame_t *joint, const void *data,
 }
 
 
-/* the bytes that a joint frame of a length has room for: twice as many each time
-   it grows */
+/* the bytes that a joint frame of a length has room for: twice as many each
+   time it grows */
 
 static size_t
 ngx_conduit_frame_room(size_t len)

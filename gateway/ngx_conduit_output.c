@@ -111,8 +111,8 @@ ngx_conduit_sub_joined(ngx_conduit_out_t *out)
 }
 
 
-/* appends bytes in stored blocks; takes over the reference to their frame, which
-   is NULL if they are of none, even on failure */
+/* appends bytes in stored blocks; takes over the reference to their frame, even
+   on failure; the frame is NULL if they are of none */
 
 static ngx_int_t
 ngx_conduit_sub_push_stored(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
