@@ -179,6 +179,13 @@ ngx_conduit_topology_redirect(ngx_conduit_topology_t *t,
 
     if (r.kind == CONDUIT_REDIRECT_ASK) {
         *ask = 1;
+
+        /* a server is used before it has its first slot */
+
+        if (node != NULL) {
+            node->unused_since = ngx_current_msec;
+        }
+
         return node;
     }
 

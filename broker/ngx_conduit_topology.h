@@ -49,7 +49,8 @@ typedef struct {
     ngx_conduit_redis_t        redis;    /* for links to this server */
     void                      *data;     /* the owner's; NULL: not in use */
     ngx_uint_t                 slots;    /* how many it is the master of */
-    ngx_msec_t                 unused_since;    /* when it lost the last one */
+    ngx_msec_t                 unused_since;    /* when it lost the last one,
+                                                   or was last used for ASK */
 
     /* private */
     ngx_queue_t                queue;

@@ -1,7 +1,8 @@
 # Copyright (C) Conduit for NGINX authors
 #
 # How long a publisher waits: it is answered within the time of one command,
-# even where its message takes more than one.
+# even where its message takes more than one; and for as long as that, even from
+# a server that has no slots yet.
 
 use strict;
 use warnings;
@@ -11,7 +12,7 @@ use lib 't/lib';
 use Conduit;
 use Conduit::Fake;
 use Test::More;
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(sleep time);
 
 my $TIMEOUT = 4;                    # seconds, conduit_publish_timeout
 
@@ -133,5 +134,50 @@ for my $i (0, 1) {
 $r = publish_to("redis+cluster://127.0.0.1:$ports[0]", $set);
 is $r->{status}, 503, 'servers that send a message to each other: 503';
 is read_file($sent), '010101', 'a message is redirected five times at most';
+
+
+# --- one that has no slots yet, while the first one moves to it
+
+# A server that has lost its slots has 10 s for its replies.  The slot is on its
+# way for longer than that, and there is always a message without a reply: each
+# one is answered when the next one comes.
+
+my $id = "\$3\r\n1-1\r\n";
+my $asked = 0;
+
+my $target = server(sub {
+    return "+PONG\r\n" if $_[0] eq 'PING';
+
+    return ($asked++ ? $id : '') . "+OK\r\n" if $_[0] eq 'ASKING';
+    return (grep { /the last one/ } @_) ? $id : undef;
+});
+my $source = free_port();
+
+server(sub {
+    return "+PONG\r\n" if $_[0] eq 'PING';
+    return $slots =~ s/PORT/$source/r if $_[0] eq 'CLUSTER';
+    return "-ASK 0 127.0.0.1:$target\r\n";
+}, port => $source);
+
+my $nginx = nginx_start(server => publish_location(
+    'conduit_publish_auth off; conduit_publish_rate off;'
+    . 'conduit_publish_timeout 60s;',
+    redis => "redis+cluster://127.0.0.1:$source"));
+
+my $begin = time;
+my @posts;
+
+while (time - $begin < 14) {
+    push @posts, http_start($nginx, "/publish/$ORG/$CHANNEL", message());
+    sleep 2;
+}
+
+push @posts, http_start($nginx, "/publish/$ORG/$CHANNEL",
+                        message(payload => { text => 'the last one' }));
+
+is_deeply [map { $_->{status} } map { http_end($_) } @posts],
+    [(200) x @posts],
+    'a slot that moves for more than 10 s: each message is stored';
+is $nginx->stop, 0, 'NGINX quits';
 
 done_testing();
