@@ -364,15 +364,11 @@ static ngx_int_t
 ngx_conduit_publish_check(ngx_http_request_t *r,
     ngx_conduit_publish_ctx_t *ctx, ngx_str_t *body)
 {
-    conduit_message_t                message;
-    conduit_message_status_e         status;
-    ngx_conduit_publish_loc_conf_t  *plcf;
-
-    plcf = ngx_http_get_module_loc_conf(r, ngx_conduit_publish_module);
+    conduit_message_t         message;
+    conduit_message_status_e  status;
 
     status = conduit_message_check(body->data, body->len,
-                                   CONDUIT_MESSAGE_MEMORY(plcf->max_size),
-                                   &message);
+                                   CONDUIT_MESSAGE_MEMORY(body->len), &message);
 
     if (status == CONDUIT_MESSAGE_NO_MEMORY) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

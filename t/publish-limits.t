@@ -98,6 +98,12 @@ my $nginx = nginx_start(server =>
         conduit_publish redis://127.0.0.1:' . $Conduit::REDIS_PORT . ';
         conduit_publish_auth off;
         conduit_publish_rate off;
+    }
+    location /huge/ {
+        client_max_body_size 0;
+        conduit_publish redis://127.0.0.1:' . $Conduit::REDIS_PORT . ';
+        conduit_publish_auth off;
+        conduit_publish_max_size 9223372036854775807;
     }');
 
 subtest 'TEST 13: 20 messages a second are taken, the 21st is refused' => sub {
@@ -256,6 +262,23 @@ subtest 'TEST 18: messages that are not valid do not count' => sub {
     is($r->{status}, 400, 'such a message is refused');
     is(redis('EXISTS', rate_key(123, $channel)), 0,
        'such a message is not counted');
+};
+
+subtest 'TEST 22: a size of as many digits as there can be' => sub {
+
+    # payloads that have to be merged, for which memory is needed
+
+    my $channel = uuid();
+    my $body = message(channel_id => $channel)
+        . join '', map { Conduit::pb_bytes(6, Conduit::pb_struct(
+                             { $_ => 'x' x 40000 })) } 'a', 'b';
+
+    my $r = http($nginx, 'POST', "/huge/$ORG/$channel", body => $body);
+
+    is($r->{status}, 200, 'a message is taken');
+
+    my ($entry) = @{ redis('XRANGE', stream_key($ORG, $channel), '-', '+') };
+    ok($entry && $entry->[1][1] eq $body, 'the message is stored as it came');
 };
 
 subtest 'TEST 19: a body over the limit is refused before it is sent' => sub {
