@@ -134,14 +134,12 @@ ngx_conduit_question_command(ngx_conduit_question_t *q)
 static ngx_int_t
 ngx_conduit_question_entries(ngx_conduit_question_t *q)
 {
-    ngx_str_t           *key;
-    ngx_conduit_link_t  *link;
+    ngx_str_t  *key;
 
     key = &q->key->node.str;
-    link = ngx_conduit_question_link(q);
 
-    if (ngx_conduit_stream_range(link, key, &q->ask.id, q->count,
-                                 ngx_conduit_question_range, q)
+    if (ngx_conduit_stream_range(ngx_conduit_question_link(q), key, &q->ask.id,
+                                 q->count, ngx_conduit_question_range, q)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -151,9 +149,11 @@ ngx_conduit_question_entries(ngx_conduit_question_t *q)
         return NGX_OK;
     }
 
-    /* if XINFO can't be sent, the reply to XRANGE alone counts as lost */
+    /* if XINFO can't be sent, the reply to XRANGE alone counts as lost.  It has
+       an ASKING of its own, as that is for one command */
 
-    if (ngx_conduit_stream_info(link, key, ngx_conduit_question_info, q)
+    if (ngx_conduit_stream_info(ngx_conduit_question_link(q), key,
+                                ngx_conduit_question_info, q)
         == NGX_OK)
     {
         q->waits++;

@@ -117,6 +117,19 @@ is_deeply [errors($nginx)], [], 'the users of docs/redis.md lack no permission';
 is $nginx->stop, 0, 'NGINX quits';
 
 
+# --- a gateway that may run no script: it sends two commands in place of one
+
+user('less', grep { !/^\+eval/ } split ' ', "$grants{gateway} $canary $more");
+$nginx = start(publisher => 'publisher', gateway => 'less');
+
+is_ready($nginx);
+is moves($nginx), '200 200 200: 1 2 3',
+    'without scripts: messages are sent while a slot moves';
+is scalar(my @refused = grep { /ASKING refused/ } errors($nginx)), 0,
+    'without scripts: ASKING is not refused';
+is $nginx->stop, 0, 'NGINX quits';
+
+
 # --- without one of the two, for either module
 
 for my $module (qw(publisher gateway)) {
