@@ -342,6 +342,12 @@ ngx_conduit_durable_subscribe(ngx_conduit_durable_t *d)
 
         sub->gzip.on = 0;
 
+        /* the same for where that location was to start, if it failed before it
+           made the request a subscriber: this format starts at the offset */
+
+        ngx_memzero(&sub->listener.start, sizeof(conduit_start_t));
+        sub->listener.resumes = 0;
+
         pos = d->args.offset.id;
 
         if (d->entries == 0 && d->all) {

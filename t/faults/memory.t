@@ -293,4 +293,38 @@ $event = $client->event(20);
 is $event && $event->{id}, '1-2', 'the client is served by it later';
 is $nginx->stop, 0, 'NGINX quits';
 
+
+# --- a location that fails, and sends its requests to one of Durable Streams
+
+# the first location has a start of its own, and no server is asked: there is no
+# memory for the map of the slots, 16384 pointers
+my $rest = '; conduit_gateway_auth off; conduit_gateway_key "stream:$arg_run";';
+
+$nginx = start(server => <<"EOC");
+    location /events/ {
+        conduit_gateway redis+cluster://127.0.0.1:1$rest
+        conduit_gateway_start latest;
+        error_page 500 = \@durable;
+    }
+
+    location \@durable {
+        conduit_gateway redis://127.0.0.1:$Conduit::REDIS_PORT$rest
+        conduit_gateway_format durable;
+    }
+EOC
+
+redis('XADD', 'stream:old', "$_-0", 'data', qq({"n":$_})) for 1, 2;
+
+my $slots = 16384 * length pack 'J', 0;
+
+fail_at(1, $slots, $slots);
+$client = Conduit::SSE->open($nginx->port, 'GET',
+                             '/events/?run=old&live=sse&offset=-1');
+ok has_failed(), 'Durable Streams: there is no memory in the first location';
+$client->until(20, sub { $client->body =~ /"n":2/ });
+is_deeply [$client->body =~ /"n":(\d)/g], [1, 2],
+    'Durable Streams: a client of the second location starts at its offset';
+$client->close;
+is $nginx->stop, 0, 'NGINX quits';
+
 done_testing();
