@@ -31,6 +31,7 @@
 #include "ngx_conduit_subscriber.h"
 
 
+static ngx_uint_t ngx_conduit_durable_quits(ngx_conduit_hub_t *hub);
 static ngx_conduit_durable_t *ngx_conduit_durable_create(
     ngx_http_request_t *r, ngx_conduit_name_t *name);
 static void ngx_conduit_durable_cleanup(void *data);
@@ -80,10 +81,8 @@ ngx_conduit_durable_handler(ngx_http_request_t *r,
     ngx_msec_t              wait;
     ngx_conduit_durable_t  *d;
 
-    /* this worker quits: the client is to come back to a new one */
-
     if (args->live == NGX_CONDUIT_LIVE_SSE
-        && (ngx_exiting || (glcf->hub->opened && glcf->hub->draining)))
+        && ngx_conduit_durable_quits(glcf->hub))
     {
         return ngx_conduit_durable_reply_busy(r);
     }
@@ -130,6 +129,15 @@ ngx_conduit_durable_handler(ngx_http_request_t *r,
     r->main->count++;
 
     return NGX_DONE;
+}
+
+
+/* whether the worker quits, so that a client is to come back to a new one */
+
+static ngx_uint_t
+ngx_conduit_durable_quits(ngx_conduit_hub_t *hub)
+{
+    return ngx_exiting || (hub->opened && hub->draining);
 }
 
 
@@ -279,6 +287,17 @@ ngx_conduit_durable_next(ngx_conduit_durable_t *d, conduit_buf_t *body)
     }
 
     if (args->live == NGX_CONDUIT_LIVE_SSE) {
+
+        /* the worker may have begun to quit since the request came, and ends no
+           stream that opens now; a stream that is closed needs no worker */
+
+        if (ngx_conduit_durable_quits(d->hub)
+            && !(d->closed && d->entries == 0))
+        {
+            ngx_conduit_durable_finish(d, NGX_HTTP_SERVICE_UNAVAILABLE, NULL);
+            return;
+        }
+
         ngx_conduit_durable_subscribe(d);
         return;
     }
@@ -292,7 +311,7 @@ ngx_conduit_durable_next(ngx_conduit_durable_t *d, conduit_buf_t *body)
        the new entry is not valid, does not wait again: it might be woken up
        again at once */
 
-    if (d->closed || d->woken || ngx_exiting || d->hub->draining
+    if (d->closed || d->woken || ngx_conduit_durable_quits(d->hub)
         || (ngx_msec_int_t) (d->until - ngx_current_msec) <= 0)
     {
         ngx_conduit_durable_finish(d, NGX_HTTP_NO_CONTENT, NULL);

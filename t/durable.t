@@ -896,6 +896,30 @@ for my $path ('json', 'tiny', 'few', 'polls', 'apart', 'holds', 'ends') {
             200, '[2]', offset(2), $ALL);
 }
 
+{
+    my ($run) = filled(1);
+    my ($worker) = $nginx->workers;
+
+    redis_pause();
+
+    my $late = Conduit::SSE->open($nginx->port, 'GET',
+                                  "/json/x?run=$run&offset=-1&live=sse",
+                                  later => 1);
+
+    ok wait_for(20, \&redis_input), 'a reload: an event stream is asked for';
+    $nginx->reload;
+    ok wait_for(20, sub {
+        $nginx->error_log =~ /$worker#$worker: gracefully shutting down/
+    }), 'a reload: the worker begins to quit';
+    redis_resume();
+
+    my $r = answer($late);
+
+    is "$r->{status} $r->{headers}{'retry-after'} $r->{body}",
+        "503 1 Stream can't be read now",
+        'a reload: an event stream that comes too late is refused for now';
+}
+
 unlike $nginx->error_log, qr/\[(?:alert|emerg|crit)\]/, 'the log has no alert';
 
 
