@@ -116,6 +116,8 @@ ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
 
     r = pull->request;
 
+    pull->close = NGX_CONDUIT_CLOSE_ERROR;
+
     if (ngx_conduit_hub_open(pull->hub) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -129,7 +131,6 @@ ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
     cln->data = pull;
 
     pull->start = pull->listener.start.kind;
-    pull->close = NGX_CONDUIT_CLOSE_ERROR;
 
     ngx_conduit_pull_set_deadline(pull, expires);
 

@@ -214,7 +214,24 @@ sub pull {
     return $response =~ m{^HTTP/1\.1 (\d+)} ? $1 : 'cut';
 }
 
-is pull('channel_id=' . uuid()), 200, 'JSON: an answer while there is memory';
+# what a worker allocates once, for the first request that needs it: the memory in
+# which messages are decoded, and what it knows of a server
+
+is pull('channel_id=x'), 400, 'JSON: the worker is ready';
+
+for (['messages', 65536, 65536], ['a server', 560, 660]) {
+    my ($what, @size) = @$_;
+
+    fail_at(1, @size);
+    is pull("channel_id=$channel"), 500,
+        "JSON: without memory for $what, a request ends with 500";
+    ok has_failed(), "JSON: there is no memory for $what";
+}
+
+fail_at(0);
+
+xadd(channel_id => $channel);
+is pull("channel_id=$channel"), 200, 'JSON: an answer while there is memory';
 
 # up to the allocations that come after the channel's
 
@@ -243,6 +260,9 @@ my @ends = split /\n/, read_file($ends);
 
 ok grep({ $_ eq '500 error' } @ends),
     'JSON: without memory for a channel, the request ends with an error';
+is_deeply [@ends[1, 2]], ['500 error', '500 error'],
+    'JSON: without memory for messages or a server, the request ends with an '
+    . 'error';
 is_deeply [grep { /^500/ && !/ (?:-|error)$/ } @ends], [],
     'JSON: a request without memory has no other end';
 
