@@ -4,7 +4,8 @@
 # turn: a message that can't be published is answered with an error, and a reply
 # never goes to another message (hiredis sends a command even if it has no
 # memory for its callback).  A channel that can't move to another server for
-# lack of memory moves later.
+# lack of memory moves later.  Allocations that are counted: what all readers of a
+# Durable Stream are sent has its memory once.
 
 use strict;
 use warnings;
@@ -265,6 +266,52 @@ is_deeply [@ends[1, 2]], ['500 error', '500 error'],
     . 'error';
 is_deeply [grep { /^500/ && !/ (?:-|error)$/ } @ends], [],
     'JSON: a request without memory has no other end';
+
+
+# --- the control events of a Durable Stream: one allocation for all readers
+
+my $READERS = 200;
+my $COUNT = 1_000_000;            # more allocations than there are
+
+$nginx = start(
+    server => "location /durable/ { conduit_gateway redis://127.0.0.1:"
+              . "$Conduit::REDIS_PORT; conduit_gateway_auth off;"
+              . 'conduit_gateway_format durable;'
+              . 'conduit_gateway_key durable; conduit_gateway_drain 0; }');
+
+redis('XADD', 'durable', '1-0', 'data', 1);
+
+my @readers = map {
+    Conduit::SSE->open($nginx->port, 'GET', '/durable/x?live=sse&offset=-1')
+} 1 .. $READERS;
+
+# the data and the control event of each entry
+sub is_sent {
+    my $entry = shift;
+
+    is scalar(grep { my @got = $_->events(2, 20);
+                     @got == 2 && $got[0]{data} eq "[$entry]" } @readers),
+        $READERS, "Durable Streams: each reader gets entry $entry";
+}
+
+is_sent(1);
+
+# a block of a pool, from which a request has its buffers, is larger
+fail_at($COUNT, 0, 500);
+redis('XADD', 'durable', '2-0', 'data', 2);
+is_sent(2);
+
+sysseek $file, 0, 0;
+sysread $file, my $left, 4;
+$left = unpack 'i', $left;
+fail_at(0);
+
+note $COUNT - $left, " allocations for $READERS readers";
+cmp_ok $left, '<', $COUNT, 'Durable Streams: allocations are counted';
+cmp_ok $COUNT - $left, '<', $READERS,
+    'Durable Streams: an entry and its control event take no memory for each '
+    . 'reader';
+$nginx->stop;
 
 
 # --- the memory for a server that is the master now
