@@ -191,4 +191,42 @@ subtest 'TEST 4: a read that is refused is not polled for' => sub {
     stop();
 };
 
+
+# once in ten seconds: what is refused before these are over is not logged
+
+subtest 'TEST 5: history that is refused, and later again, is logged twice' =>
+    sub
+{
+    start(proxy => 1);
+
+    my @ids = map { xadd(sequence => $_) } 1 .. 3;
+    my $live = client(last_event_id => $ids[1]);
+
+    is(line_of($live->event), 3, 'a client is at the end');
+
+    my $logged = sub { return scalar(lines(failed($PASSING{LOADING}))) };
+    my @served;
+
+    ok(wait_for(30, sub {
+        $proxy->tell('once', $FULL, $PASSING{LOADING});
+
+        my $behind = client(last_event_id => $ids[0]);
+
+        push @served, line_of($behind->events(2, 20));
+        $behind->close;
+
+        return $logged->() == 2;
+    }), 'the second error is logged, too');
+
+    is($logged->(), 2, 'the errors between the two are not logged');
+    is_deeply([grep { $_ ne '2 3' } @served], [],
+              'each client that resumes is served when its error has passed');
+    cmp_ok(scalar @served, '>', 2, 'more errors came than were logged');
+
+    xadd(sequence => 4);
+    is(line_of($live->event(20)), 4, 'the live client goes on');
+
+    stop();
+};
+
 done_testing();
