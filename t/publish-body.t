@@ -226,6 +226,12 @@ moves $nginx, 'publish', 'a refused part is counted as incomplete', sub {
 }, 'requests_total{outcome="invalid"}' => 1,
    'invalid_total{reason="incomplete"}' => 1;
 
+my $LINE = 'the request body was not read completely before the request was '
+           . 'redirected to this location';
+
+like $nginx->error_log, qr/\[info\] .* conduit: $LINE, client: /,
+    'a body that is refused as incomplete is logged';
+
 is_refused('a body grows over the limit while a mirror reads it',
            'mirrored', $CHUNKED, $first, chunk(padding(300)) . chunk(''));
 
