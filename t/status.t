@@ -686,4 +686,30 @@ is_deeply \%links, { map { +qq(redis_links{node="/nowhere/$_",)
                            . 'link="publish"}' => 2 } 1 .. 100 },
     'each link has its own name';
 
+$nginx->stop;
+
+
+# --- more workers than the page has places for
+
+SKIP: {
+    skip 'so many workers are too much for a sanitizer, or valgrind', 2
+        if $ENV{CONDUIT_CHECKED} || $ENV{TEST_NGINX_USE_VALGRIND};
+
+    my $PLACES = 128;
+    my $WARNING = qr/\[warn\] .* conduit: more than $PLACES workers, /;
+
+    $nginx = nginx_start(workers => $PLACES + 2, log_level => 'notice',
+        server => 'location = /status { conduit_publish_status; }');
+
+    my @lines;
+
+    ok wait_for(60, sub {
+        @lines = grep { $_ =~ $WARNING } split /^/, $nginx->error_log;
+        return @lines >= 2;
+    }), 'each worker without a place is logged';
+    is_deeply [map { s/.*workers, //r } @lines],
+        [("this one is not counted\n") x 2],
+        'workers without a place say that they are not counted';
+}
+
 done_testing;
