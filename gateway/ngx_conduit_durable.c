@@ -31,7 +31,6 @@
 #include "ngx_conduit_subscriber.h"
 
 
-static ngx_uint_t ngx_conduit_durable_quits(ngx_conduit_hub_t *hub);
 static ngx_conduit_durable_t *ngx_conduit_durable_create(
     ngx_http_request_t *r, ngx_conduit_name_t *name);
 static void ngx_conduit_durable_cleanup(void *data);
@@ -82,7 +81,7 @@ ngx_conduit_durable_handler(ngx_http_request_t *r,
     ngx_conduit_durable_t  *d;
 
     if (args->live == NGX_CONDUIT_LIVE_SSE
-        && ngx_conduit_durable_quits(glcf->hub))
+        && ngx_conduit_hub_quits(glcf->hub))
     {
         return ngx_conduit_durable_reply_busy(r);
     }
@@ -129,15 +128,6 @@ ngx_conduit_durable_handler(ngx_http_request_t *r,
     r->main->count++;
 
     return NGX_DONE;
-}
-
-
-/* whether the worker quits, so that a client is to come back to a new one */
-
-static ngx_uint_t
-ngx_conduit_durable_quits(ngx_conduit_hub_t *hub)
-{
-    return ngx_exiting || (hub->opened && hub->draining);
 }
 
 
@@ -291,7 +281,7 @@ ngx_conduit_durable_next(ngx_conduit_durable_t *d, conduit_buf_t *body)
         /* the worker may have begun to quit since the request came, and ends no
            stream that opens now; a stream that is closed needs no worker */
 
-        if (ngx_conduit_durable_quits(d->hub)
+        if (ngx_conduit_hub_quits(d->hub)
             && !(d->closed && d->entries == 0))
         {
             ngx_conduit_durable_finish(d, NGX_HTTP_SERVICE_UNAVAILABLE, NULL);
@@ -311,7 +301,7 @@ ngx_conduit_durable_next(ngx_conduit_durable_t *d, conduit_buf_t *body)
        the new entry is not valid, does not wait again: it might be woken up
        again at once */
 
-    if (d->closed || d->woken || ngx_conduit_durable_quits(d->hub)
+    if (d->closed || d->woken || ngx_conduit_hub_quits(d->hub)
         || (ngx_msec_int_t) (d->until - ngx_current_msec) <= 0)
     {
         ngx_conduit_durable_finish(d, NGX_HTTP_NO_CONTENT, NULL);
@@ -356,14 +346,11 @@ ngx_conduit_durable_subscribe(ngx_conduit_durable_t *d)
     } else {
         sub = &d->ctx->sub;
 
-        /* this format does not support gzip, but "error_page" may have brought
-           the request from a location that has turned it on */
+        /* "error_page" may have brought the request from a location that had
+           set these and then failed: this format has no gzip, and starts at the
+           offset */
 
         sub->gzip.on = 0;
-
-        /* the same for where that location was to start, if it failed before it
-           made the request a subscriber: this format starts at the offset */
-
         ngx_memzero(&sub->listener.start, sizeof(conduit_start_t));
         sub->listener.resumes = 0;
 

@@ -161,9 +161,9 @@ static ngx_uint_t
 ngx_conduit_gateway_ends_at_once(ngx_http_request_t *r,
     ngx_conduit_gateway_loc_conf_t *glcf, ngx_conduit_gateway_ctx_t *ctx)
 {
-    return r->post_action || ngx_exiting || ngx_terminate
+    return r->post_action || ngx_terminate
            || ngx_conduit_gateway_was_answered(ctx)
-           || (glcf->hub->opened && glcf->hub->draining);
+           || ngx_conduit_hub_quits(glcf->hub);
 }
 
 

@@ -136,6 +136,13 @@ ngx_conduit_hub_open(ngx_conduit_hub_t *hub)
 }
 
 
+ngx_uint_t
+ngx_conduit_hub_quits(ngx_conduit_hub_t *hub)
+{
+    return ngx_exiting || (hub->opened && hub->draining);
+}
+
+
 ngx_msec_t
 ngx_conduit_hub_patience(ngx_conduit_hub_t *hub)
 {

@@ -87,6 +87,12 @@ ngx_conduit_hub_t *ngx_conduit_hub_get(ngx_conf_t *cf, ngx_array_t *hubs,
 ngx_int_t ngx_conduit_hub_open(ngx_conduit_hub_t *hub);
 
 /*
+ * Whether the worker quits, so that a client of a hub, open or not, is to come
+ * back to a new worker.
+ */
+ngx_uint_t ngx_conduit_hub_quits(ngx_conduit_hub_t *hub);
+
+/*
  * How long, in ms, a request that gets one complete answer waits for Redis: as
  * long as an event stream stays open in an outage.  If that is 0, as long as a
  * command may take, so that a server that is up can reply.

@@ -115,7 +115,6 @@ ngx_conduit_pull_create(ngx_conduit_pull_t *pull, ngx_str_t *key,
     ngx_http_cleanup_t  *cln;
 
     r = pull->request;
-
     pull->close = NGX_CONDUIT_CLOSE_ERROR;
 
     if (ngx_conduit_hub_open(pull->hub) != NGX_OK) {
