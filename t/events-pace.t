@@ -29,6 +29,8 @@ my %LOCATIONS = (
            . 'conduit_gateway_read_count 1;',
     stuck => 'conduit_gateway_window 16k; conduit_gateway_buffer_size 8k;'
              . 'send_timeout 2s;',
+    large => 'conduit_gateway_window 4m; conduit_gateway_buffer_size 4m;'
+             . 'send_timeout 2s;',
     idle => 'conduit_gateway_keepalive 100ms;',
 );
 
@@ -767,6 +769,24 @@ for my $where ('events', 'small', 'one') {
 
 # --- readers that are stuck
 
+# reads a little at a time with one client, until another one is closed
+sub outlasts {
+    my ($slow, $stuck) = @_;
+
+    my $taken = sub { length($slow->{raw}) + length $slow->{body} };
+
+    for (1 .. 600 * $SLOW) {
+        my $before = $taken->();
+
+        $slow->until(0.01, sub { $taken->() > $before });
+        sleep 0.1;
+        return 1 if read_file($nginx->root . '/logs/ends.log')
+                    =~ /^$stuck->{n} /m;
+    }
+
+    return 0;
+}
+
 {
     my $c = channel();
     my $stuck = stall('stuck', $c);
@@ -778,19 +798,8 @@ for my $where ('events', 'small', 'one') {
 
     # one takes a little all the time, one nothing
 
-    my $closed = 0;
-    my $taken = sub { length($slow->{raw}) + length $slow->{body} };
-
-    for (1 .. 600 * $SLOW) {
-        my $before = $taken->();
-
-        $slow->until(0.01, sub { $taken->() > $before });
-        sleep 0.1;
-        last if $closed = read_file($nginx->root . '/logs/ends.log')
-                          =~ /^$stuck->{n} /m;
-    }
-
-    ok $closed, 'a reader that takes nothing is closed after send_timeout';
+    ok outlasts($slow, $stuck),
+        'a reader that takes nothing is closed after send_timeout';
     is ended($stuck), '200 timeout',
         'a client that takes nothing is logged as timed out';
     ok !$stuck->end, 'the response of a client that takes nothing is cut off';
@@ -802,6 +811,30 @@ for my $where ('events', 'small', 'one') {
 
     is ended($slow), '200 end',
         'a client that takes a little at a time is logged as ended';
+}
+
+# all that there is goes to the system with the first write, which takes it in
+# pieces: each begins send_timeout anew
+
+{
+    my $c = channel();
+    my $other = ask('large', $c);
+
+    fill($c, 1, 200, size => 8000);
+    is upto($other, 200), '1..200', 'a client has events for a large write';
+
+    my $slow = stall('large', $c);
+    my $stuck = stall('large', $c);
+
+    ok outlasts($slow, $stuck),
+        'a reader that takes nothing of a large write is closed';
+    is ended($stuck), '200 timeout',
+        'a client that takes nothing of a large write is logged as timed out';
+    finish($c, 201);
+    is whole($slow), '1..201',
+        'a client that takes a large write a little at a time gets all of it';
+    is ended($slow), '200 end', 'a large write ends with the response';
+    $other->close;
 }
 
 # --- a client that is stuck, and one that is idle, beside each other
