@@ -38,6 +38,7 @@ sub connections {
     return values %n;
 }
 
+# returns the log, and the list of seeds in the URL
 sub ask {
     my ($title, $url, $seeds) = @_;
 
@@ -67,15 +68,23 @@ sub ask {
 
     is $nginx->stop, 0, 'NGINX quits';
     $seeds->stop;
+
+    return ($nginx->error_log, $list);
 }
 
 ask('a cluster', 'redis+cluster://LIST',
     seeds(join "\r\n", '*1', '*3', ':0', ':16383', '*3', '$9', '127.0.0.1',
           ":$Conduit::REDIS_PORT", '$40', '0' x 40, ''));
 
-ask('Sentinels', 'redis+sentinel://LIST/main',
+my ($log, $list) = ask('Sentinels', 'redis+sentinel://LIST/main',
     seeds(join "\r\n", '*2', '$9', '127.0.0.1',
           '$' . length $Conduit::REDIS_PORT, $Conduit::REDIS_PORT, ''));
+
+my $master = "127.0.0.1:$Conduit::REDIS_PORT";
+my @lines = $log =~ m{ conduit: redis (\S+): the master is (\S+)$}mg;
+
+is_deeply \@lines, [("$list/main", $master) x $RUNS],
+    'Sentinels: the log names all of them, the service and the master';
 
 
 # --- MOVED
