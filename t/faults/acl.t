@@ -224,6 +224,36 @@ for my $grant (sort keys %left) {
 }
 
 
+# --- a gateway that may run its script by EVALSHA, not by EVALSHA_RO
+
+SKIP: {
+    skip 'Redis before 7 has no EVALSHA_RO', 5 if $is_6;
+
+    redis('ACL', 'SETUSER', 'less', 'reset', 'on', '>secret',
+          grep({ $_ ne '+evalsha_ro' } split ' ', $grants{gateway}),
+          qw(+evalsha +eval ~*));
+    redis('CONFIG', 'RESETSTAT');
+
+    my $nginx = start('publisher', 'less');
+
+    for my $n (1 .. 3) {
+        my $channel = uuid();
+        my $id = xadd(channel_id => $channel);
+        my $client = sse_open($nginx, channel_id => $channel);
+
+        is arrives($client, $id, 1), 1, "by EVALSHA: the history of stream $n";
+        $client->close;
+    }
+
+    my ($refused) = redis('INFO', 'commandstats')
+                    =~ /^cmdstat_evalsha_ro:.*rejected_calls=(\d+)/m;
+
+    is $refused, 1, 'EVALSHA_RO is not sent again after it was refused';
+    is_deeply [errors($nginx)], [], 'EVALSHA in its place is not logged';
+    $nginx->stop;
+}
+
+
 # --- without one of a publisher's permissions
 
 for my $grant (grep { !/^(?:reset|-)/ } split ' ', $grants{publisher}) {
