@@ -107,9 +107,12 @@ subtest 'TEST 2: a replica that has lost its master' => sub {
     my $behind = client(channel_id => $other, last_event_id => $ids[1]);
     is($behind->status, 200, 'a client that resumes gets 200');
 
-    ok(wait_for(20, sub { calls(lc $FULL) >= 3 }),
-       'its look-up is tried again');
-    are_few(calls(lc $FULL), $started,
+    # Redis 6.2 refuses the script itself, later versions what it calls
+
+    my $asked = sub { calls(lc $FULL) + calls(lc $FULL, 'rejected_calls') };
+
+    ok(wait_for(20, sub { $asked->() >= 3 }), 'its look-up is tried again');
+    are_few($asked->(), $started,
             'look-ups of one that resumes come a few times a second');
 
     # a connection that is made now
