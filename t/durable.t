@@ -898,6 +898,10 @@ for my $path ('json', 'tiny', 'few', 'polls', 'apart', 'holds', 'ends') {
 
 {
     my ($run) = filled(1);
+
+    ok wait_for(20, sub { $nginx->workers == 1 }),
+        'a reload: the worker before has left';
+
     my ($worker) = $nginx->workers;
 
     redis_pause();
