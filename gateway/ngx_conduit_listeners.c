@@ -15,6 +15,9 @@
 /* while listeners have yet to be sent frames of the window, it may grow to this
    many times its size */
 #define NGX_CONDUIT_WINDOW_SLACK  4
+/* larger sizes count as this one, so that the product is a size */
+#define NGX_CONDUIT_WINDOW_MAX                                                \
+    (NGX_MAX_SIZE_T_VALUE / NGX_CONDUIT_WINDOW_SLACK)
 
 #define NGX_CONDUIT_QUEUES        6
 
@@ -466,7 +469,8 @@ ngx_conduit_listeners_appended(ngx_conduit_listeners_t *ls)
         ngx_conduit_listeners_send_held(ls);
     }
 
-    ngx_conduit_listeners_trim(ls, ls->limit * NGX_CONDUIT_WINDOW_SLACK);
+    ngx_conduit_listeners_trim(ls, ngx_min(ls->limit, NGX_CONDUIT_WINDOW_MAX)
+                                   * NGX_CONDUIT_WINDOW_SLACK);
 }
 
 

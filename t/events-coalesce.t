@@ -26,6 +26,8 @@ my %LOCATIONS = (
     long => 'conduit_gateway_coalesce 1s;',
     short => 'conduit_gateway_coalesce 100ms;',
     tiny => 'conduit_gateway_coalesce 1s; conduit_gateway_window 16k;',
+    huge => 'conduit_gateway_coalesce 1s;'
+            . 'conduit_gateway_window 4611686018427387904;',
     alive => 'conduit_gateway_coalesce 1s; conduit_gateway_keepalive 100ms;',
     brief => 'conduit_gateway_coalesce 1s; conduit_gateway_max_duration 3s;',
     slow => 'conduit_gateway_coalesce 100ms; conduit_gateway_buffer_size 8k;',
@@ -282,6 +284,27 @@ for my $where ('long', 'short') {
         'small window: none of 199 events is lost';
     is metrics($nginx, 'gateway')->{catch_up_reads_total}, $reads,
         'small window: no event is read from Redis a second time';
+    $client->close;
+}
+
+
+# --- a window that is meant to be no limit: four times its size is no number
+
+{
+    my $c = channel();
+    my $client = come('huge', $c);
+
+    add($c, 1, 1);
+    is got($client, 1), '1', 'huge window: the first event';
+
+    my $reads = metrics($nginx, 'gateway')->{catch_up_reads_total};
+
+    add($c, 2, 20);
+    is got($client, 19), join(' ', 2 .. 20),
+        'huge window: none of 19 events is lost';
+    is metrics($nginx, 'gateway')->{catch_up_reads_total}, $reads,
+        'huge window: no event is read from Redis a second time';
+    is join(' ', $nginx->workers), $worker, 'huge window: the worker lives';
     $client->close;
 }
 
