@@ -17,8 +17,6 @@ static void ngx_conduit_stream_loaded(void *data, redisReply *reply,
 static void ngx_conduit_stream_fields(redisReply *list,
     const ngx_conduit_fields_t *fields, ngx_conduit_entry_t *entry);
 static ngx_uint_t ngx_conduit_stream_is(redisReply *reply, const char *text);
-static ngx_uint_t ngx_conduit_stream_names(redisReply *reply,
-    const ngx_str_t *name);
 
 
 ngx_int_t
@@ -33,24 +31,6 @@ ngx_conduit_stream_read(ngx_conduit_link_t *link, ngx_str_t *key,
         ngx_string("XREAD"), ngx_string("COUNT"),
         ngx_conduit_stream_number(count, number), ngx_string("STREAMS"), *key,
         ngx_conduit_stream_id(after, id)
-    };
-
-    return ngx_conduit_link_send(link, handler, data, args, 6);
-}
-
-
-ngx_int_t
-ngx_conduit_stream_range(ngx_conduit_link_t *link, ngx_str_t *key,
-    conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
-    void *data)
-{
-    char    id[CONDUIT_STREAM_ID_MAX];
-    u_char  number[NGX_INT_T_LEN];
-
-    ngx_str_t  args[] = {
-        ngx_string("XRANGE"), *key, ngx_conduit_stream_id(from, id),
-        ngx_string("+"), ngx_string("COUNT"),
-        ngx_conduit_stream_number(count, number)
     };
 
     return ngx_conduit_link_send(link, handler, data, args, 6);
@@ -160,7 +140,8 @@ ngx_conduit_stream_loaded(void *data, redisReply *reply,
 /* [[key, [entry, ...]]], or nil */
 
 ngx_int_t
-ngx_conduit_stream_entries(redisReply *reply, redisReply **list)
+ngx_conduit_stream_entries(redisReply *reply, const ngx_str_t *key,
+    redisReply **list)
 {
     redisReply  *stream;
 
@@ -180,6 +161,10 @@ ngx_conduit_stream_entries(redisReply *reply, redisReply **list)
         || stream->element[1]->type != REDIS_REPLY_ARRAY)
     {
         return NGX_ERROR;
+    }
+
+    if (key != NULL && !ngx_conduit_stream_names(stream->element[0], key)) {
+        return NGX_ABORT;
     }
 
     if (stream->element[1]->elements) {
@@ -330,7 +315,7 @@ ngx_conduit_stream_is(redisReply *reply, const char *text)
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_conduit_stream_names(redisReply *reply, const ngx_str_t *name)
 {
     return reply->type == REDIS_REPLY_STRING && reply->len == name->len

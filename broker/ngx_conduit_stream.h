@@ -52,11 +52,6 @@ ngx_int_t ngx_conduit_stream_read(ngx_conduit_link_t *link, ngx_str_t *key,
     conduit_stream_id_t *after, ngx_uint_t count, ngx_conduit_reply_pt handler,
     void *data);
 
-/* Sends XRANGE key from + COUNT count, from included; likewise. */
-ngx_int_t ngx_conduit_stream_range(ngx_conduit_link_t *link, ngx_str_t *key,
-    conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
-    void *data);
-
 /* Sends XREVRANGE key from - COUNT count, from included; likewise. */
 ngx_int_t ngx_conduit_stream_back(ngx_conduit_link_t *link, ngx_str_t *key,
     conduit_stream_id_t *from, ngx_uint_t count, ngx_conduit_reply_pt handler,
@@ -80,11 +75,16 @@ ngx_int_t ngx_conduit_stream_eval(ngx_conduit_link_t *link,
 void ngx_conduit_stream_load(ngx_conduit_link_t *link, ngx_str_t *text);
 
 /*
- * Takes the list of entries out of a reply to XREAD with one key: *list is NULL
- * when there are none.  Returns NGX_OK, or NGX_ERROR for an error reply and for
+ * Takes the list of entries out of a reply to XREAD of the key: *list is NULL
+ * when there are none.  Returns NGX_OK, NGX_ABORT when the reply is of another
+ * key (not looked at when key is NULL), or NGX_ERROR for an error reply and for
  * any other form.  The list belongs to the reply.
  */
-ngx_int_t ngx_conduit_stream_entries(redisReply *reply, redisReply **list);
+ngx_int_t ngx_conduit_stream_entries(redisReply *reply, const ngx_str_t *key,
+    redisReply **list);
+
+/* Whether a reply is a string that equals the name of a key or of a field. */
+ngx_uint_t ngx_conduit_stream_names(redisReply *reply, const ngx_str_t *name);
 
 /*
  * Reads one entry of such a list; its data belongs to the reply.  Without

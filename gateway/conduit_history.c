@@ -259,7 +259,7 @@ conduit_history_newest(const conduit_history_t *h,
 
     if (a->nentries == 0 && !a->has_tail) {
 
-        /* XRANGE alone tells that no entry is at or after "from", but not
+        /* XREAD alone tells that no entry is at or after "from", but not
            whether some are before it: the next question begins at 0-0 */
 
         return (!a->missing && conduit_stream_id_cmp(&a->last_id, &a->from) < 0)

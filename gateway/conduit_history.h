@@ -139,8 +139,10 @@
  * Redis 7.  SCRIPT LOAD loads it; after NOSCRIPT, EVAL(_RO) sends its text.
  *
  * Returns one of
- *   [0]                           there is no such key
- *   [1, length, last-generated-id, oldest, added, max-deleted, entries, tail]
+ *   [0, key]                      there is no such key
+ *   [1, key, length, last-generated-id, oldest, added, max-deleted, entries,
+ *    tail]
+ *        key       KEYS[1]: whose answer it is
  *        length    integer
  *        oldest    ID of the oldest entry, or "" when there is none
  *        added     integer; -1 before Redis 7
@@ -159,7 +161,9 @@
     "local k = KEYS[1]\n"                                                     \
     "local x = redis.pcall('XINFO', 'STREAM', k)\n"                           \
     "if x.err then\n"                                                         \
-    "  if string.find(x.err, 'no such key', 1, true) then return {0} end\n"   \
+    "  if string.find(x.err, 'no such key', 1, true) then\n"                  \
+    "    return {0, k}\n"                                                     \
+    "  end\n"                                                                \
     "  return x\n"                                                            \
     "end\n"                                                                   \
     "local f = {}\n"                                                          \
@@ -169,7 +173,7 @@
     "local t = {}\n"                                                          \
     "if #e == 0 and f['length'] > 0 then t = {f['last-entry']} end\n"         \
     "local o = f['first-entry']\n"                                            \
-    "return {1, f['length'], f['last-generated-id'], o and o[1] or '',\n"     \
+    "return {1, k, f['length'], f['last-generated-id'], o and o[1] or '',\n"  \
     "        f['entries-added'] or -1, f['max-deleted-entry-id'] or '',\n"    \
     "        e, t}\n"
 

@@ -15,7 +15,7 @@
 
 
 /* elements of the script's reply */
-#define NGX_CONDUIT_FULL_ELEMENTS  8
+#define NGX_CONDUIT_FULL_ELEMENTS  9
 
 
 static ngx_int_t ngx_conduit_answer_reverse(ngx_conduit_question_t *q);
@@ -24,9 +24,11 @@ static ngx_int_t ngx_conduit_answer_script(ngx_conduit_question_t *q,
 static ngx_int_t ngx_conduit_answer_tail(ngx_conduit_question_t *q,
     redisReply *list);
 static ngx_int_t ngx_conduit_answer_possible(conduit_history_answer_t *a);
-static ngx_int_t ngx_conduit_answer_range_and_info(ngx_conduit_question_t *q,
+static ngx_int_t ngx_conduit_answer_read_and_info(ngx_conduit_question_t *q,
     redisReply *r, ngx_uint_t *changed);
-static ngx_int_t ngx_conduit_answer_range_only(ngx_conduit_question_t *q);
+static ngx_int_t ngx_conduit_answer_read_only(ngx_conduit_question_t *q);
+static ngx_int_t ngx_conduit_answer_xread(ngx_conduit_question_t *q,
+    redisReply *r);
 static ngx_int_t ngx_conduit_answer_entries(ngx_conduit_question_t *q,
     redisReply *list);
 static ngx_int_t ngx_conduit_answer_entry(ngx_conduit_question_t *q,
@@ -44,9 +46,8 @@ static ngx_int_t ngx_conduit_answer_id(redisReply *r,
 ngx_conduit_question_e
 ngx_conduit_answer_parse(ngx_conduit_question_t *q)
 {
-    ngx_int_t    rc;
-    ngx_uint_t   changed;
-    redisReply  *list;
+    ngx_int_t   rc;
+    ngx_uint_t  changed;
 
     changed = 0;
 
@@ -57,28 +58,28 @@ ngx_conduit_answer_parse(ngx_conduit_question_t *q)
     switch (q->form) {
 
     case NGX_CONDUIT_FORM_FAST:
-        rc = ngx_conduit_stream_entries(q->reply, &list);
-
-        if (rc == NGX_OK && list != NULL) {
-            rc = ngx_conduit_answer_entries(q, list);
-        }
-
+        rc = ngx_conduit_answer_xread(q, q->reply);
         break;
 
     case NGX_CONDUIT_FORM_REVERSE:
         rc = ngx_conduit_answer_reverse(q);
         break;
 
-    case NGX_CONDUIT_FORM_RANGE:
-        rc = ngx_conduit_answer_range_and_info(q, q->reply, &changed);
+    case NGX_CONDUIT_FORM_INFO:
+        rc = ngx_conduit_answer_read_and_info(q, q->reply, &changed);
         break;
 
     case NGX_CONDUIT_FORM_ENTRIES:
-        rc = ngx_conduit_answer_range_only(q);
+        rc = ngx_conduit_answer_read_only(q);
         break;
 
     default:
         rc = ngx_conduit_answer_script(q, q->reply);
+    }
+
+    if (rc == NGX_ABORT) {
+        q->stray = 1;
+        return NGX_CONDUIT_QUESTION_LOST;
     }
 
     if (rc != NGX_OK) {
@@ -142,7 +143,8 @@ ngx_conduit_answer_reverse(ngx_conduit_question_t *q)
 }
 
 
-/* makes the answer from the reply of CONDUIT_HISTORY_SCRIPT */
+/* makes the answer from the reply of CONDUIT_HISTORY_SCRIPT; returns NGX_ABORT
+   when it is of another key */
 
 static ngx_int_t
 ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
@@ -153,10 +155,15 @@ ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
     a = &q->answer;
     e = r->element;
 
-    if (r->type != REDIS_REPLY_ARRAY || r->elements == 0
-        || e[0]->type != REDIS_REPLY_INTEGER)
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < 2
+        || e[0]->type != REDIS_REPLY_INTEGER
+        || e[1]->type != REDIS_REPLY_STRING)
     {
         return NGX_ERROR;
+    }
+
+    if (!ngx_conduit_stream_names(e[1], &q->key->node.str)) {
+        return NGX_ABORT;
     }
 
     if (e[0]->integer == 0) {
@@ -165,38 +172,38 @@ ngx_conduit_answer_script(ngx_conduit_question_t *q, redisReply *r)
     }
 
     if (r->elements != NGX_CONDUIT_FULL_ELEMENTS
-        || e[1]->type != REDIS_REPLY_INTEGER || e[1]->integer < 0
-        || ngx_conduit_answer_id(e[2], &a->last_id) != NGX_OK
-        || e[4]->type != REDIS_REPLY_INTEGER
-        || e[5]->type != REDIS_REPLY_STRING
-        || e[6]->type != REDIS_REPLY_ARRAY
+        || e[2]->type != REDIS_REPLY_INTEGER || e[2]->integer < 0
+        || ngx_conduit_answer_id(e[3], &a->last_id) != NGX_OK
+        || e[5]->type != REDIS_REPLY_INTEGER
+        || e[6]->type != REDIS_REPLY_STRING
         || e[7]->type != REDIS_REPLY_ARRAY
-        || ngx_conduit_answer_entries(q, e[6]) != NGX_OK)
+        || e[8]->type != REDIS_REPLY_ARRAY
+        || ngx_conduit_answer_entries(q, e[7]) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    a->length = e[1]->integer;
+    a->length = e[2]->integer;
 
     if (a->length
-        && ngx_conduit_answer_id(e[3], &a->oldest) != NGX_OK)
+        && ngx_conduit_answer_id(e[4], &a->oldest) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (e[4]->integer >= 0) {
+    if (e[5]->integer >= 0) {
         a->counted = 1;
-        a->added = e[4]->integer;
+        a->added = e[5]->integer;
 
-        if (e[5]->len
-            && ngx_conduit_answer_id(e[5], &a->max_deleted) != NGX_OK)
+        if (e[6]->len
+            && ngx_conduit_answer_id(e[6], &a->max_deleted) != NGX_OK)
         {
             return NGX_ERROR;
         }
     }
 
     if (a->length && a->nentries == 0
-        && ngx_conduit_answer_tail(q, e[7]) != NGX_OK)
+        && ngx_conduit_answer_tail(q, e[8]) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -250,23 +257,29 @@ ngx_conduit_answer_possible(conduit_history_answer_t *a)
 
 
 /*
- * Makes the answer from the replies to XRANGE and to XINFO after it.  *changed:
+ * Makes the answer from the replies to XREAD and to XINFO after it.  *changed:
  * the stream has changed between the two, so that they must be sent again.
  */
 
 static ngx_int_t
-ngx_conduit_answer_range_and_info(ngx_conduit_question_t *q, redisReply *r,
+ngx_conduit_answer_read_and_info(ngx_conduit_question_t *q, redisReply *r,
     ngx_uint_t *changed)
 {
+    ngx_int_t                   rc;
     conduit_stream_id_t        *first, *last;
     conduit_history_answer_t   *a;
     ngx_conduit_stream_info_t   info;
 
     a = &q->answer;
 
+    rc = ngx_conduit_answer_xread(q, q->read);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
     if (ngx_conduit_stream_parse_info(r, ngx_conduit_answer_fields(q), &info)
-        != NGX_OK
-        || ngx_conduit_answer_entries(q, q->range) != NGX_OK)
+        != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -312,18 +325,21 @@ ngx_conduit_answer_range_and_info(ngx_conduit_question_t *q, redisReply *r,
 }
 
 
-/* makes the answer from the reply to XRANGE alone: its entries are taken for
+/* makes the answer from the reply to XREAD alone: its entries are taken for
    the whole stream */
 
 static ngx_int_t
-ngx_conduit_answer_range_only(ngx_conduit_question_t *q)
+ngx_conduit_answer_read_only(ngx_conduit_question_t *q)
 {
+    ngx_int_t                  rc;
     conduit_history_answer_t  *a;
 
     a = &q->answer;
 
-    if (ngx_conduit_answer_entries(q, q->range) != NGX_OK) {
-        return NGX_ERROR;
+    rc = ngx_conduit_answer_xread(q, q->read);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     /* without an entry at or after the position, this makes the stream end
@@ -343,6 +359,25 @@ ngx_conduit_answer_range_only(ngx_conduit_question_t *q)
     }
 
     return NGX_OK;
+}
+
+
+/* takes the entries from the reply to XREAD; returns NGX_ABORT when they are of
+   another key */
+
+static ngx_int_t
+ngx_conduit_answer_xread(ngx_conduit_question_t *q, redisReply *r)
+{
+    ngx_int_t    rc;
+    redisReply  *list;
+
+    rc = ngx_conduit_stream_entries(r, &q->key->node.str, &list);
+
+    if (rc != NGX_OK || list == NULL) {
+        return rc;
+    }
+
+    return ngx_conduit_answer_entries(q, list);
 }
 
 
@@ -488,7 +523,7 @@ ngx_conduit_answer_newest(ngx_conduit_question_t *q, ngx_conduit_entry_t *e)
         return 0;
     }
 
-    if (q->form == NGX_CONDUIT_FORM_RANGE) {
+    if (q->form == NGX_CONDUIT_FORM_INFO) {
         (void) ngx_conduit_stream_parse_info(q->reply,
                                              ngx_conduit_answer_fields(q),
                                              &info);

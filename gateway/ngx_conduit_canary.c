@@ -330,7 +330,7 @@ ngx_conduit_canary_last(ngx_conduit_shard_t *shard, redisReply *reply,
         return 0;
     }
 
-    if (ngx_conduit_stream_entries(reply, &list) != NGX_OK) {
+    if (ngx_conduit_stream_entries(reply, NULL, &list) != NGX_OK) {
         ngx_conduit_canary_log_error(shard, reply);
         return 0;
     }

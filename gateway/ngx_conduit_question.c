@@ -30,17 +30,18 @@ static ngx_uint_t ngx_conduit_question_no_permission(ngx_conduit_question_t *q,
     redisReply *error);
 static ngx_uint_t ngx_conduit_question_no_scripts(ngx_conduit_question_t *q,
     redisReply *error);
-static void ngx_conduit_question_range(void *data, redisReply *reply,
+static void ngx_conduit_question_read(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
 static void ngx_conduit_question_info(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome);
+static void ngx_conduit_question_answered(ngx_conduit_question_t *q);
 static void ngx_conduit_question_free(ngx_conduit_question_t *q);
 static ngx_str_t *ngx_conduit_question_sha(void);
 
 
 static const char  *ngx_conduit_question_names[] = {
     "XREAD", "XREVRANGE", "EVALSHA_RO", "EVAL_RO", "EVALSHA", "EVAL",
-    "XRANGE and XINFO", "XRANGE"
+    "XREAD and XINFO", "XREAD"
 };
 
 static ngx_str_t  ngx_conduit_question_text
@@ -60,7 +61,7 @@ static ngx_uint_t
 ngx_conduit_question_form(ngx_conduit_question_t *q)
 {
     static const ngx_uint_t  forms[] = {
-        NGX_CONDUIT_FORM_SHA_RO, NGX_CONDUIT_FORM_SHA, NGX_CONDUIT_FORM_RANGE,
+        NGX_CONDUIT_FORM_SHA_RO, NGX_CONDUIT_FORM_SHA, NGX_CONDUIT_FORM_INFO,
         NGX_CONDUIT_FORM_ENTRIES
     };
 
@@ -103,7 +104,7 @@ ngx_conduit_question_command(ngx_conduit_question_t *q)
                                      q->count, ngx_conduit_question_reply, q);
         break;
 
-    case NGX_CONDUIT_FORM_RANGE:
+    case NGX_CONDUIT_FORM_INFO:
     case NGX_CONDUIT_FORM_ENTRIES:
         rc = ngx_conduit_question_entries(q);
         break;
@@ -129,17 +130,21 @@ ngx_conduit_question_command(ngx_conduit_question_t *q)
 }
 
 
-/* asks by XRANGE and, for all but the entries, by XINFO */
+/* asks by XREAD and, for all but the entries, by XINFO */
 
 static ngx_int_t
 ngx_conduit_question_entries(ngx_conduit_question_t *q)
 {
-    ngx_str_t  *key;
+    ngx_str_t            *key;
+    conduit_stream_id_t   after;
 
     key = &q->key->node.str;
 
-    if (ngx_conduit_stream_range(ngx_conduit_question_link(q), key, &q->ask.id,
-                                 q->count, ngx_conduit_question_range, q)
+    after = q->ask.id;
+    conduit_stream_id_before(&after);
+
+    if (ngx_conduit_stream_read(ngx_conduit_question_link(q), key, &after,
+                                q->count, ngx_conduit_question_read, q)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -149,7 +154,7 @@ ngx_conduit_question_entries(ngx_conduit_question_t *q)
         return NGX_OK;
     }
 
-    /* if XINFO can't be sent, the reply to XRANGE alone counts as lost.  It has
+    /* if XINFO can't be sent, the reply to XREAD alone counts as lost.  It has
        an ASKING of its own, as that is for one command */
 
     if (ngx_conduit_stream_info(ngx_conduit_question_link(q), key,
@@ -207,7 +212,37 @@ ngx_conduit_question_reply(void *data, redisReply *reply,
     ngx_conduit_limit_keep(reply);
     q->reply = reply;
 
-    q->handler(q->data, q, ngx_conduit_answer_parse(q));
+    ngx_conduit_question_answered(q);
+}
+
+
+/* hands the answer to the owner, which may free the question */
+
+static void
+ngx_conduit_question_answered(ngx_conduit_question_t *q)
+{
+    ngx_uint_t               stray;
+    ngx_conduit_link_t      *link;
+    ngx_conduit_question_e   result;
+
+    result = ngx_conduit_answer_parse(q);
+
+    if (result == NGX_CONDUIT_QUESTION_REFUSED && q->reply == NULL) {
+
+        /* the handler expects the refused reply in q->reply */
+
+        q->reply = q->read;
+        q->read = NULL;
+    }
+
+    stray = q->stray;
+    link = &q->key->shard->doorbell.reader;
+
+    q->handler(q->data, q, result);
+
+    if (stray) {
+        ngx_conduit_link_reset(link, "a reply of another key");
+    }
 }
 
 
@@ -304,7 +339,7 @@ ngx_conduit_question_no_permission(ngx_conduit_question_t *q, redisReply *error)
     if (conduit_redis_error_is(error->str, "NOPERM")
         && ngx_strstr(error->str, " key") != NULL)
     {
-        /* XRANGE may be allowed where EVALSHA is not, as EVALSHA needs
+        /* XREAD may be allowed where EVALSHA is not, as EVALSHA needs
            permission to write the key */
 
         if (q->form == NGX_CONDUIT_FORM_SHA_RO
@@ -359,7 +394,7 @@ ngx_conduit_question_no_scripts(ngx_conduit_question_t *q, redisReply *error)
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                       "conduit: redis %V: the gateway is not allowed to run "
                       "its script with EVALSHA_RO and EVAL_RO, or with EVALSHA "
-                      "and EVAL (%s), XRANGE and XINFO are used instead",
+                      "and EVAL (%s), XREAD and XINFO are used instead",
                       &shard->doorbell.redis->name, error->str);
     }
 
@@ -370,10 +405,9 @@ ngx_conduit_question_no_scripts(ngx_conduit_question_t *q, redisReply *error)
 
 
 static void
-ngx_conduit_question_range(void *data, redisReply *reply,
+ngx_conduit_question_read(void *data, redisReply *reply,
     ngx_conduit_outcome_e outcome)
 {
-    ngx_conduit_question_e   result;
     ngx_conduit_question_t  *q = data;
 
     if (ngx_conduit_question_closed(q, outcome)) {
@@ -382,34 +416,22 @@ ngx_conduit_question_range(void *data, redisReply *reply,
 
     ngx_conduit_limit_keep(reply);
 
-    if (reply->type != REDIS_REPLY_ARRAY) {
+    if (reply->type != REDIS_REPLY_ARRAY && reply->type != REDIS_REPLY_NIL) {
         q->reply = reply;
         q->handler(q->data, q, NGX_CONDUIT_QUESTION_REFUSED);
         return;
     }
 
-    q->range = reply;
+    q->read = reply;
 
-    if (q->form == NGX_CONDUIT_FORM_RANGE) {
-
-        if (q->waits == 0) {
-            q->handler(q->data, q, NGX_CONDUIT_QUESTION_LOST);
-        }
-
+    if (q->form == NGX_CONDUIT_FORM_ENTRIES) {
+        ngx_conduit_question_answered(q);
         return;
     }
 
-    result = ngx_conduit_answer_parse(q);
-
-    if (result == NGX_CONDUIT_QUESTION_REFUSED) {
-
-        /* the handler expects the refused reply in q->reply */
-
-        q->reply = q->range;
-        q->range = NULL;
+    if (q->waits == 0) {
+        q->handler(q->data, q, NGX_CONDUIT_QUESTION_LOST);
     }
-
-    q->handler(q->data, q, result);
 }
 
 
@@ -444,7 +466,7 @@ ngx_conduit_question_info(void *data, redisReply *reply,
         q->form = NGX_CONDUIT_FORM_ENTRIES;
     }
 
-    q->handler(q->data, q, ngx_conduit_answer_parse(q));
+    ngx_conduit_question_answered(q);
 }
 
 
@@ -466,8 +488,8 @@ ngx_conduit_question_free(ngx_conduit_question_t *q)
         freeReplyObject(q->reply);
     }
 
-    if (q->range != NULL) {
-        freeReplyObject(q->range);
+    if (q->read != NULL) {
+        freeReplyObject(q->read);
     }
 
     if (q->entries != NULL) {

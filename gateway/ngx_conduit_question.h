@@ -9,14 +9,18 @@
  *   FAST     XREAD
  *   FULL     EVALSHA_RO  refused as unknown (Redis 6)    -> EVALSHA
  *                        NOSCRIPT                        -> EVAL(_RO), once
- *                        not allowed, nor in the script  -> XRANGE and XINFO
- *                        unknown (renamed), each of them -> XRANGE and XINFO
+ *                        not allowed, nor in the script  -> XREAD and XINFO
+ *                        unknown (renamed), each of them -> XREAD and XINFO
  *
  * The shard remembers which forms its server has refused, until the link is
- * lost.  XRANGE and XINFO are two commands, so the stream may change between
+ * lost.  XREAD and XINFO are two commands, so the stream may change between
  * them: if the replies show that, the result is NGX_CONDUIT_QUESTION_LOST, and
  * the owner asks again.  Without permission for XINFO, the answer has only what
  * can be concluded from the entries.
+ *
+ * A reply with entries names their key.  If it is another one, each reply on
+ * this connection is taken for one to another command than its own: the result
+ * is NGX_CONDUIT_QUESTION_LOST, and the connection is closed.
  *
  * A question is either forgotten by its owner, or its handler is called exactly
  * once.
@@ -44,8 +48,8 @@ enum {
     NGX_CONDUIT_FORM_TEXT_RO,
     NGX_CONDUIT_FORM_SHA,
     NGX_CONDUIT_FORM_TEXT,
-    NGX_CONDUIT_FORM_RANGE,       /* XRANGE, and XINFO after it */
-    NGX_CONDUIT_FORM_ENTRIES      /* XRANGE alone */
+    NGX_CONDUIT_FORM_INFO,        /* XREAD, and XINFO after it */
+    NGX_CONDUIT_FORM_ENTRIES      /* XREAD alone */
 };
 
 /* what became of a question */
@@ -103,13 +107,14 @@ struct ngx_conduit_question_s {
 
     /* private but for reply */
     redisReply                  *reply;    /* valid when refused */
-    redisReply                  *range;    /* the reply to XRANGE; that to XINFO
+    redisReply                  *read;     /* the reply to XREAD; that to XINFO
                                               follows */
     redisReply                  *list;     /* the array of entries, in one of
                                               them */
     conduit_history_entry_t     *entries;
     size_t                       bytes;    /* of the entries; valid when
                                               answered */
+    ngx_uint_t                   stray;    /* the reply is of another key */
     ngx_uint_t                   waits;    /* how many replies are still to
                                               come */
     ngx_uint_t                   form;

@@ -34,9 +34,9 @@ typedef enum {
                                               refused */
     NGX_CONDUIT_SCRIPTS_ANY,               /* by EVALSHA: Redis 6, or EVALSHA_RO
                                               is not allowed */
-    NGX_CONDUIT_SCRIPTS_NONE,              /* none: XRANGE and XINFO are used */
+    NGX_CONDUIT_SCRIPTS_NONE,              /* none: XREAD and XINFO are used */
     NGX_CONDUIT_SCRIPTS_NOTHING            /* none, and XINFO is refused, too:
-                                              XRANGE alone is used */
+                                              XREAD alone is used */
 } ngx_conduit_scripts_e;
 
 /* why a key is to be read */

@@ -22,7 +22,7 @@ my $TEXT = 'durable_type text/plain';
 my $BYTES = 'durable_type image/png';
 
 # users of Redis who may not do all, so that a question has another form: XINFO
-# and XRANGE instead of a script, XRANGE alone
+# and XREAD instead of a script, XREAD alone
 
 my %RIGHTS = (apart => ['-@scripting'], bare => ['-@scripting', '-xinfo']);
 

@@ -26,7 +26,7 @@ my %WINDOWS = (
 );
 
 # users of Redis who may not do all, so that questions have another form: XINFO
-# and XRANGE instead of a script, XRANGE alone
+# and XREAD instead of a script, XREAD alone
 
 my %RIGHTS = (apart => ['-@scripting'], bare => ['-@scripting', '-xinfo']);
 

@@ -1,7 +1,7 @@
 # Copyright (C) Conduit for NGINX authors
 #
 # A Redis with commands renamed away (rename-command): a gateway that cannot run
-# its script reads by XRANGE and XINFO, and logs that once.
+# its script reads by XREAD and XINFO, and logs that once.
 
 use strict;
 use warnings;

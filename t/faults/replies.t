@@ -26,6 +26,14 @@ sub bulk { map { '$' . length($_) . "\r\n$_\r\n" } @_ }
 
 sub array { '*' . @_ . "\r\n" . join '', @_ }
 
+# an entry of a stream
+
+sub entry {
+    my ($id, %fields) = @_;
+
+    return array(bulk($id), array(bulk(%fields)));
+}
+
 # Workers that have all their connections, of which none has anything under way,
 # and a client that has had a message.
 
@@ -304,7 +312,7 @@ subtest 'TEST 6: replies made up at random' => sub {
 # --- of no stream
 
 subtest 'TEST 7: an answer that can be of no stream is refused' => sub {
-    my $entry = sub { array(bulk($_[0]), array(bulk('data', 'x'))) };
+    my $entry = sub { entry($_[0], data => 'x') };
     my $xinfo = array(bulk('length'), ":1\r\n",
                       bulk('last-generated-id', '9-1', 'first-entry'),
                       $entry->('9-1'), bulk('last-entry'), "\$-1\r\n");
@@ -313,17 +321,18 @@ subtest 'TEST 7: an answer that can be of no stream is refused' => sub {
 
     my @answers = (
         ['an entry without an ID of its own', '',
-         EVALSHA_RO => array(":1\r\n", ":1\r\n", bulk('1-1', '0-0'),
-                             ":-1\r\n", bulk(''), array($entry->('0-0')),
+         EVALSHA_RO => array(":1\r\n", '{key}', ":1\r\n",
+                             bulk('1-1', '0-0'), ":-1\r\n", bulk(''), array($entry->('0-0')),
                              array())],
         ['a stream that has a first entry and no last one', '-@scripting',
-         XRANGE => "*0\r\n", XINFO => $xinfo],
+         XREAD => "*-1\r\n", XINFO => $xinfo],
         ['a last ID that is none', '-@scripting',
-         XRANGE => "*0\r\n",
+         XREAD => "*-1\r\n",
          XINFO => array(bulk('length'), ":0\r\n",
                         bulk('last-generated-id', '9-x'))],
         ['IDs that do not grow', '-@scripting -xinfo',
-         XRANGE => array($entry->('9-2'), $entry->('9-1'))],
+         XREAD => array(array('{key}', array($entry->('9-2'),
+                                             $entry->('9-1'))))],
     );
 
     for my $case (@answers) {
@@ -361,6 +370,65 @@ subtest 'TEST 7: an answer that can be of no stream is refused' => sub {
     redis('ACL', 'DELUSER', 'one');
 };
 
+
+# --- of another stream
+
+subtest 'TEST 8: an answer about another key costs the connection, and no '
+        . 'client gets it' => sub
+{
+    my $entries = array(entry('9-1', data => message(sequence => 9)));
+    my $xread = array(array('{other}', $entries));
+    my $full = redis_version() >= 7_000_000 ? 'EVALSHA_RO' : 'EVALSHA';
+
+    # rights that are missing: what a question is asked by; the answer
+
+    my @answers = (
+        ['of the fast question', '', XREAD => $xread],
+        ['of the script', '',
+         $full => array(":1\r\n", '{other}', ":1\r\n", bulk('9-1', '9-1'),
+                        ":1\r\n", bulk('0-0'), $entries, array())],
+        ['of the script, that there is none', '',
+         $full => array(":0\r\n", '{other}')],
+        ['of XREAD, with XINFO', '-@scripting', XREAD => $xread],
+        ['of XREAD alone', '-@scripting -xinfo', XREAD => $xread],
+    );
+
+    for my $case (@answers) {
+        my ($name, $rights, $word, $answer) = @$case;
+
+        redis('ACL', 'SETUSER', 'one', 'reset', 'on', '>x', '~*', '&*',
+              '+@all', split ' ', $rights);
+        $way->tell('pass');
+        start(redis => $way->url =~ s{//}{//one:x@}r);
+
+        my $channel = uuid();
+        my $client = client(channel_id => $channel);
+
+        xadd(channel_id => $channel, sequence => 1);
+        is(line_of($client->event(20) // ()), 1, "$name: a client has a place");
+
+        # its next question is fast; that of a new client, in its worker, is not
+
+        $way->tell('reply', map { unpack 'H*', $_ } $word, $answer);
+
+        my $other = uuid();
+        xadd(channel_id => $other, sequence => 1);
+        $client = client(channel_id => $other) if $word ne 'XREAD' || $rights;
+        xadd(channel_id => $channel, sequence => 2);
+
+        is_lost('reader', 'a reply of another key', $name);
+        $way->tell('pass');
+
+        is(line_of($client->event(20) // ()), $word eq 'XREAD' && !$rights
+                                              ? 2 : 1,
+           'the first event is of its channel');
+        ok(!died(), 'the worker lives');
+        $nginx->stop;
+    }
+
+    redis('ACL', 'DELUSER', 'one');
+};
+
 $way->stop;
 done_testing();
 
@@ -372,7 +440,9 @@ done_testing();
 #                        command that has the word in it
 #   greet BYTES          as the first of each connection
 #   reply WORD BYTES ... instead of Redis' reply to each command that has the
-#                        word in it; the word in hexadecimal, too
+#                        word in it; the word in hexadecimal, too; {key} and
+#                        {other} in an answer are the key that was asked for,
+#                        and another one
 #   fuzz SEED            something else than Redis' reply, now and then
 
 package Unasked;
@@ -438,10 +508,25 @@ sub commands {
         my %instead = $mode eq 'reply' ? map { pack 'H*', $_ } @o : ();
         my ($word) = grep { index($command, $_) >= 0 } keys %instead;
 
-        push @{ $pair->{instead} }, defined $word ? $instead{$word} : undef;
+        push @{ $pair->{instead} },
+             defined $word ? of_key($instead{$word}, @words) : undef;
 
         $self->send($pair->{server}, $command);
     }
+}
+
+
+# EVALSHA sha 1 key ..., XREAD ... STREAMS key id
+
+sub of_key {
+    my ($answer, @words) = @_;
+
+    my $key = $words[0] eq 'XREAD' ? $words[-2] : $words[3] // '';
+
+    $answer =~ s/\{key\}/join '', main::bulk($key)/ge;
+    $answer =~ s/\{other\}/join '', main::bulk("$key.")/ge;
+
+    return $answer;
 }
 
 

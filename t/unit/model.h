@@ -29,7 +29,7 @@ typedef struct {
                                        XSETID */
     int          poll;              /* nothing rings */
     int          storm;             /* constant errors, for a while */
-    int          apart;             /* no scripts: XRANGE, then XINFO */
+    int          apart;             /* no scripts: XREAD, then XINFO */
 } model_mode_t;
 
 /* what comes instead of an answer */
@@ -45,7 +45,7 @@ typedef struct {
     int                          batch;
     size_t                       count;       /* entries it asks for */
     model_failure_e              failed;
-    int                          half;        /* XRANGE is answered, XINFO is
+    int                          half;        /* XREAD is answered, XINFO is
                                                  not yet */
     conduit_history_question_t   q;
     conduit_history_answer_t     a;

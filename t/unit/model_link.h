@@ -95,7 +95,7 @@ answer_newest(model_packet_t *p)
 }
 
 
-/* whether XINFO saw another state of the stream than XRANGE before it */
+/* whether XINFO saw another state of the stream than XREAD before it */
 
 static int
 is_changed(const model_packet_t *p)
@@ -145,7 +145,7 @@ execute(void)
         answer_entries(p);
 
         if (full && m.mode->apart) {
-            say("redis answers XRANGE");
+            say("redis answers XREAD");
             p->half = 1;
             return;
         }
