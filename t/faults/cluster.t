@@ -433,6 +433,11 @@ is scalar(my @late = $waiting->events(scalar @{ $lost->{acked} }, 10)),
         'a client that waited for the slot gets the messages';
 $waiting->close;
 
+# a node that has not heard yet that the slot is served refuses what is for its
+# own slots
+
+$cluster->agree;
+
 
 # --- the log
 
