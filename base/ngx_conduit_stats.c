@@ -132,6 +132,11 @@ ngx_conduit_stats_open(ngx_conduit_stats_t *stats, ngx_shm_zone_t *zone)
     }
 
     slot->ready = ready;
+    slot->opened = ngx_current_msec;
+
+    ngx_memory_barrier();
+
+    slot->started = ngx_pid;
 }
 
 
@@ -351,6 +356,7 @@ ngx_uint_t
 ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age)
 {
     ngx_uint_t           i, n;
+    ngx_atomic_uint_t    pid;
     ngx_conduit_slot_t  *slot;
 
     /* a worker without a slot in shared memory checks its own proof */
@@ -366,7 +372,13 @@ ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age)
     for (i = 0; i < NGX_CONDUIT_STATS_SLOTS && stats->shared; i++) {
         slot = &stats->shared->slots[i];
 
-        if (slot->leaving || !ngx_conduit_stats_alive(slot->pid)) {
+        pid = slot->pid;
+
+        /* a worker that has just taken the slot does not count yet */
+
+        if (slot->leaving || slot->started != pid
+            || !ngx_conduit_stats_alive(pid))
+        {
             continue;
         }
 
@@ -384,12 +396,21 @@ ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age)
 static ngx_uint_t
 ngx_conduit_stats_fresh(ngx_conduit_slot_t *slot, ngx_msec_t age)
 {
+    ngx_msec_int_t  limit, now, opened;
+
+    limit = age;
+
     /* processes share the clock, but read it at different times: ready may be
        in the future */
 
+    now = ngx_current_msec - slot->ready;
+    opened = slot->opened - slot->ready;
+
+    /* a new worker has the proof of its predecessors, and as much time for its
+       own as they had: on a busy machine it takes a while to start */
+
     return slot->ready != 0
-           && (ngx_msec_int_t) (ngx_current_msec - slot->ready)
-              <= (ngx_msec_int_t) age;
+           && (now <= limit || (opened <= limit && now - opened <= limit));
 }
 
 

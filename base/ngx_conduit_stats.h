@@ -78,6 +78,10 @@ typedef struct {
     ngx_atomic_t              leaving;   /* was told to quit */
     ngx_atomic_t              ready;     /* ngx_current_msec when Redis was
                                             last known to work; 0: never */
+    ngx_atomic_t              opened;    /* ngx_current_msec when the worker
+                                            started */
+    ngx_atomic_t              started;   /* pid, once "ready" and "opened" are
+                                            those of this worker */
     uint64_t                  cells[NGX_CONDUIT_STATS_CELLS];
     uint64_t                  gauges[NGX_CONDUIT_STATS_GAUGES];
     ngx_conduit_stats_link_t  links[NGX_CONDUIT_STATS_LINKS];
@@ -133,7 +137,8 @@ ngx_uint_t ngx_conduit_stats_sum(ngx_conduit_stats_t *stats, uint64_t *cells,
 
 /*
  * Whether, in each running worker that was not told to quit, Redis was known to
- * work within the last age ms.
+ * work within the last age ms.  A worker that was started in that time is not
+ * expected to know more than its predecessors did when it was started.
  */
 ngx_uint_t ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age);
 

@@ -316,6 +316,60 @@ cmp_ok +(probe($nginx, 'gateway', 'live') =~ /(\d+)\}/)[0], '>=', $uptime,
     'the uptime counts from the start of NGINX, not from a reload';
 
 
+# --- a worker that starts while Redis is slow has as much time as an old one
+
+# seconds for which a check of the publisher counts
+my $COUNTS = 2;
+
+sub all_new {
+    my %old = map { $_ => 1 } @_;
+    my @now = $nginx->workers;
+
+    return @now && !grep { $old{$_} } @now;
+}
+
+my $answer;
+
+for my $try (1 .. 5) {
+    both($nginx, $OK, 10, 'ready before a reload without Redis');
+
+    my @old = $nginx->workers;
+    my $from = time;
+    redis_pause();
+    sleep 0.5;
+
+    # the last check of the old workers is at most a second older than $from
+
+    my $reload = time;
+    $nginx->signal('HUP');
+    my $new = wait_for(20, sub { all_new(@old) }) && time;
+
+    # now it does not count any more, but the new workers still wait
+
+    sleep 0.01 while time < $from + $COUNTS + 0.2;
+    $answer = probe($nginx, 'publish');
+    my $asked = time;
+    redis_resume();
+
+    last if $new && $new < $from + $COUNTS - 1
+            && $asked < $reload + $COUNTS;
+}
+
+is $answer, $OK, 'new workers have some time for their own first check';
+both($nginx, $OK, 10, 'ready after it');
+
+redis_pause();
+ok wait_for(30, sub {
+    my @old = $nginx->workers;
+
+    $nginx->signal('HUP');
+    wait_for(20, sub { all_new(@old) });
+    return probe($nginx, 'publish') eq $FAIL;
+}), 'reloads without Redis do not prolong that time again and again';
+redis_resume();
+both($nginx, $OK, 15, 'ready when Redis goes on');
+
+
 # --- a worker that has not started when the next reload comes
 
 # a large table of connections takes its time
