@@ -138,7 +138,7 @@ my %left = (
     '+script|load' => { %ALL },
     $key => { line => qr/reading "[^"]+" failed: NOPERM .*key/ },
     '+xread' => { %ALL, line => qr/reading "[^"]+" failed: NOPERM .*'xread'/ },
-    '+xrange' => { line => qr/reading "[^"]+" failed: NOPERM .*'xrange'/ },
+    '+xrange' => { %ALL },       # XREAD takes its place
     '+xrevrange' => { %ALL },     # conduit_gateway_start alone needs it
     '+xinfo|stream' => { history => 1, resume => 1, live => 1,
         line => qr/reading "[^"]+" failed: NOPERM .*'\Q$XINFO\E'/ },
