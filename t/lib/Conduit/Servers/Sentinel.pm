@@ -88,14 +88,22 @@ EOC
 
 
 # Opens a new connection for each command, because a Sentinel closes all
-# connections to a server whose role it changes.
+# connections to a server whose role it changes: one that only reads is sent
+# again if that happens before its reply.
+
+my $READS = qr/^(?:INFO|CLIENT LIST|XLEN|XRANGE)\b/;
 
 sub command {
     my ($self, $port, @args) = @_;
 
-    delete $self->{sockets}{$port};
+    for my $left (reverse 0 .. ("@args" =~ $READS ? 4 : 0)) {
+        delete $self->{sockets}{$port};
 
-    return $self->SUPER::command($port, @args);
+        my $reply = eval { $self->SUPER::command($port, @args) };
+
+        return $reply if !$@;
+        die $@ if !$left || $@ !~ /^redis: connection closed/;
+    }
 }
 
 
