@@ -173,7 +173,8 @@ ngx_conduit_question_link(ngx_conduit_question_t *q)
 {
     ngx_conduit_link_t  *link;
 
-    link = &q->key->shard->doorbell.reader;
+    q->shard = q->key->shard;
+    link = &q->shard->doorbell.reader;
 
     if (q->key->asking) {
         /* if it fails, the command after it fails, too */
@@ -236,7 +237,7 @@ ngx_conduit_question_answered(ngx_conduit_question_t *q)
     }
 
     stray = q->stray;
-    link = &q->key->shard->doorbell.reader;
+    link = &q->shard->doorbell.reader;
 
     q->handler(q->data, q, result);
 
@@ -289,7 +290,7 @@ ngx_conduit_question_next_form(ngx_conduit_question_t *q, redisReply *error)
     ngx_uint_t            ro;
     ngx_conduit_shard_t  *shard;
 
-    shard = q->key->shard;
+    shard = q->shard;
 
     ro = (q->form == NGX_CONDUIT_FORM_SHA_RO
           || q->form == NGX_CONDUIT_FORM_TEXT_RO);
@@ -334,7 +335,7 @@ ngx_conduit_question_no_permission(ngx_conduit_question_t *q, redisReply *error)
 {
     ngx_conduit_shard_t  *shard;
 
-    shard = q->key->shard;
+    shard = q->shard;
 
     if (conduit_redis_error_is(error->str, "NOPERM")
         && ngx_strstr(error->str, " key") != NULL)
@@ -361,32 +362,24 @@ ngx_conduit_question_no_permission(ngx_conduit_question_t *q, redisReply *error)
             return 1;
         }
 
-        return ngx_conduit_question_no_scripts(q, error);
-
     } else if (ngx_strstr(error->str, "ACL failure") == NULL
                && ngx_strstr(error->str, "can't run this command") == NULL)
     {
         return 0;
     }
 
-    if (shard->scripts < NGX_CONDUIT_SCRIPTS_NONE) {
-        shard->scripts = NGX_CONDUIT_SCRIPTS_NONE;
-    }
-
-    q->form = ngx_conduit_question_form(q);
-
-    return 1;
+    return ngx_conduit_question_no_scripts(q, error);
 }
 
 
-/* the server runs no script at all: logs it, once a link */
+/* the server runs no script, or not this one: logs it, once a link */
 
 static ngx_uint_t
 ngx_conduit_question_no_scripts(ngx_conduit_question_t *q, redisReply *error)
 {
     ngx_conduit_shard_t  *shard;
 
-    shard = q->key->shard;
+    shard = q->shard;
 
     if (shard->scripts < NGX_CONDUIT_SCRIPTS_NONE) {
         shard->scripts = NGX_CONDUIT_SCRIPTS_NONE;
@@ -452,7 +445,7 @@ ngx_conduit_question_info(void *data, redisReply *reply,
     if (reply->type == REDIS_REPLY_ERROR
         && conduit_redis_error_is(reply->str, "NOPERM"))
     {
-        shard = q->key->shard;
+        shard = q->shard;
 
         if (shard->scripts != NGX_CONDUIT_SCRIPTS_NOTHING) {
             ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,

@@ -106,6 +106,8 @@ struct ngx_conduit_question_s {
     ngx_conduit_question_t      *next;     /* for the owner's list */
 
     /* private but for reply */
+    ngx_conduit_shard_t         *shard;    /* that was asked: the key may have
+                                              moved to another one meanwhile */
     redisReply                  *reply;    /* valid when refused */
     redisReply                  *read;     /* the reply to XREAD; that to XINFO
                                               follows */
