@@ -23,7 +23,7 @@
 
 static ngx_chain_t *ngx_conduit_send_chain(ngx_connection_t *c,
     ngx_chain_t *in, off_t limit);
-static size_t ngx_conduit_send_size(ngx_chain_t *in);
+static size_t ngx_conduit_send_copy(ngx_chain_t *in, u_char *buf);
 
 
 ngx_int_t
@@ -56,27 +56,18 @@ ngx_conduit_http_output(ngx_http_request_t *r, ngx_chain_t *out)
 static ngx_chain_t *
 ngx_conduit_send_chain(ngx_connection_t *c, ngx_chain_t *in, off_t limit)
 {
-    u_char        buf[NGX_CONDUIT_SEND_MAX], *p;
-    size_t        size;
-    ssize_t       n;
-    ngx_chain_t  *cl;
-
-    size = ngx_conduit_send_size(in);
-
-    if (size == 0 || (limit && (off_t) size > limit)) {
-        return ngx_send_chain(c, in, limit);
-    }
+    u_char   buf[NGX_CONDUIT_SEND_MAX];
+    size_t   size;
+    ssize_t  n;
 
     if (!c->write->ready) {
         return in;
     }
 
-    p = buf;
+    size = ngx_conduit_send_copy(in, buf);
 
-    for (cl = in; cl; cl = cl->next) {
-        if (!ngx_buf_special(cl->buf)) {
-            p = ngx_cpymem(p, cl->buf->pos, cl->buf->last - cl->buf->pos);
-        }
+    if (size == 0 || (limit && (off_t) size > limit)) {
+        return ngx_send_chain(c, in, limit);
     }
 
     /* counts what is sent in c->sent; clears "ready" if the socket is full */
@@ -87,40 +78,50 @@ ngx_conduit_send_chain(ngx_connection_t *c, ngx_chain_t *in, off_t limit)
         return NGX_CHAIN_ERROR;
     }
 
-    return ngx_chain_update_sent(in, n > 0 ? n : 0);
+    if (n != (ssize_t) size) {
+        return ngx_chain_update_sent(in, n > 0 ? n : 0);
+    }
+
+    /* as ngx_chain_update_sent() does: special buffers are left as they are */
+
+    for ( /* void */ ; in; in = in->next) {
+        if (ngx_buf_in_memory(in->buf)) {
+            in->buf->pos = in->buf->last;
+        }
+    }
+
+    return NULL;
 }
 
 
-/* returns the bytes of a chain; or 0 if it has parts of files or too many
-   bytes */
+/* copies a chain to buf, which has room for NGX_CONDUIT_SEND_MAX bytes, and
+   returns their number; or 0 if it has parts of files or too many bytes */
 
 static size_t
-ngx_conduit_send_size(ngx_chain_t *in)
+ngx_conduit_send_copy(ngx_chain_t *in, u_char *buf)
 {
-    size_t      n, size;
+    u_char     *p;
+    size_t      n;
     ngx_buf_t  *b;
 
-    size = 0;
+    p = buf;
 
     for ( /* void */ ; in; in = in->next) {
         b = in->buf;
 
-        if (ngx_buf_special(b)) {
-            continue;
-        }
+        if (ngx_buf_in_memory_only(b)) {
+            n = b->last - b->pos;
 
-        if (b->in_file || !ngx_buf_in_memory(b)) {
+            if (n > (size_t) (buf + NGX_CONDUIT_SEND_MAX - p)) {
+                return 0;
+            }
+
+            p = ngx_cpymem(p, b->pos, n);
+
+        } else if (!ngx_buf_special(b)) {
             return 0;
         }
-
-        n = b->last - b->pos;
-
-        if (n > NGX_CONDUIT_SEND_MAX - size) {
-            return 0;
-        }
-
-        size += n;
     }
 
-    return size;
+    return p - buf;
 }
