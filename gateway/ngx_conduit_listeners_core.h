@@ -3,8 +3,9 @@
 /*
  * What the files of the listeners share; no other file includes it.
  *
- *     ngx_conduit_listeners_join.c   how a listener gets its place
- *     ngx_conduit_listeners.c        the queues and their turns
+ *     ngx_conduit_listeners_join.c    how a listener gets its place
+ *     ngx_conduit_listeners.c         the queues
+ *     ngx_conduit_listeners_serve.c   their turns
  */
 
 #ifndef NGX_CONDUIT_LISTENERS_CORE_H
@@ -30,6 +31,12 @@ void ngx_conduit_listeners_move(ngx_conduit_listeners_t *ls,
  * becomes the listener's id, which the next control events have.
  */
 void ngx_conduit_listeners_moved_back(ngx_conduit_listener_t *l);
+
+/*
+ * Drops the oldest items of the window down to limit bytes; listeners that are
+ * at one of them leave the window.
+ */
+void ngx_conduit_listeners_trim(ngx_conduit_listeners_t *ls, size_t limit);
 
 #pragma GCC visibility pop
 
