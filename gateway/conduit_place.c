@@ -277,6 +277,15 @@ conduit_place_sent(conduit_place_t *p, const conduit_item_t *item)
 }
 
 
+void
+conduit_place_sent_more(conduit_place_t *p, uint64_t seq,
+    const conduit_stream_id_t *last)
+{
+    p->pos = *last;
+    p->seq = seq;
+}
+
+
 conduit_history_verdict_e
 conduit_place_judge(conduit_place_t *p, const conduit_history_t *h,
     const conduit_history_answer_t *a)

@@ -107,6 +107,13 @@ conduit_place_do_e conduit_place_next(conduit_place_t *p,
 void conduit_place_sent(conduit_place_t *p, const conduit_item_t *item);
 
 /*
+ * Items of the window that follow that one were sent with it: all of one life
+ * up to seq, seq not included; the last entry among them has the ID last.
+ */
+void conduit_place_sent_more(conduit_place_t *p, uint64_t seq,
+    const conduit_stream_id_t *last);
+
+/*
  * Judges a subscriber, which is JOINING or BELOW, by an answer for which
  * conduit_history_agrees() has returned 1: that to a batch or, after all its
  * entries were taken, that to FULL about the cursor.  The position must not be

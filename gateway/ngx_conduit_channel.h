@@ -152,6 +152,10 @@ ngx_conduit_frame_t *ngx_conduit_channel_bundle(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame,
     ngx_conduit_frame_t **last);
 
+/* Calls ngx_conduit_listeners_sent_bundle(). */
+ngx_uint_t ngx_conduit_channel_sent_bundle(ngx_conduit_channel_t *ch,
+    ngx_conduit_listener_t *l, uint64_t since);
+
 /* Calls ngx_conduit_listeners_grown(). */
 void ngx_conduit_channel_grown(ngx_conduit_channel_t *ch,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t *frame, size_t bytes);

@@ -23,16 +23,14 @@
 static size_t ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t *last);
 static ngx_int_t ngx_conduit_sub_take(ngx_conduit_sub_t *sub,
-    ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
-    ngx_conduit_out_t **last, ngx_conduit_frame_t **rest);
+    ngx_conduit_frame_t **frame, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub,
     ngx_uint_t owes, ngx_uint_t more, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub,
-    ngx_conduit_frame_t *frame, ngx_conduit_out_t **first,
-    ngx_conduit_out_t **last, ngx_conduit_frame_t **rest);
-static void ngx_conduit_sub_count(ngx_conduit_sub_t *sub,
-    ngx_conduit_frame_t *frame);
+    ngx_conduit_frame_t *frame, ngx_conduit_frame_t *tail,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_tell_position(ngx_conduit_sub_t *sub,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last);
 static ngx_int_t ngx_conduit_sub_tell_lost(ngx_conduit_sub_t *sub,
@@ -48,7 +46,7 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     uint32_t              size;
     ngx_int_t             rc;
     ngx_uint_t            owes;
-    ngx_conduit_frame_t  *frame, *rest;
+    ngx_conduit_frame_t  *frame;
     conduit_place_loss_e  loss;
 
     limit = sub->hub->settings.buffer_size;
@@ -66,17 +64,10 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         return NGX_ERROR;
     }
 
-    /* the last event of a bundle that is in the chain already, while the events
-       of the bundle are counted one by one; NULL: no bundle */
-
-    rest = NULL;
-
-    while ((rest != NULL
-            || (sub->pending - before < ngx_conduit_sub_limit(sub, *last)
-                && sub->gzip.size - size < limit))
-           && !*end)
+    while (!*end
+           && sub->pending - before < ngx_conduit_sub_limit(sub, *last)
+           && sub->gzip.size - size < limit)
     {
-
         if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
                                       &loss))
         {
@@ -86,7 +77,7 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         rc = ngx_conduit_sub_finish_control(sub, owes, 1, first, last);
 
         if (rc == NGX_OK) {
-            rc = frame ? ngx_conduit_sub_take(sub, frame, first, last, &rest)
+            rc = frame ? ngx_conduit_sub_take(sub, &frame, first, last)
                        : ngx_conduit_sub_tell_lost(sub, loss, first, last);
         }
 
@@ -118,26 +109,55 @@ ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_conduit_out_t *last)
 }
 
 
-/* counts an event, and appends it unless it is in the chain already as part of
-   the bundle whose last event is *rest */
+/* appends an event and counts it; or the bundle that begins with it, and sets
+   *frame to the last event of that */
 
 static ngx_int_t
-ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
-    ngx_conduit_out_t **first, ngx_conduit_out_t **last,
-    ngx_conduit_frame_t **rest)
+ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t **frame,
+    ngx_conduit_out_t **first, ngx_conduit_out_t **last)
 {
-    if (*rest == NULL
-        && ngx_conduit_sub_push_event(sub, frame, first, last, rest) != NGX_OK)
+    uint64_t              since;
+    ngx_conduit_frame_t  *bundle, *tail;
+
+    bundle = NULL;
+    tail = *frame;
+
+    /* Durable Streams has no bundles: after each event, the rest of its control
+       event is sent */
+
+    if (!ngx_conduit_durable_is(sub->hub)) {
+        bundle = ngx_conduit_channel_bundle(sub->channel, &sub->listener,
+                                            *frame, &tail);
+    }
+
+    if (ngx_conduit_sub_push_event(sub, bundle ? bundle : *frame, tail, first,
+                                   last)
+        != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (frame == *rest) {
-        *rest = NULL;
+    /* delivery is timed unless an event is older than the request */
+
+    since = (uint64_t) sub->request->start_sec * 1000
+            + sub->request->start_msec;
+
+    if (bundle != NULL) {
+        sub->events += ngx_conduit_channel_sent_bundle(sub->channel,
+                                                       &sub->listener, since);
+        *frame = tail;
+
+        return NGX_OK;
     }
 
-    ngx_conduit_sub_count(sub, frame);
     sub->events++;
+    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_EVENTS);
+
+    if (tail->id.ms >= since) {
+        ngx_conduit_gateway_delivered(ngx_conduit_gateway_stats.slot->cells
+                                      + NGX_CONDUIT_GATEWAY_DELIVERY,
+                                      tail->id.ms);
+    }
 
     return NGX_OK;
 }
@@ -180,69 +200,20 @@ ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub, ngx_uint_t owes,
 }
 
 
-/* appends an event, or the bundle that begins with it; *rest is then set to the
-   last event of the bundle */
+/* appends an event, or a bundle whose last event is tail; takes a reference */
 
 static ngx_int_t
 ngx_conduit_sub_push_event(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame,
-    ngx_conduit_out_t **first, ngx_conduit_out_t **last,
-    ngx_conduit_frame_t **rest)
+    ngx_conduit_frame_t *tail, ngx_conduit_out_t **first,
+    ngx_conduit_out_t **last)
 {
-    ngx_conduit_frame_t  *bundle;
-
-    bundle = NULL;
-
-    /* Durable Streams has no bundles: after each event, the rest of its control
-       event is sent */
-
-    if (!ngx_conduit_durable_is(sub->hub)) {
-        bundle = ngx_conduit_channel_bundle(sub->channel, &sub->listener,
-                                            frame, rest);
-    }
-
-    if (bundle == NULL) {
-        bundle = frame;
-    }
-
     if (sub->gzip.on) {
-        return ngx_conduit_sub_push_piece(sub, bundle, *rest ? *rest : frame,
-                                          first, last);
+        return ngx_conduit_sub_push_piece(sub, frame, tail, first, last);
     }
 
-    bundle->refs++;
+    frame->refs++;
 
-    return ngx_conduit_sub_push(sub, bundle, first, last);
-}
-
-
-/*
- * Counts an event, and measures the time since Redis added its entry, whose ID
- * starts with that millisecond, unless the entry is older than the request.
- */
-
-static void
-ngx_conduit_sub_count(ngx_conduit_sub_t *sub, ngx_conduit_frame_t *frame)
-{
-    uint64_t             now, start;
-    ngx_time_t          *tp;
-    ngx_http_request_t  *r;
-
-    r = sub->request;
-    tp = ngx_timeofday();
-
-    start = (uint64_t) r->start_sec * 1000 + r->start_msec;
-    now = (uint64_t) tp->sec * 1000 + tp->msec;
-
-    ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_EVENTS);
-
-    if (frame->id.ms >= start) {
-        conduit_metrics_observe(ngx_conduit_gateway_stats.slot->cells
-                                + NGX_CONDUIT_GATEWAY_DELIVERY,
-                                ngx_conduit_gateway_delivery,
-                                CONDUIT_METRICS_BOUNDS,
-                                now > frame->id.ms
-                                ? (now - frame->id.ms) * 1000 : 0);
-    }
+    return ngx_conduit_sub_push(sub, frame, first, last);
 }
 
 

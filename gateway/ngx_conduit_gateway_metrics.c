@@ -235,6 +235,21 @@ ngx_conduit_gateway_count_lost(conduit_place_loss_e loss)
 }
 
 
+void
+ngx_conduit_gateway_delivered(uint64_t *cells, uint64_t ms)
+{
+    uint64_t     now;
+    ngx_time_t  *tp;
+
+    tp = ngx_timeofday();
+    now = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    conduit_metrics_observe(cells, ngx_conduit_gateway_delivery,
+                            CONDUIT_METRICS_BOUNDS,
+                            now > ms ? (now - ms) * 1000 : 0);
+}
+
+
 const char *
 ngx_conduit_gateway_loss_name(conduit_place_loss_e loss)
 {

@@ -139,6 +139,12 @@ void ngx_conduit_gateway_count_refused(ngx_uint_t status);
    CONDUIT_PLACE_TOLD. */
 void ngx_conduit_gateway_count_lost(conduit_place_loss_e loss);
 
+/*
+ * Adds an event that is sent now to cells of delivery_seconds; ms is the time
+ * in its ID.
+ */
+void ngx_conduit_gateway_delivered(uint64_t *cells, uint64_t ms);
+
 /* Returns the "reason" of a history_lost event, likewise. */
 const char *ngx_conduit_gateway_loss_name(conduit_place_loss_e loss);
 

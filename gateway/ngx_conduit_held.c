@@ -12,7 +12,9 @@
 
 
 static size_t ngx_conduit_held_measure(ngx_conduit_held_t *held,
-    const conduit_window_t *w, uint64_t from, uint64_t *end);
+    const conduit_window_t *w);
+static void ngx_conduit_held_observe(const ngx_conduit_held_t *held,
+    const conduit_window_t *w, uint64_t since, uint64_t *cells);
 
 
 ngx_uint_t
@@ -46,7 +48,7 @@ ngx_conduit_held_make_bundle(ngx_conduit_held_t *held,
 {
     size_t                bytes;
     u_char               *p;
-    uint64_t              seq, end;
+    uint64_t              seq;
     ngx_conduit_frame_t  *f;
 
     if (held->time == 0) {
@@ -57,9 +59,7 @@ ngx_conduit_held_make_bundle(ngx_conduit_held_t *held,
     ngx_conduit_schedule_cancel(&held->timeout);
     ngx_conduit_held_drop_bundle(held);
 
-    seq = ngx_max(held->coalesce.from, w->base);
-
-    bytes = ngx_conduit_held_measure(held, w, seq, &end);
+    bytes = ngx_conduit_held_measure(held, w);
 
     if (held->first != held->last) {
         held->bundle = ngx_conduit_frame_alloc(bytes);
@@ -73,7 +73,7 @@ ngx_conduit_held_make_bundle(ngx_conduit_held_t *held,
 
     p = held->bundle->data;
 
-    for ( /* void */ ; seq < end; seq++) {
+    for (seq = held->from; seq < held->end; seq++) {
 
         f = conduit_window_item(w, seq)->frame;
 
@@ -92,12 +92,10 @@ ngx_conduit_held_make_bundle(ngx_conduit_held_t *held,
 
 
 /* finds the events of a bundle: sets held->first and held->last, without taking
-   references, and *end to the sequence number after its last item; returns the
-   size of the bundle in bytes */
+   references, and the members that describe it; returns its size in bytes */
 
 static size_t
-ngx_conduit_held_measure(ngx_conduit_held_t *held, const conduit_window_t *w,
-    uint64_t from, uint64_t *end)
+ngx_conduit_held_measure(ngx_conduit_held_t *held, const conduit_window_t *w)
 {
     size_t                 bytes;
     uint64_t               seq;
@@ -106,7 +104,13 @@ ngx_conduit_held_measure(ngx_conduit_held_t *held, const conduit_window_t *w,
 
     bytes = 0;
 
-    for (seq = from; seq < conduit_window_end(w); seq++) {
+    held->n = 0;
+    held->now = 0;
+
+    for (seq = ngx_max(held->coalesce.from, w->base);
+         seq < conduit_window_end(w);
+         seq++)
+    {
 
         item = conduit_window_item(w, seq);
         f = item->frame;
@@ -127,13 +131,14 @@ ngx_conduit_held_measure(ngx_conduit_held_t *held, const conduit_window_t *w,
 
         if (held->first == NULL) {
             held->first = f;
+            held->from = seq;
         }
 
         held->last = f;
+        held->end = seq + 1;
+        held->n++;
         bytes += f->len;
     }
-
-    *end = seq;
 
     return bytes;
 }
@@ -158,6 +163,63 @@ ngx_conduit_held_bundle(ngx_conduit_held_t *held,
     *last = held->last;
 
     return held->bundle;
+}
+
+
+void
+ngx_conduit_held_count(ngx_conduit_held_t *held, const conduit_window_t *w,
+    uint64_t since)
+{
+    uint64_t     now, *cells;
+    ngx_uint_t   i;
+    ngx_time_t  *tp;
+
+    ngx_conduit_gateway_add(NGX_CONDUIT_GATEWAY_EVENTS, held->n);
+
+    cells = ngx_conduit_gateway_stats.slot->cells
+            + NGX_CONDUIT_GATEWAY_DELIVERY;
+
+    if (held->first->id.ms < since) {
+        ngx_conduit_held_observe(held, w, since, cells);
+        return;
+    }
+
+    /* all such clients that are served in one millisecond add the same */
+
+    tp = ngx_timeofday();
+    now = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    if (now != held->now) {
+        held->now = now;
+
+        ngx_memzero(held->delivery, sizeof(held->delivery));
+        ngx_conduit_held_observe(held, w, 0, held->delivery);
+    }
+
+    for (i = 0; i < CONDUIT_METRICS_CELLS; i++) {
+        cells[i] += held->delivery[i];
+    }
+}
+
+
+/* adds the events of the bundle, but for those before the time since, to cells
+   of delivery_seconds */
+
+static void
+ngx_conduit_held_observe(const ngx_conduit_held_t *held,
+    const conduit_window_t *w, uint64_t since, uint64_t *cells)
+{
+    uint64_t               seq;
+    const conduit_item_t  *item;
+
+    for (seq = held->from; seq < held->end; seq++) {
+
+        item = conduit_window_item(w, seq);
+
+        if (item->frame != NULL && item->id.ms >= since) {
+            ngx_conduit_gateway_delivered(cells, item->id.ms);
+        }
+    }
 }
 
 

@@ -18,6 +18,7 @@
 
 #include "conduit_coalesce.h"
 #include "ngx_conduit_frame.h"
+#include "ngx_conduit_gateway_metrics.h"
 #include "ngx_conduit_schedule.h"
 
 #pragma GCC visibility push(hidden)
@@ -36,6 +37,17 @@ typedef struct {
     size_t                max;         /* bytes of a bundle */
     ngx_conduit_task_t    timeout;     /* its handler is called when the time is
                                           over */
+
+    /* of the bundle */
+    uint64_t              from;        /* sequence numbers: of its first event,
+                                          and of the item after its last one */
+    uint64_t              end;
+    ngx_uint_t            n;           /* events */
+    uint64_t              now;         /* ms, of the next member; 0: not set */
+    uint64_t              delivery[CONDUIT_METRICS_CELLS];
+                                       /* what it adds to the cells of
+                                          delivery_seconds for a client that was
+                                          there before its first event */
 } ngx_conduit_held_t;
 
 
@@ -68,6 +80,14 @@ void ngx_conduit_held_reset(ngx_conduit_held_t *held,
  */
 ngx_conduit_frame_t *ngx_conduit_held_bundle(ngx_conduit_held_t *held,
     const ngx_conduit_frame_t *frame, ngx_conduit_frame_t **last);
+
+/*
+ * Counts the events of the bundle as sent to a client whose request came at the
+ * time since, in ms.  The window must still have them, as it does while a
+ * listener is sent the bundle.
+ */
+void ngx_conduit_held_count(ngx_conduit_held_t *held,
+    const conduit_window_t *w, uint64_t since);
 
 /* All listeners were sent the bundle: releases it. */
 void ngx_conduit_held_drop_bundle(ngx_conduit_held_t *held);

@@ -133,6 +133,15 @@ ngx_uint_t ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l, ngx_conduit_frame_t **frame,
     conduit_place_loss_e *loss);
 
+/*
+ * Counts all events of the bundle (ngx_conduit_held_bundle()) as sent to a
+ * listener, whose client came at the time since, in ms.  It was sent the bundle
+ * instead of its first event, the last that ngx_conduit_listeners_next() has
+ * given.  Returns their number.
+ */
+ngx_uint_t ngx_conduit_listeners_sent_bundle(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, uint64_t since);
+
 /* Whether there is something to be sent to a listener in the window. */
 ngx_uint_t ngx_conduit_listeners_more(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);

@@ -200,6 +200,21 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 }
 
 
+ngx_uint_t
+ngx_conduit_listeners_sent_bundle(ngx_conduit_listeners_t *ls,
+    ngx_conduit_listener_t *l, uint64_t since)
+{
+    ngx_conduit_held_count(&ls->held,
+                           &ngx_conduit_feed_history(ls->feed)->window,
+                           since);
+
+    l->id = ls->held.last->id;
+    conduit_place_sent_more(&l->place, ls->held.end, &l->id);
+
+    return ls->held.n;
+}
+
+
 /* while events are held back, growth is not counted: with it, the held events
    could exceed the limit of the window and be dropped before they are sent */
 

@@ -265,6 +265,63 @@ for my $where ('long', 'short') {
 }
 
 
+# --- events that are sent together are counted one by one
+
+# The worker stands still while events are added and a client comes, whose
+# request is therefore younger than they are: their delivery to it is not timed.
+
+{
+    my $c = channel();
+    my @clients = map { come('long', $c) } 1, 2;
+
+    add($c, 1, 1);
+    is got($_, 1), '1', 'counted: a client has the first event' for @clients;
+
+    my $before = metrics($nginx, 'gateway');
+
+    kill 'STOP', $worker;
+    stopped($worker) or die 'the worker does not stop';
+
+    my @ids = map { xadd(channel_id => $c, sequence => $_, phase => 'DELTA',
+                         payload => {}) } 2 .. 4;
+    my $late = Conduit::SSE->open(
+        $nginx->port, 'GET', "/long/$ORG?channel_id=$c", later => 1,
+        headers => { 'Last-Event-ID' => $clients[0]{events}[0]{id} });
+    my ($ms) = $ids[-1] =~ /^(\d+)/;
+
+    wait_for(20, sub {
+        my ($s, $us) = @{ redis('TIME') };
+        return $s * 1000 + $us / 1000 >= $ms + 300;
+    }) or die 'time stands still';
+
+    kill 'CONT', $worker;
+
+    is got($_, 3), '2 3 4', 'counted: a client has three more events'
+        for @clients, $late;
+    is $clients[0]{events}[-1]{id}, $ids[-1],
+        'counted: the last event has the ID of its entry';
+
+    my $now = metrics($nginx, 'gateway');
+    my $moved = sub { $now->{$_[0]} - $before->{$_[0]} };
+
+    is $moved->('writes_total'), 3, 'counted: three clients have a write each';
+    is $moved->('events_total'), 9, 'counted: three clients have three events';
+    is $moved->('delivery_seconds_count'), 6,
+        'counted: three events are timed for the two clients that waited';
+    is $moved->('delivery_seconds_bucket{le="0.25"}'), 0,
+        'counted: none of the times is shorter than it was';
+    cmp_ok $moved->('delivery_seconds_sum'), '>=', 6 * 0.3,
+        'counted: the sum has the time of each event';
+
+    # the listeners are after the last event, and get the next one
+
+    add($c, 5, 5, phase => 'START');
+    is got($_, 1), '5', 'counted: a client has the event that follows'
+        for @clients, $late;
+    $_->close for @clients, $late;
+}
+
+
 # --- a window that is small
 
 {

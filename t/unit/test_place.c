@@ -427,8 +427,8 @@ START_TEST(a_position_at_or_after_the_cursor)
 END_TEST
 
 
-/* a gap is between two frames: a subscriber before it is told in its turn, one
-   that joins after it is not */
+/* a gap is between two frames: a subscriber before it is told in its turn, also
+   if it was sent several entries at once; one that joins after it is not */
 
 START_TEST(a_gap_is_told_in_its_turn)
 {
@@ -441,7 +441,7 @@ START_TEST(a_gap_is_told_in_its_turn)
     static const said_t  gap = { 1, 0, 0, 1, { SAME(9) }, 1, 7, 9, 9, 0, 0 };
 
     has_read_five(&h);
-    pos = id_of(4);
+    pos = id_of(2);
     conduit_place_join(&before, &h, &pos);
     conduit_history_unsent(&h);
     told_history(&h, &gap, &plan);
@@ -451,8 +451,12 @@ START_TEST(a_gap_is_told_in_its_turn)
 
     ck_assert_int_eq(conduit_place_next(&before, &h, NULL, &item),
                      CONDUIT_PLACE_SEND);
-    ck_assert_uint_eq(item->id.ms, 5);
+    ck_assert_uint_eq(item->id.ms, 3);
     conduit_place_sent(&before, item);
+    pos = id_of(5);
+    conduit_place_sent_more(&before, before.seq + 2, &pos);
+    ck_assert_uint_eq(before.pos.ms, 5);
+    ck_assert_uint_eq(before.seq, conduit_window_end(&h.window) - 2);
     ck_assert_int_eq(conduit_place_next(&before, &h, NULL, &item),
                      CONDUIT_PLACE_TELL);
     ck_assert_uint_eq(item->id.ms, 9);
