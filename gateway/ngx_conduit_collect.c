@@ -45,10 +45,11 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     size_t                limit, before;
     uint32_t              size;
     ngx_int_t             rc;
-    ngx_uint_t            owes;
+    ngx_uint_t            owes, durable;
     ngx_conduit_frame_t  *frame;
     conduit_place_loss_e  loss;
 
+    durable = ngx_conduit_durable_is(sub->hub);
     limit = sub->hub->settings.buffer_size;
     before = sub->pending;
     size = sub->gzip.size;
@@ -71,10 +72,13 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
                                       &loss))
         {
-            return ngx_conduit_sub_finish_control(sub, owes, 0, first, last);
+            return durable ? ngx_conduit_sub_finish_control(sub, owes, 0,
+                                                            first, last)
+                           : NGX_OK;
         }
 
-        rc = ngx_conduit_sub_finish_control(sub, owes, 1, first, last);
+        rc = owes ? ngx_conduit_sub_finish_control(sub, owes, 1, first, last)
+                  : NGX_OK;
 
         if (rc == NGX_OK) {
             rc = frame ? ngx_conduit_sub_take(sub, &frame, first, last)
@@ -86,12 +90,16 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         }
 
         *end = (frame != NULL && frame->end);
-        owes = (frame != NULL && !frame->end);
+        owes = (durable && frame != NULL && !frame->end);
     }
 
-    rc = (*end && sub->gzip.on)
-         ? ngx_conduit_sub_push_end(sub, first, last)
-         : ngx_conduit_sub_finish_control(sub, owes, 1, first, last);
+    if (*end && sub->gzip.on) {
+        rc = ngx_conduit_sub_push_end(sub, first, last);
+
+    } else {
+        rc = owes ? ngx_conduit_sub_finish_control(sub, owes, 1, first, last)
+                  : NGX_OK;
+    }
 
     return rc == NGX_OK ? NGX_AGAIN : NGX_ERROR;
 }
@@ -167,7 +175,7 @@ ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t **frame,
  * In Durable Streams: if the last frame ended with the beginning of a control
  * event (owes), appends the rest of it; else appends a whole control event if
  * the client has got all events and was not told so yet.  more: further events
- * follow.
+ * follow; then there is nothing to do unless it owes.
  */
 
 static ngx_int_t
@@ -176,10 +184,6 @@ ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub, ngx_uint_t owes,
 {
     ngx_uint_t            all;
     ngx_conduit_frame_t  *frame;
-
-    if (!ngx_conduit_durable_is(sub->hub)) {
-        return NGX_OK;
-    }
 
     all = !more && ngx_conduit_channel_at_end(sub->channel, &sub->listener);
 

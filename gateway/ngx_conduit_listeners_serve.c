@@ -158,6 +158,7 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 {
     conduit_place_t       *p;
     conduit_window_t      *batch;
+    conduit_history_t     *h;
     conduit_stream_id_t   *last, *next;
     conduit_place_do_e     what;
     const conduit_item_t  *item;
@@ -166,10 +167,22 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
     *loss = CONDUIT_PLACE_TOLD;
 
     p = &l->place;
-    batch = ngx_conduit_feed_batch(ls->feed, &last, &next);
+    h = ngx_conduit_feed_history(ls->feed);
+    batch = NULL;
 
-    what = conduit_place_next(p, ngx_conduit_feed_history(ls->feed), batch,
-                              &item);
+    if (p->where == CONDUIT_PLACE_WINDOW) {
+
+        /* after each event of live delivery */
+
+        if (p->seq == conduit_window_end(&h->window)) {
+            return 0;
+        }
+
+    } else {
+        batch = ngx_conduit_feed_batch(ls->feed, &last, &next);
+    }
+
+    what = conduit_place_next(p, h, batch, &item);
 
     if (what == CONDUIT_PLACE_TELL && l->id.ms == 0 && l->id.seq == 0) {
 
