@@ -93,6 +93,8 @@ typedef struct {
     ngx_queue_t              reading;
     ngx_queue_t              blocked;
     ngx_uint_t               n;           /* in all */
+    size_t                   work;        /* done since the clock was looked at
+                                             in this turn, in bytes */
     ngx_conduit_feed_t      *feed;
     ngx_conduit_schedule_t  *schedule;
     ngx_conduit_task_t       turn;        /* the owner sets a handler that calls

@@ -11,6 +11,15 @@
 #include "ngx_conduit_listeners_core.h"
 
 
+/*
+ * The clock is looked at after a listener was removed, and after so many bytes
+ * of events.  Each listener counts as some bytes more, because a small write
+ * takes about as long as the copying of these.
+ */
+#define NGX_CONDUIT_LISTENERS_TIMED  8192
+#define NGX_CONDUIT_LISTENERS_EACH   1024
+
+
 static void ngx_conduit_listeners_serve_one(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 static void ngx_conduit_listeners_pause(ngx_conduit_listeners_t *ls,
@@ -24,11 +33,20 @@ ngx_conduit_listeners_serve(ngx_conduit_listeners_t *ls, ngx_uint_t max)
 {
     ngx_uint_t  n;
 
+    ls->work = 0;
+
     for (n = 0; n < max; n++) {
 
-        if (n && ngx_conduit_schedule_over(ls->schedule)) {
-            break;
+        if (ls->work >= NGX_CONDUIT_LISTENERS_TIMED) {
+
+            if (ngx_conduit_schedule_over(ls->schedule)) {
+                break;
+            }
+
+            ls->work = 0;
         }
+
+        ls->work += NGX_CONDUIT_LISTENERS_EACH;
 
         if (!ngx_queue_empty(&ls->ready)) {
             ngx_conduit_listeners_serve_one(ls,
@@ -76,6 +94,7 @@ ngx_conduit_listeners_serve_one(ngx_conduit_listeners_t *ls,
     rc = l->on->send(l);
 
     if (rc == NGX_DONE) {
+        ls->work = NGX_CONDUIT_LISTENERS_TIMED;
         return;
     }
 
@@ -197,6 +216,7 @@ ngx_conduit_listeners_next(ngx_conduit_listeners_t *ls,
 
     case CONDUIT_PLACE_SEND:
         *frame = item->frame;
+        ls->work += item->size;
         l->id = item->id;
         l->life = p->life;
         conduit_place_sent(p, item);
@@ -221,6 +241,7 @@ ngx_conduit_listeners_sent_bundle(ngx_conduit_listeners_t *ls,
                            &ngx_conduit_feed_history(ls->feed)->window,
                            since);
 
+    ls->work += ls->held.bundle->len;
     l->id = ls->held.last->id;
     conduit_place_sent_more(&l->place, ls->held.end, &l->id);
 
