@@ -59,8 +59,6 @@ typedef struct {
                                       The caller keeps the client's own position
                                       (for the id of control events), which is
                                       not reset when pos becomes 0-0 */
-    conduit_stream_id_t   next;    /* the entry after pos, valid when
-                                      has_next */
     uint32_t              life;
     uint32_t              since;   /* "asked" of the history when it joined.  An
                                       answer to an earlier question does not
@@ -71,6 +69,8 @@ typedef struct {
     uint8_t               where;   /* conduit_place_e */
     uint8_t               loss;    /* conduit_place_loss_e, to be told */
     uint8_t               has_next;
+    conduit_stream_id_t   next;    /* the entry after pos, valid when
+                                      has_next */
 } conduit_place_t;
 
 /* what to do for a subscriber that can be sent to */

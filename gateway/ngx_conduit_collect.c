@@ -124,7 +124,6 @@ static ngx_int_t
 ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t **frame,
     ngx_conduit_out_t **first, ngx_conduit_out_t **last)
 {
-    uint64_t              since;
     ngx_conduit_frame_t  *bundle, *tail;
 
     bundle = NULL;
@@ -145,14 +144,10 @@ ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t **frame,
         return NGX_ERROR;
     }
 
-    /* delivery is timed unless an event is older than the request */
-
-    since = (uint64_t) sub->request->start_sec * 1000
-            + sub->request->start_msec;
-
     if (bundle != NULL) {
         sub->events += ngx_conduit_channel_sent_bundle(sub->channel,
-                                                       &sub->listener, since);
+                                                       &sub->listener,
+                                                       sub->since);
         *frame = tail;
 
         return NGX_OK;
@@ -161,7 +156,9 @@ ngx_conduit_sub_take(ngx_conduit_sub_t *sub, ngx_conduit_frame_t **frame,
     sub->events++;
     ngx_conduit_gateway_count(NGX_CONDUIT_GATEWAY_EVENTS);
 
-    if (tail->id.ms >= since) {
+    /* an event that is older than the request is not timed */
+
+    if (tail->id.ms >= sub->since) {
         ngx_conduit_gateway_delivered(ngx_conduit_gateway_stats.slot->cells
                                       + NGX_CONDUIT_GATEWAY_DELIVERY,
                                       tail->id.ms);

@@ -47,25 +47,15 @@ typedef struct {
     void       (*end)(ngx_conduit_listener_t *l, ngx_conduit_close_e why);
 } ngx_conduit_listener_handlers_t;
 
+/* what is used in each turn of a listener comes first, in few cache lines */
 struct ngx_conduit_listener_s {
-    /* set before it is added; the rest is zero */
+    /* on, id, start and resumes are set before it is added; the rest is zero */
     const ngx_conduit_listener_handlers_t  *on;
     conduit_stream_id_t                     id;        /* of the last event that
                                                           its client has got;
                                                           0-0: of none */
-    conduit_start_t                         start;     /* where it starts;
-                                                          OLDEST means after id,
-                                                          or with the oldest
-                                                          entry if that is
-                                                          0-0 */
-    unsigned                                resumes:1; /* it only wants a
-                                                          running stream, and
-                                                          has no position: see
-                                                          ngx_conduit_resuming.h
-                                                          */
 
     /* private but for blocked, tells and eager */
-    conduit_place_t                         place;
     ngx_queue_t                             queue;
     uint32_t                                life;      /* the life of the stream
                                                           in which id is */
@@ -83,6 +73,17 @@ struct ngx_conduit_listener_s {
                                                           the owner sets it, and
                                                           removes the listener
                                                           in that turn */
+    unsigned                                resumes:1; /* it only wants a
+                                                          running stream, and
+                                                          has no position: see
+                                                          ngx_conduit_resuming.h
+                                                          */
+    conduit_place_t                         place;
+    conduit_start_t                         start;     /* where it starts;
+                                                          OLDEST means after id,
+                                                          or with the oldest
+                                                          entry if that is
+                                                          0-0 */
 };
 
 typedef struct {

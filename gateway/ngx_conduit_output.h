@@ -28,8 +28,10 @@ struct ngx_conduit_out_s {
     ngx_conduit_out_t      *next;
 };
 
+/* what is used for each event is from the end of member to the middle of
+   listener, in few cache lines: an event of a channel needs those of all its
+   clients */
 struct ngx_conduit_sub_s {
-    ngx_conduit_listener_t  listener;      /* of its channel */
     ngx_conduit_member_t    member;        /* of the hub's roster */
     ngx_http_request_t     *request;
     ngx_conduit_hub_t      *hub;
@@ -37,12 +39,14 @@ struct ngx_conduit_sub_s {
     ngx_conduit_out_t      *busy;          /* in the filters, oldest first */
     ngx_conduit_out_t     **busy_last;
     ngx_conduit_out_t      *free;
-    ngx_conduit_gzip_t      gzip;
+    uint64_t                since;         /* time of its request, in ms */
     uint64_t                bytes;         /* as handed to the filters */
-    uint64_t                cursor;        /* of Durable Streams: the smallest
-                                              cursor that it may be sent */
     uint32_t                events;
     uint32_t                pending;       /* bytes of busy */
+    ngx_conduit_gzip_t      gzip;
+    ngx_conduit_listener_t  listener;      /* of its channel */
+    uint64_t                cursor;        /* of Durable Streams: the smallest
+                                              cursor that it may be sent */
     uint32_t                refused;       /* time() from which its token is
                                               refused; 0: never */
     unsigned                close:4;       /* ngx_conduit_close_e */

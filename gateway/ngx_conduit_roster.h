@@ -41,12 +41,12 @@ typedef struct {
 } ngx_conduit_member_handlers_t;
 
 struct ngx_conduit_member_s {
-    ngx_queue_t                            queue;
     const ngx_conduit_member_handlers_t   *on;
-    ngx_msec_t                             written;    /* time of the last
-                                                          write */
     ngx_msec_t                             deadline;   /* valid when limited */
     ngx_uint_t                             limited;
+    ngx_msec_t                             written;    /* time of the last
+                                                          write */
+    ngx_queue_t                            queue;
 };
 
 typedef struct {

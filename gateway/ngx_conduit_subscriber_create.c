@@ -119,6 +119,7 @@ ngx_conduit_sub_init(ngx_conduit_sub_t *sub, ngx_conduit_hub_t *hub,
     sub->request = r;
     sub->hub = hub;
     sub->busy_last = &sub->busy;
+    sub->since = (uint64_t) r->start_sec * 1000 + r->start_msec;
     sub->member.on = &ngx_conduit_sub_member;
     sub->listener.on = &ngx_conduit_sub_listener;
     sub->listener.id = *pos;
