@@ -30,6 +30,7 @@ my %LOCATIONS = (
             . 'conduit_gateway_window 4611686018427387904;',
     alive => 'conduit_gateway_coalesce 1s; conduit_gateway_keepalive 100ms;',
     brief => 'conduit_gateway_coalesce 1s; conduit_gateway_max_duration 3s;',
+    told => 'conduit_gateway_coalesce 1s; conduit_gateway_drain_event on;',
     slow => 'conduit_gateway_coalesce 100ms; conduit_gateway_buffer_size 8k;',
 );
 
@@ -513,6 +514,35 @@ for my $where ('long', 'short') {
     diag "100 events in $writes writes a client";
     cmp_ok $writes, '<=', 10, 'busy worker: the events are sent in few writes';
     $_->close for @clients;
+}
+
+
+# --- the position of a client after events that were sent together
+
+{
+    my $c = channel();
+    my $client = come('told', $c);
+
+    add($c, 1, 1);
+    is got($client, 1), '1', 'position: the first event';
+
+    my $before = writes();
+
+    kill 'STOP', $worker;
+    stopped($worker) or die 'the worker does not stop';
+    add($c, 2, 4);
+    kill 'CONT', $worker;
+
+    is got($client, 3), '2 3 4', 'position: three more events';
+    is writes() - $before, 1, 'position: they came together';
+
+    my $id = $client->{events}[-1]{id};
+
+    $nginx->reload;
+    ok $client->end(20), 'position: the response ends';
+    is got($client, 1), 'server_draining', 'position: the client is told so';
+    is $client->{events}[-1]{id}, $id,
+        'position: the client comes back after the last of the events';
 }
 
 
