@@ -14,6 +14,7 @@ use lib 't/lib';
 
 use Conduit;
 use Conduit::Fake;
+use Conduit::H2;
 use Conduit::Servers;
 use Test::More;
 
@@ -188,6 +189,81 @@ xadd(sequence => ++$sequence, phase => 'END');
 ok $first->end(20), 'a response with such events ends cleanly';
 ok $first->intact, 'a response with such events: checksum and length are right';
 is_deeply [$nginx->workers], [$worker], 'the worker that had no memory lives';
+$nginx->stop;
+
+
+# --- events that are sent together, uncompressed, in several blocks
+
+# A client does not read, and the worker drops the bundle while it still has to
+# send most of it.  What is freed is overwritten, or is no memory any more.
+
+my $slow_port = free_port();
+
+{
+    local $ENV{MALLOC_PERTURB_} = 165;
+
+    $nginx = start(server => "listen 127.0.0.1:$slow_port sndbuf=8k;"
+        . gateway_location('conduit_gateway_auth off; conduit_gateway_gzip on;'
+            . 'conduit_gateway_coalesce 1s; conduit_gateway_buffer_size 1m;'
+            . 'conduit_gateway_window 2m;'));
+}
+
+($worker) = $nginx->workers;
+
+# the two have three blocks of 65535 bytes, and one of less than 4 KB, which is
+# copied
+
+sub put_both {
+    my $id = shift;
+
+    redis('MULTI');
+    xadd(channel_id => $id, sequence => $_, phase => 'DELTA',
+         payload => { value => 'x' x 98_600 })
+        for 2, 3;
+    redis('EXEC');
+}
+
+# the buffer for such events is allocated before, so that only the parts of the
+# state of zlib are of the size that fails
+
+my ($before, $together) = (uuid(), uuid());
+my $reader = sse_open($nginx, path => events_path(channel_id => $before),
+                      headers => {});
+
+put_both($before);
+$count = () = $reader->events(2, 20);
+is $count, 2, 'two large events come while there is memory';
+$reader->close;
+
+$reader = sse_open($nginx, path => events_path(channel_id => $together),
+                   headers => {});
+
+my $slow = Conduit::SSE->on(Conduit::H2::plain_socket($slow_port, 4096),
+    join "\r\n", 'GET ' . events_path(channel_id => $together) . ' HTTP/1.1',
+    'Host: a', 'Accept-Encoding: gzip', '', '');
+
+# clients that wait get both events as a bundle, those that join do not
+
+fail_at(1, 65_536, 65_536);
+xadd(channel_id => $together, sequence => 1);
+ok $_->event(20), 'a client of the bundle waits for events' for $reader, $slow;
+
+fail_at(1, 65_536, 65_536);
+put_both($together);
+$count = () = $reader->events(2, 20);
+is $count, 2, 'a client that reads gets both events';
+ok has_failed(), 'no memory to compress both events';
+fail_at(0);
+
+$count = () = $slow->events(2, 20);
+is $count, 2, 'a client that does not read gets both events later';
+ok $slow->text eq $reader->body,
+    'a client that does not read gets the bytes that the worker has dropped';
+cmp_ok length $slow->body, '>', 3 * 65_535,
+    'both events are sent uncompressed, in several blocks';
+is_deeply [$nginx->workers], [$worker],
+    'the worker that sent several blocks lives';
+$_->close for $slow, $reader;
 $nginx->stop;
 
 
