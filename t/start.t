@@ -505,4 +505,64 @@ fill($key, 1, -2, 3);
 }
 
 
+# --- a client's start is found to be of a stream that was deleted, while that of
+# another client is searched
+
+{
+    my $proxy = Conduit::Proxy->start($Conduit::REDIS_PORT);
+    my $slow = nginx_start(server => pages()
+        . 'location /new/ { conduit_gateway ' . $proxy->url . ';'
+        . 'conduit_gateway_auth off; conduit_gateway_key "stream:$arg_run";'
+        . 'conduit_gateway_format text; conduit_gateway_start latest;'
+        . 'conduit_gateway_timeout 60s; }');
+
+    my $ask = sub {
+        Conduit::SSE->open($slow->port, 'GET', "/new/x?run=$_[0]", later => 1);
+    };
+    my $is_told = sub {
+        my ($sse, $id) = @_;
+        return $sse->until(20, sub { $sse->body =~ /^id: \Q$id\E\n\n/m });
+    };
+
+    # Redis has the worker's script then
+
+    my $other = $ask->('other');
+    ok $is_told->($other, '0-0'),
+        'another stream: a client of one without entries';
+    $other->close;
+
+    # the first question is the search, which finds 9-0; the second one is asked
+    # after that, of another stream then; so two more follow
+
+    fill('stream:new', 9);
+    $proxy->tell('before', 'stream:new', $_) for 2, 3;
+
+    my $at_end = $ask->('new');
+    ok wait_for(60, sub { $proxy->held == 1 }),
+        'another stream: a start is found';
+
+    redis('DEL', 'stream:new');
+    fill('stream:new', 1 .. 3);
+    $proxy->tell('step');
+    ok wait_for(60, sub { $proxy->held == 2 }),
+        'another stream: the worker asks again';
+
+    my $before = metrics($slow, 'gateway')->{searches_total};
+    my $at_two = $ask->('new&since=2');
+    ok wait_for(60, sub {
+        metrics($slow, 'gateway')->{searches_total} == $before + 1
+    }), 'another stream: a second start is searched';
+
+    $proxy->tell('release');
+
+    is ids($at_two, 2), '2 3',
+        'another stream: the second client has its start';
+    ok $is_told->($at_end, '3-0'),
+        'another stream: the first client starts at the latest entry there';
+    fill('stream:new', 4);
+    is ids($at_end, 1), '4', 'another stream: it gets what comes after that';
+    $_->close for $at_end, $at_two;
+}
+
+
 done_testing();
