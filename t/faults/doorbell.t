@@ -297,7 +297,9 @@ subtest 'TEST 7: an error of look-ups is logged once' => sub {
     is(scalar(grep { $_->status == 200 } @others), 5, 'clients are served');
     is(scalar(log_lines($nginx, qr/\[error\].*reading .* failed: NOPERM/)), 1,
        'one line tells why it cannot be looked up');
-    is(scalar(log_lines($nginx, qr/\[error\]/)), 1, 'no other error is logged');
+    is(scalar(log_lines($nginx, qr/\[error\].*not allowed to run its script/)),
+       1, 'another one, that the script can\'t do it');
+    is(scalar(log_lines($nginx, qr/\[error\]/)), 2, 'no other error is logged');
 };
 
 
