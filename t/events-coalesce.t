@@ -538,11 +538,14 @@ for my $where ('long', 'short') {
 
     my $id = $client->{events}[-1]{id};
 
+    my ($old) = $nginx->workers;
     $nginx->reload;
     ok $client->end(20), 'position: the response ends';
     is got($client, 1), 'server_draining', 'position: the client is told so';
     is $client->{events}[-1]{id}, $id,
         'position: the client comes back after the last of the events';
+    wait_for(20, sub { !grep { $_ == $old } $nginx->workers });
+    wait_for(20, sub { $nginx->accepts });
 }
 
 
