@@ -140,7 +140,8 @@ my %left = (
     $key => { lines => $is_6 ? 2 : 1,
               line => qr/reading "[^"]+" failed: NOPERM .*key/ },
     '+xread' => { %ALL, line => qr/reading "[^"]+" failed: NOPERM .*'xread'/ },
-    '+xrange' => { %ALL, line => qr/not allowed to run its .*can't run this/ },
+    '+xrange' => { %ALL, line =>
+        qr{not allowed to run its .*(?:can't run this|ACL failure)} },
     '+xrevrange' => { %ALL },     # conduit_gateway_start alone needs it
     '+xinfo|stream' => { %ALL, lines => 2,
         line => qr/reading "[^"]+" failed: NOPERM .*'\Q$XINFO\E'/ },
