@@ -396,21 +396,23 @@ ngx_conduit_stats_ready(ngx_conduit_stats_t *stats, ngx_msec_t age)
 static ngx_uint_t
 ngx_conduit_stats_fresh(ngx_conduit_slot_t *slot, ngx_msec_t age)
 {
-    ngx_msec_int_t  limit, now, opened;
+    ngx_msec_int_t  limit, proof, proof_then, worker;
 
     limit = age;
 
-    /* processes share the clock, but read it at different times: ready may be
-       in the future */
+    /* how old the proof is, how old it was when the worker started, and how
+       old the worker is.  Processes share the clock, but read it at different
+       times: each may be negative */
 
-    now = ngx_current_msec - slot->ready;
-    opened = slot->opened - slot->ready;
+    proof = ngx_current_msec - slot->ready;
+    proof_then = slot->opened - slot->ready;
+    worker = ngx_current_msec - slot->opened;
 
     /* a new worker has the proof of its predecessors, and as much time for its
        own as they had: on a busy machine it takes a while to start */
 
     return slot->ready != 0
-           && (now <= limit || (opened <= limit && now - opened <= limit));
+           && (proof <= limit || (proof_then <= limit && worker <= limit));
 }
 
 

@@ -163,7 +163,7 @@
     "if x.err then\n"                                                         \
     "  if string.find(x.err, 'no such key', 1, true) then\n"                  \
     "    return {0, k}\n"                                                     \
-    "  end\n"                                                                \
+    "  end\n"                                                                 \
     "  return x\n"                                                            \
     "end\n"                                                                   \
     "local f = {}\n"                                                          \

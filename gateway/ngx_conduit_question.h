@@ -18,9 +18,10 @@
  * the owner asks again.  Without permission for XINFO, the answer has only what
  * can be concluded from the entries.
  *
- * A reply with entries names their key.  If it is another one, each reply on
- * this connection is taken for one to another command than its own: the result
- * is NGX_CONDUIT_QUESTION_LOST, and the connection is closed.
+ * The reply to XREAD, if it has entries, and that of the script name the key.
+ * If it is not the key of the question, then each command on this connection
+ * gets the reply to another one: the result is NGX_CONDUIT_QUESTION_LOST, and
+ * the connection is closed.
  *
  * A question is either forgotten by its owner, or its handler is called exactly
  * once.

@@ -285,14 +285,19 @@ ok wait_for(60, sub {
     $uptime >= 20;
 }), 'NGINX has been alive for a while';
 
+# whether there are workers, and none of those given
+sub all_new {
+    my %old = map { $_ => 1 } @_;
+    my @now = $nginx->workers;
+
+    return @now && !grep { $old{$_} } @now;
+}
+
 sub reload {
-    my %old = map { $_ => 1 } $nginx->workers;
+    my @old = $nginx->workers;
 
     $nginx->signal('HUP');
-    my %s = watch($nginx, 20, sub {
-        my @now = $nginx->workers;
-        @now && !grep { $old{$_} } @now;
-    });
+    my %s = watch($nginx, 20, sub { all_new(@old) });
     $seen{$_} += $s{$_} for keys %s;
 
     # what the next one starts from
@@ -321,16 +326,9 @@ cmp_ok +(probe($nginx, 'gateway', 'live') =~ /(\d+)\}/)[0], '>=', $uptime,
 # seconds for which a check of the publisher counts
 my $COUNTS = 2;
 
-sub all_new {
-    my %old = map { $_ => 1 } @_;
-    my @now = $nginx->workers;
+my ($answer, $valid);
 
-    return @now && !grep { $old{$_} } @now;
-}
-
-my $answer;
-
-for my $try (1 .. 5) {
+for my $try (1 .. 10) {
     both($nginx, $OK, 10, 'ready before a reload without Redis');
 
     my @old = $nginx->workers;
@@ -338,7 +336,8 @@ for my $try (1 .. 5) {
     redis_pause();
     sleep 0.5;
 
-    # the last check of the old workers is at most a second older than $from
+    # the last check of the old workers is about a second older than $from at
+    # most, so that it still counts when a worker starts soon
 
     my $reload = time;
     $nginx->signal('HUP');
@@ -351,12 +350,18 @@ for my $try (1 .. 5) {
     my $asked = time;
     redis_resume();
 
-    last if $new && $new < $from + $COUNTS - 1
-            && $asked < $reload + $COUNTS;
+    $valid = $new && $new < $from + $COUNTS - 1.2
+             && $asked < $reload + $COUNTS;
+    last if $valid;
 }
 
-is $answer, $OK, 'new workers have some time for their own first check';
-both($nginx, $OK, 10, 'ready after it');
+SKIP: {
+    skip 'a reload takes too long here', 1 if !$valid;
+
+    is $answer, $OK, 'new workers have some time for their own first check';
+}
+
+both($nginx, $OK, 10, 'ready when Redis goes on after a reload');
 
 redis_pause();
 ok wait_for(30, sub {
@@ -367,7 +372,7 @@ ok wait_for(30, sub {
     return probe($nginx, 'publish') eq $FAIL;
 }), 'reloads without Redis do not prolong that time again and again';
 redis_resume();
-both($nginx, $OK, 15, 'ready when Redis goes on');
+both($nginx, $OK, 15, 'ready when Redis goes on after many reloads');
 
 
 # --- a worker that has not started when the next reload comes

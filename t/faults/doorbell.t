@@ -298,7 +298,7 @@ subtest 'TEST 7: an error of look-ups is logged once' => sub {
     is(scalar(log_lines($nginx, qr/\[error\].*reading .* failed: NOPERM/)), 1,
        'one line tells why it cannot be looked up');
     is(scalar(log_lines($nginx, qr/\[error\].*not allowed to run its script/)),
-       1, 'another one, that the script can\'t do it');
+       1, 'another line tells that the script is refused');
     is(scalar(log_lines($nginx, qr/\[error\]/)), 2, 'no other error is logged');
 };
 

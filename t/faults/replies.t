@@ -226,8 +226,8 @@ subtest 'TEST 4: more than was asked for, in every state of a connection'
         $way->tell('pass');
 
         # on a slow machine a connection may have had the next command under way
-        # when a reply too many came: it then takes each for that of the command
-        # before, which no client of the protocol can tell
+        # when a reply too many came: each command then gets the reply to the
+        # one before, of which not all can be told from its own
 
         eval { redis('CLIENT', 'KILL', 'TYPE', $_, 'SKIPME', 'yes') }
             for 'pubsub', 'normal';
@@ -383,14 +383,14 @@ subtest 'TEST 8: an answer about another key costs the connection, and no '
     # rights that are missing: what a question is asked by; the answer
 
     my @answers = (
-        ['of the fast question', '', XREAD => $xread],
-        ['of the script', '',
+        ['an answer of XREAD', '', XREAD => $xread],
+        ['an answer of the script', '',
          $full => array(":1\r\n", '{other}', ":1\r\n", bulk('9-1', '9-1'),
                         ":1\r\n", bulk('0-0'), $entries, array())],
-        ['of the script, that there is none', '',
+        ['an answer of the script without a stream', '',
          $full => array(":0\r\n", '{other}')],
-        ['of XREAD, with XINFO', '-@scripting', XREAD => $xread],
-        ['of XREAD alone', '-@scripting -xinfo', XREAD => $xread],
+        ['an answer of XREAD and XINFO', '-@scripting', XREAD => $xread],
+        ['an answer of XREAD without XINFO', '-@scripting -xinfo', XREAD => $xread],
     );
 
     for my $case (@answers) {
@@ -407,7 +407,8 @@ subtest 'TEST 8: an answer about another key costs the connection, and no '
         xadd(channel_id => $channel, sequence => 1);
         is(line_of($client->event(20) // ()), 1, "$name: a client has a place");
 
-        # its next question is fast; that of a new client, in its worker, is not
+        # a channel that is read goes on by XREAD; a new one, of another client,
+        # begins with the script
 
         $way->tell('reply', map { unpack 'H*', $_ } $word, $answer);
 

@@ -734,7 +734,8 @@ sub sse_open {
     my $path = $o{path} // events_path(%o);
 
     return Conduit::SSE->open($nginx->port, 'GET', $path,
-                              headers => $o{headers} // {});
+                              headers => $o{headers} // {},
+                              rcvbuf => $o{rcvbuf});
 }
 
 
