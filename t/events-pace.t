@@ -380,9 +380,19 @@ for my $where (qw(events small one)) {
 
     fill($large, 1, 100, size => 10_000);
 
+    my $reader = ask('events', $large);
+    is upto($reader, 100), '1..100', 'another megabyte, of larger events';
+
     for my $where (qw(events small one large)) {
-        my $stalled = $where eq 'large' ? stall('events', $large)
-                                        : stall($where, $c);
+        my @what = $where eq 'large' ? ('events', $large) : ($where, $c);
+        my $stalled = stall(@what);
+
+        # clients at the same place take turns: when a later one has an event,
+        # the stalled one has been given all that it gets
+
+        my $later = ask(@what);
+        is upto($later, 1), '1', "$where: a later client has an event";
+        $later->close;
 
         full($stalled);
         $stalled->close;
@@ -409,7 +419,7 @@ for my $where (qw(events small one)) {
         'a client that stalls gets as many small events as are copied at once';
     cmp_ok $bytes{events}, '<', 16384 + $SYSTEM,
         'a client that stalls gets no more small events than are copied';
-    $other->close;
+    $_->close for $other, $reader;
 }
 
 
