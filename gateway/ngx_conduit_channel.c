@@ -359,7 +359,9 @@ ngx_conduit_channel_at_end(ngx_conduit_channel_t *ch, ngx_conduit_listener_t *l)
     p = &l->place;
     h = ngx_conduit_feed_history(&ch->feed);
 
-    if (p->life != h->life || ch->feed.full) {
+    if (p->life != h->life || ch->feed.full
+        || ngx_conduit_feed_takes(&ch->feed))
+    {
         return 0;
     }
 

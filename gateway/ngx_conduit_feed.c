@@ -314,6 +314,17 @@ ngx_conduit_feed_is_fresh(ngx_conduit_feed_t *feed)
 }
 
 
+ngx_uint_t
+ngx_conduit_feed_takes(ngx_conduit_feed_t *feed)
+{
+    ngx_conduit_question_t  *q;
+
+    q = feed->question;
+
+    return q != NULL && q->taken < q->end;
+}
+
+
 const conduit_stream_id_t *
 ngx_conduit_feed_found_end(ngx_conduit_feed_t *feed)
 {

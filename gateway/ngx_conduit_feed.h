@@ -113,6 +113,10 @@ ngx_uint_t ngx_conduit_feed_in_use(ngx_conduit_feed_t *feed);
 /* Whether the server is up; *away: for how many ms it has been down. */
 ngx_uint_t ngx_conduit_feed_is_up(ngx_conduit_feed_t *feed, ngx_msec_t *away);
 
+/* Whether entries of an answer about the cursor are still to be appended, in
+   later turns. */
+ngx_uint_t ngx_conduit_feed_takes(ngx_conduit_feed_t *feed);
+
 /* Whether an answer can be expected soon. */
 ngx_uint_t ngx_conduit_feed_answers(ngx_conduit_feed_t *feed);
 
