@@ -362,24 +362,34 @@ for my $where ('gzip', 'slow') {
 # --- events that are sent together
 
 {
-    my $c = channel();
-    my $client = come('long', $c);
-    my $before = metrics($nginx, 'gateway');
+    my %forms;
 
-    # all at once, so that the gateway reads them together
-    redis('EVAL', "for _, data in ipairs(ARGV) do redis.call('XADD', KEYS[1],"
-                  . " '*', 'data', data) end", 1, stream_key($ORG, $c),
-          map { message(channel_id => $c, sequence => $_,
-                        phase => $_ == 8 ? 'END' : 'DELTA',
-                        payload => { value => "word $_" }) } 1 .. 8);
+    # on a busy machine, the events may not be decoded in one turn of the event
+    # loop: they are not sent together then
 
-    my $n = () = $client->events(8, 20);
-    is $n, 8, 'a bundle: all events come';
-    ends($client, 'a bundle');
+    for (1 .. 5) {
+        my $c = channel();
+        my $client = come('long', $c);
+        my $before = metrics($nginx, 'gateway');
 
-    my $now = metrics($nginx, 'gateway');
-    my %forms = map { /^gzip_frames_total/ ? ($_ => $now->{$_} - $before->{$_})
-                                           : () } keys %$now;
+        # all at once, so that the gateway reads them together
+        redis('EVAL', "for _, data in ipairs(ARGV) do redis.call('XADD',"
+                      . " KEYS[1], '*', 'data', data) end", 1,
+              stream_key($ORG, $c),
+              map { message(channel_id => $c, sequence => $_,
+                            phase => $_ == 8 ? 'END' : 'DELTA',
+                            payload => { value => "word $_" }) } 1 .. 8);
+
+        my $n = () = $client->events(8, 20);
+        is $n, 8, 'a bundle: all events come';
+        ends($client, 'a bundle');
+
+        my $now = metrics($nginx, 'gateway');
+
+        %forms = map { /^gzip_frames_total/ ? ($_ => $now->{$_} - $before->{$_})
+                                            : () } keys %$now;
+        last if !$forms{'gzip_frames_total{form="chained"}'};
+    }
 
     is_deeply \%forms, { 'gzip_frames_total{form="alone"}' => 1,
                          'gzip_frames_total{form="chained"}' => 0,
