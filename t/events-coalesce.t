@@ -476,13 +476,16 @@ for my $where ('long', 'short') {
 
 {
     my $c = channel();
+    my $before = metrics($nginx, 'gateway')->{slow_total};
     my $slow = come('slow', $c, rcvbuf => 4096);
     my $other = come('slow', $c);
     my $n = 400;
 
-    add($c, 1, $n, size => 5000);
+    add($c, 1, $n, size => 15_000);
     is got($other, $n), join(' ', 1 .. $n),
         'slow reader: a client that reads has all events';
+    cmp_ok metrics($nginx, 'gateway')->{slow_total}, '>', $before,
+        'slow reader: a socket is full';
     add($c, $n + 1, $n + 1, phase => 'END');
     ok $other->end, 'slow reader: the response of a client that reads ends';
     is got($slow, $n + 1), join(' ', 1 .. $n + 1),

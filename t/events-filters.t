@@ -156,7 +156,7 @@ sub add {
 sub client {
     my $path = shift;
 
-    my $s = Conduit::H2::plain_socket($nginx->port);
+    my $s = Conduit::SSE::plain_socket($nginx->port);
 
     $s->syswrite("GET $path HTTP/1.1\r\nHost: localhost\r\n\r\n");
 

@@ -78,7 +78,7 @@ package Zip {
 sub connected {
     my ($port, %o) = @_;
 
-    my $socket = Conduit::H2::plain_socket($port, $o{rcvbuf});
+    my $socket = Conduit::SSE::plain_socket($port, $o{rcvbuf});
 
     return $socket if !$o{tls};
     return IO::Socket::SSL->start_SSL($socket, SSL_verify_mode => 0)

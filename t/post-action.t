@@ -121,7 +121,7 @@ sub went_on {
 sub client {
     my ($port, $path) = @_;
 
-    my $s = Conduit::H2::plain_socket($port, 4096);
+    my $s = Conduit::SSE::plain_socket($port, 4096);
 
     $s = IO::Socket::SSL->start_SSL($s, SSL_verify_mode => 0)
         // die "TLS: $IO::Socket::SSL::SSL_ERROR" if $port == $tls;
@@ -266,7 +266,7 @@ for my $way (@WAYS) {
 {
     my $channel = uuid();
     my $path = path('proxied', $channel);
-    my $socket = Conduit::H2::plain_socket($h1);
+    my $socket = Conduit::SSE::plain_socket($h1);
     my $wire = Conduit::SSE->on($socket,
                                 "GET $path HTTP/1.1\r\nHost: x\r\n\r\n");
 
@@ -293,7 +293,7 @@ for my $port ($h1, $h2) {
     xadd(channel_id => $channel);
 
     if ($port == $h1) {
-        my $socket = Conduit::H2::plain_socket($h1);
+        my $socket = Conduit::SSE::plain_socket($h1);
         my $request = "GET $path HTTP/1.1\r\nHost: x\r\n\r\n";
         my $wire = Conduit::SSE->on($socket, $request);
 
@@ -340,7 +340,7 @@ for my $leaves (0, 1) {
     redis_pause();
 
     my $input = redis_input();
-    my $s = Conduit::H2::plain_socket($h1);
+    my $s = Conduit::SSE::plain_socket($h1);
 
     $s->syswrite("POST $uri HTTP/1.1\r\nHost: x\r\nContent-Length: "
                  . length($body) . "\r\n\r\n$body");
@@ -383,7 +383,7 @@ is_deeply [$nginx->workers], [$worker], 'the worker is the same all the time';
 
     my $input = redis_input();
     my $body = message(channel_id => $channel);
-    my $s = Conduit::H2::plain_socket($leaving->port);
+    my $s = Conduit::SSE::plain_socket($leaving->port);
 
     $s->syswrite("POST /publish/$ORG/$channel HTTP/1.1\r\nHost: x\r\n"
                  . 'Content-Length: ' . length($body) . "\r\n\r\n$body");

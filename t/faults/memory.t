@@ -14,7 +14,6 @@ use lib 't/lib';
 
 use Conduit;
 use Conduit::Fake;
-use Conduit::H2;
 use Conduit::Servers;
 use Test::More;
 
@@ -238,7 +237,7 @@ $reader->close;
 $reader = sse_open($nginx, path => events_path(channel_id => $together),
                    headers => {});
 
-my $slow = Conduit::SSE->on(Conduit::H2::plain_socket($slow_port, 4096),
+my $slow = Conduit::SSE->on(Conduit::SSE::plain_socket($slow_port, 4096),
     join "\r\n", 'GET ' . events_path(channel_id => $together) . ' HTTP/1.1',
     'Host: a', 'Accept-Encoding: gzip', '', '');
 

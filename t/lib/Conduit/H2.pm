@@ -19,10 +19,9 @@ package Conduit::H2;
 use strict;
 use warnings;
 
+use Conduit::SSE ();
 use IO::Select;
-use IO::Socket::INET;
-use Socket qw(SOL_SOCKET SO_LINGER SO_RCVBUF pack_sockaddr_in inet_aton
-              PF_INET SOCK_STREAM);
+use Socket qw(SOL_SOCKET SO_LINGER);
 use Time::HiRes qw(time);
 
 use constant {
@@ -75,7 +74,7 @@ sub connect {
         parse => $o{parse} // 1,
     }, $class;
 
-    $self->{socket} = plain_socket($port, $o{rcvbuf});
+    $self->{socket} = Conduit::SSE::plain_socket($port, $o{rcvbuf});
     $self->start_tls if $o{tls};
     $self->{tls} = $o{tls};
 
@@ -85,21 +84,6 @@ sub connect {
         if $o{connection_window};
 
     return $self;
-}
-
-
-# the size of the receive buffer must be known before the connection is made
-
-sub plain_socket {
-    my ($port, $rcvbuf) = @_;
-
-    my $socket = IO::Socket::INET->new(Proto => 'tcp') or die "socket: $!";
-
-    setsockopt $socket, SOL_SOCKET, SO_RCVBUF, pack 'i', $rcvbuf if $rcvbuf;
-    CORE::connect $socket, pack_sockaddr_in($port, inet_aton('127.0.0.1'))
-        or die "connect to port $port: $!";
-
-    return $socket;
 }
 
 

@@ -18,6 +18,7 @@ use Compress::Raw::Zlib ();
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP ();
+use Socket qw(SOL_SOCKET SO_RCVBUF pack_sockaddr_in inet_aton);
 use Time::HiRes qw(time);
 
 
@@ -29,15 +30,13 @@ sub open {
 
     my $self = bless {
         raw => '', body => '', parsed => 0, events => [], taken => 0,
-        comments => [], rcvbuf => $o{rcvbuf},
+        comments => [],
     }, $class;
 
     my %headers = (Host => 'localhost', %{ $o{headers} // {} });
     $headers{'Content-Length'} = length $o{body} if defined $o{body};
 
-    $self->{socket} = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port",
-                                            Timeout => 20)
-        or die "connect to port $port: $!";
+    $self->{socket} = plain_socket($port, $o{rcvbuf});
 
     my $request = join "\r\n", "$method $path HTTP/1.1",
         (map { "$_: $headers{$_}" } sort keys %headers), '', $o{body} // '';
@@ -51,6 +50,21 @@ sub open {
         or die "no response to $method $path";
 
     return $self;
+}
+
+
+# the size of the receive buffer must be known before the connection is made
+
+sub plain_socket {
+    my ($port, $rcvbuf) = @_;
+
+    my $socket = IO::Socket::INET->new(Proto => 'tcp') or die "socket: $!";
+
+    setsockopt $socket, SOL_SOCKET, SO_RCVBUF, pack 'i', $rcvbuf if $rcvbuf;
+    CORE::connect $socket, pack_sockaddr_in($port, inet_aton('127.0.0.1'))
+        or die "connect to port $port: $!";
+
+    return $socket;
 }
 
 
