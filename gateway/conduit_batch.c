@@ -140,6 +140,18 @@ conduit_history_has_entry(const conduit_history_t *h,
 
 
 int
+conduit_history_has_later(const conduit_history_t *h,
+    const conduit_history_answer_t *a)
+{
+    const conduit_history_entry_t  *newest;
+
+    newest = a->nentries ? &a->entries[a->nentries - 1] : &a->tail;
+
+    return conduit_stream_id_cmp(&newest->id, &h->cursor) > 0;
+}
+
+
+int
 conduit_history_batch(const conduit_history_t *h,
     const conduit_history_answer_t *a, size_t *n, conduit_stream_id_t *last,
     conduit_stream_id_t *next)

@@ -233,14 +233,10 @@ conduit_history_newest_e
 conduit_history_newest(const conduit_history_t *h,
     const conduit_history_answer_t *a, int ended)
 {
-    const conduit_history_entry_t  *newest;
-
-    newest = a->nentries ? &a->entries[a->nentries - 1] : &a->tail;
-
     /* some entries were not taken: one was left, or they are of another
        stream */
 
-    if (a->full || conduit_stream_id_cmp(&newest->id, &h->cursor) > 0) {
+    if (a->full || conduit_history_has_later(h, a)) {
         return CONDUIT_HISTORY_UNKNOWN;
     }
 

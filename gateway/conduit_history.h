@@ -445,6 +445,10 @@ int conduit_history_take(conduit_history_t *h,
 conduit_history_next_e conduit_history_taken(conduit_history_t *h,
     const conduit_history_answer_t *a);
 
+/* Whether an answer has an entry after the cursor. */
+int conduit_history_has_later(const conduit_history_t *h,
+    const conduit_history_answer_t *a);
+
 /*
  * Returns what an answer says of the entry that was the newest one when it was
  * given.  Call it after conduit_history_answer() and, where entries were taken,

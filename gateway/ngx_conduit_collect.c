@@ -182,7 +182,8 @@ ngx_conduit_sub_finish_control(ngx_conduit_sub_t *sub, ngx_uint_t owes,
     ngx_uint_t            all;
     ngx_conduit_frame_t  *frame;
 
-    all = !more && ngx_conduit_channel_at_end(sub->channel, &sub->listener);
+    all = !more && sub->listener.place.loss == CONDUIT_PLACE_TOLD
+          && ngx_conduit_channel_at_end(sub->channel, &sub->listener);
 
     if (!owes && (!all || sub->told)) {
         return NGX_OK;

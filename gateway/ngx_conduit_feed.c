@@ -291,8 +291,9 @@ ngx_conduit_feed_at_end(ngx_conduit_feed_t *feed, conduit_stream_id_t *pos)
 
     /* before a 204, Redis is asked whether something follows the END */
 
-    return h->state == CONDUIT_HISTORY_SURE && h->busy == CONDUIT_HISTORY_IDLE
-           && feed->key.shard->doorbell.is_up ? NGX_DONE : NGX_AGAIN;
+    return ngx_conduit_feed_is_fresh(feed)
+           && conduit_stream_id_cmp(&h->ahead, &h->cursor) <= 0
+           ? NGX_DONE : NGX_AGAIN;
 }
 
 

@@ -132,12 +132,14 @@ ngx_int_t
 ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed)
 {
     ngx_int_t                rc;
+    ngx_uint_t               ask;
     ngx_conduit_batch_t     *b;
     ngx_conduit_question_t  *q;
 
     b = &feed->batch;
     q = b->question;
     rc = NGX_OK;
+    ask = 0;
 
     if (q->taking == NGX_CONDUIT_TAKING_NOT) {
         q->taking = NGX_CONDUIT_TAKING_BEGUN;
@@ -167,6 +169,14 @@ ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed)
                        "%uL-%uL", &feed->key.node.str, b->n, b->last.ms,
                        b->last.seq);
 
+        /* the entries after the cursor are taken from another answer: until
+           then, a client that gets the batch has not got all of the stream */
+
+        if (conduit_history_has_later(&feed->history, &q->answer)) {
+            feed->full = 1;
+            ask = 1;
+        }
+
         feed->on->judged(feed->data, &q->answer, 1);
     }
 
@@ -175,7 +185,7 @@ ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed)
 
     ngx_conduit_question_forget(q);
 
-    return rc == NGX_DECLINED ? NGX_DECLINED : NGX_OK;
+    return rc == NGX_DECLINED || ask ? NGX_DECLINED : NGX_OK;
 }
 
 

@@ -117,7 +117,8 @@ struct ngx_conduit_feed_s {
                                                       entries: the last answer
                                                       about the cursor was full,
                                                       or an entry of it was
-                                                      left */
+                                                      left; or a batch had later
+                                                      entries */
     unsigned                           error_logged:1;  /* an error reply was
                                                            logged */
 };
@@ -200,7 +201,7 @@ void ngx_conduit_feed_batch_unanswered(ngx_conduit_feed_t *feed,
 /*
  * Goes on with the answer to a batch.  Returns NGX_OK: it is done; NGX_AGAIN:
  * there is more to do; NGX_DECLINED: it is done, but is of another stream than
- * the window, so the caller is to ask about the cursor.
+ * the window or has later entries, so the caller is to ask about the cursor.
  */
 ngx_int_t ngx_conduit_feed_batch_take(ngx_conduit_feed_t *feed);
 

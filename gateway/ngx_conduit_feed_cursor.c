@@ -213,6 +213,7 @@ ngx_conduit_feed_take(ngx_conduit_feed_t *feed)
     while (q->taken < q->end) {
 
         if (ngx_conduit_feed_append(feed, q->taken) != NGX_OK) {
+            feed->full = 1;
             conduit_history_failed(&feed->history);
             ngx_conduit_feed_later(feed);
             feed->on->appended(feed->data);
@@ -310,10 +311,12 @@ static void
 ngx_conduit_feed_take_nothing(ngx_conduit_feed_t *feed,
     conduit_history_next_e next, ngx_uint_t more)
 {
-    /* neither does this one */
+    /* neither does this one, or the stream has those that were not taken */
 
     if (next != CONDUIT_HISTORY_NEXT_IDLE) {
-        feed->full |= more;
+        feed->full |= (more
+                       || conduit_history_has_later(&feed->history,
+                                                    &feed->question->answer));
     }
 
     if (next == CONDUIT_HISTORY_NEXT_WAIT) {

@@ -169,8 +169,11 @@ ngx_conduit_listeners_place(ngx_conduit_listeners_t *ls,
 
         h = ngx_conduit_feed_history(ls->feed);
 
+        /* one that was blocked has a turn even if it is at the end: it may have
+           to be told so */
+
         if (l->place.seq == conduit_window_end(&h->window)
-            && !l->tells && !l->eager)
+            && !l->tells && !l->eager && !l->blocked)
         {
             ngx_conduit_listeners_move(ls, l, &ls->waiting);
             return;

@@ -122,7 +122,8 @@ ngx_int_t ngx_conduit_listeners_add(ngx_conduit_listeners_t *ls,
 void ngx_conduit_listeners_remove(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 
-/* Puts a listener that is not blocked into the queue that fits its place. */
+/* Puts a listener that is not blocked, or no longer, into the queue that fits
+   its place. */
 void ngx_conduit_listeners_place(ngx_conduit_listeners_t *ls,
     ngx_conduit_listener_t *l);
 

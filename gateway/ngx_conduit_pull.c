@@ -485,10 +485,9 @@ ngx_conduit_pull_member_away(ngx_conduit_member_t *m)
  * Answers a pull that may not wait any longer with what it has:
  *
  *   PART      some events
- *   ALL       no events: Redis has answered that there are none, and is still
- *             up at the deadline
- *   NOTHING   no events: the worker quits; or Redis had answered that there are
- *             none, but then the token expired or Redis went down
+ *   ALL       no events: Redis has said so, and is still up at the deadline
+ *   NOTHING   no events: the worker quits; or Redis had said so, but then the
+ *             token expired, Redis went down, or events came that are held back
  *   AWAY      no events: Redis has not answered whether there are any
  */
 
@@ -503,7 +502,8 @@ ngx_conduit_pull_give_up(ngx_conduit_pull_t *pull, ngx_conduit_close_e why)
     }
 
     if (pull->caught_up && why == NGX_CONDUIT_CLOSE_ANSWERED
-        && !ngx_conduit_channel_away(pull->channel, &away))
+        && !ngx_conduit_channel_away(pull->channel, &away)
+        && ngx_conduit_channel_at_end(pull->channel, &pull->listener))
     {
         ngx_conduit_pull_finish(pull, NGX_CONDUIT_PULL_ALL, why);
         return;

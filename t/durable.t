@@ -40,7 +40,14 @@ sub location {
                   @directives) . "}\n";
 }
 
-my $nginx = nginx_start(log_level => 'info', server => pages()
+# the system takes little for the clients of the second server
+
+my $slow_port = free_port();
+my $slow_server = "server { listen 127.0.0.1:$slow_port sndbuf=8k;"
+                  . location('json', $REDIS) . '}';
+
+my $nginx = nginx_start(log_level => 'info', http => $slow_server,
+                        server => pages()
     . 'conduit_gateway_jwt_issuer sentry;'
     . 'conduit_gateway_jwt_audience conduit;'
     . 'conduit_gateway_durable_wait 60s;'
@@ -52,6 +59,7 @@ my $nginx = nginx_start(log_level => 'info', server => pages()
       ['few', $REDIS, 'read_count 2'],
       ['tiny', $REDIS, 'read_count 1', 'window 1', 'buffer_size 1'],
       ['polls', $REDIS, 'wakeup poll 50ms'],
+      ['rare', $REDIS, 'wakeup poll 60s', 'read_count 1', 'window 1'],
       ['field', $REDIS, 'field token', 'end_field last'],
       ['endless', $REDIS, 'end_field off'],
       ['small', $REDIS, 'max_size 4'],
@@ -148,6 +156,12 @@ sub shown {
     return join ' ', map { "$_->{event} "
                            . ($_->{data} =~ s/"streamCursor":"\d+"/CURSOR/r) }
                      @_;
+}
+
+# which of the control events say that the client is up to date
+sub marks {
+    return [map { $_->{json}{upToDate} ? 1 : 0 }
+            grep { $_->{event} eq 'control' } @_];
 }
 
 sub control {
@@ -510,9 +524,7 @@ for my $path ('few', 'tiny') {
     $sse->close;
     is scalar(grep { $_->{data} eq "[$value]" } @events), $n,
         'slow entries: an event stream has all';
-    is_deeply [map { $_->{json}{upToDate} ? 1 : 0 }
-               grep { $_->{event} eq 'control' } @events],
-        [(0) x ($n - 1), 1],
+    is_deeply marks(@events), [(0) x ($n - 1), 1],
         'slow entries: an event stream is up to date after the last one';
 
     my ($r, $offset, @values) = (undef, '-1');
@@ -527,6 +539,47 @@ for my $path ('few', 'tiny') {
     is join(',', @values), join(',', ($value) x $n),
         'slow entries: a read is not up to date before it has the last one';
     is $offset, offset($n), 'slow entries: a read goes on to the last one';
+}
+
+
+# --- an entry of which the worker has no notice yet
+
+{
+    my ($run, $key) = filled(3);
+    my @clients = sse('rare', $run, 'offset=-1');
+
+    is_deeply marks($clients[0]->events(6)), [0, 0, 1],
+        'an event stream is up to date after the third entry';
+
+    # older entries are read for this one, and the fourth comes with them
+
+    add($key, '4-0', data => 4);
+    push @clients, sse('rare', $run, 'offset=-1');
+    is_deeply marks($clients[1]->events(8)), [0, 0, 0, 1],
+        'another one is not up to date before the fourth';
+    is_deeply marks($clients[0]->events(2)), [1],
+        'the first one gets the fourth, too';
+    $_->close for @clients;
+}
+
+
+# --- a socket that is full
+
+{
+    my ($run, $key) = run();
+
+    add($key, '1-0', data => '"' . 'x' x 900_000 . '"');
+
+    my $slow = metrics($nginx, 'gateway')->{slow_total};
+    my $sse = Conduit::SSE->open($slow_port, 'GET',
+                                 "/json/x?run=$run&live=sse&offset=-1",
+                                 rcvbuf => 4096);
+
+    becomes($nginx, 'gateway', 'slow_total', $slow + 1,
+            'the socket of a client that does not read is full');
+    is_deeply marks($sse->events(3)), [0, 1],
+        'it is up to date when it has read on to the end';
+    $sse->close;
 }
 
 {

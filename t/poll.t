@@ -38,12 +38,14 @@ my $SERVER = join '', pages(), map { location(@$_) }
     ['turn', 'format text', 'start turn'],
     ['latest', 'format text', 'start latest'],
     ['stop', 'format text', 'after_end stop'],
+    ['rare', 'format text', 'after_end stop', 'wakeup poll 60s'],
     ['resume', 'format text', 'resume_only on'],
     ['small', 'format text', 'buffer_size 100'],
     ['tiny', 'format text', 'window 1', 'read_count 1', 'buffer_size 60'],
     ['few', 'format text', 'read_count 1'],
     ['held-few', 'format text', 'read_count 1', 'wakeup poll 60s'],
     ['coalesce', 'format text', 'coalesce 200ms'],
+    ['hold', 'format text', 'coalesce 1s'],
     ['polls', 'format text', 'wakeup poll 50ms'],
     ['short', 'format text', 'max_wait 300ms'],
     ['no-wait', 'format text', 'max_wait 0'],
@@ -86,6 +88,8 @@ sub run {
 }
 
 sub add { return redis('XADD', @_) }
+
+sub entry { return add($_[0], "$_[1]-0", data => $_[2], @_[3 .. $#_]) }
 
 # entries N-0, those whose N is negative end a turn
 sub fill {
@@ -250,8 +254,6 @@ $c->close;
 
 my %message = (phase => 'DELTA', sequence => 7, payload => { t => "a\"\n" });
 
-sub entry { return add($_[0], "$_[1]-0", data => $_[2], @_[3 .. $#_]) }
-
 ($run, $key) = run();
 entry($key, 1, message(%message));
 entry($key, 2, 'no message');
@@ -364,6 +366,38 @@ is $a->{next}, '30-0', 'nothing came: the position stays';
 is $a->{all}, 'true', 'nothing came: the client is up to date';
 like logged($a), qr/^200 0 3 0 answered$/, 'nothing came: the log says so';
 
+{
+    my ($held, $held_key) = run();
+    my $sse = sse_open($nginx, path => "/hold/x?run=$held");
+    my $n = 0;
+
+    # the first event is sent at once, the next one a second later.  On a busy
+    # machine, the request may be over before that event is there
+
+    for (1 .. 5) {
+        fill($held_key, ++$n);
+        $sse->event;
+
+        my $decoded = metrics($nginx, 'gateway')->{frames_total};
+        my $started = time;
+
+        $c = ask('hold', $held, id => "$n-0", wait => '700ms');
+        fill($held_key, ++$n);
+        becomes($nginx, 'gateway', 'frames_total', $decoded + 1,
+                'an event is held back');
+
+        my $early = time - $started < 0.6;
+
+        $a = answer($c);
+        $sse->event;
+        last if $early && $a->{body} eq "[]\n";
+    }
+
+    is $a->{body}, "[]\n", 'an event is held back: an empty array';
+    is $a->{all}, '', 'an event is held back: the client is not up to date';
+    $sse->close;
+}
+
 $start = time;
 is pull('short', $run, id => '30-0', wait => '60')->{body}, "[]\n",
     'conduit_gateway_max_wait: a longer wait is cut';
@@ -379,6 +413,27 @@ for my $path (qw(text polls coalesce)) {
     is $a->{data}, $last, "$path: a waiting request is woken by an event";
     is $a->{all}, 'true', "$path: a woken request is up to date";
     waiting(0, "$path: nothing waits");
+}
+
+# entries that take longer than a turn of the event loop: a request that waits
+# may get the first ones
+{
+    my ($slow, $slow_key) = run();
+    my $value = '[' . join(',', ('[]') x 8000) . ']';
+
+    add($slow_key, '1-0', data => 1);
+    $c = ask('json', $slow, id => '1-0', wait => '60s');
+    waiting(1, 'slow entries: the request waits');
+    redis('EVAL', "for n = 2, 6 do redis.call('XADD', KEYS[1], n .. '-0',"
+                  . " 'data', ARGV[1]) end", 1, $slow_key, $value);
+
+    $a = answer($c);
+
+    my $n = @{ $a->{events} };
+
+    is $a->{all}, $n == 5 ? 'true' : '',
+        "slow entries: $n of 5 are sent, and up to date is told accordingly";
+    is $a->{next}, 1 + $n . '-0', 'slow entries: the position is the last one';
 }
 
 my ($fresh, $fresh_key) = run();
@@ -442,6 +497,27 @@ like logged($a), qr/^204 0 0 0 end$/, 'after_end stop: the log says so';
 is pull('resume', $run)->{status}, 204, 'resume_only: 204, nothing is running';
 fill($key, 8);
 is pull('resume', $run)->{data}, '1 2 3 4', 'resume_only: something is running';
+
+# a worker that reads a stream once a minute has its END, as a client that does
+# not read keeps the channel
+{
+    my ($rare, $rare_key) = run();
+
+    entry($rare_key, $_, 'x' x 900_000) for 1 .. 8;
+    fill($rare_key, -9);
+
+    my $slow = metrics($nginx, 'gateway')->{slow_total};
+    my $client = sse_open($nginx, path => "/rare/x?run=$rare", rcvbuf => 4096);
+
+    becomes($nginx, 'gateway', 'slow_total', $slow + 1,
+            'after_end stop: a client does not read');
+    is pull('rare', $rare, id => '9-0')->{status}, 204,
+        'after_end stop: 204 at the END that the worker has read';
+    fill($rare_key, 10);
+    is pull('rare', $rare, id => '9-0')->{data}, '10',
+        'after_end stop: what follows the END that the worker has read';
+    $client->close;
+}
 
 # lost history
 redis('XTRIM', $key, 'MAXLEN', '=', 2);

@@ -246,6 +246,38 @@ START_TEST(a_batch_is_of_the_stream_of_the_cursor)
 END_TEST
 
 
+/* the cursor is 5-0 */
+
+START_TEST(an_answer_has_later_entries)
+{
+    answer_t                    r;
+    conduit_history_t           h;
+    conduit_stream_id_t         pos;
+    conduit_history_question_t  q;
+
+    static const struct {
+        said_t  said;
+        int     later;
+    } rows[] = {
+        { { 1, 0, 1, 0, { { 0, 0, 0 } }, 0, 0, 0, 0, 0, 0 }, 0 },
+        { { 1, 0, 0, 1, { SAME(4) }, 4, 4, 5, 1, 0, 0 }, 0 },
+        { { 1, 0, 0, 2, { SAME(4), SAME(5) }, 5, 5, 5, 1, 0, 0 }, 0 },
+        { { 1, 0, 0, 2, { SAME(5), SAME(6) }, 6, 6, 6, 1, 0, 0 }, 1 },
+        { { 1, 0, 0, 0, { { 0, 0, 0 } }, 5, 5, 5, 1, 0, 5 }, 0 },
+        { { 1, 0, 0, 0, { { 0, 0, 0 } }, 6, 6, 6, 1, 0, 6 }, 1 }
+    };
+
+    has_read_five(&h);
+    pos = id_of(3);
+    conduit_history_ask_batch(&h, &pos, &q);
+    answer_of(&r, &rows[_i].said, &q);
+
+    ck_assert_int_eq(conduit_history_has_later(&h, &r.a), rows[_i].later);
+    conduit_history_free(&h);
+}
+END_TEST
+
+
 /* an entry is between those of the window: FULL finds it, and cuts the window,
    unless FULL had to begin after it, as a larger reply was refused: then a
    batch must not wait for FULL to find it */
@@ -573,6 +605,7 @@ main(void)
                         sizeof(rows) / sizeof(rows[0]));
     tcase_add_loop_test(t, a_batch_is_of_the_same_stream, 0,
                         sizeof(agreements) / sizeof(agreements[0]));
+    tcase_add_loop_test(t, an_answer_has_later_entries, 0, 6);
     tcase_add_loop_test(t, a_batch_is_of_the_stream_of_the_cursor, 0,
                         sizeof(bare) / sizeof(bare[0]));
     tcase_add_loop_test(t, a_batch_with_entries_not_compared_agrees, 0, 2);
