@@ -13,7 +13,8 @@ use Test::More;
 
 my $DIR = "$Conduit::TMP/conduit";
 
-mkdir $_ or die "$_: $!" for $DIR, map { "$DIR/$_" } qw(locations conf.d);
+mkdir $_ or die "$_: $!" for $DIR, map { "$DIR/$_" }
+    qw(locations conf.d sites-enabled);
 
 write_file("$DIR/publish.secret", read_file("$Conduit::TMP/secret"));
 write_file("$DIR/gateway.pem", read_file("$Conduit::TMP/key.pub"));
@@ -21,6 +22,14 @@ write_file("$DIR/mime.types", "types { text/html html; }\n");
 write_file("$DIR/conf.d/temp.conf",
            join '', map { "${_}_temp_path $DIR/temp;\n" }
                     qw(client_body proxy fastcgi uwsgi scgi));
+
+# a site that has nothing to do with the example
+
+my $other_port = free_port();
+
+write_file("$DIR/sites-enabled/other",
+           "server { listen 127.0.0.1:$other_port;"
+           . ' location / { return 200 "another site"; } }');
 
 system("openssl genrsa -out $DIR/other.pem 2048 2>/dev/null") == 0
     or die 'openssl failed';
@@ -124,6 +133,12 @@ $_->close for @many;
 is_served client(1), 'a client';
 is post(1)->{status}, 200, 'a publisher';
 is post(1, org_id => 2)->{status}, 403, 'a publisher of another organization';
+
+my $site = Conduit::SSE->open($other_port, 'GET', '/');
+
+$site->end;
+is $site->body, 'another site', 'a site of sites-enabled is served, too';
+$site->close;
 is_quiet;
 
 

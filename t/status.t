@@ -626,6 +626,8 @@ is post(), 503, 'a first message without Redis is refused';
 $now = metrics($nginx, 'publish');
 is $now->{outcome('unavailable')}, 1,
     'a first message without Redis is counted';
+is $now->{'unavailable_total{reason="unreachable"}'}, 1,
+    'a first message without Redis is counted by its reason';
 is $now->{redis_duration_seconds_count}, 0, 'Redis took no time for it';
 
 $nginx->stop;
