@@ -1,12 +1,10 @@
 /* Copyright (C) Conduit for NGINX authors */
 
 /*
- * A set-associative table.  The key of a token selects a set, which is searched
- * from end to end; when it is full, the least recently used token is replaced.
- * Tokens are never moved and sets do not grow, so that the table has a bound
- * without further bookkeeping.  The SHA-256 distributes tokens evenly over the
- * sets: with as many tokens as the cache was created for, about one in seven
- * finds its set full.
+ * A hash table with chains, whose tokens are also in a list in the order of
+ * their last use.  When it has as many tokens as it was created for, the least
+ * recently used one makes room.  A set of tokens that fits is thus known as a
+ * whole, as when all clients reconnect.
  */
 
 #include <stdlib.h>
@@ -19,24 +17,39 @@
 #include "conduit_jwt_private.h"
 
 
-typedef struct {
+/* tokens for each chain, if the table is full */
+#define CONDUIT_JWT_CACHE_CHAIN  2
+
+
+typedef struct conduit_jwt_cached_s  conduit_jwt_cached_t;
+
+struct conduit_jwt_cached_s {
+    conduit_jwt_cached_t  *next;     /* in its chain */
+    conduit_jwt_cached_t  *newer;    /* used next after it */
+    conduit_jwt_cached_t  *older;    /* used last before it */
     unsigned char          key[CONDUIT_JWT_CACHE_KEY];
     conduit_jwt_claims_t   claims;
-    uint64_t               used;    /* cache->uses at its last use; 0: free */
-} conduit_jwt_cached_t;
+};
 
 struct conduit_jwt_cache_s {
-    conduit_jwt_cached_t **sets;    /* a set is NULL until its first token */
-    size_t                 n;       /* number of sets */
-    uint64_t               uses;    /* of tokens: found or added */
-    EVP_MD_CTX            *sha256;  /* initialized once, reused for all */
+    conduit_jwt_cached_t **chains;
+    size_t                 nchains;
+    size_t                 size;     /* tokens that it may have */
+    size_t                 n;        /* tokens that it has */
+    conduit_jwt_cached_t  *newest;   /* used last */
+    conduit_jwt_cached_t  *oldest;   /* used longest ago */
+    EVP_MD_CTX            *sha256;   /* initialized once, reused for all */
 };
 
 
 static int conduit_jwt_cache_key(conduit_jwt_cache_t *cache, const char *token,
     size_t len, unsigned char *key);
-static size_t conduit_jwt_cache_set(const conduit_jwt_cache_t *cache,
-    const unsigned char *key);
+static conduit_jwt_cached_t **conduit_jwt_cache_place(
+    const conduit_jwt_cache_t *cache, const unsigned char *key);
+static void conduit_jwt_cache_link(conduit_jwt_cache_t *cache,
+    conduit_jwt_cached_t *cached);
+static void conduit_jwt_cache_unlink(conduit_jwt_cache_t *cache,
+    conduit_jwt_cached_t *cached);
 static int conduit_jwt_cache_expired(const conduit_jwt_cached_t *cached,
     int64_t now);
 
@@ -51,12 +64,12 @@ conduit_jwt_cache_create(size_t size)
         return NULL;
     }
 
-    cache->n = size / CONDUIT_JWT_CACHE_SET
-               + (size % CONDUIT_JWT_CACHE_SET != 0);
-    cache->sets = calloc(cache->n, sizeof(conduit_jwt_cached_t *));
+    cache->size = size;
+    cache->nchains = size / CONDUIT_JWT_CACHE_CHAIN + 1;
+    cache->chains = calloc(cache->nchains, sizeof(conduit_jwt_cached_t *));
     cache->sha256 = EVP_MD_CTX_new();
 
-    if (cache->sets == NULL || cache->sha256 == NULL
+    if (cache->chains == NULL || cache->sha256 == NULL
         || EVP_DigestInit_ex(cache->sha256, EVP_sha256(), NULL) != 1)
     {
         ERR_clear_error();
@@ -71,18 +84,19 @@ conduit_jwt_cache_create(size_t size)
 void
 conduit_jwt_cache_free(conduit_jwt_cache_t *cache)
 {
-    size_t  i;
+    conduit_jwt_cached_t  *cached, *newer;
 
     if (cache == NULL) {
         return;
     }
 
-    for (i = 0; cache->sets != NULL && i < cache->n; i++) {
-        free(cache->sets[i]);
+    for (cached = cache->oldest; cached != NULL; cached = newer) {
+        newer = cached->newer;
+        free(cached);
     }
 
     EVP_MD_CTX_free(cache->sha256);
-    free(cache->sets);
+    free(cache->chains);
     free(cache);
 }
 
@@ -112,7 +126,7 @@ conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
         status = conduit_jwt_verify(keys, policy, token, len, now, claims);
 
         if (status == CONDUIT_JWT_OK) {
-            conduit_jwt_cache_add(cache, key, claims, now);
+            conduit_jwt_cache_add(cache, key, claims);
         }
 
         return status;
@@ -154,82 +168,123 @@ const conduit_jwt_claims_t *
 conduit_jwt_cache_find(conduit_jwt_cache_t *cache, const unsigned char *key,
     int64_t now)
 {
-    size_t                 i;
-    conduit_jwt_cached_t  *set;
+    conduit_jwt_cached_t  *cached, **place;
 
-    set = cache->sets[conduit_jwt_cache_set(cache, key)];
+    place = conduit_jwt_cache_place(cache, key);
+    cached = *place;
 
-    for (i = 0; set != NULL && i < CONDUIT_JWT_CACHE_SET; i++) {
-
-        if (set[i].used == 0
-            || memcmp(set[i].key, key, CONDUIT_JWT_CACHE_KEY) != 0)
-        {
-            continue;
-        }
-
-        if (conduit_jwt_cache_expired(&set[i], now)) {
-            set[i].used = 0;
-            return NULL;
-        }
-
-        set[i].used = ++cache->uses;
-
-        return &set[i].claims;
+    if (cached == NULL) {
+        return NULL;
     }
 
-    return NULL;
+    conduit_jwt_cache_unlink(cache, cached);
+
+    if (conduit_jwt_cache_expired(cached, now)) {
+        *place = cached->next;
+        cache->n--;
+        free(cached);
+
+        return NULL;
+    }
+
+    conduit_jwt_cache_link(cache, cached);
+
+    return &cached->claims;
 }
 
 
 void
 conduit_jwt_cache_add(conduit_jwt_cache_t *cache, const unsigned char *key,
-    const conduit_jwt_claims_t *claims, int64_t now)
+    const conduit_jwt_claims_t *claims)
 {
-    size_t                 i, n;
-    conduit_jwt_cached_t  *set, *place;
+    conduit_jwt_cached_t  *cached, **place;
 
-    n = conduit_jwt_cache_set(cache, key);
-    set = cache->sets[n];
+    if (cache->n == cache->size) {
+        cached = cache->oldest;
+        *conduit_jwt_cache_place(cache, cached->key) = cached->next;
+        conduit_jwt_cache_unlink(cache, cached);
 
-    if (set == NULL) {
-        set = calloc(CONDUIT_JWT_CACHE_SET, sizeof(conduit_jwt_cached_t));
-        if (set == NULL) {
+    } else {
+        cached = malloc(sizeof(conduit_jwt_cached_t));
+        if (cached == NULL) {
             return;
         }
 
-        cache->sets[n] = set;
+        cache->n++;
     }
 
-    place = set;
+    memcpy(cached->key, key, CONDUIT_JWT_CACHE_KEY);
+    cached->claims = *claims;
 
-    for (i = 0; i < CONDUIT_JWT_CACHE_SET; i++) {
+    place = conduit_jwt_cache_place(cache, key);
+    cached->next = NULL;
+    *place = cached;
 
-        if (set[i].used != 0 && conduit_jwt_cache_expired(&set[i], now)) {
-            set[i].used = 0;
-        }
-
-        if (set[i].used < place->used) {
-            place = &set[i];
-        }
-    }
-
-    memcpy(place->key, key, CONDUIT_JWT_CACHE_KEY);
-    place->claims = *claims;
-    place->used = ++cache->uses;
+    conduit_jwt_cache_link(cache, cached);
 }
 
 
-/* all bytes of a SHA-256 are distributed evenly: the first ones will do */
+/* Returns where the pointer to a token is, or where it is to be added: at the
+   end of its chain.  All bytes of a SHA-256 are distributed evenly: the first
+   ones select the chain. */
 
-static size_t
-conduit_jwt_cache_set(const conduit_jwt_cache_t *cache,
+static conduit_jwt_cached_t **
+conduit_jwt_cache_place(const conduit_jwt_cache_t *cache,
     const unsigned char *key)
 {
-    uint64_t  n;
+    uint64_t                n;
+    conduit_jwt_cached_t  **place;
 
     memcpy(&n, key, sizeof(n));
 
-    return (size_t) (n % cache->n);
+    for (place = &cache->chains[n % cache->nchains];
+         *place != NULL;
+         place = &(*place)->next)
+    {
+        if (memcmp((*place)->key, key, CONDUIT_JWT_CACHE_KEY) == 0) {
+            break;
+        }
+    }
+
+    return place;
+}
+
+
+static void
+conduit_jwt_cache_link(conduit_jwt_cache_t *cache,
+    conduit_jwt_cached_t *cached)
+{
+    cached->newer = NULL;
+    cached->older = cache->newest;
+
+    if (cached->older != NULL) {
+        cached->older->newer = cached;
+
+    } else {
+        cache->oldest = cached;
+    }
+
+    cache->newest = cached;
+}
+
+
+static void
+conduit_jwt_cache_unlink(conduit_jwt_cache_t *cache,
+    conduit_jwt_cached_t *cached)
+{
+    if (cached->newer != NULL) {
+        cached->newer->older = cached->older;
+
+    } else {
+        cache->newest = cached->older;
+    }
+
+    if (cached->older != NULL) {
+        cached->older->newer = cached->newer;
+
+    } else {
+        cache->oldest = cached->newer;
+    }
 }
 
 

@@ -24,17 +24,14 @@
    long as verifying it */
 #define CONDUIT_JWT_CACHE_TOKEN  4096
 
-/* tokens in a set; when a set is full, the least recently used is replaced */
-#define CONDUIT_JWT_CACHE_SET  8
-
 typedef struct conduit_jwt_cache_s  conduit_jwt_cache_t;
 
 
 /*
- * Creates a cache for size tokens (1 or more; rounded up to whole sets), to be
- * freed with conduit_jwt_cache_free(), which accepts NULL.  It has a pointer
- * for each set; a set is allocated for its first token, about 110 bytes for
- * each token that it can hold.  Returns NULL when memory is out.
+ * Creates a cache for size tokens (1 or more), to be freed with
+ * conduit_jwt_cache_free(), which accepts NULL.  It has 4 bytes for each token
+ * that it may have, and allocates about 150 more when the token is added.
+ * Returns NULL when memory is out.
  */
 conduit_jwt_cache_t *conduit_jwt_cache_create(size_t size);
 void conduit_jwt_cache_free(conduit_jwt_cache_t *cache);
@@ -60,12 +57,13 @@ conduit_jwt_status_e conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
  * with a key, valid until the next call, or NULL.  It drops and does not return
  * a token that has expired at the time now, CONDUIT_JWT_LEEWAY included.
  * conduit_jwt_cache_add() copies *claims; the key must not be in the table yet.
- * It replaces an expired token first, and adds nothing when memory is out.
+ * If that is full, the token used longest ago makes room.  Adds nothing when
+ * memory is out.
  */
 const conduit_jwt_claims_t *conduit_jwt_cache_find(conduit_jwt_cache_t *cache,
     const unsigned char *key, int64_t now);
 void conduit_jwt_cache_add(conduit_jwt_cache_t *cache,
-    const unsigned char *key, const conduit_jwt_claims_t *claims, int64_t now);
+    const unsigned char *key, const conduit_jwt_claims_t *claims);
 
 #pragma GCC visibility pop
 

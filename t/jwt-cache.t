@@ -14,7 +14,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $STORM = 60;      # clients that come with one token
-my $SET = 8;         # tokens of the smallest cache
+my $SIZE = 8;        # tokens of a small cache
 my $tmp = $Conduit::TMP;
 my $redis = "redis://127.0.0.1:$Conduit::REDIS_PORT";
 
@@ -64,7 +64,7 @@ my $nginx = nginx_start(server => pages()
     publishing('claim', 'org_claim on'),
     publishing('off', 'jwt_cache off'),
     listening('events-off', 'jwt_cache off'),
-    publishing('small', 'jwt_cache 1'),
+    publishing('small', "jwt_cache $SIZE"),
     publishing('other', "jwt_secret_file $tmp/secret.b"),
     listening('events-other', "jwt_key_file $tmp/b.pub"),
     publishing('issuer', 'jwt_issuer other'),
@@ -268,15 +268,15 @@ counted($_) for qw(publish gateway);
 
 # --- the bound
 
-my @tokens = map { new_publisher(jti => $_) } 0 .. $SET;
+my @tokens = map { new_publisher(jti => $_) } 0 .. $SIZE;
 
 is join(' ', map { publishes('small', $_)->{status} } @tokens),
     join(' ', (200) x @tokens), 'publish: one token more than there is room';
-is_counted('publish', 0, $SET + 1, 'all are verified');
+is_counted('publish', 0, $SIZE + 1, 'all are verified');
 
-is join(' ', map { publishes('small', $_)->{status} } @tokens[1 .. $SET]),
-    join(' ', (200) x $SET), 'publish: the last ones again';
-is_counted('publish', $SET, 0, 'the last tokens are known');
+is join(' ', map { publishes('small', $_)->{status} } @tokens[1 .. $SIZE]),
+    join(' ', (200) x $SIZE), 'publish: the last ones again';
+is_counted('publish', $SIZE, 0, 'the last tokens are known');
 
 is publishes('small', $tokens[0])->{status}, 200, 'publish: the first one';
 is_counted('publish', 0, 1, 'the first token made room for the last one');

@@ -21,7 +21,7 @@
 
 #define NOW      1700000000
 #define LEEWAY   CONDUIT_JWT_LEEWAY
-#define SET      CONDUIT_JWT_CACHE_SET
+#define SIZE     8
 #define KEY      CONDUIT_JWT_CACHE_KEY
 #define SECRET   "0123456789abcdef0123456789abcdef"
 #define OTHER    "another secret of thirty-two byte"
@@ -50,7 +50,7 @@ setup(void)
     ck_assert_ptr_null(conduit_jwt_keys_add_secret(keys, lit(SECRET), NULL,
                                                    0));
 
-    cache = conduit_jwt_cache_create(SET);
+    cache = conduit_jwt_cache_create(SIZE);
     ck_assert_ptr_nonnull(cache);
 }
 
@@ -64,7 +64,8 @@ teardown(void)
 }
 
 
-/* makes a key from a number; all keys are in one set, as the cache has one */
+/* makes a key from a number; all keys are in one chain, as their first bytes
+   are the same */
 
 static const unsigned char *
 key_of(unsigned n)
@@ -88,7 +89,7 @@ add(unsigned n, int64_t exp)
     claims.org_id = n;
     claims.has_org = 1;
 
-    conduit_jwt_cache_add(cache, key_of(n), &claims, NOW);
+    conduit_jwt_cache_add(cache, key_of(n), &claims);
 }
 
 
@@ -204,11 +205,11 @@ START_TEST(the_one_used_longest_ago_makes_room)
 {
     unsigned  n, i;
 
-    for (n = 0; n < SET; n++) {
+    for (n = 0; n < SIZE; n++) {
         add(n, NOW);
     }
 
-    for (n = 0; n < SET; n++) {
+    for (n = 0; n < SIZE; n++) {
         ck_assert_int_eq(has(n, NOW), 1);
     }
 
@@ -218,7 +219,7 @@ START_TEST(the_one_used_longest_ago_makes_room)
     add(100, NOW);
     add(101, NOW);
 
-    for (i = 0; i < SET; i++) {
+    for (i = 0; i < SIZE; i++) {
         ck_assert_int_eq(has(i, NOW), i != 1 && i != 2);
     }
 
@@ -228,65 +229,92 @@ START_TEST(the_one_used_longest_ago_makes_room)
 END_TEST
 
 
-START_TEST(one_that_has_expired_makes_room_first)
+START_TEST(one_that_has_expired_leaves_room)
 {
     unsigned  n;
 
-    for (n = 0; n < SET; n++) {
-        add(n, n == SET - 1 ? NOW - LEEWAY - 1 : NOW);
+    for (n = 0; n < SIZE; n++) {
+        add(n, n == 3 ? NOW - LEEWAY - 1 : NOW);
     }
 
+    ck_assert_int_eq(has(3, NOW), 0);
     add(100, NOW);
 
-    for (n = 0; n < SET - 1; n++) {
-        ck_assert_int_eq(has(n, NOW), 1);
+    for (n = 0; n < SIZE; n++) {
+        ck_assert_int_eq(has(n, NOW), n != 3);
     }
 
-    ck_assert_int_eq(has(SET - 1, 0), 0);
     ck_assert_int_eq(has(100, NOW), 1);
 }
 END_TEST
 
 
-/* 20000 tokens are added to each cache, which must keep exactly its size */
+/* of 20000 tokens, each cache has the last ones, as many as its size */
 
 START_TEST(a_cache_holds_as_many_as_it_is_made_for)
 {
-    size_t                i, n, k, there;
+    size_t                i, n, k;
     unsigned char         key[KEY];
     conduit_jwt_claims_t  claims;
-    static const struct {
-        size_t  size;
-        size_t  rounded;
-    } cases[] = {
-        { 1, SET }, { SET, SET }, { SET + 1, 2 * SET }, { 1000, 1000 }
-    };
+    static const size_t   sizes[] = { 1, 2, 9, 1000, 10000, 20000 };
 
     memset(&claims, 0, sizeof(claims));
     claims.exp = NOW;
 
-    for (i = 0; i < count(cases); i++) {
+    for (i = 0; i < count(sizes); i++) {
         conduit_jwt_cache_free(cache);
-        cache = conduit_jwt_cache_create(cases[i].size);
+        cache = conduit_jwt_cache_create(sizes[i]);
         ck_assert_ptr_nonnull(cache);
 
         for (k = 0; k < 2; k++) {
-            there = 0;
-
             for (n = 0; n < 20000; n++) {
                 ck_assert_int_eq(EVP_Digest(&n, sizeof(n), key, NULL,
                                             EVP_sha256(), NULL), 1);
 
                 if (k == 0) {
-                    conduit_jwt_cache_add(cache, key, &claims, NOW);
+                    conduit_jwt_cache_add(cache, key, &claims);
 
                 } else {
-                    there += conduit_jwt_cache_find(cache, key, NOW) != NULL;
+                    ck_assert_int_eq(conduit_jwt_cache_find(cache, key, NOW)
+                                     != NULL, n >= 20000 - sizes[i]);
                 }
             }
         }
+    }
+}
+END_TEST
 
-        ck_assert_uint_eq(there, cases[i].rounded);
+
+/* a cache is full, and a client of each token comes again, in some order */
+
+START_TEST(all_who_fit_are_known_when_they_come_again)
+{
+    size_t                n, k;
+    unsigned char         key[KEY];
+    conduit_jwt_claims_t  claims;
+
+    memset(&claims, 0, sizeof(claims));
+    claims.exp = NOW;
+
+    conduit_jwt_cache_free(cache);
+    cache = conduit_jwt_cache_create(10000);
+    ck_assert_ptr_nonnull(cache);
+
+    for (n = 0; n < 30000; n++) {
+
+        /* 7919 is a prime, and no divisor of 10000 */
+
+        k = n < 10000 ? n : n * 7919 % 10000;
+
+        ck_assert_int_eq(EVP_Digest(&k, sizeof(k), key, NULL, EVP_sha256(),
+                                    NULL), 1);
+
+        if (n < 10000) {
+            conduit_jwt_cache_add(cache, key, &claims);
+
+        } else {
+            ck_assert_ptr_nonnull(conduit_jwt_cache_find(cache, key, NOW));
+        }
     }
 }
 END_TEST
@@ -494,16 +522,16 @@ START_TEST(memory_that_is_out_means_no_cache)
 
     for (fail = 1; fail <= 2; fail++) {
         memory_count(fail);
-        ck_assert_ptr_null(conduit_jwt_cache_create(SET));
+        ck_assert_ptr_null(conduit_jwt_cache_create(SIZE));
     }
 
     memory_count(3);
     conduit_jwt_cache_free(cache);
-    cache = conduit_jwt_cache_create(SET);
+    cache = conduit_jwt_cache_create(SIZE);
     memory_count(0);
     ck_assert_ptr_nonnull(cache);
 
-    /* the allocation after those of a verification is that of the set */
+    /* the allocation after those of a verification is that of the token */
 
     (void) conduit_jwt_verify(keys, &any, token, token_len, NOW, &claims);
     fail = memory_calls() + 1;
@@ -540,8 +568,9 @@ main(void)
     tcase_add_test(tc, a_key_is_found_by_all_of_its_bytes);
     tcase_add_test(tc, an_entry_dies_at_exp);
     tcase_add_test(tc, the_one_used_longest_ago_makes_room);
-    tcase_add_test(tc, one_that_has_expired_makes_room_first);
+    tcase_add_test(tc, one_that_has_expired_leaves_room);
     tcase_add_test(tc, a_cache_holds_as_many_as_it_is_made_for);
+    tcase_add_test(tc, all_who_fit_are_known_when_they_come_again);
     tcase_add_test(tc, a_good_token_is_verified_once);
     tcase_add_test(tc, times_are_checked_at_each_use);
     tcase_add_test(tc, needed_claims_are_checked_at_each_use);
