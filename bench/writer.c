@@ -6,9 +6,11 @@
  * stores nothing and verifies nothing.  It writes each posted body, as an
  * event, to all clients that have asked for its channel, by one send() each.
  *
- *     writer PORT
+ *     writer PORT [MS]
  *
- * The channel is the hexadecimal number at the end of the path.
+ * The channel is the hexadecimal number at the end of the path.  With MS, the
+ * events of that many milliseconds are written together; this is meant for one
+ * channel, as events of another one end the wait.
  */
 
 #include <arpa/inet.h>
@@ -19,10 +21,12 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHANNELS  65536
 #define REQUEST   20480
+#define HELD      (4 * REQUEST)
 
 
 typedef struct conn_s  conn_t;
@@ -39,6 +43,11 @@ struct conn_s {
 
 static int      ep;
 static conn_t  *channels[CHANNELS];
+static int      wait_ms;            /* 0: events are sent at once */
+static char     held[HELD];         /* events that wait, of one channel */
+static size_t   held_len;
+static int      held_channel;
+static long     held_since;
 
 
 static void
@@ -88,14 +97,45 @@ conn_accept(int listener)
 }
 
 
-/* sends an event; a client whose socket is full misses it, because it is not
+static long
+now_ms(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+
+/* sends events; a client whose socket is full misses them, because they are not
    stored */
 
 static void
-deliver(int channel, const char *body, size_t len)
+deliver(int channel, const char *events, size_t len)
+{
+    conn_t  *c;
+
+    for (c = channels[channel]; c != NULL; c = c->next) {
+        (void) send(c->fd, events, len, MSG_NOSIGNAL);
+    }
+}
+
+
+static void
+deliver_held(void)
+{
+    deliver(held_channel, held, held_len);
+    held_len = 0;
+}
+
+
+/* makes an event, and sends it now or with later ones */
+
+static void
+publish(int channel, const char *body, size_t len)
 {
     int      n;
-    conn_t  *c;
     size_t   size;
     char     event[REQUEST + 64];
     char     data[] = "event: stream\nid: 1736467200000-0\ndata: ";
@@ -104,10 +144,41 @@ deliver(int channel, const char *body, size_t len)
     n = snprintf(event, sizeof(event), "%zx\r\n%s", size, data);
     memcpy(event + n, body, len);
     memcpy(event + n + len, "\n\n\r\n", 4);
+    size = (size_t) n + len + 4;
 
-    for (c = channels[channel]; c != NULL; c = c->next) {
-        (void) send(c->fd, event, (size_t) n + len + 4, MSG_NOSIGNAL);
+    if (wait_ms == 0) {
+        deliver(channel, event, size);
+        return;
     }
+
+    if (held_len && (held_channel != channel || held_len + size > HELD)) {
+        deliver_held();
+    }
+
+    if (held_len == 0) {
+        held_channel = channel;
+        held_since = now_ms();
+    }
+
+    memcpy(held + held_len, event, size);
+    held_len += size;
+}
+
+
+/* ms until events that wait are to be sent; -1: none wait */
+
+static int
+held_left(void)
+{
+    long  left;
+
+    if (held_len == 0) {
+        return -1;
+    }
+
+    left = held_since + wait_ms - now_ms();
+
+    return left > 0 ? (int) left : 0;
 }
 
 
@@ -157,7 +228,7 @@ conn_request(conn_t *c)
 
     if (c->request[0] == 'P') {
         (void) send(c->fd, stored, sizeof(stored) - 1, MSG_NOSIGNAL);
-        deliver(channel_of(c->request), body, size);
+        publish(channel_of(c->request), body, size);
 
     } else if (c->channel == -1) {
         (void) send(c->fd, opened, sizeof(opened) - 1, MSG_NOSIGNAL);
@@ -229,10 +300,12 @@ main(int argc, char **argv)
     struct rlimit       rl;
     struct epoll_event  ev, events[256];
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: writer PORT\n");
+    if (argc != 2 && argc != 3) {
+        fprintf(stderr, "usage: writer PORT [MS]\n");
         return 2;
     }
+
+    wait_ms = argc == 3 ? atoi(argv[2]) : 0;
 
     getrlimit(RLIMIT_NOFILE, &rl);
     rl.rlim_cur = rl.rlim_max;
@@ -245,7 +318,11 @@ main(int argc, char **argv)
     epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev);
 
     for ( ;; ) {
-        n = epoll_wait(ep, events, 256, -1);
+        n = epoll_wait(ep, events, 256, held_left());
+
+        if (held_left() == 0) {
+            deliver_held();
+        }
 
         for (i = 0; i < n; i++) {
             if (events[i].data.ptr == NULL) {

@@ -472,6 +472,39 @@ for my $where ('long', 'short') {
 }
 
 
+# --- how long an event waits
+
+for my $where ('long', 'short') {
+    my $c = channel();
+    my $client = come($where, $c);
+    my $time = $where eq 'long' ? 1 : 0.1;
+    my ($n, $took) = (0, 0);
+
+    # a busy machine makes the wait longer, or makes a silence between the two
+    # events: then the second one does not wait
+
+    for (1 .. 10) {
+        add($c, ++$n, $n);
+        got($client, 1);
+
+        my $from = time;
+
+        add($c, ++$n, $n);
+        got($client, 1);
+        $took = time - $from;
+        last if $took > 0.9 * $time && $took < $time + 0.1;
+
+        # a silence, so that the next event is sent at once
+        sleep 1.1 * $time;
+    }
+
+    ok $took > 0.9 * $time && $took < $time + 0.1,
+        "$where: an event waits for the time, and no longer"
+        or diag "it waited for $took s";
+    $client->close;
+}
+
+
 # --- a slow reader
 
 {

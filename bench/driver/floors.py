@@ -20,6 +20,7 @@ class Writer(Server):
     floor = True
     history = False
     program = os.path.abspath("build/bench/writer")
+    arguments = []
 
     @classmethod
     def missing(cls):
@@ -28,7 +29,8 @@ class Writer(Server):
 
     def begin(self):
         port = free_port()
-        writer = Process([self.program, str(port)], self.path("error.log"))
+        writer = Process([self.program, str(port), *self.arguments],
+                         self.path("error.log"))
         self.processes.append(writer)
         writer.wait_port(port)
         self.write_target(
@@ -36,6 +38,13 @@ class Writer(Server):
             events_address=f"127.0.0.1:{port}",
             publish="POST /{channel}", publish_body="{event}",
             events="GET /{channel}")
+
+
+class WriterTogether(Writer):
+    name = "writer-50ms"
+    label = "the same, the events of 50 ms in one write"
+    only = ["fanout"]
+    arguments = ["50"]
 
 
 class Doorbell(Server):

@@ -41,6 +41,7 @@ METRICS = {
 
 COLUMNS = {
     "publish": ["rate", "cpu", "store_cpu", "p50", "p99", "own_cpu"],
+    "publish-many": ["rate", "cpu", "store_cpu", "p50", "p99", "own_cpu"],
     "publish-each": ["rate", "cpu", "store_cpu", "p50", "p99", "own_cpu"],
     "fanout": ["cpu", "store_cpu", "bytes", "p50", "p99", "own_cpu"],
     "channels": ["cpu", "store_cpu", "bytes", "p50", "p99", "own_cpu"],
@@ -66,7 +67,8 @@ COUNTS = {
 }
 
 ALWAYS = {
-    "publish": ["failed"], "publish-each": ["failed"], "idle": [],
+    "publish": ["failed"], "publish-many": ["failed"],
+    "publish-each": ["failed"], "idle": [],
     "slow": ["failed", "lost", "lost_slow", "twice", "disordered"],
     "reload": ["broken", "failed", "lost", "twice", "disordered", "refused",
                "crashes"],

@@ -381,7 +381,7 @@ class Nchan(NchanMemory):
 class Return200(Nginx):
     name = "return-200"
     label = "`return 200`"
-    only = ["publish", "publish-each"]
+    only = ["publish", "publish-many", "publish-each"]
     floor = True
 
     def locations(self):

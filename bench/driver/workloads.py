@@ -60,7 +60,11 @@ WORKLOADS = [
         {"connections": 8, "channels": 256},
         {"check": {"ms": 200}, "short": {"ms": 1000}, "full": {"ms": 6000}}),
     Workload(
-        "publish-each", "the same, each message with a connection of its own,"
+        "publish-many", "as publish, with {connections} connections", "publish",
+        {"connections": 128, "channels": 256},
+        {"check": {"ms": 200}, "short": {"ms": 600}, "full": {"ms": 6000}}),
+    Workload(
+        "publish-each", "as publish, each message with a connection of its own,"
         " as Sentry's publisher does", "publish",
         {"connections": 8, "channels": 256, "each": 1},
         {"check": {"ms": 200}, "short": {"ms": 600}, "full": {"ms": 6000}}),
