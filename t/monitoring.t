@@ -42,6 +42,8 @@ for my $alert (@alerts) {
         "$alert has its runbook";
     like $troubleshooting, qr/^### $alert$/m,
         "$alert has its section in the troubleshooting page";
+    like $tests, qr/alertname: $alert\n\s+exp_alerts:/,
+        "$alert has a case in which it fires";
     like $rule, qr/^\s+summary: /m, "$alert has a summary";
     like $rule, qr/^\s+severity: (?:critical|warning)$/m,
         "$alert has a severity";
