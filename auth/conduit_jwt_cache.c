@@ -199,6 +199,10 @@ conduit_jwt_cache_add(conduit_jwt_cache_t *cache, const unsigned char *key,
 {
     conduit_jwt_cached_t  *cached, **place;
 
+    if (*conduit_jwt_cache_place(cache, key) != NULL) {
+        return;
+    }
+
     if (cache->n == cache->size) {
         cached = cache->oldest;
         *conduit_jwt_cache_place(cache, cached->key) = cached->next;

@@ -30,7 +30,7 @@ typedef struct conduit_jwt_cache_s  conduit_jwt_cache_t;
 /*
  * Creates a cache for size tokens (1 or more), to be freed with
  * conduit_jwt_cache_free(), which accepts NULL.  It has 4 bytes for each token
- * that it may have, and allocates about 150 more when the token is added.
+ * that it may have, and allocates 120 more when the token is added.
  * Returns NULL when memory is out.
  */
 conduit_jwt_cache_t *conduit_jwt_cache_create(size_t size);
@@ -56,9 +56,9 @@ conduit_jwt_status_e conduit_jwt_cache_verify(conduit_jwt_cache_t *cache,
  * is the SHA-256 of a token.  conduit_jwt_cache_find() returns the claims added
  * with a key, valid until the next call, or NULL.  It drops and does not return
  * a token that has expired at the time now, CONDUIT_JWT_LEEWAY included.
- * conduit_jwt_cache_add() copies *claims; the key must not be in the table yet.
- * If that is full, the token used longest ago makes room.  Adds nothing when
- * memory is out.
+ * conduit_jwt_cache_add() copies *claims.  If the table is full, the token used
+ * longest ago makes room.  Adds nothing when memory is out, or if the key is in
+ * the table.
  */
 const conduit_jwt_claims_t *conduit_jwt_cache_find(conduit_jwt_cache_t *cache,
     const unsigned char *key, int64_t now);

@@ -108,8 +108,8 @@ now_ms(void)
 }
 
 
-/* sends events; a client whose socket is full misses them, because they are not
-   stored */
+/* sends events; a client whose socket is full misses them or the rest of them,
+   because they are not stored */
 
 static void
 deliver(int channel, const char *events, size_t len)
@@ -300,12 +300,12 @@ main(int argc, char **argv)
     struct rlimit       rl;
     struct epoll_event  ev, events[256];
 
-    if (argc != 2 && argc != 3) {
+    wait_ms = argc == 3 ? atoi(argv[2]) : 0;
+
+    if ((argc != 2 && argc != 3) || (argc == 3 && wait_ms <= 0)) {
         fprintf(stderr, "usage: writer PORT [MS]\n");
         return 2;
     }
-
-    wait_ms = argc == 3 ? atoi(argv[2]) : 0;
 
     getrlimit(RLIMIT_NOFILE, &rl);
     rl.rlim_cur = rl.rlim_max;

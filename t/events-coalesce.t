@@ -5,7 +5,7 @@
 # silence do not wait.
 #
 # Writes are counted by the gateway, and by the client as TCP segments.  A clock
-# is used only to find events that are much too late.
+# is used to find events that are too late.
 
 use strict;
 use warnings;
@@ -20,6 +20,9 @@ use Time::HiRes qw(sleep time);
 
 # seconds of a channel whose events wait so long that no machine is as slow
 my $LONG = 1;
+
+# seconds that the machine may need, in the best of several tries
+my $SLACK = $ENV{TEST_NGINX_USE_VALGRIND} ? 2 : 0.2;
 
 my %LOCATIONS = (
     off => '',
@@ -485,20 +488,20 @@ for my $where ('long', 'short') {
 
     for (1 .. 10) {
         add($c, ++$n, $n);
-        got($client, 1);
+        is got($client, 1), $n, "$where: an event after a silence" or last;
 
         my $from = time;
 
         add($c, ++$n, $n);
-        got($client, 1);
+        is got($client, 1), $n, "$where: an event that waits" or last;
         $took = time - $from;
-        last if $took > 0.9 * $time && $took < $time + 0.1;
+        last if $took > 0.9 * $time && $took < $time + $SLACK;
 
         # a silence, so that the next event is sent at once
         sleep 1.1 * $time;
     }
 
-    ok $took > 0.9 * $time && $took < $time + 0.1,
+    ok $took > 0.9 * $time && $took < $time + $SLACK,
         "$where: an event waits for the time, and no longer"
         or diag "it waited for $took s";
     $client->close;
@@ -546,7 +549,7 @@ for my $where ('long', 'short') {
         my $before = writes();
 
         kill 'STOP', $worker;
-        stopped($worker);
+        stopped($worker) or die 'the worker does not stop';
         add($c, $first, $last);
         kill 'CONT', $worker;
 

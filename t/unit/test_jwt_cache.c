@@ -245,6 +245,41 @@ START_TEST(one_that_has_expired_leaves_room)
     }
 
     ck_assert_int_eq(has(100, NOW), 1);
+
+    /* used longest ago is 0, then 1, 2, 4 and so on */
+
+    for (n = 101; n < 104; n++) {
+        add(n, NOW);
+    }
+
+    for (n = 0; n < SIZE; n++) {
+        ck_assert_int_eq(has(n, NOW), n > 3);
+    }
+
+    for (n = 100; n < 104; n++) {
+        ck_assert_int_eq(has(n, NOW), 1);
+    }
+}
+END_TEST
+
+
+START_TEST(a_key_is_added_once)
+{
+    unsigned  n;
+
+    for (n = 0; n < SIZE - 1; n++) {
+        add(n, NOW);
+        add(n, NOW + 1);
+    }
+
+    add(100, NOW);
+
+    for (n = 0; n < SIZE - 1; n++) {
+        ck_assert_int_eq(has(n, NOW), 1);
+        ck_assert_int_eq(has(n, NOW + LEEWAY + 1), 0);
+    }
+
+    ck_assert_int_eq(has(100, NOW), 1);
 }
 END_TEST
 
@@ -302,9 +337,10 @@ START_TEST(all_who_fit_are_known_when_they_come_again)
 
     for (n = 0; n < 30000; n++) {
 
-        /* 7919 is a prime, and no divisor of 10000 */
+        /* added in order, looked up in order, then in another one: 7919 is a
+           prime, and no divisor of 10000 */
 
-        k = n < 10000 ? n : n * 7919 % 10000;
+        k = n < 20000 ? n % 10000 : n * 7919 % 10000;
 
         ck_assert_int_eq(EVP_Digest(&k, sizeof(k), key, NULL, EVP_sha256(),
                                     NULL), 1);
@@ -569,6 +605,7 @@ main(void)
     tcase_add_test(tc, an_entry_dies_at_exp);
     tcase_add_test(tc, the_one_used_longest_ago_makes_room);
     tcase_add_test(tc, one_that_has_expired_leaves_room);
+    tcase_add_test(tc, a_key_is_added_once);
     tcase_add_test(tc, a_cache_holds_as_many_as_it_is_made_for);
     tcase_add_test(tc, all_who_fit_are_known_when_they_come_again);
     tcase_add_test(tc, a_good_token_is_verified_once);
