@@ -20,8 +20,8 @@
 #define NGX_CONDUIT_JOINT  12288
 
 
-static size_t ngx_conduit_sub_limit(ngx_conduit_sub_t *sub,
-    ngx_conduit_out_t *last);
+static ngx_uint_t ngx_conduit_sub_enough(ngx_conduit_sub_t *sub, size_t before,
+    uint32_t size, ngx_conduit_out_t *last);
 static ngx_int_t ngx_conduit_sub_take(ngx_conduit_sub_t *sub,
     ngx_conduit_frame_t **frame, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last);
@@ -42,7 +42,7 @@ ngx_int_t
 ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     ngx_conduit_out_t **last, ngx_uint_t *end)
 {
-    size_t                limit, before;
+    size_t                before;
     uint32_t              size;
     ngx_int_t             rc;
     ngx_uint_t            owes, durable;
@@ -50,10 +50,10 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
     conduit_place_loss_e  loss;
 
     durable = ngx_conduit_durable_is(sub->hub);
-    limit = sub->hub->settings.buffer_size;
     before = sub->pending;
     size = sub->gzip.size;
     owes = 0;
+    loss = CONDUIT_PLACE_TOLD;
 
     *first = NULL;
     *last = NULL;
@@ -65,9 +65,12 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         return NGX_ERROR;
     }
 
+    /* a loss is followed by an event in any case: without it, the client could
+       lose what follows, and be told again */
+
     while (!*end
-           && sub->pending - before < ngx_conduit_sub_limit(sub, *last)
-           && sub->gzip.size - size < limit)
+           && (loss != CONDUIT_PLACE_TOLD
+               || !ngx_conduit_sub_enough(sub, before, size, *last)))
     {
         if (!ngx_conduit_channel_next(sub->channel, &sub->listener, &frame,
                                       &loss))
@@ -93,27 +96,34 @@ ngx_conduit_sub_collect(ngx_conduit_sub_t *sub, ngx_conduit_out_t **first,
         owes = (durable && frame != NULL && !frame->end);
     }
 
-    if (*end && sub->gzip.on) {
-        rc = ngx_conduit_sub_push_end(sub, first, last);
-
-    } else {
-        rc = owes ? ngx_conduit_sub_finish_control(sub, owes, 1, first, last)
-                  : NGX_OK;
-    }
+    rc = (*end && sub->gzip.on) ? ngx_conduit_sub_push_end(sub, first, last)
+         : owes ? ngx_conduit_sub_finish_control(sub, owes, 1, first, last)
+         : NGX_OK;
 
     return rc == NGX_OK ? NGX_AGAIN : NGX_ERROR;
 }
 
 
-static size_t
-ngx_conduit_sub_limit(ngx_conduit_sub_t *sub, ngx_conduit_out_t *last)
+/* whether as much is in the chain as is sent at once; before and size are what
+   "pending" and the size of the text in gzip were without it */
+
+static ngx_uint_t
+ngx_conduit_sub_enough(ngx_conduit_sub_t *sub, size_t before, uint32_t size,
+    ngx_conduit_out_t *last)
 {
     size_t  limit;
 
     limit = sub->hub->settings.buffer_size;
 
-    return last != NULL && ngx_conduit_sub_joined(last)
-           ? ngx_min(limit, NGX_CONDUIT_JOINT) : limit;
+    if (sub->gzip.size - size >= limit) {
+        return 1;
+    }
+
+    if (last != NULL && ngx_conduit_sub_joined(last)) {
+        limit = ngx_min(limit, NGX_CONDUIT_JOINT);
+    }
+
+    return sub->pending - before >= limit;
 }
 
 
