@@ -508,6 +508,16 @@ for my $path ('few', 'tiny') {
         'the log says so';
 }
 
+{
+    my ($run, $key) = run();
+
+    add($key, "$_-0", data => '{') for 1 .. 5;
+    add($key, '6-0', data => 6);
+    is_read('a long poll goes on after entries that are skipped',
+            get('tiny', $run, 'offset=-1&live=long-poll'), 200, '[6]',
+            offset(6));
+}
+
 
 # --- entries that take longer than a turn of the event loop
 
@@ -580,16 +590,6 @@ for my $path ('few', 'tiny') {
     is_deeply marks($sse->events(3)), [0, 1],
         'it is up to date when it has read on to the end';
     $sse->close;
-}
-
-{
-    my ($run, $key) = run();
-
-    add($key, "$_-0", data => '{') for 1 .. 5;
-    add($key, '6-0', data => 6);
-    is_read('a long poll goes on after entries that are skipped',
-            get('tiny', $run, 'offset=-1&live=long-poll'), 200, '[6]',
-            offset(6));
 }
 
 

@@ -143,7 +143,7 @@ sub send_to {
 
     while (@parts) {
         $s->syswrite(shift @parts);
-        wait_for(20, sub { unread($s) == 0 }) or die 'NGINX does not read'
+        wait_for(20, sub { left_unread($s) == 0 }) or die 'NGINX does not read'
             if @parts;
     }
 
@@ -151,7 +151,7 @@ sub send_to {
 }
 
 # how many bytes of a connection lie in NGINX's socket
-sub unread {
+sub left_unread {
     my $s = shift;
 
     my $from = sprintf '0100007F:%04X 0100007F:%04X', $s->peerport,

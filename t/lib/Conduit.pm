@@ -726,7 +726,7 @@ sub events_path {
 
 
 # Opens an event stream and waits for its response header; see Conduit::SSE.
-# Options are those of events_path(), and path, headers, timeout.
+# Options are those of events_path(), and path, headers, timeout, rcvbuf.
 
 sub sse_open {
     my ($nginx, %o) = @_;
@@ -734,8 +734,8 @@ sub sse_open {
     my $path = $o{path} // events_path(%o);
 
     return Conduit::SSE->open($nginx->port, 'GET', $path,
-                              headers => $o{headers} // {},
-                              rcvbuf => $o{rcvbuf});
+                              map { $_ => $o{$_} }
+                                  qw(headers timeout rcvbuf));
 }
 
 
